@@ -1,0 +1,1 @@
+"""Stratigraph: an archive of how sparse neural networks' wiring evolves."""
