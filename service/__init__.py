@@ -1,0 +1,1 @@
+"""Answers go out: distances, evolution, lineage, and the faces that serve them."""

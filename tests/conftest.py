@@ -1,0 +1,46 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from stratigraph.topology import Topology
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def reference_directory() -> Path:
+    """Where the reference networks lie: a part of the data published with the NNSTD paper."""
+    path = Path(
+        os.environ.get("STRATIGRAPH_REFERENCE_TOPOLOGIES") or ROOT / ".." / "shared" / "set-topologies"
+    ).resolve()
+    if not path.is_dir():
+        message = f"no reference networks at {path}: set STRATIGRAPH_REFERENCE_TOPOLOGIES"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference_topologies(reference_directory: Path) -> dict[str, Topology]:
+    """The reference networks by name, such as ``e5_s0_w0/epoch_010``; the last row of each file is the bias."""
+    found = {}
+    for folder in sorted(reference_directory.glob("*/epoch_*")):
+        files = sorted(folder.glob("weight_l*.npz"))
+        masks = [sp.csr_array(sp.load_npz(file))[:-1] for file in files]
+        found[f"{folder.parent.name}/{folder.name}"] = Topology.from_masks(masks, zeros="absent")
+    return found
+
+
+@pytest.fixture(scope="session")
+def expected(reference_directory: Path) -> dict[str, np.ndarray]:
+    """Distances of the reference networks computed by other implementations (tests/oracle/PROVENANCE.md)."""
+    with np.load(reference_directory / "expected.npz") as file:
+        return {name: file[name] for name in file}
