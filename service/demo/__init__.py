@@ -1,0 +1,1 @@
+"""The papers' story on real training, from start networks to an archive one can ask: what ``make demo`` runs."""

@@ -1,0 +1,325 @@
+"""Sparse evolutionary training (SET) on handwritten digits, in plain NumPy: the networks that the demo archives.
+
+A family of start networks, each 1 % of its connections away from the one before, is trained independently. After every
+epoch SET takes the weakest connections out of each sparse layer and lets as many grow at random free places (Mocanu et
+al. 2018; as in Liu et al. 2020, section 3, where the family comes from, too). Beside it train a static sparse network
+and a dense one. Every epoch yields a ``Recorded``: the wiring and what it is worth on digits it has never seen.
+
+A layer is a dense array of shape (sources, targets) that is 0 outside its mask: at these sizes a masked BLAS product is
+faster than a sparse one, and the arithmetic is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stratigraph.errors import InvalidInputError, MissingExtraError
+from stratigraph.topology import Topology
+
+Rewire = Literal["set", "static", "dense"]
+Floats = NDArray[Any]  # float32 in training, float64 where gradients are checked against finite differences
+Bools = NDArray[np.bool_]
+
+HIDDEN = (120, 120, 120)
+FEATURES, CLASSES = 64, 10
+TEST_DIGITS = 500
+
+# A generator is seeded by (seed, network, purpose), so that no network's draws depend on how many others there are, and
+# a static twin sees the very minibatches of its original. No purpose is 0: NumPy takes trailing zeros for padding.
+_WIRING, _WEIGHTS, _PERTURBATION, _BATCHES, _REWIRING, _DENSE = range(1, 7)
+_SPLIT_SEED = 20_200_624  # the split is the same whatever the seed of the networks
+
+# A grown weight starts at a tenth of the spread of the layer's first weights: small enough to disturb nothing, random
+# so that its sign, by which it will be judged, is not decided in advance.
+_GROWN_SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """Scikit-learn's digits, split once and for all: pixels as float32 in [0, 1], classes 0 to 9."""
+
+    train: NDArray[np.float32]
+    train_classes: NDArray[np.int64]
+    test: NDArray[np.float32]
+    test_classes: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network before training: per layer its mask and its weights, both of shape (sources, targets).
+
+    ``seed`` and ``index`` name its generators: training it twice gives the same masks, on the same machine.
+    """
+
+    run: str
+    masks: tuple[Bools, ...]
+    weights: tuple[NDArray[np.float32], ...]
+    seed: int
+    index: int
+
+    @property
+    def topology(self) -> Topology:
+        """The wiring it starts with."""
+        return Topology.from_masks(self.masks)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One network after one epoch: its wiring, its share of right answers on the test digits, its training loss.
+
+    The accuracy is that of exactly this wiring: SET rewires after the epoch has been recorded. Epoch 0 is the network
+    as it started; nothing has been trained, so it has no loss.
+    """
+
+    run: str
+    epoch: int
+    topology: Topology
+    accuracy: float
+    loss: float | None
+
+
+def load_digits() -> Digits:
+    """The 1,797 digits of scikit-learn's own package, 500 of them held out; nothing is downloaded."""
+    try:
+        from sklearn.datasets import load_digits as load  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as error:
+        raise MissingExtraError("the demo", "demo") from error
+    pixels, classes = load(return_X_y=True)
+    pixels, classes = (pixels / 16).astype(np.float32), classes.astype(np.int64)
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(classes))
+    held, rest = order[:TEST_DIGITS], order[TEST_DIGITS:]
+    return Digits(pixels[rest], classes[rest], pixels[held], classes[held])
+
+
+def family(
+    seed: int = 2020, networks: int = 5, perturb: float = 0.01, *, epsilon: float = 7.0, hidden: Sequence[int] = HIDDEN
+) -> list[Network]:
+    """Untrained networks w0, w1, ...: w0 is an Erdos-Renyi random graph, each next one ``perturb`` away from the last.
+
+    A layer of n_in x n_out units has ``epsilon * (n_in + n_out)`` connections at random places; the last layer has all.
+    In every sparse layer of w(i+1) that share of the connections of w(i), rounded and at least one, has moved to places
+    that were free in w(i), each with its weight: all else, the other weights too, is as in w(i).
+    """
+    if seed < 0 or networks < 1 or not 0 < perturb < 1 or epsilon <= 0:
+        raise InvalidInputError(
+            "family: expected seed >= 0, networks >= 1, 0 < perturb < 1, epsilon > 0, "
+            f"found {seed}, {networks}, {perturb}, {epsilon}"
+        )
+    wiring, drawing = _generator(seed, 0, _WIRING), _generator(seed, 0, _WEIGHTS)
+    widths = (FEATURES, *hidden, CLASSES)
+    masks = [erdos_renyi(n_in, n_out, epsilon, wiring) for n_in, n_out in pairwise(widths[:-1])]
+    masks.append(np.ones(widths[-2:], dtype=bool))
+    made = [Network("w0", tuple(masks), tuple(_draw_weights(mask, drawing) for mask in masks), seed, 0)]
+    for index in range(1, networks):
+        made.append(_perturbed(made[-1], index, perturb))
+    return made
+
+
+def train(
+    network: Network,
+    data: Digits,
+    *,
+    epochs: int = 30,
+    rewire: Rewire = "set",
+    zeta: float = 0.3,
+    run: str | None = None,
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    batch: int = 32,
+) -> Iterator[Recorded]:
+    """Train by stochastic gradient descent, recording the start (epoch 0) and every epoch, as ``run`` (network.run).
+
+    ``rewire="set"`` replaces in every sparse layer the fraction ``zeta`` of the connections between two epochs (so not
+    after the last), ``"static"`` keeps the mask, ``"dense"`` trains a network of the same widths with all connections
+    and weights of its own. The learning rate falls in equal steps, from epoch to epoch, to 1 / epochs of itself. The
+    network handed in is left as it is.
+    """
+    if epochs < 0 or batch < 1 or not 0 <= zeta < 1:
+        raise InvalidInputError(
+            f"train: expected epochs >= 0, batch >= 1, 0 <= zeta < 1, found {epochs}, {batch}, {zeta}"
+        )
+    start = _filled(network) if rewire == "dense" else network
+    learner = _Learner(start, learning_rate, momentum, weight_decay)
+    return _epochs(
+        learner,
+        start if run is None else replace(start, run=run),
+        data,
+        epochs=epochs,
+        zeta=zeta if rewire == "set" else 0.0,
+        batch=batch,
+    )
+
+
+def _epochs(
+    learner: _Learner, network: Network, data: Digits, *, epochs: int, zeta: float, batch: int
+) -> Iterator[Recorded]:
+    batches = _generator(network.seed, network.index, _BATCHES)
+    rewiring = _generator(network.seed, network.index, _REWIRING)
+    topology = network.topology
+    yield Recorded(network.run, 0, topology, learner.accuracy(data.test, data.test_classes), None)
+    for epoch in range(1, epochs + 1):
+        if zeta and epoch > 1:
+            learner.rewire(zeta, rewiring)
+            topology = Topology.from_masks(learner.masks)
+        pace = 1 - (epoch - 1) / epochs
+        loss = learner.learn(data.train, data.train_classes, batch, pace, batches)
+        yield Recorded(network.run, epoch, topology, learner.accuracy(data.test, data.test_classes), loss)
+
+
+class _Learner:
+    """The part of a network that changes: weights, biases, masks, and the momentum of the first two."""
+
+    def __init__(self, network: Network, learning_rate: float, momentum: float, weight_decay: float) -> None:
+        self.masks = [mask.copy() for mask in network.masks]
+        self.weights: list[Floats] = [weights.copy() for weights in network.weights]
+        self.biases: list[Floats] = [np.zeros(mask.shape[1], dtype=np.float32) for mask in network.masks]
+        self._grown_spread = [_GROWN_SHARE * _spread(mask) for mask in network.masks]
+        self._weight_speed = [np.zeros_like(weights) for weights in self.weights]
+        self._bias_speed = [np.zeros_like(biases) for biases in self.biases]
+        self._learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
+
+    def learn(
+        self, inputs: Floats, classes: NDArray[np.int64], batch: int, pace: float, rng: np.random.Generator
+    ) -> float:
+        """Once through the data in a new order, at that share of the learning rate; the mean loss on the way."""
+        order = rng.permutation(len(classes))
+        total = 0.0
+        for at in range(0, len(order), batch):
+            chosen = order[at : at + batch]
+            loss, weight_slopes, bias_slopes = loss_and_gradients(
+                self.weights, self.biases, inputs[chosen], classes[chosen]
+            )
+            total += loss * len(chosen)
+            for k, mask in enumerate(self.masks):
+                slope = weight_slopes[k]
+                slope += self._weight_decay * self.weights[k]
+                slope *= mask  # the one place where the wiring is enforced: what is absent never moves from 0
+                self._step(self.weights[k], self._weight_speed[k], pace * slope)
+                self._step(self.biases[k], self._bias_speed[k], pace * bias_slopes[k])
+        return total / len(order)
+
+    def _step(self, values: Floats, speed: Floats, slope: Floats) -> None:
+        speed *= self._momentum
+        speed -= self._learning_rate * slope
+        values += speed
+
+    def accuracy(self, inputs: Floats, classes: NDArray[np.int64]) -> float:
+        """Share of the inputs whose class has the largest output, 0 to 1."""
+        outputs = _activations(self.weights, self.biases, inputs)[-1]
+        return float(np.mean(np.argmax(outputs, axis=1) == classes))
+
+    def rewire(self, zeta: float, rng: np.random.Generator) -> None:
+        """One step of SET in every sparse layer. A layer with all its connections has no place to grow: left alone."""
+        for k, mask in enumerate(self.masks):
+            if mask.all():
+                continue
+            kept = prune(self.weights[k], mask, zeta)
+            grown = grow(kept, int(mask.sum()) - int(kept.sum()), rng)
+            new = grown & ~kept
+            self.weights[k][~kept] = 0
+            self.weights[k][new] = rng.normal(0, self._grown_spread[k], int(new.sum()))
+            self._weight_speed[k][~kept] = 0  # a newcomer inherits no momentum from who stood there before
+            self.masks[k] = grown
+
+
+def loss_and_gradients(
+    weights: Sequence[Floats], biases: Sequence[Floats], inputs: Floats, classes: NDArray[np.int64]
+) -> tuple[float, list[Floats], list[Floats]]:
+    """Mean cross-entropy of a batch and its gradients by weights and by biases, those of absent weights included."""
+    layers = _activations(weights, biases, inputs)
+    rows = np.arange(len(classes))
+    shifted = layers[-1] - layers[-1].max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    sums = exponentials.sum(axis=1, keepdims=True)
+    loss = float(np.mean(np.log(sums[:, 0]) - shifted[rows, classes]))
+    slope = exponentials / sums
+    slope[rows, classes] -= 1
+    slope /= len(classes)
+    weight_slopes, bias_slopes = [], []
+    for k in reversed(range(len(weights))):
+        weight_slopes.append(layers[k].T @ slope)
+        bias_slopes.append(slope.sum(axis=0))
+        if k:
+            slope = (slope @ weights[k].T) * (layers[k] > 0)
+    return loss, weight_slopes[::-1], bias_slopes[::-1]
+
+
+def _activations(weights: Sequence[Floats], biases: Sequence[Floats], inputs: Floats) -> list[Floats]:
+    """The inputs, then what each layer puts out: rectified, but for the last, whose outputs are log-odds."""
+    layers = [inputs]
+    for k in range(len(weights)):
+        outputs = layers[-1] @ weights[k] + biases[k]
+        layers.append(outputs if k == len(weights) - 1 else np.maximum(outputs, 0))
+    return layers
+
+
+def prune(weights: Floats, mask: Bools, zeta: float) -> Bools:
+    """The mask without the fraction ``zeta`` of its positive weights and of its negative ones that are closest to 0.
+
+    Each sign loses its own share, rounded; a weight of 0 counts as positive, equal weights fall in the order of cells.
+    """
+    kept = mask.copy()
+    for side in (mask & (weights >= 0), mask & (weights < 0)):
+        cells = np.flatnonzero(side)
+        weakest = np.argsort(np.abs(weights.flat[cells]), kind="stable")
+        kept.flat[cells[weakest[: round(zeta * len(cells))]]] = False
+    return kept
+
+
+def grow(mask: Bools, connections: int, rng: np.random.Generator) -> Bools:
+    """The mask with so many more connections at places drawn from all its free ones, those just pruned among them."""
+    grown = mask.copy()
+    grown.flat[rng.choice(np.flatnonzero(~mask), connections, replace=False)] = True
+    return grown
+
+
+def erdos_renyi(n_in: int, n_out: int, epsilon: float, rng: np.random.Generator) -> Bools:
+    """A random mask of shape (n_in, n_out) with exactly ``epsilon * (n_in + n_out)`` connections, rounded."""
+    connections = round(epsilon * (n_in + n_out))
+    if not 0 < connections < n_in * n_out:
+        raise InvalidInputError(
+            f"epsilon {epsilon}: expected 1 to {n_in * n_out - 1} connections in a sparse layer of {n_in} x {n_out}, "
+            f"found {connections}"
+        )
+    return grow(np.zeros((n_in, n_out), dtype=bool), connections, rng)
+
+
+def _perturbed(parent: Network, index: int, share: float) -> Network:
+    rng = _generator(parent.seed, index, _PERTURBATION)
+    masks, weights = list(parent.masks), list(parent.weights)
+    for k, mask in enumerate(parent.masks):
+        if mask.all():
+            continue
+        count = max(1, round(share * int(mask.sum())))
+        leaving = rng.choice(np.flatnonzero(mask), count, replace=False)
+        taken = rng.choice(np.flatnonzero(~mask), count, replace=False)
+        masks[k], weights[k] = mask.copy(), weights[k].copy()
+        masks[k].flat[leaving], masks[k].flat[taken] = False, True
+        weights[k].flat[taken], weights[k].flat[leaving] = weights[k].flat[leaving], 0
+    return Network(f"w{index}", tuple(masks), tuple(weights), parent.seed, index)
+
+
+def _filled(network: Network) -> Network:
+    rng = _generator(network.seed, network.index, _DENSE)
+    masks = tuple(np.ones_like(mask) for mask in network.masks)
+    return replace(network, masks=masks, weights=tuple(_draw_weights(mask, rng) for mask in masks))
+
+
+def _draw_weights(mask: Bools, rng: np.random.Generator) -> NDArray[np.float32]:
+    return (rng.normal(0, _spread(mask), mask.shape) * mask).astype(np.float32)
+
+
+def _spread(mask: Bools) -> float:
+    """He's standard deviation for the connections that exist: sqrt(2 / mean fan-in)."""
+    return float(np.sqrt(2 * mask.shape[1] / mask.sum()))
+
+
+def _generator(seed: int, index: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([seed, index, purpose])
