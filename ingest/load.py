@@ -1,0 +1,348 @@
+"""The only writer of snapshots: acknowledges them (masks, the truth), then projects them (connections, for Cypher).
+
+A snapshot is acknowledged in one transaction whose first statement takes the run's lock; what stands already is read only
+after that, so that two writers can never follow the same snapshot. The projection comes after, in batches; every batch
+takes the lock, checks that this projector still holds the run, and counts itself, so that a batch is written exactly once
+whatever is repeated or killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from stratigraph.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
+from stratigraph.ingest.projection import Projector, SupersededError
+from stratigraph.refs import check_run_id, check_step
+from stratigraph.runs import Parent, check_metrics, check_tag
+from stratigraph.store.graph import GraphStore, Row, Transaction
+from stratigraph.store.masks import MaskStore, Stored
+from stratigraph.topology import Topology
+
+Outcome = Literal["added", "unchanged"]
+Project = Literal["all", "none"] | Sequence[str]
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # how often what we remember may turn out to be stale, before it is an error
+
+
+class _StaleError(Exception):
+    """What this loader remembers of a run is not what stands in the graph: forget it and try again."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this loader remembers of a run, so that a push needs not read it back."""
+
+    masks: dict[str, Stored] = field(default_factory=dict)  # layer -> its last stored mask
+    wiring: object = None
+    epoch: int = 0  # of our last projection ...
+    clean: bool = True  # ... which left nothing half done
+
+
+class Loader:
+    """Writes runs and snapshots into one store. Not for use by several threads at once."""
+
+    def __init__(self, store: GraphStore, masks: MaskStore) -> None:
+        self._store = store
+        self._masks = masks
+        self._known: dict[str, _Known] = {}
+
+    def declare(
+        self,
+        run: str,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+    ) -> bool:
+        """Make the run where it is new, or add parents and tags to it; gives whether it was new.
+
+        A name or config other than the one it has, or another ``how`` for a parent, is a ``ConflictError``.
+        """
+        check_run_id(run)
+        wanted_tags = [check_tag(tag) for tag in tags]
+        wanted_config = None if config is None else _json(config)
+        declared = list(parents)
+
+        def work(tx: Transaction) -> bool:
+            if declared:
+                tx.run("write/lock_archive", token=_token())
+            row = self._lock(tx, run, name=name, config=wanted_config, tags=wanted_tags)
+            old_tags: list[str] = row["tags"] or []
+            merged = old_tags + [tag for tag in wanted_tags if tag not in old_tags]
+            if wanted_config is not None and row["config"] != wanted_config:
+                raise ConflictError(f"run {run!r}: expected the config it was made with, found another")
+            if name is not None and row["name"] != name:
+                raise ConflictError(f"run {run!r}: expected its name {row['name']!r}, found {name!r}")
+            if merged != old_tags:
+                tx.run("write/set_tags", run=run, tags=merged)
+            for parent in declared:
+                _add_parent(tx, run, parent)
+            return bool(row["created"])
+
+        return self._store.write(work)
+
+    def push(
+        self,
+        run: str,
+        step: int,
+        topology: Topology,
+        *,
+        epoch: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        recorded_at: datetime | None = None,
+        project: Project = "all",
+    ) -> Outcome:
+        """Acknowledge one snapshot, then project it. Pushing the same again changes nothing.
+
+        ``project`` counts for a run's first snapshot: which layers' connections are to stand in the graph. Raises
+        ``ConflictError`` for another topology or metric at a recorded step, or other layers than the run has, and
+        ``StepOrderError`` for a step before the last one.
+        """
+        outcome = self.acknowledge(
+            run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, project=project
+        )
+        self.project(run)
+        return outcome
+
+    def acknowledge(
+        self,
+        run: str,
+        step: int,
+        topology: Topology,
+        *,
+        epoch: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        recorded_at: datetime | None = None,
+        project: Project = "all",
+    ) -> Outcome:
+        """Store the snapshot's masks and its place in the run, flushed to disk when this returns."""
+        check_run_id(run)
+        check_step(step)
+        checked = {f"metric_{k}": v for k, v in check_metrics(metrics).items()}
+        recorded = (recorded_at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+        properties = {"epoch": None if epoch is None else float(epoch), "recorded_at": recorded, "metrics": checked}
+        for attempt in range(1, _ATTEMPTS + 1):
+            known = self._known.setdefault(run, _Known())
+            try:
+                stored = self._store.write(
+                    lambda tx, known=known: self._acknowledge(tx, run, step, topology, known, properties, project)  # type: ignore[misc]
+                )
+            except _StaleError as error:
+                if attempt == _ATTEMPTS:
+                    raise ConflictError(f"run {run!r}: it keeps changing under this writer: {error}") from error
+                self._known.pop(run, None)
+                continue
+            break
+        if stored is None:
+            return "unchanged"
+        known.masks, known.wiring = stored, topology.wiring()
+        for one in stored.values():
+            self._masks.remember(one.mask)
+        return "added"
+
+    def _acknowledge(
+        self,
+        tx: Transaction,
+        run: str,
+        step: int,
+        topology: Topology,
+        known: _Known,
+        properties: dict[str, Any],
+        project: Project,
+    ) -> dict[str, Stored] | None:
+        row = self._lock(tx, run)
+        if row["created"] and known.wiring is not None:
+            raise _StaleError("the run was deleted and made anew")
+        last = row["last_step"]
+        if last is not None and step <= last:
+            _settle(tx, run, step, last, topology, properties["metrics"])
+            return None
+        if last is None:
+            tx.run("write/create_layers", run=run, rows=_layer_rows(topology, project))
+        elif known.wiring != topology.wiring():
+            _check_wiring(run, topology, tx.run("read/layers", run=run))
+        bases = known.masks
+        if last is not None and not bases:
+            bases = self._stored_masks(tx, f"{run}@{last}")
+        new = {y.name: y.mask for y in topology.layers}
+        changed = {n: m for n, m in new.items() if n not in bases or bases[n].mask.digest != m.digest}
+        try:
+            depths = self._masks.put(
+                tx, changed.values(), {m.digest: bases[n] for n, m in changed.items() if n in bases}
+            )
+        except NotFoundError as error:  # a base was purged since we stored it
+            raise _StaleError("a mask is gone") from error
+        rows = [[n, m.digest] for n, m in new.items()]
+        linked = tx.run(
+            "write/create_snapshot",
+            run=run,
+            step=step,
+            digest=topology.digest,
+            nnz=topology.nnz,
+            masks=rows,
+            **properties,
+        )[0]["masks"]
+        if linked != len(rows):
+            raise _StaleError("a mask is gone")
+        if last is not None:
+            tx.run("write/link_next", before=f"{run}@{last}", after=f"{run}@{step}")
+        return {n: Stored(m, depths[m.digest]) if n in changed else bases[n] for n, m in new.items()}
+
+    def _lock(self, tx: Transaction, run: str, **fields: Any) -> Row:
+        row = tx.one(
+            "write/lock_run",
+            run=run,
+            name=fields.get("name") or run,
+            status="open",
+            config=fields.get("config") or "{}",
+            tags=fields.get("tags") or [],
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            token=_token(),
+        )
+        assert row is not None  # noqa: S101 - a MERGE always answers
+        return row
+
+    def _stored_masks(self, tx: Transaction, snapshot: str) -> dict[str, Stored]:
+        rows = tx.run("read/snapshot_masks", ids=[snapshot])
+        masks = self._masks.get(r["digest"] for r in rows)
+        return {r["layer"]: Stored(masks[r["digest"]], r["depth"]) for r in rows}
+
+    def project(self, run: str) -> None:
+        """Bring the connections of a run up to its last snapshot; completes what a killed projector left behind."""
+        epoch = self._store.write(lambda tx: tx.one("write/take_projection", run=run))
+        if epoch is None:
+            raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
+        known = self._known.setdefault(run, _Known())
+        untouched = known.clean and epoch["epoch"] == known.epoch + 1
+        known.epoch, known.clean = epoch["epoch"], False
+        try:
+            Projector(self._store, self._masks, run, known.epoch).bring_up(look=not untouched)
+        except SupersededError:
+            logger.info("run %s: another projector has taken over", run)
+            return
+        known.clean = True
+
+
+def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology, metrics: dict[str, float]) -> None:
+    """A step that is not after the last: the same snapshot again is welcome, all else is an error."""
+    ref = f"{run}@{step}"
+    row = tx.one("read/snapshot", id=ref)
+    if row is None:
+        raise StepOrderError(
+            f"{ref}: expected a step after the last one, {last}",
+            hint=f"to go back in time, fork: push to another run with --parent {run}@STEP --how fork",
+        )
+    held: Mapping[str, Any] = row["snapshot"]
+    if held["digest"] != topology.digest:
+        raise ConflictError(
+            f"{ref}: expected the topology it was recorded with ({held['digest'][:12]}), found another "
+            f"({topology.digest[:12]}); nothing was written"
+        )
+    for name, value in metrics.items():
+        if name in held and held[name] != value:
+            raise ConflictError(
+                f"{ref}: expected metric {name.removeprefix('metric_')!r} to be {held[name]} as recorded, found {value}; "
+                f"nothing was written"
+            )
+    added = {name: value for name, value in metrics.items() if name not in held}
+    if added:
+        tx.run("write/add_metrics", id=ref, metrics=added)
+
+
+def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
+    ref = f"{parent.run}@{parent.step}"
+    graph: dict[str, set[str]] = {}
+    for edge in tx.run("lineage/edges"):
+        graph.setdefault(edge["child"], set()).add(edge["parent"])
+    above, seen = [parent.run], set[str]()
+    while above:
+        one = above.pop()
+        if one == run:
+            raise LineageCycleError(f"run {run!r}: it cannot descend from {ref}, which descends from {run!r} itself")
+        if one not in seen:
+            seen.add(one)
+            above.extend(graph.get(one, ()))
+    row = tx.one("write/add_parent", run=run, parent=ref, how=parent.how)
+    if row is None:
+        raise NotFoundError(f"parent {ref}: expected this snapshot in the archive, found none")
+    if row["how"] != parent.how:
+        raise ConflictError(f"run {run!r}: it descends from {ref} by {row['how']!r} already, not by {parent.how!r}")
+
+
+def _check_wiring(run: str, topology: Topology, rows: list[Row]) -> None:
+    held = [
+        (
+            r["name"],
+            r["source"],
+            r["n_source"],
+            r["source_labelled"],
+            r["target"],
+            r["n_target"],
+            r["target_labelled"],
+            r["taps"],
+        )
+        for r in rows
+    ]
+    found = [
+        (
+            y.name,
+            y.source.name,
+            y.source.size,
+            y.source.labelled,
+            y.target.name,
+            y.target.size,
+            y.target.labelled,
+            y.taps,
+        )
+        for y in topology.layers
+    ]
+    if held == found:
+        return
+    if len(held) != len(found):
+        raise ConflictError(f"run {run!r}: expected its {len(held)} layers, found {len(found)}", hint=_OTHER_RUN)
+    expected, other = next((h, f) for h, f in zip(held, found, strict=True) if h != f)
+    raise ConflictError(
+        f"run {run!r}: expected layer {_layer_text(*expected)}, found {_layer_text(*other)}", hint=_OTHER_RUN
+    )
+
+
+_OTHER_RUN = "a run's layers never change: push to another run, with this one as its parent"
+
+
+def _layer_text(  # noqa: PLR0917 - the columns of a layer, in their order
+    name: str, source: str, n_source: int, _sl: bool, target: str, n_target: int, _tl: bool, taps: int
+) -> str:
+    return f"{name!r} ({source} {n_source} -> {target} {n_target}, {taps} taps)"
+
+
+def _layer_rows(topology: Topology, project: Project) -> list[list[object]]:
+    names = {y.name for y in topology.layers}
+    if not isinstance(project, str) and (unknown := set(project) - names):
+        raise NotFoundError(f"layer {min(unknown)!r}: expected one of {', '.join(sorted(names))}")
+    return [
+        [
+            y.name, k, y.source.name, y.target.name, y.source.size, y.target.size, y.taps, y.source.labelled,
+            y.target.labelled, "follow" if project == "all" or y.name in project else "off",
+        ]
+        for k, y in enumerate(topology.layers)
+    ]  # fmt: skip
+
+
+def _json(config: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(config, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
+
+
+def _token() -> str:
+    return uuid.uuid4().hex

@@ -1,0 +1,206 @@
+"""The projection of masks into the graph: neurons, and connections with the steps at which they were born and died.
+
+Every birth and death follows from acknowledged masks, so a half-written step is never wrong, only early: who reads at a
+step up to a layer's ``projected_step`` is not disturbed by it. A projector that was killed leaves such a beginning behind;
+the next one looks it up and writes only what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from stratigraph.errors import CorruptError
+from stratigraph.ingest import transform
+from stratigraph.store.graph import GraphStore, Row, Transaction
+from stratigraph.store.masks import MaskStore
+from stratigraph.topology import Mask
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 15_000  # relationships a transaction: measured best between 10 and 20 thousand
+_NEURONS = 5_000  # neurons a transaction
+_NONE = np.empty(0, dtype=np.int64)
+
+
+class SupersededError(Exception):
+    """Another projector has taken over the run: it completes the work."""
+
+
+@dataclass(slots=True)
+class _Layer:
+    id: str
+    name: str
+    shape: transform.Shape
+    projected_step: int
+    lifetimes: int
+    mask: Mask
+
+
+@dataclass(slots=True)
+class _Work:
+    """One piece of a batch: some births or deaths of a layer at a step, or the end of that step."""
+
+    layer: _Layer
+    step: int
+    kind: Literal["born", "died", "done"]
+    cells: transform.Cells = field(default_factory=lambda: _NONE)
+    lifetimes: int = 0  # of the layer, at the end of the step
+
+
+class Projector:
+    """One pass over one run, from the projected step of each layer to the run's last snapshot."""
+
+    def __init__(self, store: GraphStore, masks: MaskStore, run: str, epoch: int) -> None:
+        self._store = store
+        self._masks = masks
+        self._run = run
+        self._epoch = epoch
+        self._batch = 0
+
+    def bring_up(self, *, look: bool) -> None:
+        rows = self._store.read("read/layers", run=self._run)
+        last = self._store.read("read/run", run=self._run)[0]["last_step"]
+        behind = [
+            r
+            for r in rows
+            if r["projection"] == "follow"
+            and last is not None
+            and (r["projected_step"] is None or r["projected_step"] < last)
+        ]
+        if not behind:
+            return
+        self._make_neurons([r for r in behind if r["projected_step"] is None])
+        layers = {r["name"]: self._layer(r) for r in behind}
+        room = self._store.relationship_limit - sum(r["lifetimes"] or 0 for r in rows)
+        done = {name: self._already(layer) for name, layer in layers.items()} if look else {}
+        batch: list[_Work] = []
+        size = 0
+        for work in self._work(layers, done, last, room):
+            if batch and size + work.cells.size > _BATCH:
+                self._write(batch)
+                batch, size = [], 0
+            batch.append(work)
+            size += work.cells.size
+        if batch:
+            self._write(batch)
+
+    def _layer(self, row: Row) -> _Layer:
+        shape = transform.Shape(row["source"], row["target"], row["n_source"], row["n_target"], row["taps"])
+        step = row["projected_step"]
+        mask = shape.empty()
+        if step is not None:
+            at = self._store.read("read/run_masks", run=self._run, layers=[row["name"]], first=step, last=step)
+            mask = self._masks.get([at[0]["digest"]])[at[0]["digest"]]
+        return _Layer(row["id"], row["name"], shape, -1 if step is None else step, row["lifetimes"] or 0, mask)
+
+    def _make_neurons(self, rows: list[Row]) -> None:
+        spaces = {r["source"]: r["n_source"] for r in rows} | {r["target"]: r["n_target"] for r in rows}
+        for space, size in spaces.items():
+            for first in range(0, size, _NEURONS):
+                final = min(first + _NEURONS, size) - 1
+                self._store.write(
+                    lambda tx, s=space, a=first, b=final: tx.run(  # type: ignore[misc]
+                        "write/create_neurons", run=self._run, space=s, first=a, last=b
+                    )
+                )
+
+    def _already(self, layer: _Layer) -> dict[tuple[str, int], transform.Cells]:
+        """What stands in the graph beyond the projected step: cells by kind and step."""
+        found: dict[tuple[str, int], list[int]] = {}
+        shape = layer.shape
+        rows = self._store.read(
+            "read/projected_beyond",
+            run=self._run,
+            layer=layer.name,
+            space=shape.source,
+            step=layer.projected_step,
+            taps=shape.taps,
+        )
+        for row in rows:
+            for kind in ("born", "died"):
+                for step, code in row[kind]:
+                    cell = shape.cell_of(row["source"], code)
+                    found.setdefault((kind, step), []).append(cell)
+        return {key: np.sort(np.array(cells)) for key, cells in found.items()}
+
+    def _work(
+        self,
+        layers: dict[str, _Layer],
+        done: Mapping[str, dict[tuple[str, int], transform.Cells]],
+        last: int,
+        room: int,
+    ) -> Iterator[_Work]:
+        """All that is to be written, in the order of the steps; a layer that would go over the limit stops there."""
+        first = min(layer.projected_step for layer in layers.values()) + 1
+        rows = self._store.read("read/run_masks", run=self._run, layers=list(layers), first=first, last=last)
+        for row in rows:
+            layer = layers.get(row["layer"])
+            if layer is None or row["step"] <= layer.projected_step:
+                continue
+            step = row["step"]
+            mask = self._masks.get([row["digest"]])[row["digest"]]
+            died, born = transform.changes(layer.mask, mask)
+            if born.size > room:
+                logger.warning(
+                    "run %s, layer %s: its connections are projected up to step %s only; the next snapshot would take "
+                    "the run over %s relationships",
+                    self._run, layer.name, layer.projected_step, self._store.relationship_limit,
+                )  # fmt: skip
+                self._store.write(lambda tx, y=layer: tx.run("write/set_projection", id=y.id, projection="limit"))  # type: ignore[misc]
+                del layers[layer.name]
+                continue
+            room -= born.size
+            stand = done.get(layer.name, {})
+            for cells in transform.chunks(
+                transform.without(died, stand.get(("died", step), _NONE)), layer.shape, _BATCH
+            ):
+                yield _Work(layer, step, "died", cells)
+            for cells in transform.chunks(
+                transform.without(born, stand.get(("born", step), _NONE)), layer.shape, _BATCH
+            ):
+                yield _Work(layer, step, "born", cells)
+            layer.mask = mask
+            layer.projected_step = step
+            layer.lifetimes += int(born.size)
+            yield _Work(layer, step, "done", lifetimes=layer.lifetimes)
+
+    def _write(self, batch: list[_Work]) -> None:
+        number = self._batch + 1
+
+        def work(tx: Transaction) -> None:
+            held = tx.one("write/guard_projection", run=self._run, token=uuid.uuid4().hex)
+            if held is None or held["epoch"] != self._epoch:
+                raise SupersededError
+            if held["batch"] >= number:  # an earlier try was committed after all
+                return
+            for piece in batch:
+                self._write_piece(tx, piece)
+            tx.run("write/count_batch", run=self._run, batch=number)
+
+        self._store.write(work)
+        self._batch = number
+
+    def _write_piece(self, tx: Transaction, piece: _Work) -> None:
+        layer, shape = piece.layer, piece.layer.shape
+        if piece.kind == "done":
+            tx.run("write/move_projected", id=layer.id, step=piece.step, lifetimes=piece.lifetimes)
+            return
+        if piece.kind == "born":
+            groups = transform.birth_groups(self._run, shape, piece.cells)
+            count = tx.run("write/create_births", run=self._run, layer=layer.name, step=piece.step, groups=groups)
+        else:
+            groups = transform.death_groups(self._run, shape, piece.cells)
+            count = tx.run("write/set_deaths", layer=layer.name, taps=shape.taps, step=piece.step, groups=groups)
+        found = count[0][piece.kind] if count else 0
+        if found != piece.cells.size:
+            raise CorruptError(
+                f"run {self._run!r}, layer {layer.name!r}, step {piece.step}: expected {piece.cells.size} connections "
+                f"to be {piece.kind}, found {found}",
+                hint="the projection does not match the masks: `stratigraph verify`",
+            )

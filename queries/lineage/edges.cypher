@@ -1,0 +1,6 @@
+// purpose: Every declared descent: child run, parent run and step, and how the child departed.
+// parameters: none
+// columns: child, parent, step, how
+MATCH (r:Run)-[d:DESCENDS_FROM]->(s:Snapshot)
+RETURN r.id AS child, s.run AS parent, s.step AS step, d.how AS how
+ORDER BY child, parent, step

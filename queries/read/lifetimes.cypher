@@ -1,0 +1,7 @@
+// purpose: All lifetimes of a layer's connections, per source neuron: rows of target index, tap, born step, died step.
+// parameters: run, layer, space
+// columns: source, lifetimes
+MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS]->(b:Neuron)
+WHERE c.layer = $layer
+RETURN a.index AS source, collect([b.index, c.tap, c.born_step, c.died_step]) AS lifetimes
+ORDER BY source

@@ -1,0 +1,8 @@
+// purpose: Declare that a run descends from a snapshot of another.
+// parameters: run, parent, how
+// columns: how
+MATCH (r:Run {id: $run})
+MATCH (s:Snapshot {id: $parent})
+MERGE (r)-[d:DESCENDS_FROM]->(s)
+ON CREATE SET d.how = $how
+RETURN d.how AS how

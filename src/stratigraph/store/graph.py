@@ -1,0 +1,244 @@
+"""The one module that talks Bolt: named queries in managed transactions, each failure turned into one of our errors.
+
+Both engines are spoken to with the same driver and the same Cypher. Work handed to ``write`` may run more than once: the
+driver repeats it when a lock or a version conflict was lost, and when the connection broke while a commit was under way,
+in which case the first try may have been committed. So every writing transaction begins by reading, under a lock, what
+stands already.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import neo4j
+from neo4j import exceptions as bolt
+
+from stratigraph import queries
+from stratigraph.errors import (
+    InvalidQueryError,
+    LimitError,
+    QueryRefusedError,
+    StoreUnavailableError,
+    StratigraphError,
+)
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+_LOST = (bolt.ServiceUnavailable, bolt.SessionExpired, bolt.IncompleteCommit, OSError)
+_RECONNECT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How a database is reached: its address, the writing account and, where there is one, an account that only reads."""
+
+    uri: str
+    database: str
+    user: str
+    password: str
+    reader: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The answer to a user's query. ``truncated`` says that there were more rows than asked for."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Any]]
+    truncated: bool
+
+
+class Transaction:
+    """One open transaction: ``run`` sends a named query with exactly the parameters that it declares."""
+
+    def __init__(self, inner: neo4j.ManagedTransaction) -> None:
+        self._inner = inner
+
+    def run(self, name: str, /, **parameters: Any) -> list[Row]:
+        """All rows of the query ``queries/NAME.cypher``, as dictionaries by column."""
+        query = queries.load(name)
+        if set(parameters) != set(query.parameters):
+            raise TypeError(f"{name}: expected parameters {query.parameters}, found {tuple(parameters)}")
+        return [dict(record.items()) for record in self._inner.run(query.text, parameters)]
+
+    def one(self, name: str, /, **parameters: Any) -> Row | None:
+        """The first row, or ``None`` where there is none."""
+        rows = self.run(name, **parameters)
+        return rows[0] if rows else None
+
+
+class GraphStore:
+    """A graph database behind named queries. Safe to use from several threads; not across a fork."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        close: Callable[[], None] = lambda: None,
+        *,
+        location: str,
+        relationship_limit: int,
+    ) -> None:
+        """``connect`` finds (or starts) the database and is called again after a connection was lost."""
+        self.location = location
+        self.relationship_limit = relationship_limit
+        self._connect = connect
+        self._close = close
+        self._connection = connect()
+        self._driver = self._open(self._connection.user, self._connection.password)
+        self._reader: neo4j.Driver | None = None
+
+    def read(self, name: str, /, **parameters: Any) -> list[Row]:
+        """All rows of one named query, in a transaction of its own."""
+        return self.read_with(lambda tx: tx.run(name, **parameters))
+
+    def read_with(self, work: Callable[[Transaction], T]) -> T:
+        """Several reads of one moment."""
+        return self._manage(neo4j.READ_ACCESS, work)
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run the work in one transaction, flushed to disk when this returns. The work may be run more than once."""
+        return self._manage(neo4j.WRITE_ACCESS, work)
+
+    def schema(self, statements: Iterable[str]) -> None:
+        """Send statements that define constraints and indexes, each in a transaction of its own."""
+        for statement in statements:
+            self._manage(neo4j.WRITE_ACCESS, lambda tx, text=statement: _consume(tx, text))  # type: ignore[misc]
+
+    def query(self, text: str, parameters: Mapping[str, Any], *, limit: int, timeout_s: float) -> Table:
+        """A user's own query, through the means of the engine that let it read only.
+
+        Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse,
+        ``LimitError`` for one that takes longer than ``timeout_s`` seconds.
+        """
+        driver = self._reading_driver()
+        try:
+            with driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session:
+                with session.begin_transaction(timeout=timeout_s) as tx:
+                    result = tx.run(text, dict(parameters))
+                    columns = tuple(result.keys())
+                    rows = [[_plain(value) for value in record.values()] for record in result.fetch(limit + 1)]
+                    tx.rollback()
+        except bolt.Neo4jError as error:
+            raise _translate_user(error, timeout_s) from error
+        except (bolt.DriverError, OSError) as error:
+            raise _translate(error, self.location) from error
+        return Table(columns, rows[:limit], truncated=len(rows) > limit)
+
+    def version(self) -> str:
+        """The engine's own word for what it is."""
+        try:
+            return str(self._driver.get_server_info().agent)
+        except (bolt.Neo4jError, bolt.DriverError, OSError) as error:
+            raise _translate(error, self.location) from error
+
+    def close(self) -> None:
+        """Close the connections; what was acknowledged is on disk already."""
+        for driver in (self._driver, self._reader):
+            if driver is not None:
+                with suppress(bolt.DriverError, OSError):
+                    driver.close()
+        self._close()
+
+    def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
+        deadline = time.monotonic() + _RECONNECT_SECONDS
+        while True:
+            try:
+                with self._driver.session(database=self._connection.database, default_access_mode=access) as session:
+                    run = session.execute_read if access == neo4j.READ_ACCESS else session.execute_write
+                    return run(lambda tx: work(Transaction(tx)))
+            except _LOST as error:
+                if isinstance(error, StratigraphError) or time.monotonic() > deadline:
+                    raise _translate(error, self.location) from error
+                logger.warning("lost the database (%s); connecting again", type(error).__name__)
+                self._reconnect()
+            except (bolt.Neo4jError, bolt.DriverError) as error:
+                raise _translate(error, self.location) from error
+
+    def _reconnect(self) -> None:
+        connection = self._connect()
+        if connection != self._connection:
+            stale = (self._driver, self._reader)
+            self._connection = connection
+            self._driver, self._reader = self._open(connection.user, connection.password), None
+            for driver in stale:
+                if driver is not None:
+                    with suppress(bolt.DriverError, OSError):
+                        driver.close()
+
+    def _reading_driver(self) -> neo4j.Driver:
+        if self._connection.reader is None:
+            return self._driver
+        if self._reader is None:
+            self._reader = self._open(*self._connection.reader)
+        return self._reader
+
+    def _open(self, user: str, password: str) -> neo4j.Driver:
+        return neo4j.GraphDatabase.driver(
+            self._connection.uri,
+            auth=(user, password),
+            connection_timeout=10,
+            connection_acquisition_timeout=30,
+            max_transaction_retry_time=15,
+            notifications_min_severity="OFF",
+            telemetry_disabled=True,
+            user_agent="stratigraph",
+        )
+
+
+def _consume(tx: Transaction, text: str) -> None:
+    tx._inner.run(text).consume()  # noqa: SLF001 - the schema's statements are the one text that has no header
+
+
+def _plain(value: Any) -> Any:
+    """Nodes, relationships and paths as dictionaries, everything else as it is (or as text where JSON has no word)."""
+    if isinstance(value, neo4j.graph.Node):
+        return {"labels": sorted(value.labels), **{k: _plain(v) for k, v in value.items()}}
+    if isinstance(value, neo4j.graph.Relationship):
+        return {"type": value.type, **{k: _plain(v) for k, v in value.items()}}
+    if isinstance(value, neo4j.graph.Path):
+        return {"nodes": [_plain(n) for n in value.nodes], "relationships": [_plain(r) for r in value.relationships]}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, bytes | bytearray):
+        return value.hex()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _translate(error: Exception, location: str) -> StratigraphError:
+    if isinstance(error, bolt.AuthError):
+        return StoreUnavailableError(
+            f"{location}: user or password is wrong",
+            hint="set STRATIGRAPH_NEO4J_USER and STRATIGRAPH_NEO4J_PASSWORD (or _PASSWORD_FILE)",
+        )
+    if isinstance(error, bolt.Neo4jError):
+        return StoreUnavailableError(f"{location}: the database refused: {error.code}: {_first_line(error)}")
+    return StoreUnavailableError(
+        f"{location}: the database does not answer: {_first_line(error)}",
+        hint="`stratigraph doctor` checks each part",
+    )
+
+
+def _translate_user(error: bolt.Neo4jError, timeout_s: float) -> StratigraphError:
+    code, said = error.code or "", _first_line(error)
+    if "Forbidden" in code or "AccessMode" in code or "Security" in code:
+        return QueryRefusedError(f"the query wants more than to read: {said}", hint="queries of users are read-only")
+    if "Timeout" in code or "TimedOut" in code or "timeout" in said.lower() or "Terminated" in code:
+        return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
+    return InvalidQueryError(f"the query was not understood: {said}")
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    return str(text).strip().splitlines()[0][:500]
