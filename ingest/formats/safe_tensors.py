@@ -1,0 +1,198 @@
+"""Reading ``.safetensors`` files within limits: the header is checked as a whole before a tensor is touched.
+
+The format is 8 bytes of header length, a JSON header (name -> dtype, shape, offsets), then the tensors' bytes end to
+end. It has no checksum: Stratigraph's own files carry the digest of their topology in the metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stratigraph.errors import InvalidInputError, LimitError
+from stratigraph.ingest.formats.limits import DEFAULT, MIB, Limits
+
+_MAX_HEADER = 16 * MIB
+_MAX_NAME = 200
+_DTYPES = {
+    "BOOL": "?",
+    "U8": "<u1",
+    "I8": "<i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "F32": "<f4",
+    "F64": "<f8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What the header says about one tensor; ``begin`` and ``end`` count from the first byte after the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class SafeTensors:
+    """An open file whose header has been checked; tensors are read one at a time, when asked for."""
+
+    def __init__(self, source: Path | bytes | BinaryIO, *, where: str, limits: Limits = DEFAULT) -> None:
+        self.where = where
+        self._owned: BinaryIO | None = None
+        try:
+            if isinstance(source, Path):
+                self._owned = source.open("rb")
+                self._stream: BinaryIO = self._owned
+            else:
+                self._stream = BytesIO(source) if isinstance(source, bytes) else source
+            size = self._stream.seek(0, 2)
+            self._stream.seek(0)
+            limits.check(where, total_bytes=size)
+            self._start, header = _read_header(self._stream, size, where)
+            self.metadata = _metadata(header.pop("__metadata__", {}), where)
+            limits.check(where, members=len(header))
+            self.tensors = {name: _tensor(name, claim, where) for name, claim in header.items()}
+            _check_layout(self.tensors, size - self._start, where)
+        except OSError as error:
+            self.close()
+            raise InvalidInputError(f"{where}: expected a readable file, found: {error.strerror}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, where this object opened it."""
+        if self._owned is not None:
+            self._owned.close()
+
+    def array(self, name: str) -> NDArray[Any]:
+        """One tensor; BF16, which NumPy does not know, comes as the float32 of the same value."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise InvalidInputError(f"{self.where}: expected a tensor {name!r}, found {_some(list(self.tensors))}")
+        if tensor.dtype not in _DTYPES:
+            raise InvalidInputError(
+                f"{self.where}: tensor {name!r}: expected dtype {', '.join(_DTYPES)}, found {tensor.dtype}",
+                hint="save it as F32 or BOOL",
+            )
+        self._stream.seek(self._start + tensor.begin)
+        data = self._stream.read(tensor.end - tensor.begin)
+        if len(data) != tensor.end - tensor.begin:
+            raise InvalidInputError(
+                f"{self.where}: tensor {name!r}: expected {tensor.end - tensor.begin:,} bytes, found {len(data):,}"
+            )
+        if tensor.dtype == "BOOL" and data.translate(None, b"\0\1"):
+            raise InvalidInputError(f"{self.where}: tensor {name!r}: expected bytes 0 and 1 for BOOL, found others")
+        array = np.frombuffer(data, dtype=_DTYPES[tensor.dtype])
+        if tensor.dtype == "BF16":
+            array = (array.astype("<u4") << 16).view("<f4")
+        return array.reshape(tensor.shape)
+
+
+def _read_header(stream: BinaryIO, size: int, where: str) -> tuple[int, dict[str, Any]]:
+    head = stream.read(8)
+    length = int.from_bytes(head, "little")
+    if len(head) < 8 or not 2 <= length <= size - 8:
+        raise InvalidInputError(
+            f"{where}: expected a safetensors file, found a header of {length:,} bytes in a file of {size:,}",
+            hint="is the file cut off?",
+        )
+    if length > _MAX_HEADER:
+        raise LimitError(f"{where}: expected a header of at most {_MAX_HEADER:,} bytes, found {length:,}")
+    header = parse_json(stream.read(length), where=f"{where}: header")
+    if not isinstance(header, dict):
+        raise InvalidInputError(f"{where}: header: expected a JSON object, found {type(header).__name__}")
+    return 8 + length, header
+
+
+def parse_json(text: str | bytes, *, where: str) -> Any:
+    """JSON without its traps: no NaN, no name twice in an object, no nesting that breaks the parser."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{where}: expected JSON, found: {error}") from error
+
+
+def _no_constant(constant: str) -> float:
+    raise ValueError(f"{constant}, which is no JSON number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice in one object")
+    return found
+
+
+def _metadata(found: Any, where: str) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise InvalidInputError(f"{where}: __metadata__: expected an object of texts, found {str(found)[:80]}")
+    return found
+
+
+def _tensor(name: str, claim: Any, where: str) -> Tensor:
+    at = f"{where}: tensor {name[:_MAX_NAME]!r}"
+    if not name.isprintable() or not 0 < len(name) <= _MAX_NAME:
+        raise InvalidInputError(f"{at}: expected a printable name of 1 to {_MAX_NAME} characters")
+    if not isinstance(claim, dict) or claim.keys() != {"dtype", "shape", "data_offsets"}:
+        raise InvalidInputError(f"{at}: expected dtype, shape and data_offsets, found {str(claim)[:80]}")
+    dtype, shape, offsets = claim["dtype"], claim["shape"], claim["data_offsets"]
+    if not isinstance(dtype, str) or not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+        raise InvalidInputError(f"{at}: expected a dtype, a shape and two offsets, found {str(claim)[:80]}")
+    begin, end = offsets
+    if dtype in _DTYPES:
+        expected = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+        if end - begin != expected:
+            raise InvalidInputError(
+                f"{at}: expected {expected:,} bytes for {dtype} of shape {shape}, found {end - begin:,}"
+            )
+    return Tensor(dtype, tuple(shape), begin, end)
+
+
+def _naturals(found: Any) -> bool:
+    return (
+        isinstance(found, list)
+        and len(found) <= 32
+        and all(type(number) is int and 0 <= number < 2**62 for number in found)
+    )
+
+
+def _check_layout(tensors: dict[str, Tensor], size: int, where: str) -> None:
+    at = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if tensor.begin != at or tensor.end < at:
+            raise InvalidInputError(
+                f"{where}: tensor {name!r}: expected it to begin at byte {at:,}, found {tensor.begin:,}"
+            )
+        at = tensor.end
+    if at != size:
+        raise InvalidInputError(
+            f"{where}: expected {at:,} bytes of tensors, found {size:,}",
+            hint="is the file cut off?" if at > size else None,
+        )
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "none"

@@ -1,0 +1,328 @@
+"""Stratigraph's own file of one snapshot: what ``export`` writes, ``push`` reads and the service takes as a body.
+
+An npz (or safetensors) file with two arrays per layer k, ``<k>.indptr`` and ``<k>.indices``: per target unit the sorted
+keys ``source * taps + tap`` of its inputs, one target after the other (CSC). Beside them a JSON text ``topology`` (a
+raw member or an array with one string in npz; in the metadata of safetensors)::
+
+    {"format": 1,
+     "spaces": [{"name": "input", "size": 784, "labelled": true}, ...],
+     "layers": [{"name": "l0", "source": "input", "target": "hidden1", "taps": 1}, ...],
+     "epoch": 50.0, "metrics": {"accuracy": 0.87}}
+
+``recorded_at`` (ISO 8601, UTC) and ``digest`` (the topology's, checked when present) may stand there too. The same
+snapshot gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from stratigraph.errors import InvalidInputError, InvalidTopologyError, UnsupportedFormatError
+from stratigraph.ingest.formats.limits import DEFAULT, Limits
+from stratigraph.ingest.formats.safe_npz import SafeNpz
+from stratigraph.ingest.formats.safe_tensors import SafeTensors, parse_json
+from stratigraph.runs import check_metrics
+from stratigraph.topology import Layer, Mask, Space, Topology
+
+Container = Literal["npz", "safetensors"]
+
+FORMAT = 1
+MEMBER = "topology"
+_REQUIRED = {"format", "spaces", "layers"}
+_OPTIONAL = {"epoch", "metrics", "recorded_at", "digest"}
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    """What the file holds; run and step are not in it, they are said where it is sent."""
+
+    topology: Topology
+    epoch: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    recorded_at: datetime | None = None
+
+
+def write(
+    target: Path | BinaryIO,
+    topology: Topology,
+    *,
+    epoch: float | None = None,
+    metrics: Mapping[str, float] | None = None,
+    recorded_at: datetime | None = None,
+    container: Container | None = None,
+) -> None:
+    """Write one snapshot, as npz or, to a path ``*.safetensors``, as that. A path is replaced whole or not at all."""
+    if container is None:
+        container = "safetensors" if isinstance(target, Path) and target.suffix == ".safetensors" else "npz"
+    text = _document(topology, epoch, metrics, recorded_at)
+    arrays = dict(_arrays(topology))
+    data = _as_safetensors(arrays, text) if container == "safetensors" else _as_npz(arrays, text)
+    if not isinstance(target, Path):
+        target.write(data)
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(source: Path | bytes | BinaryIO, *, where: str | None = None, limits: Limits = DEFAULT) -> SnapshotFile:
+    """Read one snapshot from either container, told apart by its first bytes. ``where`` begins every error message."""
+    where = where or (str(source) if isinstance(source, Path) else "snapshot")
+    if _begins_as_zip(source, where):
+        with SafeNpz(source, where=where, limits=limits) as npz:
+            return read_npz(npz, limits=limits)
+    with SafeTensors(source, where=where, limits=limits) as tensors:
+        return read_safetensors(tensors, limits=limits)
+
+
+def read_npz(npz: SafeNpz, *, limits: Limits) -> SnapshotFile:
+    """The snapshot in an archive that is open already."""
+    return _read(npz.text(MEMBER), set(npz.names) - {MEMBER}, npz.array, npz.where, limits)
+
+
+def read_safetensors(tensors: SafeTensors, *, limits: Limits) -> SnapshotFile:
+    """The snapshot in a safetensors file that is open already."""
+    if MEMBER not in tensors.metadata:
+        raise InvalidInputError(
+            f"{tensors.where}: __metadata__: expected {MEMBER!r}, found {', '.join(tensors.metadata) or 'nothing'}"
+        )
+    return _read(tensors.metadata[MEMBER], set(tensors.tensors), tensors.array, tensors.where, limits)
+
+
+def _arrays(topology: Topology) -> list[tuple[str, NDArray[Any]]]:
+    found: list[tuple[str, NDArray[Any]]] = []
+    for k, layer in enumerate(topology.layers):
+        small = layer.mask.stride <= 2**31
+        found.append((f"{k}.indptr", layer.mask.indptr.astype("<i8")))
+        found.append((f"{k}.indices", layer.mask.keys.astype("<i4" if small else "<i8")))
+    return found
+
+
+def _document(
+    topology: Topology, epoch: float | None, metrics: Mapping[str, float] | None, recorded_at: datetime | None
+) -> str:
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "spaces": [{"name": s.name, "size": s.size, "labelled": s.labelled} for s in topology.spaces],
+        "layers": [
+            {"name": layer.name, "source": layer.source.name, "target": layer.target.name, "taps": layer.taps}
+            for layer in topology.layers
+        ],
+        "epoch": _number(epoch, "epoch", "snapshot"),
+        "metrics": dict(sorted(check_metrics(metrics).items())),
+        "digest": topology.digest,
+    }
+    if recorded_at is not None:
+        document["recorded_at"] = _utc(recorded_at, "snapshot").isoformat()
+    return json.dumps(document, indent=1)
+
+
+def _as_npz(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        members = [(MEMBER, text.encode())]
+        for name, array in arrays.items():
+            member = BytesIO()
+            npy.write_array(member, array, version=(1, 0), allow_pickle=False)
+            members.append((f"{name}.npy", member.getvalue()))
+        for name, data in members:
+            # A date and a system of its own: the bytes must not depend on when and where they are written.
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.create_system = 3
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, data, compresslevel=6)
+    return packed.getvalue()
+
+
+def _as_safetensors(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
+    from safetensors.numpy import save  # noqa: PLC0415  # only who writes this container pays for the import
+
+    return save(dict(arrays), metadata={MEMBER: text})
+
+
+def _begins_as_zip(source: Path | bytes | BinaryIO, where: str) -> bool:
+    if isinstance(source, bytes):
+        return source[:2] == b"PK"
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                return stream.read(2) == b"PK"
+        source.seek(0)
+        return source.read(2) == b"PK"
+    except OSError as error:
+        raise InvalidInputError(f"{where}: expected a readable file, found: {error.strerror}") from error
+
+
+def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], where: str, limits: Limits) -> SnapshotFile:
+    document = parse_json(text, where=f"{where}: {MEMBER}")
+    at = f"{where}: {MEMBER}"
+    if not isinstance(document, dict) or "format" not in document:
+        raise InvalidInputError(f"{at}: expected an object with format, spaces and layers, found {text[:80]!r}")
+    if document["format"] != FORMAT:
+        raise UnsupportedFormatError(
+            f"{at}: expected format {FORMAT}, found {document['format']!r}", hint="a newer Stratigraph may read it"
+        )
+    _check_keys(document, _REQUIRED, _OPTIONAL, at)
+    spaces = _spaces(document["spaces"], at, limits)
+    claims = _list(document["layers"], "layers", at)
+    limits.check(where, layers=len(claims))
+    expected = {f"{k}.{part}" for k in range(len(claims)) for part in ("indptr", "indices")}
+    if names != expected:
+        missing, unknown = sorted(expected - names)[:8], sorted(names - expected)[:8]
+        raise InvalidInputError(
+            f"{where}: expected <k>.indptr and <k>.indices for the {len(claims)} layers of {MEMBER}, "
+            f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
+        )
+    layers: list[Layer] = []
+    for k, claim in enumerate(claims):
+        layers.append(_layer(k, claim, spaces, array, where=where, limits=limits))
+        limits.check(where, connections=sum(layer.nnz for layer in layers))
+    try:
+        topology = Topology(tuple(layers))
+    except InvalidTopologyError as error:
+        raise InvalidInputError(f"{where}: {error.message}", hint=error.hint) from error
+    idle = spaces.keys() - {space.name for space in topology.spaces}
+    if idle:
+        raise InvalidInputError(f"{at}: spaces: expected every space in some layer, found {min(idle)!r} in none")
+    if "digest" in document and document["digest"] != topology.digest:
+        raise InvalidInputError(
+            f"{where}: expected the digest {str(document['digest'])[:16]}..., found {topology.digest[:16]}...",
+            hint="the file is damaged",
+        )
+    return SnapshotFile(
+        topology,
+        _number(document.get("epoch"), "epoch", at),
+        _metrics(document.get("metrics"), at),
+        _time(document.get("recorded_at"), at),
+    )
+
+
+def _spaces(claims: Any, at: str, limits: Limits) -> dict[str, Space]:
+    spaces: dict[str, Space] = {}
+    for k, claim in enumerate(_list(claims, "spaces", at)):
+        here = f"{at}: spaces[{k}]"
+        _check_keys(claim, {"name", "size"}, {"labelled"}, here)
+        name, size, labelled = _text(claim, "name", here), _whole(claim, "size", here), claim.get("labelled", False)
+        limits.check(here, units=size)
+        if not isinstance(labelled, bool):
+            raise InvalidInputError(f"{here}: labelled: expected true or false, found {labelled!r}")
+        if name in spaces:
+            raise InvalidInputError(f"{here}: expected every space once, found {name!r} twice")
+        try:
+            spaces[name] = Space(name, size, labelled)
+        except InvalidTopologyError as error:
+            raise InvalidInputError(f"{here}: {error.message}") from error
+    return spaces
+
+
+def _layer(
+    k: int, claim: Any, spaces: Mapping[str, Space], array: Callable[[str], NDArray[Any]], *, where: str, limits: Limits
+) -> Layer:
+    here = f"{where}: {MEMBER}: layers[{k}]"
+    _check_keys(claim, {"name", "source", "target"}, {"taps"}, here)
+    name = _text(claim, "name", here)
+    ends: list[Space] = []
+    for end in ("source", "target"):
+        space = spaces.get(_text(claim, end, here))
+        if space is None:
+            raise InvalidInputError(f"{here}: {end}: expected one of the spaces, found {claim[end]!r}")
+        ends.append(space)
+    source, target = ends
+    taps = _whole({"taps": 1, **claim}, "taps", here)
+    limits.check(here, taps=taps)
+    if source.size * taps * target.size > 2**62:
+        raise InvalidInputError(f"{here}: expected at most 2**62 possible connections, found more")
+    parts: list[NDArray[Any]] = []
+    for part in ("indptr", "indices"):
+        found = array(f"{k}.{part}")
+        if found.dtype.kind not in "iu" or found.ndim != 1:
+            raise InvalidInputError(
+                f"{where}: layer {name!r}: {k}.{part}: expected a flat array of integers, "
+                f"found {found.dtype} of shape {found.shape}"
+            )
+        parts.append(found)
+    try:
+        return Layer(name, source, target, Mask.from_csc(source.size, target.size, *parts, taps=taps))
+    except InvalidTopologyError as error:
+        raise InvalidInputError(f"{where}: layer {name!r}: {k}.{error.message}", hint=error.hint) from error
+
+
+def _check_keys(found: Any, required: set[str], optional: set[str], at: str) -> None:
+    known = ", ".join(sorted(required | optional))
+    if not isinstance(found, dict):
+        raise InvalidInputError(f"{at}: expected an object with {known}, found {str(found)[:80]}")
+    if not required <= found.keys() or not found.keys() <= required | optional:
+        raise InvalidInputError(
+            f"{at}: expected {', '.join(sorted(required))} (and of {known} what is known), "
+            f"found {', '.join(sorted(found))[:200] or 'nothing'}"
+        )
+
+
+def _list(found: Any, name: str, at: str) -> list[Any]:
+    if not isinstance(found, list) or not found:
+        raise InvalidInputError(f"{at}: {name}: expected a list with at least one entry, found {str(found)[:80]}")
+    return found
+
+
+def _text(claim: Mapping[str, Any], name: str, at: str) -> str:
+    if not isinstance(claim[name], str):
+        raise InvalidInputError(f"{at}: {name}: expected a text, found {str(claim[name])[:80]}")
+    return str(claim[name])
+
+
+def _whole(claim: Mapping[str, Any], name: str, at: str) -> int:
+    if type(claim[name]) is not int or claim[name] < 1:
+        raise InvalidInputError(f"{at}: {name}: expected a whole number from 1 on, found {str(claim[name])[:80]}")
+    return int(claim[name])
+
+
+def _number(found: Any, name: str, at: str) -> float | None:
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or abs(found) > 1e300 or not math.isfinite(found):
+        raise InvalidInputError(f"{at}: {name}: expected a finite number, found {str(found)[:80]}")
+    return float(found)
+
+
+def _metrics(found: Any, at: str) -> dict[str, float]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidInputError(f"{at}: metrics: expected an object of numbers, found {str(found)[:80]}")
+    try:
+        return check_metrics(found)
+    except InvalidInputError as error:
+        raise error if error.message.startswith(at) else InvalidInputError(f"{at}: {error.message}") from None
+
+
+def _time(found: Any, at: str) -> datetime | None:
+    if found is None:
+        return None
+    try:
+        return _utc(datetime.fromisoformat(found), at)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"{at}: recorded_at: expected ISO 8601, found {str(found)[:80]}") from error
+
+
+def _utc(moment: datetime, at: str) -> datetime:
+    if moment.tzinfo is None:
+        raise InvalidInputError(f"{at}: recorded_at: expected a time with its zone, found {moment.isoformat()}")
+    return moment.astimezone(UTC)
