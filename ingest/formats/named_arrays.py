@@ -3,8 +3,8 @@
 Every array of two or more axes is a layer; vectors (biases, norms) are not. Layers follow each other in the natural
 order of their names (``fc2`` before ``fc10``). A name loses what says that it is a weight: ``fc1.weight`` and
 ``weight_fc1`` are the layer ``fc1``. Where a layer has a mask (``fc1.weight_mask`` as torch.nn.utils.prune
-writes it, or ``fc1.mask``) the mask is the topology, and its weights are not looked at. An npz may also hold SciPy matrices in parts: ``fc1.indptr``,
-``fc1.indices``, ``fc1.shape``, ``fc1.data``, and ``fc1.format`` where it is not CSR.
+writes it, or ``fc1.mask``) the mask is the topology, and its weights are not looked at. An npz may also hold SciPy
+matrices in parts: ``fc1.indptr``, ``fc1.indices``, ``fc1.shape``, ``fc1.data``, and ``fc1.format`` where it is not CSR.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from stratigraph.ingest.formats.safe_npz import SafeNpz
 from stratigraph.ingest.formats.safe_tensors import SafeTensors
 from stratigraph.topology import Zeros
 
-_PARTS = re.compile(rf"(?P<stem>.+)[._](?:{'|'.join(sorted(SCIPY_MEMBERS - {'_is_array'}))})")
 _NAME = re.compile(
-    r"(?:(?:weights?|mask)_)?(?P<layer>.+?)(?:[._](?:weights?|kernel))?(?P<kind>[._](?:mask|orig))?", re.IGNORECASE
+    r"(?P<prefix>(?:weights?|mask)_)?(?P<layer>.+?)(?P<suffix>(?:[._](?:weights?|kernel))?(?:[._](?:mask|orig))?)",
+    re.IGNORECASE,
 )
 
 
@@ -45,9 +45,8 @@ def parts_of_npz(npz: SafeNpz, *, zeros: Zeros | None, orientation: Orientation)
                 f"{npz.where}: layer {prefix[:-1]!r}: expected {prefix}indptr, indices, shape and data, "
                 f"found no {', '.join(missing)}"
             )
-    dense = [
-        name for name in npz.names if not any(name.startswith(prefix) and _PARTS.fullmatch(name) for prefix in sparse)
-    ]
+    in_parts = {prefix + part for prefix in sparse for part in SCIPY_MEMBERS}
+    dense = [name for name in npz.names if name not in in_parts]
     shapes = {name: npz.header(name).shape for name in dense}
     found: dict[str, Part] = {}
     for layer, name in _choose([name for name in dense if len(shapes[name]) >= 2], npz.where).items():
@@ -89,9 +88,8 @@ def _choose(names: Iterable[str], where: str) -> dict[str, str]:
     weights: dict[str, str] = {}
     for name in names:
         match = _NAME.fullmatch(name)
-        layer = match["layer"] if match else name
-        is_mask = "mask" in name.lower().removeprefix(layer.lower()).replace(layer.lower(), "", 1)
-        kind = masks if is_mask else weights
+        layer, dress = (match["layer"], f"{match['prefix'] or ''}{match['suffix']}") if match else (name, "")
+        kind = masks if "mask" in dress.lower() else weights
         if layer in kind:
             raise InvalidInputError(f"{where}: layer {layer!r}: expected one array, found {kind[layer]!r} and {name!r}")
         kind[layer] = name
