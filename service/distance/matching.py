@@ -1,0 +1,408 @@
+"""Exact sparse assignment, and which of its optima are left open.
+
+Rows are units of A, columns units of B; only some pairs are listed, by row (``offsets``, ``columns``, ``costs``). A
+listed pair costs less than ``bypass``, every other pair exactly ``bypass``: these are never stored. So a row may always
+stay without a listed partner at the price ``bypass``; the rows and columns that are left over pair among themselves.
+
+Duals u (rows) and v (columns) prove optimality: ``u_i + v_j <= cost`` for every pair, equal for every matched one. All
+v are at most 0, and 0 where the column is left over; all u are at most ``bypass``, and equal to it where the row is.
+(Shortest augmenting paths after Jonker and Volgenant, "A shortest augmenting path algorithm for dense and sparse linear
+assignment problems", Computing 38, 1987.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+NONE = np.int64(2**62)  # bypass of a problem whose listed pairs hold a perfect matching
+
+
+@njit(cache=True, nogil=True)
+def assign(offsets, columns, costs, bypass, u, v, column_of, row_of):
+    """Match the rows that are listed, at minimum cost; fills duals and partners (-1: left over).
+
+    On entry ``v`` is 0, ``column_of`` and ``row_of`` are -1. Rows without a listed pair are left as they are, but for
+    their dual. Exact in int64.
+    """
+    n = len(offsets) - 1
+    free = np.empty(n, dtype=np.int64)
+    n_free = 0
+    for i in range(n):
+        best, at = bypass, -1
+        for e in range(offsets[i], offsets[i + 1]):
+            c = costs[e]
+            if c < best or (c == best and at >= 0 and row_of[columns[at]] >= 0 and row_of[columns[e]] < 0):
+                best, at = c, e
+        if at < 0:
+            if bypass < NONE:
+                u[i] = bypass
+            continue
+        u[i] = best
+        j = columns[at]
+        if row_of[j] < 0:
+            row_of[j] = i
+            column_of[i] = j
+        else:
+            free[n_free] = i
+            n_free += 1
+    for _ in range(2):
+        n_free = _reduce_rows(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free)
+    _augment(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free)
+
+
+@njit(cache=True, nogil=True)
+def _reduce_rows(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free):
+    """One pass of augmenting row reduction: a free row takes its best column and lowers that column's dual."""
+    k = 0
+    kept = 0
+    steps = 4 * n_free + 16
+    while k < n_free:
+        i = free[k]
+        k += 1
+        first, second, j1, j2 = bypass, NONE, -1, -1
+        for e in range(offsets[i], offsets[i + 1]):
+            j = columns[e]
+            c = costs[e] - v[j]
+            if c < second:
+                if c < first:
+                    first, second, j2, j1 = c, first, j1, j
+                else:
+                    second, j2 = c, j
+        if j1 < 0:
+            u[i] = bypass
+            continue
+        if second >= NONE:
+            second = first
+        owner = row_of[j1]
+        steps -= 1
+        if second > first:
+            if owner >= 0 and steps < 0:
+                free[kept] = i
+                kept += 1
+                continue
+            v[j1] -= second - first
+        elif owner >= 0:
+            if j2 < 0:  # staying alone is as good
+                u[i] = second
+                if second == bypass:
+                    continue
+                free[kept] = i
+                kept += 1
+                continue
+            j1 = j2
+            owner = row_of[j1]
+        u[i] = second
+        if owner >= 0:
+            column_of[owner] = -1
+            if second > first:
+                k -= 1
+                free[k] = owner
+            else:
+                free[kept] = owner
+                kept += 1
+        row_of[j1] = i
+        column_of[i] = j1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _augment(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free):
+    """A shortest augmenting path for every row that is still free."""
+    m = len(v)
+    distance = np.full(m, NONE, dtype=np.int64)
+    before = np.empty(m, dtype=np.int64)
+    done = np.zeros(m, dtype=np.bool_)
+    touched = np.empty(m, dtype=np.int64)
+    scanned = np.empty(m, dtype=np.int64)
+    room = 64
+    heap_key = np.empty(room, dtype=np.int64)
+    heap_column = np.empty(room, dtype=np.int64)
+    for f in range(n_free):
+        root = free[f]
+        n_touched = n_scanned = size = 0
+        best, end_column, end_row = NONE, -1, -1
+        i, d = root, np.int64(0)
+        while True:
+            if bypass < NONE and d + bypass - u[i] < best:
+                best, end_column, end_row = d + bypass - u[i], -1, i
+            base = d - u[i]
+            for e in range(offsets[i], offsets[i + 1]):
+                j = columns[e]
+                there = base + costs[e] - v[j]
+                if there >= best or there >= distance[j]:
+                    continue
+                if distance[j] == NONE:
+                    touched[n_touched] = j
+                    n_touched += 1
+                distance[j] = there
+                before[j] = i
+                if row_of[j] < 0:
+                    best, end_column = there, j
+                    continue
+                if size == room:
+                    room *= 2
+                    grown_key, grown_column = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+                    grown_key[:size], grown_column[:size] = heap_key[:size], heap_column[:size]
+                    heap_key, heap_column = grown_key, grown_column
+                at = size
+                size += 1
+                while at > 0:
+                    up = (at - 1) >> 1
+                    if heap_key[up] <= there:
+                        break
+                    heap_key[at], heap_column[at] = heap_key[up], heap_column[up]
+                    at = up
+                heap_key[at], heap_column[at] = there, j
+            found = False
+            while size > 0:
+                d, j = heap_key[0], heap_column[0]
+                if d >= best:
+                    break
+                size -= 1
+                last_key, last_column = heap_key[size], heap_column[size]
+                at = 0
+                while True:
+                    child = 2 * at + 1
+                    if child >= size:
+                        break
+                    if child + 1 < size and heap_key[child + 1] < heap_key[child]:
+                        child += 1
+                    if heap_key[child] >= last_key:
+                        break
+                    heap_key[at], heap_column[at] = heap_key[child], heap_column[child]
+                    at = child
+                heap_key[at], heap_column[at] = last_key, last_column
+                if not done[j] and d == distance[j]:
+                    found = True
+                    break
+            if not found:
+                break
+            done[j] = True
+            scanned[n_scanned] = j
+            n_scanned += 1
+            i = row_of[j]
+        for k in range(n_scanned):
+            j = scanned[k]
+            rise = best - distance[j]
+            v[j] -= rise
+            u[row_of[j]] += rise
+            done[j] = False
+        u[root] += best
+        for k in range(n_touched):
+            distance[touched[k]] = NONE
+        if end_column < 0:
+            i = end_row
+            j = column_of[i]
+            column_of[i] = -1
+        else:
+            j = end_column
+            i = before[j]
+            row_of[j] = i
+            column_of[i], j = j, column_of[i]
+        while i != root:
+            i = before[j]
+            row_of[j] = i
+            column_of[i], j = j, column_of[i]
+
+
+@njit(cache=True, nogil=True)
+def complete(bypass, empty_a, empty_b, u, v, column_of, row_of):
+    """Pair what ``assign`` left over: units without elements with each other at cost 0, the rest at ``bypass``.
+
+    Two empty sets cost 0 and an empty and another set ``bypass``, so empty rows take empty columns in every optimum.
+    """
+    n = len(column_of)
+    rows, cols = 0, 0
+    for i in range(n):
+        rows += empty_a[i]
+        cols += empty_b[i]
+    if rows and cols:
+        j = 0
+        for i in range(n):
+            if not empty_a[i]:
+                continue
+            while j < n and not empty_b[j]:
+                j += 1
+            if j == n:
+                break
+            column_of[i] = j
+            row_of[j] = i
+            j += 1
+        # Duals that fit: the side with units to spare competes for the other's, whose price is all of the saving.
+        for i in range(n):
+            if empty_a[i]:
+                u[i] = bypass if rows > cols else 0
+            if empty_b[i]:
+                v[i] = -bypass if rows > cols else 0
+    j = 0
+    for i in range(n):
+        if column_of[i] < 0:
+            while row_of[j] >= 0:
+                j += 1
+            column_of[i] = j
+            row_of[j] = i
+
+
+@njit(cache=True, nogil=True)
+def components(offsets, columns, costs, bypass, empty_a, empty_b, u, v, column_of, row_of):
+    """The strongly connected component of every row, in the graph row -> owner of a column of reduced cost 0.
+
+    A pair is part of some optimum exactly when the row and the column's owner share a component, whichever optimal
+    duals were found. Unlisted pairs cost ``bypass`` and u + v <= bypass throughout, so they are tight only between the
+    rows with u = bypass and the columns with v = 0: one auxiliary node stands for them all; another one for the pairs
+    of two empty units. With ``bypass = NONE`` there are neither.
+    """
+    n = len(column_of)
+    hub, empties = n, n + 1
+    implicit = bypass < NONE
+    pairs_of_empties = False
+    if implicit:
+        rows, cols = False, False
+        for i in range(n):
+            rows |= empty_a[i]
+            cols |= empty_b[i]
+        pairs_of_empties = rows and cols
+    component = np.full(n + 2, -1, dtype=np.int64)
+    order = np.zeros(n + 2, dtype=np.int64)  # 0: not seen
+    low = np.zeros(n + 2, dtype=np.int64)
+    position = np.zeros(n + 2, dtype=np.int64)
+    stack = np.empty(n + 2, dtype=np.int64)
+    path = np.empty(n + 2, dtype=np.int64)
+    n_stack = seen = count = 0
+    for start in range(n):
+        if order[start]:
+            continue
+        depth = 0
+        path[0] = start
+        seen += 1
+        order[start] = low[start] = seen
+        stack[n_stack] = start
+        n_stack += 1
+        position[start] = offsets[start]
+        while depth >= 0:
+            node = path[depth]
+            follow = -1
+            at = position[node]
+            if node < n:
+                end = offsets[node + 1]
+                while at < end:
+                    j = columns[at]
+                    if costs[at] == u[node] + v[j] and row_of[j] != node:
+                        follow = row_of[j]
+                        at += 1
+                        break
+                    at += 1
+                if follow < 0 and implicit:
+                    if at == end:
+                        at += 1
+                        if u[node] == bypass:
+                            follow = hub
+                    if follow < 0 and at == end + 1:
+                        at += 1
+                        if pairs_of_empties and empty_a[node]:
+                            follow = empties
+            else:
+                while at < n:
+                    j = at
+                    at += 1
+                    if (node == hub and v[j] == 0) or (node == empties and empty_b[j]):
+                        follow = row_of[j]
+                        break
+            position[node] = at
+            if follow >= 0:
+                if order[follow] == 0:
+                    seen += 1
+                    order[follow] = low[follow] = seen
+                    stack[n_stack] = follow
+                    n_stack += 1
+                    position[follow] = offsets[follow] if follow < n else 0
+                    depth += 1
+                    path[depth] = follow
+                elif component[follow] < 0 and order[follow] < low[node]:
+                    low[node] = order[follow]
+                continue
+            depth -= 1
+            if depth >= 0 and low[node] < low[path[depth]]:
+                low[path[depth]] = low[node]
+            if low[node] == order[node]:
+                while True:
+                    n_stack -= 1
+                    member = stack[n_stack]
+                    component[member] = count
+                    if member == node:
+                        break
+                count += 1
+    sizes = np.zeros(count, dtype=np.int64)
+    for i in range(n):
+        sizes[component[i]] += 1
+    return component[:n], sizes
+
+
+@njit(cache=True, nogil=True)
+def tied_pairs(offsets, columns, costs, bypass, empty_a, empty_b, u, v, row_of, component, sizes):
+    """The pairs that some optimum uses and another does not, by row: offsets and columns."""
+    n = len(row_of)
+    implicit = bypass < NONE
+    # Columns of v = 0, and empty ones, by component: few, so they are looked through for every row of the component.
+    kept = np.empty(n + 1, dtype=np.int64)
+    found = np.empty(64, dtype=np.int32)
+    open_columns = np.empty(n, dtype=np.int64)
+    empty_columns = np.empty(n, dtype=np.int64)
+    n_open = n_empty = 0
+    if implicit:
+        for j in range(n):
+            if sizes[component[row_of[j]]] > 1:
+                if v[j] == 0:
+                    open_columns[n_open] = j
+                    n_open += 1
+                if empty_b[j]:
+                    empty_columns[n_empty] = j
+                    n_empty += 1
+    at = 0
+    for i in range(n):
+        kept[i] = at
+        mine = component[i]
+        if sizes[mine] < 2:
+            continue
+        room = at + offsets[i + 1] - offsets[i] + n_open + n_empty
+        if room > len(found):
+            grown = np.empty(2 * room, dtype=np.int32)
+            grown[:at] = found[:at]
+            found = grown
+        for e in range(offsets[i], offsets[i + 1]):
+            j = columns[e]
+            if costs[e] == u[i] + v[j] and component[row_of[j]] == mine:
+                found[at] = j
+                at += 1
+        if implicit and u[i] == bypass:
+            for k in range(n_open):
+                if component[row_of[open_columns[k]]] == mine:
+                    found[at] = open_columns[k]
+                    at += 1
+        if implicit and empty_a[i]:
+            for k in range(n_empty):
+                if component[row_of[empty_columns[k]]] == mine:
+                    found[at] = empty_columns[k]
+                    at += 1
+    kept[n] = at
+    return kept, found[:at]
+
+
+@njit(cache=True, nogil=True)
+def rematch(offsets, columns, costs, column_of, row_of):
+    """Match the tied rows anew by another criterion; returns the components and the pairs still tied after it.
+
+    ``column_of`` and ``row_of`` hold one perfect matching on the listed pairs and receive the best one.
+    """
+    n = len(column_of)
+    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    none = np.zeros(0, dtype=np.bool_)
+    for i in range(n):
+        if offsets[i] < offsets[i + 1]:
+            row_of[column_of[i]] = -1
+            column_of[i] = -1
+    assign(offsets, columns, costs, NONE, u, v, column_of, row_of)
+    component, sizes = components(offsets, columns, costs, NONE, none, none, u, v, column_of, row_of)
+    kept, found = tied_pairs(offsets, columns, costs, NONE, none, none, u, v, row_of, component, sizes)
+    return component, sizes, kept, found
