@@ -64,6 +64,8 @@ def epochs_in(directory: Path) -> list[Epoch]:
 
 def epoch_at(directory: Path) -> Epoch | None:
     """One epoch directory by itself; None where it holds no layer files."""
+    if directory.name in {"", ".."}:  # ``.`` and ``..`` do not say their names
+        directory = directory.resolve()
     if epoch_number(directory) is None and not any(_LAYER.fullmatch(path.name) for path in _children(directory)):
         return None
     return Epoch(directory, epoch_number(directory), _layer_files(directory))

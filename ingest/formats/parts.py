@@ -21,12 +21,10 @@ from stratigraph.ingest.formats.safe_npz import SafeNpz
 from stratigraph.topology import Mask, Topology, Zeros, chain_layers
 
 Bias = Literal["auto", "last-row", "none"]
-BIASES: tuple[Bias, ...] = ("auto", "last-row", "none")
 Orientation = Literal["in-out", "out-in"]
 
 SCIPY_MEMBERS = frozenset({"format", "shape", "data", "indices", "indptr", "row", "col", "_is_array"})
 _MAX_CELLS = 2**62
-_GIVE_BIAS = "say which with --bias none or --bias last-row (in Python bias='none' or 'last-row')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +54,6 @@ class Plan:
 
 def plan(parts: Sequence[Part], *, bias: Bias, where: str, limits: Limits) -> Plan:
     """Fit the parts together by their shapes alone, or say why they do not."""
-    if bias not in BIASES:
-        raise InvalidInputError(f"bias: expected one of {', '.join(BIASES)}, found {bias!r}")
     if not parts:
         raise InvalidInputError(f"{where}: expected at least one layer, found none")
     limits.check(where, layers=len(parts))
@@ -100,29 +96,27 @@ def _has_bias_row(parts: Sequence[Part], bias: Bias, where: str) -> bool:
         if bias == "last-row":
             raise InvalidInputError(f"{where}: expected plain matrices with --bias last-row, found {_shapes(parts)}")
         return False
-    steps = {after.n_source - before.n_target for before, after in pairwise(parts)}
-    if bias == "auto":
-        if not steps:
-            raise InvalidInputError(
-                f"{where}: expected several layers to tell from whether the last row is a bias, found {_shapes(parts)}",
-                hint=_GIVE_BIAS,
-            )
-        bias = "last-row" if steps == {1} else "none"
-    expected = {"last-row": {1}, "none": {0}}[bias]
-    if steps - expected:
-        other = {"last-row": "none", "none": "last-row"}[bias]
-        hint = f"the shapes fit --bias {other}" if steps == {1 - next(iter(expected))} else _GIVE_BIAS
-        rows = "as many rows as the layer before it has columns"
+    beyond = {after.n_source - before.n_target for before, after in pairwise(parts)}
+    if beyond - {0} and beyond - {1}:
         raise InvalidInputError(
-            f"{where}: expected every layer to have {rows} (or each one more, for the bias), found {_shapes(parts)}"
-            if steps not in ({0}, {1})
-            else f"{where}: expected every layer to have {rows}{', and one more' if bias == 'last-row' else ''} "
-            f"with --bias {bias}, found {_shapes(parts)}",
-            hint=hint,
+            f"{where}: expected each layer to have as many sources as the one before it has targets (or each one more, "
+            f"for a bias row), found {_shapes(parts)}",
+            hint="layers are taken in the natural order of their names; targets x sources needs orientation 'out-in'",
         )
-    if bias == "last-row" and any(part.n_source < 2 for part in parts):
+    if not beyond and bias == "auto":
+        raise InvalidInputError(
+            f"{where}: expected several layers, to tell from whether the last row is a bias, found {_shapes(parts)}",
+            hint="say which with --bias none or --bias last-row (in Python bias='none' or bias='last-row')",
+        )
+    last_row = beyond == {1} if beyond else bias == "last-row"
+    if bias != "auto" and last_row != (bias == "last-row"):
+        raise InvalidInputError(
+            f"{where}: expected shapes that fit --bias {bias}, found {_shapes(parts)}",
+            hint=f"they fit --bias {'last-row' if last_row else 'none'}",
+        )
+    if last_row and any(part.n_source < 2 for part in parts):
         raise InvalidInputError(f"{where}: expected at least one row besides the bias, found {_shapes(parts)}")
-    return bias == "last-row"
+    return last_row
 
 
 def _shape(k: int, parts: Sequence[Part], where: str, *, last_row: bool) -> tuple[int, int, int]:
@@ -165,7 +159,13 @@ def dense_shape(shape: tuple[int, ...], orientation: Orientation) -> tuple[int, 
 
 
 def scipy_shape(npz: SafeNpz, prefix: str = "") -> tuple[int, int]:
-    """Rows and columns of a SciPy matrix, as ``scipy.sparse.save_npz`` writes them."""
+    """Rows and columns of a SciPy matrix, as ``scipy.sparse.save_npz`` writes them, if it is in a format we read."""
+    form = _scipy_format(npz, prefix)
+    if form not in {"csr", "csc", "coo"}:
+        raise InvalidInputError(
+            f"{npz.where}: expected a SciPy matrix in format csr, csc or coo, found {form[:20]!r}",
+            hint="save matrix.tocsr() instead",
+        )
     shape = npz.array(f"{prefix}shape", kinds="iu").astype(np.int64)
     if shape.shape != (2,) or bool(np.any(shape < 0)):
         raise InvalidInputError(f"{npz.where}: member '{prefix}shape': expected 2 axes, found {shape.tolist()}")
@@ -189,19 +189,14 @@ def scipy_cells(
     (bool, integer); ``zeros`` overrules.
     """
     shape = scipy_shape(npz, prefix)
-    form = npz.text(f"{prefix}format") if f"{prefix}format" in npz else "csr"
+    form = _scipy_format(npz, prefix)
     data = npz.array(f"{prefix}data", ndim=1)
     if form == "coo":
         rows, cols = (_indices(npz, f"{prefix}{axis}") for axis in ("row", "col"))
-    elif form in ("csr", "csc"):
-        major, minor = _compressed(npz, prefix, shape[0] if form == "csr" else shape[1])
-        data = data[: major.size] if data.size >= major.size else data
-        rows, cols = (major, minor) if form == "csr" else (minor, major)
     else:
-        raise InvalidInputError(
-            f"{where}: expected a SciPy matrix in format csr, csc or coo, found {form[:20]!r}",
-            hint="save matrix.tocsr() instead",
-        )
+        major, minor = _compressed(npz, prefix, shape[0] if form == "csr" else shape[1])
+        data = data[: major.size]
+        rows, cols = (major, minor) if form == "csr" else (minor, major)
     if not data.size == rows.size == cols.size:
         raise InvalidInputError(
             f"{where}: expected as many values as indices ({rows.size}, {cols.size}), found {data.size}"
@@ -235,6 +230,10 @@ def check_finite(values: NDArray[Any], position: Callable[[int], str], *, where:
             f"{where}: expected finite values, found {values.reshape(-1)[bad[0]]} at {position(int(bad[0]))}",
             hint="did the training diverge?",
         )
+
+
+def _scipy_format(npz: SafeNpz, prefix: str) -> str:
+    return npz.text(f"{prefix}format") if f"{prefix}format" in npz else "csr"
 
 
 def _indices(npz: SafeNpz, name: str) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 from stratigraph.errors import InvalidInputError
 from stratigraph.ingest.formats import epochs as epoch_files
@@ -48,7 +48,7 @@ LAYOUTS = (
     "known are a directory of epoch_<N>/weight_l<k>.npz, one such epoch directory, a .npz with one array per layer, "
     "a .safetensors file, and a snapshot that Stratigraph exported"
 )
-_STEP_IN_NAME = re.compile(r"(?:.*[_.@-])?(?:@|(?:step|epoch)[_-]?)(\d{1,16})", re.ASCII)
+_STEP_IN_NAME = re.compile(r"(?:.*@|(?:.*[_.-])?(?:step|epoch)[_-]?)(\d{1,15})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,15 @@ class _Options:
     zeros: Zeros | None
     limits: Limits
     orientation: Orientation | None
+
+    def __post_init__(self) -> None:
+        for name, found, known in (
+            ("bias", self.bias, get_args(Bias)),
+            ("zeros", self.zeros, (None, *get_args(Zeros))),
+            ("orientation", self.orientation, (None, *get_args(Orientation))),
+        ):
+            if found not in known:
+                raise InvalidInputError(f"{name}: expected one of {', '.join(map(str, known))}, found {found!r}")
 
 
 def _epochs(path: Path) -> list[Epoch]:

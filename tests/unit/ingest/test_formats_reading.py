@@ -1,0 +1,626 @@
+"""Snapshots are read from every known layout, and a directory that is not one is refused before its first frame."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import scipy.sparse as sp
+
+from stratigraph.errors import InvalidInputError, LimitError
+from stratigraph.ingest.formats import snapshot_file
+from stratigraph.ingest.formats.reading import Frame, Limits, Orientation, read, read_one
+from stratigraph.refs import PathRef, parse_path_ref
+from stratigraph.topology import Topology
+
+RNG = np.random.default_rng(7)
+
+
+def matrix(rows: int, cols: int, *, density: float = 0.3, bias: bool = False) -> sp.csr_array:
+    dense = RNG.normal(size=(rows, cols)).astype(np.float32) * (RNG.random((rows, cols)) < density)
+    dense[0, 0] = 1.0
+    if bias:
+        dense = np.vstack([dense, np.ones((1, cols), np.float32)])
+    return sp.csr_array(dense)
+
+
+def save_epoch(
+    directory: Path, layers: list[Any], *, start: int = 0, names: str = "weight_l{}.npz", compressed: bool = True
+) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for k, layer in enumerate(layers, start=start):
+        sp.save_npz(directory / names.format(k), layer, compressed=compressed)
+
+
+def run_directory(path: Path, epochs: tuple[int, ...] = (0, 10, 50), *, bias: bool = True) -> dict[int, Topology]:
+    """A directory of epochs of a 6-5-4-3 network, and what it should be read as."""
+    truth: dict[int, Topology] = {}
+    for epoch in epochs:
+        layers = [matrix(6, 5, bias=bias), matrix(5, 4, bias=bias), matrix(4, 3, bias=bias)]
+        save_epoch(path / f"epoch_{epoch:03d}", layers)
+        truth[epoch] = Topology.from_masks([m[:-1] if bias else m for m in layers], zeros="absent")
+    return truth
+
+
+def test_all_fifteen_agree_with_scipy_reading_them(
+    reference_directory: Path, reference_topologies: dict[str, Topology]
+) -> None:
+    found: dict[str, Frame] = {}
+    for run in sorted(path for path in reference_directory.iterdir() if path.is_dir()):
+        frames = list(read(run))
+        assert [frame.step for frame in frames] == [0, 10, 50]
+        found.update({f"{run.name}/{frame.source.name}": frame for frame in frames})
+
+    assert {name: frame.topology for name, frame in found.items()} == reference_topologies
+    assert len(found) == 15
+    for frame in found.values():
+        layers = frame.topology.layers
+        assert [space.size for space in frame.topology.spaces] == [784, 784, 784, 784, 10]
+        assert [layer.name for layer in layers] == ["l0", "l1", "l2", "l3"]
+        assert all(3000 <= layer.nnz <= 3800 for layer in layers[:3])
+        assert layers[3].nnz == 7840
+        assert frame.epoch == frame.step
+
+
+def test_accuracies_stand_beside_the_epochs_where_the_run_has_them(reference_directory: Path) -> None:
+    frames = list(read(reference_directory / "e5_s0_w0"))
+    lines = (reference_directory / "e5_s0_w0" / "testacc.txt").read_text().split()
+    assert [frame.metrics for frame in frames] == [{"accuracy": float(lines[epoch])} for epoch in (0, 10, 50)]
+    assert [frame.metrics for frame in read(reference_directory / "e5_s0_w2")] == [{}, {}, {}]
+
+
+def test_epochs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    truth = run_directory(tmp_path, (9, 10, 100))
+    frames = list(read(tmp_path))
+    assert {frame.step: frame.topology for frame in frames} == truth
+    assert [(frame.step, frame.epoch) for frame in frames] == [(9, 9.0), (10, 10.0), (100, 100.0)]
+    assert frames[0].source == tmp_path / "epoch_009"
+
+
+def test_a_matrix_without_a_bias_row_keeps_all_its_inputs(tmp_path: Path) -> None:
+    truth = run_directory(tmp_path, bias=False)
+    assert {frame.step: frame.topology for frame in read(tmp_path)} == truth
+    assert {frame.step: frame.topology for frame in read(tmp_path, bias="none")} == truth
+
+
+def test_files_may_be_counted_from_one(tmp_path: Path) -> None:
+    save_epoch(tmp_path / "epoch_1", [matrix(3, 4), matrix(4, 2)], start=1)
+    (frame,) = read(tmp_path)
+    assert [layer.name for layer in frame.topology.layers] == ["l1", "l2"]
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_scipy_formats_are_the_same_wiring(tmp_path: Path, form: Any, compressed: bool) -> None:
+    layers = [matrix(6, 5), matrix(5, 3)]
+    save_epoch(tmp_path / "epoch_0", [layer.asformat(form) for layer in layers], compressed=compressed)
+    (frame,) = read(tmp_path)
+    assert frame.topology == Topology.from_masks(layers)
+
+
+@pytest.mark.parametrize("form", ["bsr", "dia"])
+def test_other_scipy_formats_are_refused_with_the_way_out(tmp_path: Path, form: Any) -> None:
+    save_epoch(tmp_path / "epoch_0", [matrix(4, 4).asformat(form), matrix(4, 4)])
+    with pytest.raises(InvalidInputError, match=r"weight_l0\.npz.*(tocsr|save_npz)"):
+        list(read(tmp_path))
+
+
+def test_stored_zeros_are_absent_in_weights_present_in_masks_and_as_told(tmp_path: Path) -> None:
+    for kind, dtype in (("weights", np.float32), ("mask", np.bool_), ("ints", np.int8)):
+        data = np.array([1, 0, 1], dtype)
+        layer = sp.csr_array((data, np.array([0, 1, 2]), np.array([0, 2, 3])), shape=(2, 3))
+        save_epoch(tmp_path / kind / "epoch_0", [layer, matrix(3, 2, density=1)])
+    nnz = {
+        (kind, zeros): next(read(tmp_path / kind, zeros=zeros)).topology.layers[0].nnz
+        for kind in ("weights", "mask", "ints")
+        for zeros in (None, "absent", "present")
+    }
+    assert nnz == {
+        ("weights", None): 2, ("weights", "absent"): 2, ("weights", "present"): 3,
+        ("mask", None): 3, ("mask", "absent"): 2, ("mask", "present"): 3,
+        ("ints", None): 3, ("ints", "absent"): 2, ("ints", "present"): 3,
+    }  # fmt: skip
+
+
+def test_one_epoch_directory_is_read_by_itself(tmp_path: Path) -> None:
+    truth = run_directory(tmp_path)
+    (tmp_path / "testacc.txt").write_text("0.1\n" * 20)
+    (frame,) = read(tmp_path / "epoch_010")
+    assert (frame.step, frame.epoch, frame.topology, frame.metrics) == (10, 10.0, truth[10], {"accuracy": 0.1})
+
+
+def test_layer_files_in_a_directory_of_any_name_are_step_0(tmp_path: Path) -> None:
+    truth = run_directory(tmp_path, (5,))
+    (tmp_path / "epoch_005").rename(tmp_path / "final")
+    (frame,) = read(tmp_path / "final")
+    assert (frame.step, frame.epoch, frame.topology) == (0, None, truth[5])
+
+
+def test_the_working_directory_knows_its_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_directory(tmp_path)
+    (tmp_path / "testacc.txt").write_text("0.1\n" * 20)
+    monkeypatch.chdir(tmp_path / "epoch_010")
+    (frame,) = read(Path())
+    assert (frame.step, frame.metrics) == (10, {"accuracy": 0.1})
+
+
+def test_foreign_files_are_ignored(tmp_path: Path) -> None:
+    truth = run_directory(tmp_path)
+    (tmp_path / "epoch_000" / "optimizer.npz").write_bytes(b"not ours")
+    (tmp_path / "epoch_099").write_text("a file, not an epoch")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "epoch_last").mkdir()
+    assert [frame.step for frame in read(tmp_path)] == list(truth)
+
+
+def test_an_epoch_beyond_the_last_accuracy_has_none(tmp_path: Path) -> None:
+    run_directory(tmp_path, (0, 1, 2))
+    (tmp_path / "testacc.txt").write_text("0.25\n5e-1\n\n")
+    assert [frame.metrics for frame in read(tmp_path)] == [{"accuracy": 0.25}, {"accuracy": 0.5}, {}]
+
+
+def test_only_one_snapshot_is_read_ahead_of_being_asked(tmp_path: Path) -> None:
+    run_directory(tmp_path)
+    frames = read(tmp_path)
+    assert next(frames).step == 0
+    shutil.rmtree(tmp_path / "epoch_050")
+    assert next(frames).step == 10
+    with pytest.raises(InvalidInputError, match=r"epoch_050/weight_l0\.npz"):
+        next(frames)
+
+
+@pytest.mark.parametrize(("text", "step"), [("", 50), ("@last", 50), ("@first", 0), ("@10", 10), ("/epoch_010", 10)])
+def test_a_path_ref_names_one_epoch(tmp_path: Path, text: str, step: int) -> None:
+    truth = run_directory(tmp_path)
+    frame = read_one(parse_path_ref(f"{tmp_path}{text}"))
+    assert (frame.step, frame.topology) == (step, truth[step])
+
+
+def test_an_epoch_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    run_directory(tmp_path)
+    with pytest.raises(InvalidInputError, match="expected an epoch 11, found 0, 10, 50"):
+        read_one(PathRef(tmp_path, 11))
+
+
+def test_one_broken_epoch_does_not_hide_the_others(tmp_path: Path) -> None:
+    run_directory(tmp_path)
+    (tmp_path / "epoch_000" / "weight_l1.npz").write_bytes(b"PK")
+    assert read_one(PathRef(tmp_path, 10)).step == 10
+
+
+def test_a_file_of_one_snapshot_has_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "w0_step_20.npz"
+    snapshot_file.write(path, Topology.from_masks([np.eye(3)]))
+    assert read_one(PathRef(path)).step == read_one(PathRef(path, "first")).step == 20
+    assert read_one(PathRef(path, 20)).step == 20
+    with pytest.raises(InvalidInputError, match="expected step 21, found a file of one snapshot, step 20"):
+        read_one(PathRef(path, 21))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    run_directory(tmp_path / "w0")
+    return tmp_path / "w0"
+
+
+def test_the_same_epoch_twice(run: Path) -> None:
+    shutil.copytree(run / "epoch_010", run / "epoch_10")
+    with pytest.raises(InvalidInputError, match="epoch 10 twice: epoch_010 and epoch_10"):
+        read(run)
+
+
+def test_a_missing_layer_file(run: Path) -> None:
+    (run / "epoch_050" / "weight_l1.npz").unlink()
+    with pytest.raises(InvalidInputError, match=r"epoch_050: expected .* without gaps, found no weight_l1\.npz"):
+        read(run)
+
+
+def test_an_epoch_with_fewer_layers_than_the_first(run: Path) -> None:
+    (run / "epoch_050" / "weight_l2.npz").unlink()
+    with pytest.raises(
+        InvalidInputError, match=r"epoch_050: expected the layers of epoch_000 \(l0, l1, l2\), found l0, l1"
+    ):
+        read(run)
+
+
+def test_a_layer_twice(run: Path) -> None:
+    shutil.copy(run / "epoch_010" / "weight_l1.npz", run / "epoch_010" / "weight_l01.npz")
+    with pytest.raises(InvalidInputError, match=r"every layer once, found weight_l01\.npz and weight_l1\.npz"):
+        read(run)
+
+
+def test_an_empty_epoch(run: Path) -> None:
+    (run / "epoch_060").mkdir()
+    with pytest.raises(InvalidInputError, match="epoch_060: expected layer files"):
+        read(run)
+
+
+def test_shapes_that_change(run: Path) -> None:
+    sp.save_npz(run / "epoch_050" / "weight_l2.npz", matrix(4, 2, bias=True))
+    with pytest.raises(InvalidInputError, match=r"l2': expected 5 x 3 as in epoch_000, found 5 x 2.*another run"):
+        read(run)
+
+
+def test_a_truncated_last_epoch(run: Path) -> None:
+    path = run / "epoch_050" / "weight_l2.npz"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InvalidInputError, match=r"weight_l2\.npz: .*cut off"):
+        read(run)
+
+
+def test_shapes_that_do_not_chain(tmp_path: Path) -> None:
+    save_epoch(tmp_path / "epoch_0", [matrix(6, 5), matrix(7, 3)])
+    with pytest.raises(InvalidInputError, match=r"as many sources.*found l0 6 x 5, l1 7 x 3"):
+        read(tmp_path)
+
+
+def test_shapes_of_which_only_some_have_a_bias_row(tmp_path: Path) -> None:
+    save_epoch(tmp_path / "epoch_0", [matrix(6, 5), matrix(5, 4), matrix(5, 3)])
+    with pytest.raises(InvalidInputError, match=r"each one more.*found l0 6 x 5, l1 5 x 4, l2 5 x 3"):
+        read(tmp_path)
+
+
+def test_one_layer_alone_does_not_say_whether_its_last_row_is_a_bias(tmp_path: Path) -> None:
+    save_epoch(tmp_path / "epoch_0", [matrix(6, 5)])
+    with pytest.raises(InvalidInputError, match=r"l0 6 x 5.*--bias none or --bias last-row"):
+        read(tmp_path)
+    assert next(read(tmp_path, bias="none")).topology.layers[0].source.size == 6
+    assert next(read(tmp_path, bias="last-row")).topology.layers[0].source.size == 5
+
+
+def test_a_bias_told_against_the_shapes(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"--bias none, found l0 7 x 5, l1 6 x 4.*fit --bias last-row"):
+        read(run, bias="none")
+    run_directory(tmp_path / "plain", bias=False)
+    with pytest.raises(InvalidInputError, match=r"--bias last-row, found .*fit --bias none"):
+        read(tmp_path / "plain", bias="last-row")
+
+
+def test_a_network_that_is_only_biases(tmp_path: Path) -> None:
+    save_epoch(tmp_path / "epoch_0", [matrix(1, 5)])
+    with pytest.raises(InvalidInputError, match="at least one row besides the bias, found l0 1 x 5"):
+        read(tmp_path, bias="last-row")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("0.1\nx\n", "line 2: .*'x'"), ("nan\n", "line 1: .*'nan'"), ("0.1\n\n0.2\n", "line 2: .*''")],
+)
+def test_a_malformed_accuracy(run: Path, text: str, line: str) -> None:
+    (run / "testacc.txt").write_text(text)
+    with pytest.raises(InvalidInputError, match=rf"testacc\.txt: {line}"):
+        read(run)
+
+
+def test_accuracies_that_are_no_text(run: Path) -> None:
+    (run / "testacc.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInputError, match=r"testacc\.txt: .*no text"):
+        read(run)
+
+
+def test_an_epoch_too_large_to_be_a_step(run: Path) -> None:
+    (run / "epoch_9999999999999999").mkdir()
+    with pytest.raises(InvalidInputError, match="expected an epoch of at most 9007199254740991"):
+        read(run)
+
+
+def test_an_empty_directory_names_the_known_layouts(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"expected epoch directories or layer files.*epoch_<N>.*safetensors"):
+        read(tmp_path)
+
+
+def test_nothing_at_all_names_the_known_layouts(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"gone: expected a file or directory, found none.*epoch_<N>"):
+        read(tmp_path / "gone")
+
+
+def test_a_file_of_another_kind_names_the_known_layouts(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"\x80\x02pickled")
+    with pytest.raises(InvalidInputError, match=r"model\.pt: expected a \.npz or \.safetensors file.*epoch_<N>"):
+        read(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("option", [{"bias": "first-row"}, {"zeros": "maybe"}, {"orientation": "up"}])
+def test_an_unknown_option(run: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match=f"{next(iter(option))}: expected one of"):
+        read(run, **option)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(layers=2), "2 layers, found 3"),
+        (Limits(units=5), "layer 'l0': expected at most 5 units in a space, found 7"),
+        (Limits(connections=10), "10 connections"),
+        (Limits(total_bytes=100), r"weight_l0\.npz: expected at most 100 bytes unpacked"),
+        (Limits(members=4), "4 members, found"),
+    ],
+)
+def test_a_network_beyond_the_limits(run: Path, limits: Limits, words: str) -> None:
+    with pytest.raises(LimitError, match=words):
+        list(read(run, limits=limits))
+
+
+def refused(tmp_path: Path, words: str, **changed: Any) -> None:
+    parts: dict[str, Any] = {
+        "indices": np.array([0, 2, 1], np.int32),
+        "indptr": np.array([0, 2, 3], np.int32),
+        "format": b"csr",
+        "shape": (2, 3),
+        "data": np.ones(3, np.float32),
+    }
+    directory = tmp_path / "epoch_0"
+    save_epoch(directory, [matrix(2, 3), matrix(3, 2)])
+    np.savez_compressed(directory / "weight_l0.npz", **{k: v for k, v in {**parts, **changed}.items() if v is not None})
+    with pytest.raises(InvalidInputError, match=rf"weight_l0\.npz: .*{words}"):
+        list(read(tmp_path))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
+    data = np.array([1, value, 1], np.float32)
+    refused(tmp_path, rf"layer 'l0': expected finite values, found {value} at \[0, 2\]", data=data)
+
+
+@pytest.mark.parametrize("bad", [3, -1])
+def test_a_column_out_of_range(tmp_path: Path, bad: int) -> None:
+    indices = np.array([0, bad, 1])
+    refused(tmp_path, rf"layer 'l0': entry 1: expected a column in \[0, 3\), found {bad}", indices=indices)
+
+
+def test_an_entry_twice(tmp_path: Path) -> None:
+    refused(tmp_path, r"layer 'l0': expected every entry once, found \[0, 2\] twice", indices=np.array([2, 2, 1]))
+
+
+def test_offsets_that_fall(tmp_path: Path) -> None:
+    refused(tmp_path, "indptr': expected offsets that rise from 0, found 1 at position 2", indptr=np.array([0, 2, 1]))
+
+
+def test_offsets_that_do_not_begin_at_0(tmp_path: Path) -> None:
+    refused(tmp_path, "indptr': expected offsets that rise from 0, found 1 at position 0", indptr=np.array([1, 2, 3]))
+
+
+def test_offsets_of_another_number_of_rows(tmp_path: Path) -> None:
+    refused(tmp_path, "indptr': expected 3 offsets, found 2", indptr=np.array([0, 3]))
+
+
+def test_offsets_beyond_the_indices(tmp_path: Path) -> None:
+    refused(tmp_path, r"indices': expected 9 \(the last of indptr\), found 3", indptr=np.array([0, 2, 9]))
+
+
+def test_fewer_values_than_indices(tmp_path: Path) -> None:
+    refused(tmp_path, r"layer 'l0': expected as many values as indices \(3, 3\), found 2", data=np.ones(2))
+
+
+def test_indices_that_are_no_integers(tmp_path: Path) -> None:
+    refused(tmp_path, "indices': expected int or uint, found dtype float64", indices=np.array([0.0, 2, 1]))
+
+
+def test_complex_values(tmp_path: Path) -> None:
+    refused(tmp_path, "data': expected .*found", data=np.ones(3, np.complex64))
+
+
+def test_an_object_array_is_refused_unread(tmp_path: Path) -> None:
+    refused(tmp_path, r"data': expected .*found .*object", data=np.array([1, "x", None], dtype=object))
+
+
+def test_an_unknown_member(tmp_path: Path) -> None:
+    refused(tmp_path, "expected a matrix as scipy.sparse.save_npz writes it.*extra", extra=np.ones(3))
+
+
+def test_a_missing_member(tmp_path: Path) -> None:
+    refused(tmp_path, "expected a member 'indptr'", indptr=None)
+
+
+def test_a_shape_of_three_axes(tmp_path: Path) -> None:
+    refused(tmp_path, r"shape': expected 2 axes, found \[2, 3, 1\]", shape=(2, 3, 1))
+
+
+def test_room_behind_the_last_entry_is_no_connection(tmp_path: Path) -> None:
+    """SciPy keeps spare room in a matrix that was thinned out, and saves it."""
+    layer = sp.csr_array(np.ones((2, 3), np.float32))
+    spare = sp.csr_array((np.append(layer.data, [0, 0]), np.append(layer.indices, [0, 0]), layer.indptr), (2, 3))
+    save_epoch(tmp_path / "epoch_0", [spare, matrix(3, 2)])
+    assert next(read(tmp_path)).topology.layers[0].nnz == 6
+
+
+def test_layers_follow_the_natural_order_of_their_names(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {
+        "fc10": matrix(4, 2).toarray(),
+        "fc2": matrix(3, 4).toarray(),
+        "fc1.weight": matrix(6, 3).toarray(),
+    }
+    np.savez(tmp_path / "net.npz", **arrays)
+    (frame,) = read(tmp_path / "net.npz")
+    assert frame.topology == Topology.from_masks(
+        [arrays["fc1.weight"], arrays["fc2"], arrays["fc10"]], ["fc1", "fc2", "fc10"]
+    )
+    assert (frame.step, frame.epoch, frame.metrics) == (0, None, {})
+
+
+def test_targets_by_sources_is_read_when_told(tmp_path: Path) -> None:
+    arrays = [matrix(6, 3).toarray(), matrix(3, 4).toarray()]
+    np.savez(tmp_path / "net.npz", a=arrays[0].T, b=np.asfortranarray(arrays[1].T))
+    with pytest.raises(InvalidInputError, match=r"found a 3 x 6, b 4 x 3.*orientation 'out-in'"):
+        next(read(tmp_path / "net.npz"))
+    (frame,) = read(tmp_path / "net.npz", orientation="out-in")
+    assert frame.topology == Topology.from_masks(arrays, ["a", "b"])
+
+
+def test_a_bias_row_shows_in_the_shapes(tmp_path: Path) -> None:
+    arrays = [matrix(6, 3, bias=True).toarray(), matrix(3, 4, bias=True).toarray()]
+    np.savez(tmp_path / "net.npz", l0=arrays[0], l1=arrays[1])
+    (frame,) = read(tmp_path / "net.npz")
+    assert frame.topology == Topology.from_masks([array[:-1] for array in arrays])
+
+
+def test_a_fortran_ordered_matrix_is_the_same_matrix(tmp_path: Path) -> None:
+    arrays = [matrix(6, 3).toarray(), matrix(3, 4).toarray()]
+    np.savez(tmp_path / "net.npz", l0=np.asfortranarray(arrays[0]), l1=np.asfortranarray(arrays[1]))
+    assert next(read(tmp_path / "net.npz")).topology == Topology.from_masks(arrays)
+
+
+def test_scipy_matrices_in_parts(tmp_path: Path) -> None:
+    layers = {"fc1": matrix(6, 3), "fc2": matrix(3, 4)}
+    parts: dict[str, Any] = {
+        f"{name}{separator}{part}": value
+        for (name, layer), separator in zip(layers.items(), "._", strict=True)
+        for part, value in (
+            ("indptr", layer.indptr), ("indices", layer.indices), ("shape", layer.shape), ("data", layer.data)
+        )
+    }  # fmt: skip
+    np.savez(tmp_path / "net.npz", **parts)
+    (frame,) = read(tmp_path / "net.npz")
+    assert frame.topology == Topology.from_masks(list(layers.values()), list(layers))
+    del parts["fc2_shape"]
+    np.savez(tmp_path / "net.npz", **parts)
+    with pytest.raises(InvalidInputError, match=r"net\.npz: layer 'fc2': .*found no shape"):
+        next(read(tmp_path / "net.npz"))
+
+
+def test_one_scipy_matrix_is_a_network_of_one_layer(tmp_path: Path) -> None:
+    layer = matrix(6, 3)
+    sp.save_npz(tmp_path / "mask.npz", layer)
+    with pytest.raises(InvalidInputError, match="--bias none or --bias last-row"):
+        next(read(tmp_path / "mask.npz"))
+    (frame,) = read(tmp_path / "mask.npz", bias="none")
+    assert frame.topology == Topology.from_masks([layer])
+
+
+def test_an_archive_without_a_layer(tmp_path: Path) -> None:
+    np.savez(tmp_path / "net.npz", bias=np.ones(3))
+    with pytest.raises(InvalidInputError, match=r"net\.npz: expected at least one layer, found none"):
+        next(read(tmp_path / "net.npz"))
+
+
+def test_nan_in_a_dense_layer_is_placed(tmp_path: Path) -> None:
+    bad = matrix(6, 3).toarray()
+    bad[4, 1] = np.nan
+    np.savez(tmp_path / "net.npz", l0=bad, l1=matrix(3, 2).toarray())
+    with pytest.raises(InvalidInputError, match=r"net\.npz: layer 'l0': expected finite values, found nan at \[4, 1\]"):
+        next(read(tmp_path / "net.npz"))
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("step_20", 20), ("w0@50", 50), ("net-epoch-007", 7), ("resnet18", 0), ("w0", 0), ("epoch10", 10)],
+)
+def test_a_step_in_the_name_is_the_step(tmp_path: Path, name: str, step: int) -> None:
+    np.savez(tmp_path / f"{name}.npz", l0=np.eye(3))
+    assert next(read(tmp_path / f"{name}.npz", bias="none")).step == step
+
+
+def write_bf16(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """BF16 is the upper half of a float32; NumPy has no such dtype, so the file is put together from its parts."""
+    import json
+
+    header, body = {}, b""
+    for name, array in arrays.items():
+        data = (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype("<u2").tobytes()
+        header[name] = {"dtype": "BF16", "shape": list(array.shape), "data_offsets": [len(body), len(body) + len(data)]}
+        body += data
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.bool_])
+def test_linear_layers_are_targets_by_sources(tmp_path: Path, dtype: type) -> None:
+    masks = [matrix(6, 3).toarray() != 0, matrix(3, 4).toarray() != 0]
+    tensors = {"fc1.weight": masks[0].T, "fc2.weight": masks[1].T, "fc1.bias": np.ones(3)}
+    safetensors.numpy.save_file(
+        {name: np.ascontiguousarray(array.astype(dtype)) for name, array in tensors.items()},
+        tmp_path / "model.safetensors",
+    )
+    (frame,) = read(tmp_path / "model.safetensors")
+    assert frame.topology == Topology.from_masks(masks, ["fc1", "fc2"])
+
+
+def test_bf16_needs_no_torch(tmp_path: Path) -> None:
+    masks = [matrix(6, 3).toarray(), matrix(3, 4).toarray()]
+    path = tmp_path / "model.safetensors"
+    write_bf16(path, {"a": masks[0].T * -0.5, "b": masks[1].T})
+    assert next(read(path)).topology == Topology.from_masks(masks, ["a", "b"])
+    masks[1][2, 3] = np.inf
+    write_bf16(path, {"a": masks[0].T, "b": masks[1].T})
+    with pytest.raises(InvalidInputError, match=r"layer 'b': expected finite values, found inf at \[3, 2\]"):
+        next(read(path))
+
+
+def test_the_mask_of_torch_prune_is_the_topology(tmp_path: Path) -> None:
+    mask, weights = matrix(6, 3).toarray() != 0, np.ones((3, 6), np.float32)
+    safetensors.numpy.save_file(
+        {
+            "fc1.weight_orig": weights,
+            "fc1.weight_mask": np.ascontiguousarray(mask.T.astype(np.float32)),
+            "fc2.weight": np.ones((2, 3), np.float32),
+        },
+        tmp_path / "pruned.safetensors",
+    )
+    (frame,) = read(tmp_path / "pruned.safetensors")
+    assert frame.topology == Topology.from_masks([mask, np.ones((3, 2))], ["fc1", "fc2"])
+
+
+def test_one_layer_of_a_state_dict_has_no_bias_row(tmp_path: Path) -> None:
+    safetensors.numpy.save_file({"fc.weight": np.ones((2, 3), np.float32)}, tmp_path / "one.safetensors")
+    assert [space.size for space in next(read(tmp_path / "one.safetensors")).topology.spaces] == [3, 2]
+
+
+def test_convolutions_have_taps_and_flatten_channel_major(tmp_path: Path) -> None:
+    conv1, conv2 = RNG.random((4, 2, 3, 3)) < 0.3, RNG.random((5, 4, 2, 2)) < 0.3
+    linear = RNG.random((3, 5 * 6)) < 0.3  # out x (channels * positions)
+    tensors = {"conv1.weight": conv1, "conv2.weight": conv2, "fc.weight": linear}
+    safetensors.numpy.save_file({k: v.astype(np.float32) for k, v in tensors.items()}, tmp_path / "cnn.safetensors")
+    (frame,) = read(tmp_path / "cnn.safetensors")
+    layers = frame.topology.layers
+    assert [(layer.name, layer.source.size, layer.target.size, layer.taps) for layer in layers] == [
+        ("conv1", 2, 4, 9), ("conv2", 4, 5, 4), ("fc", 5, 3, 6),
+    ]  # fmt: skip
+    out, channel, row, col = (int(i) for i in np.argwhere(conv1)[-1])
+    assert channel * 9 + row * 3 + col in layers[0].mask.keys_of(out)
+    unit, flat = (int(i) for i in np.argwhere(linear)[0])
+    assert flat in layers[2].mask.keys_of(unit)
+    assert frame.topology.nnz == conv1.sum() + conv2.sum() + linear.sum()
+
+
+def test_a_kernel_of_jax_has_its_channels_last(tmp_path: Path) -> None:
+    kernel = RNG.random((3, 3, 2, 4)) < 0.3
+    orders: list[tuple[str, Any, Orientation]] = [
+        ("jax", kernel, "in-out"),
+        ("torch", kernel.transpose(3, 2, 0, 1), "out-in"),
+    ]
+    for name, array, orientation in orders:
+        safetensors.numpy.save_file(
+            {"conv": np.ascontiguousarray(array), "out": np.ones((4, 4), bool)}, tmp_path / f"{name}.safetensors"
+        )
+        assert next(read(tmp_path / f"{name}.safetensors", orientation=orientation)).topology.nnz == kernel.sum() + 16
+    jax = next(read(tmp_path / "jax.safetensors", orientation="in-out"))
+    assert jax.topology == next(read(tmp_path / "torch.safetensors")).topology
+
+
+def test_layers_that_do_not_chain_are_listed(tmp_path: Path) -> None:
+    tensors = {"conv.weight": np.ones((4, 2, 3, 3), np.float32), "fc.weight": np.ones((3, 30), np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "cnn.safetensors")
+    with pytest.raises(
+        InvalidInputError, match=r"layer 'fc': expected 4 sources .*'conv'.*conv 2 x 4 \(9 taps\), fc 30 x 3"
+    ):
+        next(read(tmp_path / "cnn.safetensors"))
+    with pytest.raises(InvalidInputError, match="plain matrices with --bias last-row"):
+        next(read(tmp_path / "cnn.safetensors", bias="last-row"))
+
+
+def test_two_arrays_for_one_layer(tmp_path: Path) -> None:
+    tensors = {"fc.weight": np.ones((2, 3), np.float32), "fc.kernel": np.ones((2, 3), np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "two.safetensors")
+    with pytest.raises(InvalidInputError, match=r"layer 'fc': expected one array, found 'fc\.\w+' and"):
+        next(read(tmp_path / "two.safetensors"))
+
+
+def test_our_own_file_is_read_with_its_epoch_and_metrics(tmp_path: Path) -> None:
+    topology = Topology.from_masks([matrix(6, 3), matrix(3, 2)])
+    for name in ("w0@30.npz", "w0@30.safetensors"):
+        snapshot_file.write(tmp_path / name, topology, epoch=1.5, metrics={"loss": 0.25})
+        assert list(read(tmp_path / name)) == [Frame(30, topology, 1.5, {"loss": 0.25}, tmp_path / name)]
