@@ -25,7 +25,8 @@ from stratigraph.errors import EngineError, MissingExtraError, SettingsError
 from stratigraph.store.engine_files import DATABASE, HOST, EngineFiles, read_json, write_private
 
 STARTED = "ArcadeDB Server started"  # the line of its log after which the database exists
-TAKEN_PORT = ("BindException", "already in use", "Unable to listen")
+FAILED = 'Exception in thread "main"'  # Java goes on without it: a failed start does not end the process
+TAKEN_PORT = "Unable to listen"
 
 _WHEEL = "arcadedb_embedded"
 _USE_NEO4J = "use a Neo4j URI: --store neo4j://HOST or STRATIGRAPH_STORE"
@@ -120,7 +121,7 @@ def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str
 
 
 def environment() -> dict[str, str]:
-    """The few variables that Java may see: options and passwords meant for other programs must not change the engine."""
+    """The few variables that Java may see: options meant for other programs must not change the engine."""
     kept = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 

@@ -8,7 +8,6 @@ thread and leaves nothing to run at exit. Why it is built so: docs/design/002-em
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import selectors
@@ -20,13 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from stratigraph.errors import EngineError, MissingExtraError, StoreUnavailableError
-from stratigraph.store import arcadedb
+from stratigraph.errors import EngineError, StoreUnavailableError
+from stratigraph.store import arcadedb, knock
 from stratigraph.store.engine_files import (
     POLL_S,
     Endpoint,
     EngineFiles,
-    answers_bolt,
     as_endpoint,
     boot_id,
     end_engine,
@@ -79,8 +77,6 @@ class EmbeddedEngine:
     def connect(self) -> Endpoint:
         """Find the engine, or start it, and say where it answers; to be called again when a connection was lost."""
         arcadedb.wheel()
-        if importlib.util.find_spec("neo4j") is None:
-            raise MissingExtraError("the embedded engine", "server")
         deadline = time.monotonic() + self._start_timeout_s
         with explained(self._files.directory):
             self._files.create()
@@ -115,7 +111,7 @@ class EmbeddedEngine:
                 self._spawn(deadline)
             record = self._files.read_endpoint()
             found = as_endpoint(record) if record is not None else None
-            if found is not None and answers_bolt(found.host, found.port):
+            if found is not None and knock.greets(found.host, found.port):
                 return found
             if time.monotonic() >= deadline:
                 self._give_up(_where_it_stands(record))

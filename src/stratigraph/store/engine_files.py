@@ -34,9 +34,9 @@ HOST = "127.0.0.1"
 DATABASE = "stratigraph"
 POLL_S = 0.02
 
-STARTING, SERVING, STOPPING = "starting", "serving", "stopping"
+_PROC = Path("/proc/self/fd")
 
-_BOLT_HANDSHAKE = b"\x60\x60\xb0\x17" + bytes.fromhex("00000404 00000304 00000004 00000003".replace(" ", ""))
+STARTING, SERVING, STOPPING = "starting", "serving", "stopping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +235,8 @@ def open_log(path: Path, *, limit: int = 4 << 20) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
-def last_lines(path: Path, *, count: int = 12, after: int = 0) -> str:
-    """The end of a log, for an error message."""
+def last_lines(path: Path, *, after: int = 0) -> str:
+    """The end of a log without Java's stack traces, for an error message."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -244,7 +244,7 @@ def last_lines(path: Path, *, count: int = 12, after: int = 0) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    return "\n".join(line for line in lines if line.strip() and not line.startswith("\tat "))[-2000:] if count else ""
+    return "\n".join(line for line in lines if line.strip() and not line.startswith("\tat "))[-2000:]
 
 
 @functools.cache
@@ -263,18 +263,6 @@ def boot_id() -> str:
 def host_name() -> str:
     """This machine's name, as the endpoint file of another machine would show it."""
     return socket.gethostname() or platform.node()
-
-
-def answers_bolt(address: str, port: int, *, timeout_s: float = 2.0) -> bool:
-    """Whether an engine runs there and answers: a stopped one accepts connections too, but greets nobody."""
-    try:
-        with socket.create_connection((address, port), timeout=timeout_s) as connection:
-            connection.sendall(_BOLT_HANDSHAKE)
-            reply = connection.recv(4)
-    except OSError:
-        return False
-    # A connection to a free port can meet itself and get its own words back; they begin otherwise than a version.
-    return len(reply) == 4 and reply[0] == 0 and reply != b"\0\0\0\0"
 
 
 def signal_holder(pid: int, path: Path, signum: signal.Signals) -> bool:
@@ -330,7 +318,7 @@ def end_engine(files: EngineFiles, lock: FileLock, *, grace_s: float = 20.0) -> 
 
 def resident_bytes(pid: int) -> int | None:
     """Memory that the process has in use; None if it is gone."""
-    if sys.platform == "linux":
+    if _PROC.is_dir():
         try:
             return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, IndexError, ValueError):
@@ -368,7 +356,7 @@ def _advice(error: OSError) -> str:
 
 def _has_open(pid: int, path: Path) -> bool:
     descriptors = Path(f"/proc/{pid}/fd")
-    if not Path("/proc/self/fd").is_dir():
+    if not _PROC.is_dir():
         return True  # macOS has no such list; no containers share its directories either
     wanted = path.stat()
     try:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from stratigraph.errors import EngineError, StratigraphError
-from stratigraph.store import arcadedb
+from stratigraph.store import arcadedb, knock
 from stratigraph.store.engine_files import (
     DATABASE,
     HOST,
@@ -46,6 +46,7 @@ from stratigraph.store.engine_files import (
 
 LOOK_S = 0.25  # how often the loop looks at the clients' lock and at the engine
 STOP_GRACE_S = 30.0  # an engine that has not stopped by then is killed; its log makes that safe
+LOG_S = 120.0
 READY_S = 900.0  # replaying the log of a large database takes long; a client gives up earlier, the supervisor does not
 DEATHS, DEATHS_WITHIN_S = 5, 60.0  # that many deaths in so short a time mean that starting again does not help
 
@@ -66,6 +67,21 @@ class _StopAskedError(Exception):
     """A signal asked the supervisor to stop while it was waiting for the engine."""
 
 
+class _Report:
+    """The pipe to the client that started us; it hears one line, if it is still there."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
+
+    def __call__(self, **words: object) -> None:
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        with contextlib.suppress(OSError):  # it may have died meanwhile
+            os.write(fd, json.dumps(words).encode() + b"\n")
+        os.close(fd)
+
+
 class Supervisor:
     """Keeps one engine running in one directory for as long as clients hold it."""
 
@@ -84,6 +100,7 @@ class Supervisor:
         self._engine: subprocess.Popen[bytes] | None = None
         self._accounts: arcadedb.Accounts | None = None
         self._port = 0
+        self._log_start = 0
         self._deaths: collections.deque[float] = collections.deque(maxlen=DEATHS)
         self._stop_asked = False
         self._wake, wake_end = os.pipe()
@@ -160,7 +177,7 @@ class Supervisor:
                 self._launch()
                 self._wait_until_ready()
             except EngineDiedError as error:
-                if attempt == 2 or not any(word in str(error) for word in arcadedb.TAKEN_PORT):
+                if attempt == 2 or arcadedb.TAKEN_PORT not in str(error):
                     raise
                 self._port = free_port(None)
             else:
@@ -212,39 +229,35 @@ class Supervisor:
 
     def _wait_until_ready(self) -> None:
         """Ready is what a client would see: an answer, in the database, to both accounts."""
-        from neo4j import GraphDatabase  # noqa: PLC0415 - a quarter of a second, spent while Java starts
-        from neo4j.exceptions import DriverError, Neo4jError  # noqa: PLC0415
-
         deadline = time.monotonic() + READY_S
-        self._wait_for_log(time.monotonic() + 10)
+        self._wait_for_log(deadline)
         who = self._accounts
         assert who is not None  # noqa: S101 - _prepare made them
         for user, password in ((who.user, who.password), (who.reader, who.reader_password)):
-            with GraphDatabase.driver(f"bolt://{HOST}:{self._port}", auth=(user, password)) as driver:
-                while True:
-                    self._check_alive()
-                    try:
-                        with driver.session(database=DATABASE) as session:
-                            session.run("RETURN 1").consume()
-                        break
-                    except (DriverError, Neo4jError) as error:
-                        if time.monotonic() > deadline:
-                            raise EngineDiedError(f"the engine does not answer: {error}") from error
-                        self._sleep(0.1)
+            while said := knock.answers(HOST, self._port, DATABASE, user, password):
+                self._check_alive()
+                if time.monotonic() > deadline:
+                    raise EngineDiedError(f"the engine does not answer {user}: {said}")
+                self._sleep(0.1)
         self._publish(SERVING)
         write_private(self._files.directory / "port.json", json.dumps({"port": self._port}))
         log.info("the engine serves on port %d, pid %s", self._port, self._engine and self._engine.pid)
 
     def _wait_for_log(self, deadline: float) -> None:
-        """Spare a starting engine questions that it would answer with a page of stack trace in its log."""
-        wanted = arcadedb.STARTED.encode()
-        while time.monotonic() < deadline:
+        """Wait until the log says how the start went, so that no password goes to whoever else may have the port."""
+        wait_until = min(deadline, time.monotonic() + LOG_S)
+        while time.monotonic() < wait_until:
             self._check_alive()
             with self._files.engine_log.open("rb") as file:
                 file.seek(self._log_start)
-                if wanted in file.read():
-                    return
-            self._sleep(POLL_S)
+                text = file.read()
+            if arcadedb.STARTED.encode() in text:
+                return
+            if arcadedb.FAILED.encode() in text:
+                self._stop_engine(grace_s=5)
+            else:
+                self._sleep(POLL_S)
+        log.warning("the engine has not said within %.0f s that it started: asking it", LOG_S)
 
     def _check_alive(self) -> None:
         if self._stop_asked:
@@ -317,14 +330,7 @@ class Supervisor:
         if ours:
             with contextlib.suppress(OSError):
                 self._publish(STOPPING)
-        if self._engine is not None and self._engine.poll() is None:
-            self._engine.terminate()
-            try:
-                self._engine.wait(STOP_GRACE_S)
-            except subprocess.TimeoutExpired:
-                log.warning("the engine did not stop within %.0f s: killing it", STOP_GRACE_S)
-                self._engine.kill()
-                self._engine.wait()
+        self._stop_engine(grace_s=STOP_GRACE_S)
         if ours:
             with contextlib.suppress(OSError):
                 self._files.engine_pid.unlink(missing_ok=True)
@@ -333,6 +339,17 @@ class Supervisor:
         self._own.release()
         self._start.release()
         log.info("ended")
+
+    def _stop_engine(self, *, grace_s: float) -> None:
+        if self._engine is None or self._engine.poll() is not None:
+            return
+        self._engine.terminate()
+        try:
+            self._engine.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            log.warning("the engine did not stop within %.0f s: killing it", grace_s)
+            self._engine.kill()
+            self._engine.wait()
 
     def _sleep(self, seconds: float) -> None:
         """Sleep until something happens: a signal, the death of the engine, or the end of the time."""
@@ -377,18 +394,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     os.umask(0o077)
     os.set_inheritable(asked.ready_fd, False)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
-    logging.getLogger("neo4j").setLevel(logging.CRITICAL)
-
-    def report(**words: object) -> None:
-        nonlocal open_end
-        if open_end:
-            open_end = False
-            # The client that wanted to know may have died meanwhile.
-            with contextlib.suppress(OSError):
-                os.write(asked.ready_fd, json.dumps(words).encode() + b"\n")
-            os.close(asked.ready_fd)
-
-    open_end = True
+    report = _Report(asked.ready_fd)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         with explained(asked.directory):
