@@ -78,9 +78,9 @@ class SafeNpz:
             else:
                 stream = BytesIO(source) if isinstance(source, bytes) else source
             try:
-                size = _check_end(stream, where, limits)
+                size, count = _check_end(stream, where, limits)
                 self._zip = zipfile.ZipFile(stream)
-                self._members = _check_members(self._zip.infolist(), size, where, limits)
+                self._members = _check_members(self._zip.infolist(), count, size, where, limits)
             except BaseException:
                 self.close()
                 raise
@@ -201,8 +201,8 @@ class SafeNpz:
         return header
 
 
-def _check_end(stream: BinaryIO, where: str, limits: Limits) -> int:
-    """The size of the archive; refuse a table of contents that ``zipfile`` should not load, which it does whole."""
+def _check_end(stream: BinaryIO, where: str, limits: Limits) -> tuple[int, int]:
+    """The archive's size and number of members; refuse a table of contents too long for ``zipfile`` to load whole."""
     size = stream.seek(0, 2)
     if size == 0:
         raise InvalidInputError(f"{where}: expected an .npz archive, found an empty file")
@@ -225,11 +225,16 @@ def _check_end(stream: BinaryIO, where: str, limits: Limits) -> int:
             f"{where}: expected a table of contents of at most {_MAX_DIRECTORY:,} bytes, found {directory:,}"
         )
     stream.seek(0)
-    return size
+    return size, members
 
 
-def _check_members(infos: list[zipfile.ZipInfo], size: int, where: str, limits: Limits) -> dict[str, zipfile.ZipInfo]:
-    limits.check(where, members=len(infos), total_bytes=sum(info.file_size for info in infos))
+def _check_members(
+    infos: list[zipfile.ZipInfo], count: int, size: int, where: str, limits: Limits
+) -> dict[str, zipfile.ZipInfo]:
+    if len(infos) != count:
+        # A damaged entry can swallow the one behind it, and zipfile would not notice.
+        raise InvalidInputError(f"{where}: expected {count} members, as the archive's end says, found {len(infos)}")
+    limits.check(where, total_bytes=sum(info.file_size for info in infos))
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         # orig_filename: ZipFile cuts names at a NUL byte and turns some separators around.

@@ -1,0 +1,101 @@
+"""A safetensors file whose header lies is refused before a tensor is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from stratigraph.errors import InvalidInputError, LimitError
+from stratigraph.ingest.formats.limits import Limits
+from stratigraph.ingest.formats.safe_tensors import SafeTensors
+
+
+def packed(header: Any, body: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def tensor(begin: int = 0, end: int = 8, dtype: str = "F32", shape: Any = (2,)) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def read_all(data: bytes, limits: Limits | None = None) -> dict[str, Any]:
+    with SafeTensors(data, where="upload", limits=limits or Limits()) as tensors:
+        return {name: tensors.array(name) for name in tensors.tensors}
+
+
+def test_tensors_come_back_as_the_library_saved_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    dtypes = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
+    arrays = {f"a{k}": (rng.random((3, 4)) * 100).astype(dtype) for k, dtype in enumerate(dtypes)}
+    arrays |= {"empty": np.zeros((0, 3))}
+    safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors", metadata={"who": "me"})
+    with SafeTensors(tmp_path / "a.safetensors", where="a") as tensors:
+        assert tensors.metadata == {"who": "me"}
+        assert tensors.tensors.keys() == arrays.keys()
+        for name, array in arrays.items():
+            assert tensors.array(name).dtype == array.dtype
+            np.testing.assert_array_equal(tensors.array(name), array)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "expected a safetensors file"),
+        (bytes(7), "expected a safetensors file"),
+        (bytes(8), "expected .*, found a header of 0 bytes"),
+        (b"\xff" * 20, "expected a safetensors file"),
+        (packed(b"{]"), "header: expected JSON"),
+        (packed(b"\xff\xff"), "header: expected JSON"),
+        (packed(b"[" * 100_000), "header: expected JSON"),
+        (packed([]), "header: expected a JSON object, found list"),
+        (packed(b'{"a": 1, "a": 2}'), "header: expected JSON, found: a name twice"),
+        (packed(b'{"a": NaN}'), "header: expected JSON, found: NaN"),
+        (packed({"__metadata__": {"a": 1}}), "__metadata__: expected an object of texts"),
+        (packed({"a": 5}), "tensor 'a': expected dtype, shape and data_offsets"),
+        (packed({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "tensor 'a': expected dtype, shape and data_offsets"),
+        (packed({"a": tensor(shape=[-2])}, bytes(8)), "tensor 'a': expected a dtype, a shape"),
+        (packed({"a": tensor(shape=[2.0])}, bytes(8)), "tensor 'a': expected a dtype, a shape"),
+        (packed({"a": tensor(shape=[True, 2])}, bytes(8)), "tensor 'a': expected a dtype, a shape"),
+        (packed({"a": tensor(shape=[1] * 33)}, bytes(8)), "tensor 'a': expected a dtype, a shape"),
+        (packed({"a": tensor(shape=[3])}, bytes(8)), "tensor 'a': expected 12 bytes for F32 of shape .*, found 8"),
+        (packed({"a": tensor(shape=[2**40, 2**40])}, bytes(8)), "tensor 'a': expected .* bytes for F32"),
+        (packed({"a": tensor(4, 12)}, bytes(12)), "tensor 'a': expected it to begin at byte 0, found 4"),
+        (packed({"a": tensor(), "b": tensor(4, 12)}, bytes(12)), "tensor 'b': expected it to begin at byte 8, found 4"),
+        (packed({"a": tensor(8, 0, "F8_E4M3")}, bytes(8)), "tensor 'a': expected it to begin at byte 0, found 8"),
+        (packed({"a": tensor()}, bytes(7)), "expected 8 bytes of tensors, found 7 .*cut off"),
+        (packed({"a": tensor()}, bytes(9)), "expected 8 bytes of tensors, found 9"),
+        (packed({"a\n": tensor()}, bytes(8)), r"tensor 'a\\n': expected a printable name"),
+        (packed({"a": tensor(0, 2, "BOOL")}, b"\1\2"), "tensor 'a': expected bytes 0 and 1 for BOOL"),
+        (packed({"a": tensor(0, 2, "F8_E4M3")}, b"\1\2"), "tensor 'a': expected dtype BOOL, .*, found F8_E4M3"),
+    ],
+)
+def test_a_header_that_lies_is_refused(data: bytes, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"upload: {words}"):
+        read_all(data)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"), [(Limits(total_bytes=20), "bytes unpacked"), (Limits(members=1), "at most 1 members, found 2")]
+)
+def test_a_file_beyond_the_limits_is_refused(limits: Limits, words: str) -> None:
+    with pytest.raises(LimitError, match=words):
+        read_all(packed({"a": tensor(), "b": tensor(8, 16)}, bytes(16)), limits)
+
+
+def test_a_header_without_end_is_refused() -> None:
+    with pytest.raises(LimitError, match="expected a header of at most"):
+        read_all(packed(b" " * 17_000_000))
+
+
+def test_a_tensor_that_is_not_there_names_those_that_are() -> None:
+    with (
+        SafeTensors(packed({"a": tensor()}, bytes(8)), where="upload") as tensors,
+        pytest.raises(InvalidInputError, match="upload: expected a tensor 'b', found a"),
+    ):
+        tensors.array("b")

@@ -1,0 +1,313 @@
+"""Stratigraph's own file: what is written is read, equal input gives equal bytes, damage never gives another wiring."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stratigraph.errors import InvalidInputError, LimitError, StratigraphError, UnsupportedFormatError
+from stratigraph.ingest.formats import snapshot_file
+from stratigraph.ingest.formats.limits import Limits
+from stratigraph.ingest.formats.reading import read_snapshot_bytes
+from stratigraph.ingest.formats.snapshot_file import Container, SnapshotFile
+from stratigraph.topology import Layer, Mask, Space, Topology
+
+NAMES = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=12)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
+
+
+@st.composite
+def topologies(draw: st.DrawFn) -> Topology:
+    """Networks of up to four layers, with taps, skips past a layer, any names, any wiring."""
+    names = draw(st.lists(NAMES, min_size=2, max_size=5, unique=True))
+    spaces = [Space(name, draw(st.integers(1, 6)), labelled=draw(st.booleans())) for name in names]
+    layers = []
+    for k, target in enumerate(spaces[1:]):
+        sources = draw(st.sets(st.integers(0, k), max_size=2)) | {k}
+        for source in sorted(sources):
+            taps = draw(st.integers(1, 3))
+            size = spaces[source].size * taps * target.size
+            cells = sorted(draw(st.sets(st.integers(0, size - 1), max_size=20)))
+            mask = Mask(spaces[source].size, target.size, np.array(cells, np.int64), taps)
+            layers.append(Layer(f"{k}.{source}", spaces[source], target, mask))
+    return Topology(tuple(layers))
+
+
+def written(topology: Topology, container: Container = "npz", **more: Any) -> bytes:
+    buffer = io.BytesIO()
+    snapshot_file.write(buffer, topology, container=container, **more)
+    return buffer.getvalue()
+
+
+def small() -> Topology:
+    return Topology.from_masks([np.eye(4), np.array([[1, 0], [0, 0], [1, 1], [0, 1]])])
+
+
+@given(
+    topology=topologies(),
+    epoch=st.none() | NUMBERS,
+    metrics=st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), NUMBERS, max_size=4),
+    recorded_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+    container=st.sampled_from(["npz", "safetensors"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_is_written_is_read(
+    topology: Topology,
+    epoch: float | None,
+    metrics: dict[str, float],
+    recorded_at: datetime | None,
+    container: Container,
+) -> None:
+    data = written(topology, container, epoch=epoch, metrics=metrics, recorded_at=recorded_at)
+    assert read_snapshot_bytes(data) == SnapshotFile(topology, epoch, metrics, recorded_at)
+    assert snapshot_file.read(io.BytesIO(data)).topology == topology
+    assert data == written(
+        topology, container, epoch=epoch, metrics=dict(reversed(metrics.items())), recorded_at=recorded_at
+    )
+
+
+def test_the_layout_is_the_documented_one() -> None:
+    data = written(small(), epoch=2, metrics={"loss": 0.5})
+    with np.load(io.BytesIO(data)) as file:
+        assert set(file.files) == {"topology", "0.indptr", "0.indices", "1.indptr", "1.indices"}
+        assert file["1.indptr"].tolist() == [0, 2, 4]
+        assert file["1.indices"].tolist() == [0, 2, 2, 3]
+        document = json.loads(file["topology"])
+    assert document == {
+        "format": 1,
+        "spaces": [
+            {"name": "input", "size": 4, "labelled": True},
+            {"name": "hidden1", "size": 4, "labelled": False},
+            {"name": "output", "size": 2, "labelled": True},
+        ],
+        "layers": [
+            {"name": "l0", "source": "input", "target": "hidden1", "taps": 1},
+            {"name": "l1", "source": "hidden1", "target": "output", "taps": 1},
+        ],
+        "epoch": 2.0,
+        "metrics": {"loss": 0.5},
+        "digest": small().digest,
+    }
+
+
+def test_a_client_with_numpy_alone_can_write_it() -> None:
+    document = {
+        "format": 1,
+        "spaces": [{"name": "x", "size": 3, "labelled": True}, {"name": "y", "size": 2, "labelled": True}],
+        "layers": [{"name": "only", "source": "x", "target": "y"}],
+    }
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {"0.indptr": [0, 1, 3], "0.indices": np.array([2, 0, 1], np.uint16)}
+    np.savez(buffer, topology=json.dumps(document), **arrays)
+    (layer,) = read_snapshot_bytes(buffer.getvalue()).topology.layers
+    assert (layer.name, layer.mask.cells.tolist()) == ("only", [2, 3, 4])
+
+
+def test_the_suffix_names_the_container_and_the_file_is_replaced_whole(tmp_path: Path) -> None:
+    for name, head in (("a.npz", b"PK"), ("a.safetensors", b"{"), ("b", b"PK")):
+        (tmp_path / name).write_bytes(b"old")
+        snapshot_file.write(tmp_path / name, small())
+        assert head in (tmp_path / name).read_bytes()[:10]
+        assert snapshot_file.read(tmp_path / name).topology == small()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "a.safetensors", "b"}
+
+
+def test_a_time_is_kept_in_utc() -> None:
+    there = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    found = read_snapshot_bytes(written(small(), recorded_at=there)).recorded_at
+    assert found == there
+    assert found is not None
+    assert found.tzinfo == UTC
+    with pytest.raises(InvalidInputError, match="recorded_at: expected a time with its zone"):
+        written(small(), recorded_at=there.replace(tzinfo=None))
+
+
+def test_wide_layers_keep_their_large_keys() -> None:
+    mask = Mask(2**22, 2, np.array([2**31, 2**33 - 1], np.int64), taps=2**10)
+    topology = Topology((Layer("l", Space("a", 2**22), Space("b", 2), mask),))
+    assert read_snapshot_bytes(written(topology)).topology == topology
+
+
+@pytest.mark.parametrize("container", ["npz", "safetensors"])
+def test_a_damaged_byte_anywhere_is_an_error_or_the_same_wiring(container: Container) -> None:
+    data = written(small(), container, epoch=1, metrics={"loss": 0.5})
+    damaged = [data[:k] for k in range(len(data))]
+    damaged += [
+        data[:k] + bytes([data[k] ^ flip]) + data[k + 1 :] for k in range(len(data)) for flip in (1, 0x20, 0xFF)
+    ]
+    same = 0
+    for bytes_ in damaged:
+        try:
+            found = read_snapshot_bytes(bytes_)
+        except StratigraphError as error:
+            assert isinstance(error, InvalidInputError | LimitError | UnsupportedFormatError)  # noqa: PT017  # others show
+        else:
+            assert found.topology.digest == small().digest
+            same += 1
+    assert same < len(damaged) / 5
+
+
+@given(data=st.binary(max_size=300), head=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06", b"\x02\0\0\0\0\0\0\0{}"]))
+@settings(max_examples=300, deadline=None)
+def test_noise_is_an_error(data: bytes, head: bytes) -> None:
+    with pytest.raises((InvalidInputError, LimitError)):
+        read_snapshot_bytes(head + data)
+
+
+def repacked(container: Container = "npz", arrays: dict[str, Any] | None = None, **changed: Any) -> bytes:
+    """The small network's file with some entries of its document or some arrays changed; None leaves them out."""
+    with np.load(io.BytesIO(written(small()))) as file:
+        document: dict[str, Any] = {**json.loads(file["topology"]), **changed}
+        members: dict[str, Any] = {k: file[k] for k in file.files if k != "topology"} | (arrays or {})
+    document = {key: value for key, value in document.items() if value is not ...}
+    members = {key: np.asarray(value) for key, value in members.items() if value is not None}
+    if container == "safetensors":
+        return safetensors.numpy.save(members, metadata={"topology": json.dumps(document)})
+    buffer = io.BytesIO()
+    np.savez(buffer, topology=json.dumps(document), **members)
+    return buffer.getvalue()
+
+
+def spaces(**changed: Any) -> list[dict[str, Any]]:
+    return [
+        {"name": "input", "size": 4, "labelled": True} | changed,
+        {"name": "hidden1", "size": 4, "labelled": False},
+        {"name": "output", "size": 2, "labelled": True},
+    ]
+
+
+def layers(**changed: Any) -> list[dict[str, Any]]:
+    return [
+        {"name": "l0", "source": "input", "target": "hidden1", "taps": 1},
+        {"name": "l1", "source": "hidden1", "target": "output", "taps": 1} | changed,
+    ]
+
+
+@pytest.mark.parametrize("container", ["npz", "safetensors"])
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"spaces": ...}, "expected format, layers, spaces .*, found digest"),
+        ({"color": "red"}, "expected format, layers, spaces .*, found color"),
+        ({"spaces": []}, "spaces: expected a list with at least one entry"),
+        ({"spaces": [5, 6, 7]}, r"spaces\[0\]: expected an object with labelled, name, size, found 5"),
+        ({"spaces": spaces(size=0)}, r"spaces\[0\]: size: expected a whole number from 1 on, found 0"),
+        ({"spaces": spaces(size=4.0)}, r"spaces\[0\]: size: expected a whole number from 1 on, found 4.0"),
+        ({"spaces": spaces(size=True)}, r"spaces\[0\]: size: expected a whole number from 1 on, found True"),
+        ({"spaces": spaces(size=5)}, "expected the digest"),
+        ({"spaces": spaces(size=3)}, r"layer 'l0': 0.indices\[3\]: expected a key in \[0, 3\), found 3"),
+        ({"spaces": spaces(labelled="yes")}, r"spaces\[0\]: labelled: expected true or false, found 'yes'"),
+        ({"spaces": spaces(name="output")}, r"spaces\[2\]: expected every space once, found 'output' twice"),
+        ({"spaces": spaces(name="\n")}, r"spaces\[0\]: space: expected a printable name"),
+        ({"spaces": [*spaces(), {"name": "z", "size": 1}]}, "expected every space in some layer, found 'z' in none"),
+        ({"layers": layers(source="nowhere")}, r"layers\[1\]: source: expected one of the spaces, found 'nowhere'"),
+        ({"layers": layers(source="output")}, "layer 'l1': "),
+        ({"layers": layers(name="l0")}, "layer 'l0': expected unique layer names"),
+        ({"layers": layers(name=7)}, r"layers\[1\]: name: expected a text, found 7"),
+        ({"layers": layers(taps=-1)}, r"layers\[1\]: taps: expected a whole number from 1 on, found -1"),
+        ({"layers": layers()[:1]}, r"0 for the 1|for the 1 layers of topology, missing none, found beyond that 1\.ind"),
+        ({"layers": [*layers(), layers()[1]]}, r"for the 3 layers of topology, missing 2\.indices, 2\.indptr"),
+        ({"epoch": "one"}, "epoch: expected a finite number, found one"),
+        ({"epoch": True}, "epoch: expected a finite number, found True"),
+        ({"metrics": [1]}, "metrics: expected an object of numbers"),
+        ({"metrics": {"Loss": 1}}, "metric 'Loss': expected a name"),
+        ({"metrics": {"loss": None}}, "metric 'loss': expected a finite number, found None"),
+        ({"metrics": {f"m{k}": k for k in range(65)}}, "metrics: expected at most 64, found 65"),
+        ({"recorded_at": "yesterday"}, "recorded_at: expected ISO 8601, found yesterday"),
+        ({"recorded_at": 5}, "recorded_at: expected ISO 8601, found 5"),
+        ({"recorded_at": "2024-01-01T00:00:00"}, "recorded_at: expected a time with its zone"),
+        ({"digest": "0" * 64}, "expected the digest 0000000000000000..., found"),
+        ({"arrays": {"1.indptr": [0, 2]}}, "layer 'l1': 1.indptr: expected 3 increasing offsets"),
+        ({"arrays": {"1.indptr": [0, 3, 2]}}, "layer 'l1': 1.indptr: expected 3 increasing offsets"),
+        ({"arrays": {"1.indptr": [0, 2, 9]}}, "layer 'l1': 1.indices: expected 9 keys"),
+        ({"arrays": {"1.indices": [2, 0, 2, 3]}}, r"layer 'l1': 1.indices\[1\] of target 0: expected sorted keys"),
+        ({"arrays": {"1.indices": [0, 0, 2, 3]}}, r"layer 'l1': 1.indices\[1\] of target 0: expected sorted keys"),
+        ({"arrays": {"1.indices": [0, 2, 2, 4]}}, r"layer 'l1': 1.indices\[3\]: expected a key in \[0, 4\), found 4"),
+        ({"arrays": {"1.indices": [0, -2, 2, 3]}}, r"layer 'l1': 1.indices\[1\]: expected a key in \[0, 4\), found -2"),
+        ({"arrays": {"1.indices": [0.0, 2, 2, 3]}}, "1.indices.*expected .*(int|integers).*found .*float64"),
+        ({"arrays": {"1.indices": [[0, 2], [2, 3]]}}, r"layer 'l1': 1.indices: expected a flat array .*\(2, 2\)"),
+        ({"arrays": {"1.indices": None}}, r"missing 1\.indices, found beyond that none"),
+        ({"arrays": {"2.indptr": [0]}}, r"missing none, found beyond that 2\.indptr"),
+    ],
+)
+def test_a_document_that_does_not_fit_is_refused(container: Container, changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"snapshot: .*{words}"):
+        read_snapshot_bytes(repacked(container, **changed))
+
+
+def test_a_newer_format_is_told_apart_from_a_wrong_one() -> None:
+    with pytest.raises(UnsupportedFormatError, match=r"expected format 1, found 2 \(a newer Stratigraph may read it\)"):
+        read_snapshot_bytes(repacked(format=2))
+    with pytest.raises(InvalidInputError, match="expected an object with format, spaces and layers"):
+        read_snapshot_bytes(repacked(format=...))
+
+
+def test_an_archive_without_its_document_is_refused() -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.eye(3))
+    with pytest.raises(InvalidInputError, match="snapshot: expected a member 'topology', found a"):
+        read_snapshot_bytes(buffer.getvalue())
+    with pytest.raises(InvalidInputError, match="snapshot: __metadata__: expected 'topology', found nothing"):
+        read_snapshot_bytes(safetensors.numpy.save({"a": np.eye(3)}))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1, "format": 1}', "[" * 100_000])
+def test_a_document_that_is_no_object_is_refused(text: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("topology", text)
+    with pytest.raises(InvalidInputError, match="snapshot: topology: expected"):
+        read_snapshot_bytes(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(units=3), r"spaces\[0\]: expected at most 3 units in a space, found 4"),
+        (Limits(layers=1), "expected at most 1 layers, found 2"),
+        (Limits(connections=7), "expected at most 7 connections, found 8"),
+        (Limits(members=4), "expected at most 4 members, found 5"),
+        (Limits(total_bytes=500), "expected at most 500 bytes unpacked"),
+    ],
+)
+def test_a_snapshot_beyond_the_limits_is_refused(limits: Limits, words: str) -> None:
+    with pytest.raises(LimitError, match=f"snapshot: .*{words}"):
+        read_snapshot_bytes(written(small()), limits=limits)
+    taps = Topology((Layer("l", Space("a", 2), Space("b", 2), Mask(2, 2, np.array([0]), taps=5)),))
+    with pytest.raises(LimitError, match="4 taps in a layer, found 5"):
+        read_snapshot_bytes(written(taps), limits=Limits(taps=4))
+
+
+def test_keys_that_would_overflow_are_refused() -> None:
+    document = {
+        "format": 1,
+        "spaces": [{"name": "x", "size": 2**24}, {"name": "y", "size": 2**24}],
+        "layers": [{"name": "l", "source": "x", "target": "y", "taps": 2**20}],
+    }
+    arrays: dict[str, Any] = {"0.indptr": np.zeros(3, int), "0.indices": np.zeros(0, int)}
+    buffer = io.BytesIO()
+    np.savez(buffer, topology=json.dumps(document), **arrays)
+    with pytest.raises(InvalidInputError, match=r"layers\[0\]: expected at most 2\*\*62 possible connections"):
+        read_snapshot_bytes(buffer.getvalue())
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"gone\.npz: expected a readable file"):
+        snapshot_file.read(tmp_path / "gone.npz")
+
+
+def test_metrics_are_checked_before_they_are_written() -> None:
+    with pytest.raises(InvalidInputError, match="metric 'loss': expected a finite number"):
+        written(small(), metrics={"loss": float("nan")})
+    with pytest.raises(InvalidInputError, match="epoch: expected a finite number"):
+        written(small(), epoch=float("inf"))
