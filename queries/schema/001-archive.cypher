@@ -1,7 +1,7 @@
 // purpose: The constraints and indexes of archive format 1.
 // parameters: none
 // columns: none
-CREATE CONSTRAINT archive_id IF NOT EXISTS FOR (n:Archive) REQUIRE n.id IS UNIQUE;
+CREATE CONSTRAINT archive_name IF NOT EXISTS FOR (n:Archive) REQUIRE n.name IS UNIQUE;
 CREATE CONSTRAINT run_id IF NOT EXISTS FOR (n:Run) REQUIRE n.id IS UNIQUE;
 CREATE CONSTRAINT layer_id IF NOT EXISTS FOR (n:Layer) REQUIRE n.id IS UNIQUE;
 CREATE CONSTRAINT snapshot_id IF NOT EXISTS FOR (n:Snapshot) REQUIRE n.id IS UNIQUE;

@@ -1,6 +1,6 @@
-// purpose: Make the node that names the archive and its format, once.
+// purpose: Make the one node that names the archive and its format; whoever comes second finds it.
 // parameters: id, format, created_at
 // columns: id, format
-MERGE (a:Archive {id: $id})
-ON CREATE SET a.format = $format, a.created_at = $created_at
+MERGE (a:Archive {name: 'stratigraph'})
+ON CREATE SET a.id = $id, a.format = $format, a.created_at = $created_at
 RETURN a.id AS id, a.format AS format

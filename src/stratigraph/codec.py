@@ -77,8 +77,8 @@ def base_digest(data: bytes) -> str | None:
 def changes(old: Mask, new: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """``(died, born)``: the cells only in ``old`` and only in ``new``, sorted."""
     return (
-        old.cells[~_in_sorted(old.cells, new.cells)],
-        new.cells[~_in_sorted(new.cells, old.cells)],
+        old.cells[~in_sorted(old.cells, new.cells)],
+        new.cells[~in_sorted(new.cells, old.cells)],
     )
 
 
@@ -91,8 +91,8 @@ def _encode_full(mask: Mask) -> bytes:
 
 
 def _encode_delta(mask: Mask, base: Mask) -> bytes:
-    died = np.flatnonzero(~_in_sorted(base.cells, mask.cells))
-    born = mask.cells[~_in_sorted(mask.cells, base.cells)]
+    died = np.flatnonzero(~in_sorted(base.cells, mask.cells))
+    born = mask.cells[~in_sorted(mask.cells, base.cells)]
     head = _HEAD.pack(_MAGIC, 1, *_shape(mask)) + bytes.fromhex(base.digest)
     return _seal(head + _pack_gaps(died) + _pack_gaps(born))
 
@@ -158,13 +158,14 @@ def merge(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.insert(large, np.searchsorted(large, small), small)
 
 
-def _in_sorted(values: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:
+def in_sorted(values: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the sorted values stand in the sorted table."""
     if not table.size:
         return np.zeros(values.size, dtype=bool)
     at = np.searchsorted(table, values)
     at[at == table.size] = 0
-    return table[at] == values
+    found: NDArray[np.bool_] = table[at] == values
+    return found
 
 
 def _seal(body: bytes) -> bytes:

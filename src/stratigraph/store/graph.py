@@ -67,7 +67,9 @@ class Transaction:
         query = queries.load(name)
         if set(parameters) != set(query.parameters):
             raise TypeError(f"{name}: expected parameters {query.parameters}, found {tuple(parameters)}")
-        return [dict(record.items()) for record in self._inner.run(query.text, parameters)]
+        return [
+            dict(zip(record.keys(), record.values(), strict=True)) for record in self._inner.run(query.text, parameters)
+        ]
 
     def one(self, name: str, /, **parameters: Any) -> Row | None:
         """The first row, or ``None`` where there is none."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from stratigraph import codec
 from stratigraph.errors import CorruptError, NotFoundError
-from stratigraph.store.graph import GraphStore, Transaction
-from stratigraph.topology import Mask
+from stratigraph.store.graph import GraphStore, Row, Transaction
+from stratigraph.topology import Layer, Mask, Space
 
 MAX_DEPTH = 24
 PART_BYTES = 4 * 2**20  # larger Bolt messages hang or are refused
@@ -41,7 +41,8 @@ class MaskStore:
 
         ``bases`` holds, by the digest of a mask to store, a stored mask that it may be packed against.
         """
-        rows, large = [], []
+        rows: list[list[object]] = []
+        large: list[tuple[str, int, int, bytes]] = []
         for mask in {m.digest: m for m in masks}.values():
             base = bases.get(mask.digest)
             usable = base if base is not None and base.depth < MAX_DEPTH else None
@@ -144,6 +145,16 @@ class MaskStore:
                     parts.append(bytes(part[0]["data"]))
                 data[row["digest"]] = b"".join(parts)
         return data
+
+
+def layer_of(row: Row, mask: Mask) -> Layer:
+    """A layer from its node (a row of ``read/layers``) and its mask."""
+    return Layer(
+        row["name"],
+        Space(row["source"], row["n_source"], row["source_labelled"]),
+        Space(row["target"], row["n_target"], row["target_labelled"]),
+        mask,
+    )
 
 
 _VERIFY = "`stratigraph verify` says what else is damaged"

@@ -1,0 +1,72 @@
+"""The FastAPI application over one archive."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from stratigraph import __version__
+from stratigraph.archive import Archive, open_archive
+from stratigraph.errors import StratigraphError
+from stratigraph.service.api import problems
+from stratigraph.service.api.representation import ArchiveOf
+from stratigraph.service.api.routes import answers, runs
+
+_LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1"]
+
+
+def create_app(store: str | None = None, *, archive: Archive | None = None) -> FastAPI:
+    """The API over an archive: one that is open already, or the one at ``store``, opened while the app runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = await run_in_threadpool(open_archive, store) if archive is None else archive
+        app.state.archive = opened
+        yield
+        if archive is None:
+            await run_in_threadpool(opened.close)
+
+    # The interactive pages load their scripts from elsewhere, which no archive on loopback should ask of a browser.
+    app = FastAPI(
+        title="Stratigraph",
+        version=__version__,
+        summary="How far apart are two sparse topologies, what survived, who descends from whom?",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    # Only names of this machine: a page elsewhere cannot reach the API through a name it points here.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK, www_redirect=False)
+    app.middleware("http")(_harden)
+    problems.install(app)
+    app.include_router(runs.router, prefix="/v1")
+    app.include_router(answers.router, prefix="/v1")
+
+    @app.get("/healthz", tags=["service"])
+    def healthz() -> dict[str, str]:
+        """Whether the service runs, whatever it depends on."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["service"])
+    def readyz(archive: ArchiveOf) -> JSONResponse:
+        """Whether each part that an answer needs is there."""
+        try:
+            archive.counts()
+        except StratigraphError as error:
+            return JSONResponse({"status": "unavailable", "archive": str(error.code)}, status_code=503)
+        return JSONResponse({"status": "ok", "archive": "ok"})
+
+    return app
+
+
+async def _harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    return response

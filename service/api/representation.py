@@ -1,0 +1,71 @@
+"""Bodies, entity tags and cursors: what every route does with its answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request, Response
+
+from stratigraph.archive import Archive
+from stratigraph.errors import InvalidInputError
+
+PAGE = 100
+MOST = 1000
+
+Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.")]
+Cursor = Annotated[str | None, Query(description="Where the page begins: `next` of the page before.")]
+
+
+def archive_of(request: Request) -> Archive:
+    """The archive that the app was opened with."""
+    archive: Archive = request.app.state.archive
+    return archive
+
+
+ArchiveOf = Annotated[Archive, Depends(archive_of)]
+
+
+def represent(
+    request: Request,
+    value: Any,
+    *,
+    status: int = 200,
+    etag: str | None = None,
+    immutable: bool = False,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """The value as JSON with an entity tag; 304 without a body where the client has it already."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    tag = f'"{etag or hashlib.sha256(body).hexdigest()[:32]}"'
+    sent = {"ETag": tag, "Cache-Control": "private, immutable" if immutable else "private, no-cache", **(headers or {})}
+    asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    if request.method in {"GET", "HEAD"} and (tag in asked or "*" in asked):
+        return Response(status_code=304, headers=sent)
+    return Response(body, status_code=status, media_type="application/json", headers=sent)
+
+
+def page(request: Request, name: str, entries: list[Any], limit: int, last: str) -> Response:
+    """One page of a list. ``entries`` holds one more than ``limit`` where there are more; ``last`` ends the page."""
+    more = len(entries) > limit
+    following = None
+    headers = {}
+    if more:
+        cursor = base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+        following = f"{request.url.path}?{urlencode({'limit': limit, 'cursor': cursor})}"
+        headers["Link"] = f'<{following}>; rel="next"'
+    return represent(request, {name: entries[:limit], "next": following}, headers=headers)
+
+
+def read_cursor(cursor: str | None) -> str | None:
+    """What ``page`` put into a cursor."""
+    if cursor is None:
+        return None
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise InvalidInputError("cursor: expected one that a page gave as `next`, found another") from error

@@ -1,0 +1,236 @@
+"""Verbs that answer: nnstd, distances, evolution, lineage, cypher."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from stratigraph.archive import Archive
+    from stratigraph.service.distance.pairwise import DistanceMatrix
+    from stratigraph.topology import Topology
+
+
+class Align(StrEnum):
+    """Which unit of the one network is compared with which of the other."""
+
+    REFERENCE = "reference"
+    IDENTITY = "identity"
+
+
+AlignOption = Annotated[
+    Align,
+    typer.Option(
+        "--alignment",
+        help="reference: matched layer by layer, as published; identity: same index, same unit (inside one run).",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    for verb in (nnstd, distances, evolution, lineage, cypher):
+        app.command()(verb)
+
+
+def nnstd(
+    a: Annotated[str, typer.Argument(help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    alignment: AlignOption,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The distance of two topologies, 0 (same wiring) to 1 (nothing in common)."""
+    from stratigraph.service.answers import distance_answer
+    from stratigraph.service.distance.nnstd import nnstd as distance_of
+
+    with _archive_for([a, b], store) as opened:
+        (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
+    found = distance_answer(label_a, label_b, distance_of(topology_a, topology_b, alignment=alignment.value))
+    if json_:
+        answer(found)
+        return
+    rows = [[y["name"], y["distance"], y["width"], y["density_a"], y["density_b"]] for y in found["layers"]]
+    show(
+        f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment.value}",
+        table(["layer", "distance", "width", "density a", "density b"], rows),
+    )
+
+
+def distances(
+    refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
+    alignment: AlignOption = Align.REFERENCE,
+    csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the matrix as a heat map.")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The distances of all pairs of a set of snapshots."""
+    from stratigraph.refs import is_path
+    from stratigraph.service.answers import distances_answer
+    from stratigraph.service.distance.pairwise import distances as all_distances
+
+    with progress("distances") as advance:
+        if all(is_path(ref) for ref in refs):
+            loaded = [_load(ref, None) for ref in refs]
+            matrix = all_distances(
+                [topology for _, topology in loaded],
+                labels=[label for label, _ in loaded],
+                alignment=alignment.value,
+                progress=advance,
+            )
+        else:
+            with archive(store) as opened:
+                matrix = opened.distances(refs, alignment=alignment.value, progress=advance)
+    if csv is not None:
+        csv.write_text(_as_csv(matrix), encoding="utf-8")
+        say(f"wrote {csv}")
+    if png is not None:
+        from stratigraph.service.plots import heat_map
+
+        heat_map(matrix, png)
+        say(f"wrote {png}")
+    if json_:
+        answer(distances_answer(matrix))
+    else:
+        rows = [[label, *row] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True)]
+        show(f"NNSTD, alignment {matrix.alignment}", table(["", *matrix.labels], rows))
+
+
+def evolution(
+    run: Annotated[str, typer.Argument(help="The run.")],
+    from_: Annotated[int | None, typer.Option("--from", metavar="STEP", help="[default: the first]")] = None,
+    to: Annotated[int | None, typer.Option("--to", metavar="STEP", help="[default: the last]")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """What survived, was regrown, died and was born between two steps of a run."""
+    from stratigraph.service.answers import evolution_answer
+
+    with archive(store) as opened:
+        found = evolution_answer(opened.evolution(run, from_, to))
+    if json_:
+        answer(found)
+        return
+    columns = list(found["layers"][0])
+    rows = [list(layer.values()) for layer in found["layers"]]
+    show(
+        f"run {run}, step {found['from']} to {found['to']}",
+        table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
+    )
+
+
+def lineage(
+    run: Annotated[str | None, typer.Argument(help="The run whose family is asked for. [default: all runs]")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Who descends from whom, as declared when the runs were pushed."""
+    from stratigraph.service.answers import lineage_answer
+
+    with archive(store) as opened:
+        found = lineage_answer(opened.lineage(run))
+    if json_:
+        answer(found)
+    elif found["nodes"]:
+        show(_forest(found["nodes"], found["edges"], run))
+    else:
+        say("no runs yet")
+
+
+def cypher(
+    query: Annotated[str, typer.Argument(help="A Cypher query that only reads; values as parameters, $name.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="JSON, else text.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most rows to print. [default: 1000]")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Longest it may take, seconds. [default: 10]")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Ask the graph in Cypher, read-only."""
+    with archive(store) as opened:
+        found = opened.cypher(query, _parameters(parameter or []), limit=limit, timeout_s=timeout)
+        behind = opened.behind()
+    if json_:
+        answer({"columns": list(found.columns), "rows": found.rows, "truncated": found.truncated, "behind": behind})
+        return
+    show(table(found.columns, found.rows))
+    if found.truncated:
+        say(f"note: there are more than these {len(found.rows)} rows; --limit shows more")
+    for row in behind:
+        say(
+            f"note: run {row['run']}, layer {row['layer']}: connections are in the graph up to step "
+            f"{row['projected_step']}, the run goes on to {row['last_step']}"
+        )
+
+
+def _archive_for(refs: list[str], store: str | None) -> AbstractContextManager[Archive | None]:
+    from contextlib import nullcontext
+
+    from stratigraph.refs import is_path
+
+    return nullcontext() if all(is_path(ref) for ref in refs) else archive(store)
+
+
+def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
+    from stratigraph.refs import is_path, parse_path_ref
+
+    if is_path(text) or opened is None:
+        from stratigraph.ingest.formats.reading import read_one
+
+        return text, read_one(parse_path_ref(text)).topology
+    snapshot = opened.snapshot(text)
+    return snapshot.id, opened.topology(snapshot.id)
+
+
+def _as_csv(matrix: DistanceMatrix) -> str:
+    import csv
+    from io import StringIO
+
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["", *matrix.labels])
+    writer.writerows([label, *map(repr, row)] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True))
+    return text.getvalue()
+
+
+def _parameters(texts: list[str]) -> dict[str, Any]:
+    import json
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"expected NAME=VALUE, found {text!r}", param_hint="-p")
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values
+
+
+def _forest(nodes: list[str], edges: Any, marked: str | None) -> Any:
+    """Each run under its first parent; a run with several parents is drawn once and says the others."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    forest = Tree(Text("descent"))
+    made: dict[str, Tree] = {}
+    for node in nodes:
+        above = [edge for edge in edges if edge["child"] == node]
+        label = Text(node, style="bold" if node == marked else "")
+        if above:
+            first, *others = above
+            label.append(f"  {first['how']} of {first['parent']}@{first['step']}", style="not bold")
+            for other in others:
+                label.append(f", {other['how']} of {other['parent']}@{other['step']}", style="not bold")
+        made[node] = (made[above[0]["parent"]] if above else forest).add(label)
+    return forest

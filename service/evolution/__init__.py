@@ -1,0 +1,1 @@
+"""Between the snapshots of one run: what survived, died, was born, was regrown."""

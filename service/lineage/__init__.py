@@ -1,0 +1,1 @@
+"""Between runs: who descends from whom."""

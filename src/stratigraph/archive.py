@@ -1,0 +1,318 @@
+"""The archive as one object: it opens the store and hands each question to the room that answers it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from stratigraph import queries
+from stratigraph.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedFormatError
+from stratigraph.ingest.load import Loader, Outcome, Project
+from stratigraph.ingest.verify import Violation, verify
+from stratigraph.refs import Ref, expand, parse_ref
+from stratigraph.runs import Parent, Run, Snapshot
+from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
+from stratigraph.service.distance.pairwise import DistanceMatrix, distances
+from stratigraph.service.evolution.between import Evolution, between
+from stratigraph.service.lineage.declared import Descent, Lineage, family
+from stratigraph.settings import Settings, load_settings
+from stratigraph.store.graph import GraphStore, Row, Table
+from stratigraph.store.masks import MaskStore, layer_of
+from stratigraph.store.opening import open_store
+from stratigraph.topology import Mask, Topology
+
+FORMAT = 1
+MAX_PAGE = 1000
+
+
+class Archive:
+    """Runs, their snapshots and all that can be asked of them. Use it as a context manager, or call ``close``."""
+
+    def __init__(self, store: GraphStore, settings: Settings) -> None:
+        self.settings = settings
+        self._store = store
+        self._masks = MaskStore(store)
+        self._loader = Loader(store, self._masks)
+        self._prepare()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database. An embedded engine that nobody holds stops after a while."""
+        self._store.close()
+
+    @property
+    def location(self) -> str:
+        """Where the archive is: a directory, or the address of a server."""
+        return self._store.location
+
+    # Writing
+
+    def create_run(
+        self,
+        run: str,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+    ) -> bool:
+        """Make a run, or add tags and parents to one that is there; gives whether it was new."""
+        return self._loader.declare(run, name=name, config=config, tags=tags, parents=parents)
+
+    def push(
+        self,
+        run: str,
+        step: int,
+        topology: Topology,
+        *,
+        epoch: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        recorded_at: datetime | None = None,
+        project: Project = "all",
+    ) -> Outcome:
+        """Store one snapshot: ``"added"``, or ``"unchanged"`` where the same one was there. See ``ingest.load``."""
+        return self._loader.push(
+            run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, project=project
+        )
+
+    # Runs and snapshots
+
+    def runs(self, *, limit: int = MAX_PAGE, after: str = "") -> list[Run]:
+        """A page of runs in the order of their ids, those after the id ``after``."""
+        rows = self._store.read("read/runs", after=after, limit=_page(limit))
+        return self._with_parents(rows)
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run, page by page."""
+        page = self.runs()
+        while page:
+            yield from page
+            page = self.runs(after=page[-1].id)
+
+    def run(self, run: str) -> Run:
+        """One run, or ``NotFoundError``."""
+        rows = self._store.read("read/run", run=run)
+        if not rows:
+            held = [r["run"] for r in self._store.read("read/steps")]
+            raise NotFoundError(f"run {run!r}: expected it in {self.location}, found none", hint=_holds(held))
+        return self._with_parents(rows)[0]
+
+    def snapshots(self, run: str, *, limit: int = MAX_PAGE, after: int = -1) -> list[Snapshot]:
+        """A page of a run's snapshots in the order of their steps, those after the step ``after``."""
+        rows = self._store.read("read/snapshots", run=run, after=after, limit=_page(limit))
+        if not rows:
+            self.run(run)
+        return [_snapshot(row["snapshot"]) for row in rows]
+
+    def all_snapshots(self, run: str) -> Iterator[Snapshot]:
+        """Every snapshot of a run, page by page."""
+        page = self.snapshots(run)
+        while page:
+            yield from page
+            page = self.snapshots(run, after=page[-1].step)
+
+    def snapshot(self, ref: Ref | str) -> Snapshot:
+        """One snapshot, or ``NotFoundError``."""
+        ref = parse_ref(ref) if isinstance(ref, str) else ref
+        step = ref.step
+        if not isinstance(step, int):
+            run = self.run(ref.run)
+            found = run.first_step if step == "first" else run.last_step
+            if found is None:
+                raise NotFoundError(f"{ref}: expected a snapshot, found a run without any")
+            step = found
+        rows = self._store.read("read/snapshot", id=f"{ref.run}@{step}")
+        if not rows:
+            run = self.run(ref.run)
+            raise NotFoundError(
+                f"{ref}: expected this snapshot, found none",
+                hint=f"run {ref.run!r} holds {run.snapshots}, from step {run.first_step} to {run.last_step}",
+            )
+        return _snapshot(rows[0]["snapshot"])
+
+    def expand(self, patterns: Iterable[str]) -> list[Ref]:
+        """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
+        rows = self._store.read("read/steps")
+        return expand(patterns, ((row["run"], step) for row in rows for step in row["steps"]))
+
+    def layers(self, run: str) -> list[Row]:
+        """The layers of a run: names, spaces, taps, and up to which step their connections are projected."""
+        return self._store.read("read/layers", run=run)
+
+    def topology(self, ref: Ref | str) -> Topology:
+        """The wiring of one snapshot, read from its masks and checked against its digest."""
+        snapshot = self.snapshot(ref)
+        digests = {row["layer"]: row["digest"] for row in self._store.read("read/snapshot_masks", ids=[snapshot.id])}
+        masks = self._masks.get(digests.values())
+        rows = self.layers(snapshot.run)
+        if {row["name"] for row in rows} != set(digests):
+            raise _damaged(f"{snapshot.id}: expected a mask for each layer of its run, found {sorted(digests)}")
+        topology = Topology(tuple(layer_of(row, masks[digests[row["name"]]]) for row in rows))
+        if topology.digest != snapshot.digest:
+            raise _damaged(f"{snapshot.id}: expected digest {snapshot.digest[:12]}, found {topology.digest[:12]}")
+        return topology
+
+    # Answers
+
+    def nnstd(self, a: Ref | str, b: Ref | str, *, alignment: Alignment) -> Distance:
+        """The distance of two snapshots' topologies; see ``stratigraph.service.distance.nnstd``."""
+        return nnstd(self.topology(a), self.topology(b), alignment=alignment)
+
+    def distances(
+        self,
+        patterns: Sequence[str],
+        *,
+        alignment: Alignment,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> DistanceMatrix:
+        """The distances of all pairs of the snapshots that the refs and globs name."""
+        refs = self.expand(patterns)
+        loaders = [lambda ref=ref: self.topology(ref) for ref in refs]
+        return distances(loaders, labels=[str(ref) for ref in refs], alignment=alignment, progress=progress)
+
+    def evolution(self, run: str, from_step: int | None = None, to_step: int | None = None) -> Evolution:
+        """What became of the connections of a run between two of its steps (its first and last by default)."""
+        first = self.snapshot(Ref(run, "first" if from_step is None else from_step)).step
+        last = self.snapshot(Ref(run, "last" if to_step is None else to_step)).step
+        if first > last:
+            raise InvalidInputError(f"evolution of {run!r}: expected from <= to, found {first} > {last}")
+        names = [row["name"] for row in self.layers(run)]
+        return Evolution(run, first, last, tuple(between(n, self._history(run, n, first, last)) for n in names))
+
+    def lineage(self, run: str | None = None) -> Lineage:
+        """The declared ancestors and descendants of a run (of all runs where none is named)."""
+        if run is not None:
+            self.run(run)
+        edges = [Descent(r["parent"], r["step"], r["child"], r["how"]) for r in self._store.read("lineage/edges")]
+        ids = [one.id for one in self.all_runs()] if run is None else [run]
+        return family(edges, ids, of=run)
+
+    def cypher(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Table:
+        """The answer to a Cypher query that only reads; ``limit`` rows at most, within ``timeout_s`` seconds."""
+        return self._store.query(
+            query,
+            parameters or {},
+            limit=self.settings.query_rows if limit is None else limit,
+            timeout_s=self.settings.query_timeout_s if timeout_s is None else timeout_s,
+        )
+
+    def behind(self) -> list[Row]:
+        """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see."""
+        return self._store.read("read/projection")
+
+    def verify(self, *, progress: Callable[[str], None] | None = None) -> Iterator[Violation]:
+        """Everything that does not add up: digests, order, projection against masks, descent."""
+        return verify(self._store, self._masks, progress=progress)
+
+    def counts(self) -> Row:
+        """How much the archive holds: runs, snapshots, masks and their bytes, neurons."""
+        return self._store.read("read/counts")[0]
+
+    def engine_version(self) -> str:
+        """What database this is."""
+        return self._store.version()
+
+    def _history(self, run: str, layer: str, first: int, last: int) -> Iterator[Mask]:
+        rows = self._store.read("read/run_masks", run=run, layers=[layer], first=first, last=last)
+        for at in range(0, len(rows), 64):
+            page = rows[at : at + 64]
+            masks = self._masks.get(row["digest"] for row in page)
+            for row in page:
+                yield masks[row["digest"]]
+
+    def _with_parents(self, rows: list[Row]) -> list[Run]:
+        parents: dict[str, list[Parent]] = {}
+        for row in self._store.read("read/parents", runs=[row["id"] for row in rows]):
+            parents.setdefault(row["run"], []).append(Parent(row["parent"], row["step"], row["how"]))
+        return [_run(row, parents.get(row["id"], [])) for row in rows]
+
+    def _prepare(self) -> None:
+        found = self._store.read("read/archive")
+        if not found:
+            self._store.schema(queries.statements("schema/001-archive"))
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            self._store.write(
+                lambda tx: tx.run("write/create_archive", id=uuid.uuid4().hex, format=FORMAT, created_at=now)
+            )
+            found = self._store.read("read/archive")
+        if found[0]["format"] != FORMAT:
+            raise UnsupportedFormatError(
+                f"{self.location}: expected an archive of format {FORMAT}, found {found[0]['format']}",
+                hint="a newer version of stratigraph made it: upgrade",
+            )
+
+
+def open_archive(store: str | None = None, *, create: bool = True, settings: Settings | None = None) -> Archive:
+    """Open the archive in a directory or on a Neo4j server (``neo4j://``, ``bolt://``, ``neo4j+s://``).
+
+    ``store`` defaults to ``STRATIGRAPH_STORE``, then to ``.stratigraph`` in the working directory. ``create=False``
+    refuses a directory that holds no archive. Raises ``StoreUnavailableError``, ``EngineError``, ``MissingExtraError``.
+    """
+    settings = settings or load_settings()
+    opened = open_store(store or settings.store, settings, create=create)
+    try:
+        return Archive(opened, settings)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _run(row: Row, parents: list[Parent]) -> Run:
+    return Run(
+        row["id"],
+        row["name"],
+        row["status"],
+        datetime.fromisoformat(row["created_at"]),
+        config=json.loads(row["config"]),
+        tags=tuple(row["tags"] or ()),
+        parents=tuple(parents),
+        snapshots=row["snapshots"],
+        first_step=row["first_step"],
+        last_step=row["last_step"],
+    )
+
+
+def _snapshot(node: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(
+        node["run"],
+        node["step"],
+        node["digest"],
+        node["nnz"],
+        datetime.fromisoformat(node["recorded_at"]),
+        epoch=node.get("epoch"),
+        metrics={k.removeprefix("metric_"): node[k] for k in sorted(node.keys()) if k.startswith("metric_")},
+    )
+
+
+def _page(limit: int) -> int:
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
+    return limit
+
+
+def _holds(runs: list[str]) -> str:
+    return (
+        f"it holds {len(runs)} runs: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}" if runs else "it is empty"
+    )
+
+
+def _damaged(message: str) -> CorruptError:
+    return CorruptError(message, hint="`stratigraph verify` says what else is damaged")
