@@ -146,8 +146,8 @@ def _as_npz(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
             info.create_system = 3
             info.external_attr = 0o644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED
-            # Level 1: on sorted keys it is five times as fast as 6, and packs them no worse.
-            archive.writestr(info, data, compresslevel=1)
+            # Level 4: three times as fast as 6 on sparse layers; below it dense layers pack many times worse.
+            archive.writestr(info, data, compresslevel=4)
     return packed.getvalue()
 
 
