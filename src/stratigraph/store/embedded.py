@@ -226,8 +226,8 @@ def refuse_foreign(files: EngineFiles) -> None:
     anew, unless the supervisor's lock is held: then it is another machine of the same name.
     """
     record = files.read_endpoint()
-    if record is None or record.get("boot_id") == boot_id():
-        return
+    if record is None or not isinstance(record.get("host"), str) or record.get("boot_id") == boot_id():
+        return  # nothing there, damaged, or ours
     if record.get("host") == host_name() and not files.lock("supervisor").taken_elsewhere():
         return
     raise EngineError(

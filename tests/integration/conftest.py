@@ -1,0 +1,22 @@
+"""Fixtures of the tests that need a real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stratigraph.store.embedded import stop
+from stratigraph.store.engine_files import EngineFiles
+
+
+@pytest.fixture
+def engine_directory(tmp_path: Path) -> Iterator[Path]:
+    """Where one test keeps an embedded archive; whatever runs there is stopped afterwards, and must be gone then."""
+    directory = tmp_path / "archive"
+    yield directory
+    stop(directory, force=True)
+    files = EngineFiles(directory)
+    assert not files.lock("supervisor").taken_elsewhere()
+    assert not files.lock("engine").taken_elsewhere()
