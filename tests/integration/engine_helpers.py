@@ -48,11 +48,13 @@ class Client:
         assert self.answer() == "started"
 
     def ask(self, word: str) -> None:
+        """Send a command without waiting for its answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
 
     def answer(self) -> Any:
+        """The answer to the command that was asked first."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -61,16 +63,19 @@ class Client:
         return json.loads(line)
 
     def connect(self) -> Endpoint:
+        """Ask for a connection and wait for it."""
         self.ask("connect")
         answer = self.answer()
         assert "error" not in answer, answer
         return Endpoint(**answer)
 
     def kill(self) -> None:
+        """``kill -9``, in whatever it is doing."""
         self.process.kill()
         self.end()
 
     def end(self) -> None:
+        """Close the pipes and collect the process."""
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()

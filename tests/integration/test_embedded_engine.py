@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -131,7 +130,7 @@ def test_the_engine_listens_on_loopback_only(engine_directory: Path) -> None:
         sockets = set()
         for link in Path(f"/proc/{end.engine_pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                sockets.add(os.readlink(link))
+                sockets.add(str(link.readlink()))
         listening = []
         for table in ("tcp", "tcp6"):
             for line in Path(f"/proc/{end.engine_pid}/net/{table}").read_text("ascii").splitlines()[1:]:

@@ -38,11 +38,13 @@ VICTIMS = ("client", "supervisor", "engine")
 
 
 def _pid_of(victim: str, client: Client, directory: Path) -> int:
-    pid = {
-        "client": lambda: client.process.pid,
-        "supervisor": lambda: supervisor_pid(directory),
-        "engine": lambda: EngineFiles(directory).read_engine_pid(),
-    }[victim]()
+    match victim:
+        case "client":
+            return client.process.pid
+        case "supervisor":
+            pid = supervisor_pid(directory)
+        case _:
+            pid = EngineFiles(directory).read_engine_pid()
     assert pid is not None
     return pid
 
@@ -180,7 +182,7 @@ def test_an_engine_that_keeps_dying_is_given_up_and_tried_again_by_the_next_clie
     """After several quick deaths the supervisor ends and says why in its log; a new client starts a new one."""
     with open_engine(engine_directory) as engine:
         end = engine.connect()
-        killed = set()
+        killed: set[int] = set()
         while len(killed) < supervisor.DEATHS:
             wait_until(lambda: EngineFiles(engine_directory).read_engine_pid() not in {None, *killed})
             pid = EngineFiles(engine_directory).read_engine_pid()
