@@ -20,7 +20,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from stratigraph.errors import CorruptError, StratigraphError
+from stratigraph.errors import CorruptError, LimitError, StratigraphError
 from stratigraph.topology import Mask
 
 Kind = Literal["full", "delta"]
@@ -30,7 +30,10 @@ _MAGIC = b"SGM1"
 _HEAD = struct.Struct("<4sBIII")
 _STREAM = struct.Struct("<QB")
 _CHECKSUM_BYTES = 8
+_MAX_UNITS = 2**32 - 1  # of a space, and taps: what the head has room for
 _MAX_CONNECTIONS = 2**32
+# A zstd block of at most 128 KiB takes at least 4 bytes: a plane that claims to hold more than that is lying.
+_MAX_RATIO = 2**17 // 4
 _ZSTD_LEVEL = 1  # measured: level 3 saves under 1 % of the bytes of a plane and takes twice the time
 
 
@@ -43,6 +46,8 @@ class Packed(NamedTuple):
 
 def encode(mask: Mask, base: Mask | None = None) -> Packed:
     """The mask in the fewer bytes: whole, or against ``base`` (a mask of the same shape) where one is given."""
+    if max(_shape(mask)) > _MAX_UNITS:
+        raise LimitError(f"mask: expected at most {_MAX_UNITS} units and taps, found {max(_shape(mask))}")
     if base is None or _shape(base) != _shape(mask):
         return Packed(_encode_full(mask), "full")
     delta = _encode_delta(mask, base)
@@ -102,18 +107,19 @@ def _decode_body(body: memoryview, base: Mask | None) -> Mask:
     if magic != _MAGIC or kind > 1:
         raise CorruptError(f"packed mask: expected {_MAGIC!r} and kind 0 or 1, found {magic!r} and {kind}")
     at = _HEAD.size
+    size = n_source * taps * n_target
     if kind == 0:
-        cells, at = _unpack_gaps(body, at)
+        cells, at = _unpack_gaps(body, at, size)
     else:
         needed = bytes(body[at : at + 32]).hex()
         if base is None or base.digest != needed:
             found = "none" if base is None else base.digest[:12]
             raise CorruptError(f"packed mask: expected the base {needed[:12]}, found {found}")
-        died, at = _unpack_gaps(body, at + 32)
-        born, at = _unpack_gaps(body, at)
+        died, at = _unpack_gaps(body, at + 32, base.nnz)
+        born, at = _unpack_gaps(body, at, size)
         alive = np.ones(base.nnz, dtype=bool)
-        if died.size and died[-1] >= base.nnz:
-            raise CorruptError(f"packed mask: connection {died[-1]} died, but its base has {base.nnz}")
+        if died.size and not (died[0] >= 0 and died[-1] < base.nnz and bool(np.all(died[1:] > died[:-1]))):
+            raise CorruptError(f"packed mask: expected increasing deaths among the {base.nnz} connections of its base")
         alive[died] = False
         cells = merge(base.cells[alive], born)
     if at != len(body):
@@ -133,23 +139,32 @@ def _pack_gaps(positions: NDArray[np.int64]) -> bytes:
     return b"".join(out)
 
 
-def _unpack_gaps(body: memoryview, at: int) -> tuple[NDArray[np.int64], int]:
+def _unpack_gaps(body: memoryview, at: int, most: int) -> tuple[NDArray[np.int64], int]:
+    """A stream of at most so many positions. What it says of itself is not believed before memory is asked for."""
     count, width = _STREAM.unpack_from(body, at)
     at += _STREAM.size
-    if width > 8 or count > _MAX_CONNECTIONS or (width == 0 and count > 1):
-        raise CorruptError(f"packed mask: a stream of {count} gaps in {width} planes")
-    gaps = np.zeros(count, dtype="<u8")
-    planes = gaps.view(np.uint8).reshape(-1, 8)
-    unpacker = zstandard.ZstdDecompressor()
-    for k in range(width):
+    if width > 8 or count > min(most, _MAX_CONNECTIONS) or (width == 0 and count > 1):
+        raise CorruptError(f"packed mask: a stream of {count} gaps in {width} planes, where {most} are possible")
+    planes = []
+    for _ in range(width):
         (length,) = struct.unpack_from("<I", body, at)
         at += 4
-        plane = np.frombuffer(unpacker.decompress(body[at : at + length], max_output_size=count), dtype=np.uint8)
-        if plane.size != count:
-            raise CorruptError(f"packed mask: expected a plane of {count} bytes, found {plane.size}")
-        planes[:, k] = plane
+        planes.append(_unpack_plane(body[at : at + length], count))
         at += length
-    return np.cumsum(gaps.astype(np.int64)), at
+    gaps = np.zeros((count, 8), dtype=np.uint8)
+    for k, plane in enumerate(planes):
+        gaps[:, k] = plane
+    return np.cumsum(gaps.reshape(-1).view("<i8"), dtype=np.int64), at
+
+
+def _unpack_plane(frame: memoryview, count: int) -> NDArray[np.uint8]:
+    claimed = zstandard.get_frame_parameters(frame).content_size
+    if claimed != count or count > (len(frame) + 1) * _MAX_RATIO:
+        raise CorruptError(f"packed mask: expected a plane of {count} bytes, found {len(frame)} that claim {claimed}")
+    plane = np.frombuffer(zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False), dtype=np.uint8)
+    if plane.size != count:
+        raise CorruptError(f"packed mask: expected a plane of {count} bytes, found {plane.size}")
+    return plane
 
 
 def merge(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
