@@ -1,13 +1,16 @@
-"""The canonical alignment: each layer's match has minimum fan-in cost, its ties are broken by invariants of the networks.
+"""The canonical alignment: matches of minimum fan-in cost, whose ties are broken by invariants of the networks.
 
-The definition stands in docs/design/010-nnstd.md; ``VERSION`` is its number, stored with every cached distance.
+The definition, with its extensions to several layers into one space, taps and unequal widths, stands in
+docs/design/010-nnstd.md.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +18,6 @@ from numpy.typing import NDArray
 from stratigraph.errors import LimitError
 from stratigraph.service.distance import kernels, matching
 from stratigraph.service.distance.prepared import Prepared, Sets
-
-VERSION = 1
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -44,7 +45,7 @@ class _Ties:
     row_of: Ints
     tied: Bools
     offsets: Ints
-    columns: NDArray[np.int32]
+    columns: Ints
 
 
 def canonical(a: Prepared, b: Prepared) -> dict[int, Match]:
@@ -58,13 +59,24 @@ def canonical(a: Prepared, b: Prepared) -> dict[int, Match]:
     return found
 
 
+def repeated(network: Prepared, space: int) -> int:
+    """The units whose fan-in set another unit of their space has too: those that are ambiguous against a copy."""
+    sets = network.fan_in[space]
+    if network.kept[space]:
+        return 0
+    seen: dict[bytes, int] = {}
+    for begin, end in itertools.pairwise(sets.ptr.tolist()):
+        held = sets.keys[begin:end].tobytes()
+        seen[held] = seen.get(held, 0) + 1
+    return sum(times for times in seen.values() if times > 1)
+
+
 def _identity(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> Match:
     columns = np.arange(a.sizes[space], dtype=np.int64)
-    return Match(columns, _value(a, b, space, columns, partner) if a.wiring.incoming[space] else 0.0, 0, unique=True)
+    return Match(columns, layer_value(a, b, space, columns, partner), 0, unique=True)
 
 
 def _match(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> Match:
-    n = max(a.sizes[space], b.sizes[space])
     ties = _by_fan_in(a, b, space, partner)
     ambiguous = int(ties.tied.sum())
     unique = True
@@ -74,31 +86,25 @@ def _match(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) ->
             costs = _fan_out_costs(a, b, space, ahead, ties)
             _narrow(ties, costs)
         unique = _by_colour(a, b, space, ties)
-    found = np.where(ties.column_of < b.sizes[space], ties.column_of, -1)[: a.sizes[space]]
-    return Match(found, _value(a, b, space, ties.column_of, partner), ambiguous, unique)
+    found = _partner(a, b, space, ties)
+    return Match(found, layer_value(a, b, space, found, partner), ambiguous, unique)
+
+
+def _partner(a: Prepared, b: Prepared, space: int, ties: _Ties) -> Ints:
+    found: Ints = ties.column_of[: a.sizes[space]]
+    return found if a.sizes[space] <= b.sizes[space] else np.where(found < b.sizes[space], found, -1)
 
 
 def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> _Ties:
     """The optimum of the fan-in costs, and its ties."""
     one, two = a.fan_in[space], b.fan_in[space]
     n = max(a.sizes[space], b.sizes[space])
-    keymap = _keymap(one, two, partner)
-    room = int(kernels.increments(one.keys, keymap, two.back))
-    offsets, columns, costs = kernels.sparse_costs(
-        n, one.ptr, one.keys, keymap, two.ptr, two.back, two.holders, room
-    )
-    empty_a, empty_b = _empty(one, n), _empty(two, n)
-    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    column_of, row_of = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
-    matching.assign(offsets, columns, costs, kernels.S, u, v, column_of, row_of)
-    matching.complete(kernels.S, empty_a, empty_b, u, v, column_of, row_of)
-    component, sizes = matching.components(
-        offsets, columns, costs, kernels.S, empty_a, empty_b, u, v, column_of, row_of
-    )
-    kept, found = matching.tied_pairs(
-        offsets, columns, costs, kernels.S, empty_a, empty_b, u, v, row_of, component, sizes
-    )
-    return _Ties(column_of, row_of, sizes[component] > 1, kept, found)
+    names = keymap(one, two, partner)
+    single = _single(one.largest + two.largest)
+    room = int(kernels.increments(one.keys, names, two.back))
+    pairs = kernels.sparse_costs(n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, single, room)
+    problem = (*pairs, single, one.sizes, two.sizes)
+    return _Ties(*matching.solve(problem, kernels.S, _empty(one, n), _empty(two, n))[:5])
 
 
 def _narrow(ties: _Ties, costs: Ints) -> tuple[Ints, Ints]:
@@ -113,39 +119,43 @@ def _by_colour(a: Prepared, b: Prepared, space: int, ties: _Ties) -> bool:
     colours_a, colours_b = a.colours[space], b.colours[space]
     costs = kernels.listed_colour_costs(ties.offsets, ties.columns, colours_a, colours_b)
     component, sizes = _narrow(ties, costs)
-    return bool((sizes == 1).all()) or _only_equals(ties, component, colours_a, colours_b)
+    mixed = matching.mixed_components(component, sizes, ties.offsets, ties.columns, colours_a, colours_b)
+    return not mixed.any() or _only_equals(ties, component, mixed, colours_a, colours_b)
 
 
-def _only_equals(ties: _Ties, component: Ints, colours_a: NDArray[np.uint64], colours_b: NDArray[np.uint64]) -> bool:
-    """Whether every optimum left pairs the same colours equally often.
+def _only_equals(
+    ties: _Ties, component: Ints, mixed: Bools, colours_a: NDArray[np.uint64], colours_b: NDArray[np.uint64]
+) -> bool:
+    """Whether every optimum left in the ``mixed`` components pairs the same colours equally often.
 
     All pairs listed are part of some optimum, so the number of pairs per two colours is settled exactly when the graph
-    of colours (rows' on one side, columns' on the other) has no cycle.
+    of colours (rows' on one side, columns' on the other) has no cycle. Where one side has one colour, it has none.
     """
     n = len(component)
     x, y = np.zeros(n, dtype=np.uint64), np.zeros(n, dtype=np.uint64)
     x[: len(colours_a)], y[: len(colours_b)] = colours_a, colours_b
-    rows = np.repeat(np.arange(n), np.diff(ties.offsets))
-    parts = component[rows]
-    left = np.stack([parts.astype(np.uint64), x[rows]])
-    right = np.stack([parts.astype(np.uint64), y[ties.columns]])
-    nodes = np.unique(left, axis=1).shape[1] + np.unique(right, axis=1).shape[1]
-    edges = np.unique(np.concatenate([left, right]), axis=1).shape[1]
-    return bool(nodes - edges == len(np.unique(parts)))
+    # Rows of one colour have the same pairs, up to columns of one colour: one row stands for them all.
+    first: dict[tuple[int, int], int] = {}
+    for i in np.flatnonzero(mixed[component]).tolist():
+        first.setdefault((int(component[i]), int(x[i])), i)
+    edges = {
+        (part, colour, two)
+        for (part, colour), i in first.items()
+        for two in y[ties.columns[ties.offsets[i] : ties.offsets[i + 1]]].tolist()
+    }
+    nodes = {(part, 0, one) for part, one, _ in edges} | {(part, 1, two) for part, _, two in edges}
+    return len(nodes) - len(edges) == len({part for part, _, _ in edges})
 
 
-def _look_ahead(
-    a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], ties: _Ties
-) -> dict[int, Ints]:
+def _look_ahead(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], ties: _Ties) -> dict[int, Ints]:
     """A provisional match of the spaces that ``space`` feeds, with its own ties broken by colour alone.
 
     Tied units that got a partner of another colour count as not matched.
     """
     trial = _Ties(ties.column_of.copy(), ties.row_of.copy(), ties.tied, ties.offsets, ties.columns)
     _by_colour(a, b, space, trial)
-    n_a, n_b = a.sizes[space], b.sizes[space]
-    found = np.where(trial.column_of < n_b, trial.column_of, -1)[:n_a]
-    mine = np.flatnonzero(ties.tied[:n_a] & (found >= 0))
+    found = _partner(a, b, space, trial).copy()
+    mine = np.flatnonzero(ties.tied[: len(found)] & (found >= 0))
     found[mine[a.colours[space][mine] != b.colours[space][found[mine]]]] = -1
     known = {**partner, space: found}
     ahead = {}
@@ -156,27 +166,37 @@ def _look_ahead(
         next_ties = _by_fan_in(a, b, target, known)
         if next_ties.tied.any():
             _by_colour(a, b, target, next_ties)
-        ahead[target] = np.where(next_ties.column_of < b.sizes[target], next_ties.column_of, -1)[: a.sizes[target]]
+        ahead[target] = _partner(a, b, target, next_ties)
     return ahead
 
 
 def _fan_out_costs(a: Prepared, b: Prepared, space: int, ahead: Mapping[int, Ints], ties: _Ties) -> Ints:
     one, two = a.fan_out[space], b.fan_out[space]
     costs: Ints = kernels.listed_costs(
-        ties.offsets, ties.columns, one.ptr, one.keys, _keymap(one, two, ahead), two.ptr, two.keys, two.elements
+        ties.offsets, ties.columns, one.ptr, one.keys, keymap(one, two, ahead), two.ptr, two.keys, two.elements
     )
     return costs
 
 
-def _value(a: Prepared, b: Prepared, space: int, column_of: Ints, partner: Mapping[int, Ints]) -> float:
+def layer_value(a: Prepared, b: Prepared, space: int, mine: Ints, partner: Mapping[int, Ints]) -> float:
+    """The distance of the layers into a space whose units are matched as ``mine``, given the spaces that feed it.
+
+    Every unit without a partner costs 1; 0 where no layer enters the space.
+    """
     one, two = a.fan_in[space], b.fan_in[space]
+    if not one.spaces:
+        return 0.0
     num, den = kernels.matched_parts(
-        column_of, one.ptr, one.keys, _keymap(one, two, partner), two.ptr, two.keys, two.elements
+        mine, one.ptr, one.keys, keymap(one, two, partner), two.ptr, two.keys, two.elements
     )
-    return math.fsum((num / np.maximum(den, 1)).tolist()) / len(column_of)
+    matched = int((mine >= 0).sum())
+    alone = len(mine) - matched + b.sizes[space] - matched
+    # The units that only one network has are counted once each; all others differ by num / den.
+    width = max(a.sizes[space], b.sizes[space])
+    return math.fsum([*(num[num > 0] / den[num > 0]).tolist(), float(alone)]) / width
 
 
-def _keymap(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> Ints:
+def keymap(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> Ints:
     """The names in B of A's elements: -1 for those whose unit has no known partner."""
     parts = []
     for space, taps, offset in zip(one.spaces, one.taps, two.offset, strict=True):
@@ -198,9 +218,17 @@ def _keymap(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> Ints:
 
 def _empty(sets: Sets, n: int) -> Bools:
     """The units that are there and hold nothing; absent ones are not among them."""
+    if len(sets.empty) == n:
+        return sets.empty
     empty = np.zeros(n, dtype=np.bool_)
-    empty[: len(sets.ptr) - 1] = np.diff(sets.ptr) == 0
+    empty[: len(sets.empty)] = sets.empty
     return empty
+
+
+@lru_cache(maxsize=64)
+def _single(largest: int) -> Ints:
+    table: Ints = kernels.single_costs(largest)
+    return table
 
 
 def check_limits(a: Prepared, b: Prepared) -> None:

@@ -61,7 +61,7 @@ class _Network:
             taps, offset, spaces = (
                 np.asarray(per_layer, dtype=np.int64)[layer] for per_layer in (held.taps, held.offset, held.spaces)
             )
-            local = held.keys - offset
+            local = held.keys.astype(np.int64) - offset
             others.append(self.first[spaces] + local // taps)
             ordinal = (layer.astype(np.int64) << 32) + local % taps
             salts.append(np.where(ordinal == 0, np.uint64(0), mixed(ordinal.astype(np.uint64))))
@@ -137,9 +137,7 @@ class _Network:
     def form(self, colours: Colours) -> tuple[Colours, Ints]:
         """The colours in order, and the edges with their units renamed by that order."""
         rank = np.empty(len(colours), dtype=np.int64)
-        orders = [
-            self.first[s] + np.argsort(part, kind="stable") for s, part in enumerate(self.split(colours))
-        ]
+        orders = [self.first[s] + np.argsort(part, kind="stable") for s, part in enumerate(self.split(colours))]
         order = np.concatenate(orders)
         rank[order] = np.arange(len(order))
         collects, others, salts = self.inputs

@@ -5,6 +5,10 @@ fan-in sets and ``S = lcm(1..30)``: the Jaccard distance in units of 1/S, exact 
 beyond. Sets are flat arrays as in ``prepared.Sets``.
 """
 
+# numba infers the types of what it compiles; loops and branches written out are what makes it fast.
+# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0917
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc"
+
 from __future__ import annotations
 
 import numpy as np
@@ -63,12 +67,21 @@ def colour_cost(x, y):
     return np.int64(mix(mix(low) ^ (_FIVE * high)) >> _S16) + np.int64(1)
 
 
+def _cost_table(size):
+    den, num = np.divmod(np.arange(size * size, dtype=np.int64), size)
+    return np.where(den > 0, (2 * S * num + den) // np.maximum(2 * den, 1), 0)
+
+
+_SMALL = 64
+_COSTS = _cost_table(_SMALL)
+
+
 @njit(cache=True, nogil=True, inline="always")
 def cost(num, den):
     """The integer Jaccard cost of two sets with ``num`` elements in their xor and ``den`` in their union."""
-    if den == 0:
-        return np.int64(0)
-    return (2 * S * num + den) // (2 * den)
+    if den < _SMALL:  # the common case in sparse layers; a division costs more than all the rest
+        return _COSTS[den * _SMALL + num]
+    return np.int64(np.uint64(2 * S * num + den) // np.uint64(2 * den))
 
 
 @njit(cache=True, nogil=True)
@@ -83,39 +96,129 @@ def increments(keys, keymap, back):
 
 
 @njit(cache=True, nogil=True)
-def sparse_costs(n, ptr_a, keys_a, keymap, ptr_b, back_b, holders_b, room):
-    """The pairs of units that share an element, by row: offsets, columns, integer costs.
+def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, single, room):
+    """The pairs of units that share an element, by row: near pairs with their costs, far pairs without.
 
-    Row i is unit i of A, a column a unit of B; every pair left out costs S (or 0, where both sets are empty).
+    Row i is unit i of A, a column a unit of B; a pair left out costs S (or 0, where both sets are empty). *Near* pairs
+    share two elements or more: offsets, columns, costs. *Far* pairs share one: offsets, columns; their cost is
+    ``single[|a| + |b|]``, and ``floor`` is a row's smallest. In sparse layers most pairs are far, and few are looked at.
     ``keymap`` names A's elements in B (-1: not there); ``room`` is at least what ``increments`` says; there are n rows,
     those beyond A's units are absent.
     """
-    n_a, n_b = len(ptr_a) - 1, len(ptr_b) - 1
-    offsets = np.empty(n + 1, dtype=np.int64)
-    columns = np.empty(room, dtype=np.int32)
-    costs = np.empty(room, dtype=np.int64)
-    common = np.zeros(n_b, dtype=np.int64)
-    at = 0
+    n_a = len(ptr_a) - 1
+    near = np.empty(n + 1, dtype=np.int64)
+    far = np.empty(n + 1, dtype=np.int64)
+    floor = np.full(n, 2**62, dtype=np.int64)
+    far_columns = np.empty(room + 1, dtype=np.uint32)
+    near_room = room // 8 + 64
+    near_columns = np.empty(near_room, dtype=np.uint32)
+    near_costs = np.empty(near_room, dtype=np.int64)
+    common = np.zeros(len(sizes_b), dtype=np.int32)
+    at_near = at_far = 0
     for i in range(n_a):
-        offsets[i] = at
+        near[i], far[i] = at_near, at_far
+        end = at_far
         for e in range(ptr_a[i], ptr_a[i + 1]):
             other = keymap[keys_a[e]]
             if other < 0:
                 continue
             for h in range(back_b[other], back_b[other + 1]):
                 j = holders_b[h]
-                if common[j] == 0:
-                    columns[at] = j
-                    at += 1
+                far_columns[end] = j  # overwritten by the next one unless j is new
+                end += common[j] == 0
                 common[j] += 1
         size = ptr_a[i + 1] - ptr_a[i]
+        if at_near + end - at_far > near_room:
+            near_room = 2 * (at_near + end - at_far)
+            grown_columns, grown_costs = np.empty(near_room, dtype=np.uint32), np.empty(near_room, dtype=np.int64)
+            grown_columns[:at_near], grown_costs[:at_near] = near_columns[:at_near], near_costs[:at_near]
+            near_columns, near_costs = grown_columns, grown_costs
+        least = np.int64(2**31)
+        for e in range(at_far, end):
+            j = far_columns[e]
+            shared = common[j]
+            common[j] = 0
+            if shared == 1:
+                far_columns[at_far] = j
+                at_far += 1
+                least = min(least, np.int64(sizes_b[j]))
+            else:
+                total = size + sizes_b[j]
+                near_columns[at_near] = j
+                near_costs[at_near] = cost(total - 2 * shared, total - shared)
+                at_near += 1
+        if at_far > far[i]:
+            floor[i] = single[size + least]
+    near[n_a:] = at_near
+    far[n_a:] = at_far
+    return near, near_columns[:at_near], near_costs[:at_near], far, far_columns[:at_far], floor
+
+
+@njit(cache=True, nogil=True)
+def joint_costs(n, ins, outs, room):
+    """The pairs of units whose fan-in cost plus fan-out cost is below 2 S, by row: offsets, columns, costs.
+
+    ``ins`` and ``outs`` are each (ptr_a, keys_a, keymap, sizes_b, back_b, holders_b) as in ``sparse_costs``, then
+    which units of A, and the list of those of B, hold nothing: two empty sets cost 0.
+    """
+    ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, empty_a, empties_b = ins
+    ptr_o, keys_o, keymap_o, sizes_o, back_o, holders_o, empty_o, empties_o = outs
+    offsets = np.empty(n + 1, dtype=np.int64)
+    columns = np.empty(room, dtype=np.uint32)
+    costs = np.empty(room, dtype=np.int64)
+    common_in, common_out = np.zeros(len(sizes_b), dtype=np.int64), np.zeros(len(sizes_b), dtype=np.int64)
+    seen = np.full(len(sizes_b), -1, dtype=np.int64)
+    n_a = len(ptr_a) - 1
+    at = 0
+    for i in range(n_a):
+        offsets[i] = at
+        for e in range(ptr_a[i], ptr_a[i + 1]):
+            other = keymap[keys_a[e]]
+            if other >= 0:
+                for h in range(back_b[other], back_b[other + 1]):
+                    j = holders_b[h]
+                    common_in[j] += 1
+                    if seen[j] != i:
+                        seen[j] = i
+                        columns[at] = j
+                        at += 1
+        for e in range(ptr_o[i], ptr_o[i + 1]):
+            other = keymap_o[keys_o[e]]
+            if other >= 0:
+                for h in range(back_o[other], back_o[other + 1]):
+                    j = holders_o[h]
+                    common_out[j] += 1
+                    if seen[j] != i:
+                        seen[j] = i
+                        columns[at] = j
+                        at += 1
+        if empty_a[i]:
+            for j in empties_b:
+                if seen[j] != i:
+                    seen[j] = i
+                    columns[at] = j
+                    at += 1
+        if empty_o[i]:
+            for j in empties_o:
+                if seen[j] != i:
+                    seen[j] = i
+                    columns[at] = j
+                    at += 1
         for e in range(offsets[i], at):
             j = columns[e]
-            total = size + ptr_b[j + 1] - ptr_b[j]
-            costs[e] = cost(total - 2 * common[j], total - common[j])
-            common[j] = 0
+            total_in = ptr_a[i + 1] - ptr_a[i] + sizes_b[j]
+            total_out = ptr_o[i + 1] - ptr_o[i] + sizes_o[j]
+            costs[e] = cost(total_in - 2 * common_in[j], total_in - common_in[j])
+            costs[e] += cost(total_out - 2 * common_out[j], total_out - common_out[j])
+            common_in[j] = common_out[j] = 0
     offsets[n_a:] = at
     return offsets, columns[:at], costs[:at]
+
+
+def single_costs(largest):
+    """The costs of pairs that share one element, by the sum of their sizes: index 0 to ``largest``."""
+    total = np.maximum(np.arange(largest + 1, dtype=np.int64), 2)
+    return (2 * S * (total - 2) + total - 1) // (2 * (total - 1))
 
 
 @njit(cache=True, nogil=True)
@@ -160,15 +263,13 @@ def listed_colour_costs(offsets, columns, colours_a, colours_b):
 
 
 @njit(cache=True, nogil=True)
-def matched_parts(column_of, ptr_a, keys_a, keymap, ptr_b, keys_b, elements_b):
-    """Sizes of xor and union of every matched pair of units that are both there, by row; (1, 1) for the others."""
-    n_a, n_b = len(ptr_a) - 1, len(ptr_b) - 1
-    n = len(column_of)
-    num, den = np.ones(n, dtype=np.int64), np.ones(n, dtype=np.int64)
+def matched_parts(partner, ptr_a, keys_a, keymap, ptr_b, keys_b, elements_b):
+    """Sizes of xor and union of every matched pair of units, by unit of A; (0, 0) where it has no partner."""
+    num, den = np.zeros(len(partner), dtype=np.int64), np.zeros(len(partner), dtype=np.int64)
     stamp = np.full(elements_b, -1, dtype=np.int64)
-    for i in range(min(n, n_a)):
-        j = column_of[i]
-        if j >= n_b:
+    for i in range(len(partner)):
+        j = partner[i]
+        if j < 0:
             continue
         for h in range(ptr_b[j], ptr_b[j + 1]):
             stamp[keys_b[h]] = i

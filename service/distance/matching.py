@@ -1,14 +1,23 @@
 """Exact sparse assignment, and which of its optima are left open.
 
-Rows are units of A, columns units of B; only some pairs are listed, by row (``offsets``, ``columns``, ``costs``). A
-listed pair costs less than ``bypass``, every other pair exactly ``bypass``: these are never stored. So a row may always
-stay without a listed partner at the price ``bypass``; the rows and columns that are left over pair among themselves.
+Rows are units of A, columns units of B. Only some pairs are listed, by row; a listed pair costs at most ``bypass``,
+every other pair exactly ``bypass``: these are never stored. So a row may always stay without a listed partner at the
+price ``bypass``; the rows and columns that are left over pair among themselves. A problem is the tuple of
+
+* *near* pairs: offsets (n + 1,), columns and costs;
+* *far* pairs, which are rarely looked at: offsets (n + 1,), columns; their cost is ``single[size_a[i] + size_b[j]]``
+  and never below the row's ``floor``; then ``floor``, ``single``, ``size_a``, ``size_b``.
 
 Duals u (rows) and v (columns) prove optimality: ``u_i + v_j <= cost`` for every pair, equal for every matched one. All
 v are at most 0, and 0 where the column is left over; all u are at most ``bypass``, and equal to it where the row is.
+As no v is positive, a row's far pairs can only matter where ``floor`` is within reach.
 (Shortest augmenting paths after Jonker and Volgenant, "A shortest augmenting path algorithm for dense and sparse linear
 assignment problems", Computing 38, 1987.)
 """
+
+# numba infers the types of what it compiles; loops and branches written out are what makes it fast.
+# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0915, PLR0917
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc"
 
 from __future__ import annotations
 
@@ -19,56 +28,74 @@ NONE = np.int64(2**62)  # bypass of a problem whose listed pairs hold a perfect 
 
 
 @njit(cache=True, nogil=True)
-def assign(offsets, columns, costs, bypass, u, v, column_of, row_of):
-    """Match the rows that are listed, at minimum cost; fills duals and partners (-1: left over).
+def assign(problem, bypass, u, v, column_of, row_of):
+    """Match the rows that have listed pairs, at minimum cost; fills duals and partners (-1: left over).
 
-    On entry ``v`` is 0, ``column_of`` and ``row_of`` are -1. Rows without a listed pair are left as they are, but for
-    their dual. Exact in int64.
+    On entry ``v`` is 0, ``column_of`` and ``row_of`` are -1 where a unit is to be matched. Rows without a listed pair
+    are left as they are, but for their dual. Exact in int64.
     """
-    n = len(offsets) - 1
+    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
+    n = len(near) - 1
     free = np.empty(n, dtype=np.int64)
     n_free = 0
     for i in range(n):
-        best, at = bypass, -1
-        for e in range(offsets[i], offsets[i + 1]):
-            c = costs[e]
-            if c < best or (c == best and at >= 0 and row_of[columns[at]] >= 0 and row_of[columns[e]] < 0):
-                best, at = c, e
+        best, at = bypass, np.int64(-1)
+        for e in range(near[i], near[i + 1]):
+            c, j = costs[e], np.int64(columns[e])
+            if c < best or (c == best and at >= 0 and row_of[at] >= 0 and row_of[j] < 0):
+                best, at = c, j
+        if floor[i] < best:
+            size = size_a[i]
+            for e in range(far[i], far[i + 1]):
+                j = np.int64(far_columns[e])
+                c = single[size + size_b[j]]
+                if c < best or (c == best and at >= 0 and row_of[at] >= 0 and row_of[j] < 0):
+                    best, at = c, j
         if at < 0:
             if bypass < NONE:
                 u[i] = bypass
             continue
         u[i] = best
-        j = columns[at]
-        if row_of[j] < 0:
-            row_of[j] = i
-            column_of[i] = j
+        if row_of[at] < 0:
+            row_of[at] = i
+            column_of[i] = at
         else:
             free[n_free] = i
             n_free += 1
     for _ in range(2):
-        n_free = _reduce_rows(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free)
-    _augment(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free)
+        n_free = _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free)
+    _augment(problem, bypass, u, v, column_of, row_of, free, n_free)
 
 
 @njit(cache=True, nogil=True)
-def _reduce_rows(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free):
+def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
     """One pass of augmenting row reduction: a free row takes its best column and lowers that column's dual."""
+    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
     k = 0
     kept = 0
     steps = 4 * n_free + 16
     while k < n_free:
         i = free[k]
         k += 1
-        first, second, j1, j2 = bypass, NONE, -1, -1
-        for e in range(offsets[i], offsets[i + 1]):
-            j = columns[e]
+        first, second, j1, j2 = bypass, NONE, np.int64(-1), np.int64(-1)
+        for e in range(near[i], near[i + 1]):
+            j = np.int64(columns[e])
             c = costs[e] - v[j]
             if c < second:
                 if c < first:
                     first, second, j2, j1 = c, first, j1, j
                 else:
                     second, j2 = c, j
+        if floor[i] < second:
+            size = size_a[i]
+            for e in range(far[i], far[i + 1]):
+                j = np.int64(far_columns[e])
+                c = single[size + size_b[j]] - v[j]
+                if c < second:
+                    if c < first:
+                        first, second, j2, j1 = c, first, j1, j
+                    else:
+                        second, j2 = c, j
         if j1 < 0:
             u[i] = bypass
             continue
@@ -107,29 +134,43 @@ def _reduce_rows(offsets, columns, costs, bypass, u, v, column_of, row_of, free,
 
 
 @njit(cache=True, nogil=True)
-def _augment(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_free):
+def _augment(problem, bypass, u, v, column_of, row_of, free, n_free):
     """A shortest augmenting path for every row that is still free."""
+    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
     m = len(v)
     distance = np.full(m, NONE, dtype=np.int64)
     before = np.empty(m, dtype=np.int64)
     done = np.zeros(m, dtype=np.bool_)
     touched = np.empty(m, dtype=np.int64)
     scanned = np.empty(m, dtype=np.int64)
-    room = 64
+    room = 256
     heap_key = np.empty(room, dtype=np.int64)
     heap_column = np.empty(room, dtype=np.int64)
     for f in range(n_free):
         root = free[f]
         n_touched = n_scanned = size = 0
-        best, end_column, end_row = NONE, -1, -1
+        best, end_column, end_row = NONE, np.int64(-1), np.int64(-1)
         i, d = root, np.int64(0)
         while True:
             if bypass < NONE and d + bypass - u[i] < best:
-                best, end_column, end_row = d + bypass - u[i], -1, i
+                best, end_column, end_row = d + bypass - u[i], np.int64(-1), i
             base = d - u[i]
-            for e in range(offsets[i], offsets[i + 1]):
-                j = columns[e]
-                there = base + costs[e] - v[j]
+            at_near, at_far, end_near = near[i], far[i], near[i + 1]
+            end_far = far[i + 1] if base + floor[i] < best else at_far
+            if size + end_near - at_near + end_far - at_far > room:
+                room = 2 * (size + end_near - at_near + end_far - at_far)
+                grown_key, grown_column = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+                grown_key[:size], grown_column[:size] = heap_key[:size], heap_column[:size]
+                heap_key, heap_column = grown_key, grown_column
+            while at_near < end_near or at_far < end_far:
+                if at_near < end_near:
+                    j = np.int64(columns[at_near])
+                    there = base + costs[at_near] - v[j]
+                    at_near += 1
+                else:
+                    j = np.int64(far_columns[at_far])
+                    there = base + single[size_a[i] + size_b[j]] - v[j]
+                    at_far += 1
                 if there >= best or there >= distance[j]:
                     continue
                 if distance[j] == NONE:
@@ -140,11 +181,6 @@ def _augment(offsets, columns, costs, bypass, u, v, column_of, row_of, free, n_f
                 if row_of[j] < 0:
                     best, end_column = there, j
                     continue
-                if size == room:
-                    room *= 2
-                    grown_key, grown_column = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-                    grown_key[:size], grown_column[:size] = heap_key[:size], heap_column[:size]
-                    heap_key, heap_column = grown_key, grown_column
                 at = size
                 size += 1
                 while at > 0:
@@ -245,24 +281,52 @@ def complete(bypass, empty_a, empty_b, u, v, column_of, row_of):
 
 
 @njit(cache=True, nogil=True)
-def components(offsets, columns, costs, bypass, empty_a, empty_b, u, v, column_of, row_of):
+def tight_pairs(problem, u, v, row_of):
+    """The listed pairs of reduced cost 0, but for the matched ones: offsets and columns."""
+    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
+    n = len(near) - 1
+    starts = np.empty(n + 1, dtype=np.int64)
+    room = 1024
+    found = np.empty(room, dtype=np.int64)
+    at = 0
+    for i in range(n):
+        starts[i] = at
+        price = u[i]
+        needed = at + near[i + 1] - near[i] + far[i + 1] - far[i]
+        if needed > room:
+            room = 2 * needed
+            grown = np.empty(room, dtype=np.int64)
+            grown[:at] = found[:at]
+            found = grown
+        for e in range(near[i], near[i + 1]):
+            j = columns[e]
+            if costs[e] - v[j] == price and row_of[j] != i:
+                found[at] = j
+                at += 1
+        if floor[i] <= price:
+            size = size_a[i]
+            for e in range(far[i], far[i + 1]):
+                j = far_columns[e]
+                if single[size + size_b[j]] - v[j] == price and row_of[j] != i:
+                    found[at] = j
+                    at += 1
+    starts[n] = at
+    return starts, found[:at]
+
+
+@njit(cache=True, nogil=True)
+def components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b):
     """The strongly connected component of every row, in the graph row -> owner of a column of reduced cost 0.
 
     A pair is part of some optimum exactly when the row and the column's owner share a component, whichever optimal
-    duals were found. Unlisted pairs cost ``bypass`` and u + v <= bypass throughout, so they are tight only between the
-    rows with u = bypass and the columns with v = 0: one auxiliary node stands for them all; another one for the pairs
-    of two empty units. With ``bypass = NONE`` there are neither.
+    duals were found. ``tight`` are the listed pairs of that graph. Unlisted pairs cost ``bypass`` and u + v <= bypass
+    throughout, so they are tight only between the rows with u = bypass (``to_hub``) and the columns with v = 0
+    (``from_hub``): one auxiliary node stands for them all, another one for the pairs of two empty units. Of no length:
+    no such pairs. Returns the component of every row and its number of rows.
     """
     n = len(column_of)
     hub, empties = n, n + 1
-    implicit = bypass < NONE
-    pairs_of_empties = False
-    if implicit:
-        rows, cols = False, False
-        for i in range(n):
-            rows |= empty_a[i]
-            cols |= empty_b[i]
-        pairs_of_empties = rows and cols
+    with_hub, with_empties = len(to_hub) > 0, len(empty_a) > 0
     component = np.full(n + 2, -1, dtype=np.int64)
     order = np.zeros(n + 2, dtype=np.int64)  # 0: not seen
     low = np.zeros(n + 2, dtype=np.int64)
@@ -279,34 +343,30 @@ def components(offsets, columns, costs, bypass, empty_a, empty_b, u, v, column_o
         order[start] = low[start] = seen
         stack[n_stack] = start
         n_stack += 1
-        position[start] = offsets[start]
+        position[start] = starts[start]
         while depth >= 0:
             node = path[depth]
             follow = -1
             at = position[node]
             if node < n:
-                end = offsets[node + 1]
-                while at < end:
-                    j = columns[at]
-                    if costs[at] == u[node] + v[j] and row_of[j] != node:
-                        follow = row_of[j]
-                        at += 1
-                        break
+                end = starts[node + 1]
+                if at < end:
+                    follow = row_of[tight[at]]
                     at += 1
-                if follow < 0 and implicit:
+                else:
                     if at == end:
                         at += 1
-                        if u[node] == bypass:
+                        if with_hub and to_hub[node]:
                             follow = hub
                     if follow < 0 and at == end + 1:
                         at += 1
-                        if pairs_of_empties and empty_a[node]:
+                        if with_empties and empty_a[node]:
                             follow = empties
             else:
                 while at < n:
                     j = at
                     at += 1
-                    if (node == hub and v[j] == 0) or (node == empties and empty_b[j]):
+                    if from_hub[j] if node == hub else empty_b[j]:
                         follow = row_of[j]
                         break
             position[node] = at
@@ -316,7 +376,7 @@ def components(offsets, columns, costs, bypass, empty_a, empty_b, u, v, column_o
                     order[follow] = low[follow] = seen
                     stack[n_stack] = follow
                     n_stack += 1
-                    position[follow] = offsets[follow] if follow < n else 0
+                    position[follow] = starts[follow] if follow < n else 0
                     depth += 1
                     path[depth] = follow
                 elif component[follow] < 0 and order[follow] < low[node]:
@@ -340,53 +400,79 @@ def components(offsets, columns, costs, bypass, empty_a, empty_b, u, v, column_o
 
 
 @njit(cache=True, nogil=True)
-def tied_pairs(offsets, columns, costs, bypass, empty_a, empty_b, u, v, row_of, component, sizes):
+def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes):
     """The pairs that some optimum uses and another does not, by row: offsets and columns."""
     n = len(row_of)
-    implicit = bypass < NONE
-    # Columns of v = 0, and empty ones, by component: few, so they are looked through for every row of the component.
     kept = np.empty(n + 1, dtype=np.int64)
-    found = np.empty(64, dtype=np.int32)
+    # Columns of v = 0, and empty ones, of tied components: few, so each row looks through them all.
     open_columns = np.empty(n, dtype=np.int64)
     empty_columns = np.empty(n, dtype=np.int64)
     n_open = n_empty = 0
-    if implicit:
-        for j in range(n):
-            if sizes[component[row_of[j]]] > 1:
-                if v[j] == 0:
-                    open_columns[n_open] = j
-                    n_open += 1
-                if empty_b[j]:
-                    empty_columns[n_empty] = j
-                    n_empty += 1
+    for j in range(n):
+        if sizes[component[row_of[j]]] > 1:
+            if len(from_hub) and from_hub[j]:
+                open_columns[n_open] = j
+                n_open += 1
+            if len(empty_b) and empty_b[j]:
+                empty_columns[n_empty] = j
+                n_empty += 1
+    room = 1024
+    found = np.empty(room, dtype=np.int64)
     at = 0
     for i in range(n):
         kept[i] = at
         mine = component[i]
         if sizes[mine] < 2:
             continue
-        room = at + offsets[i + 1] - offsets[i] + n_open + n_empty
-        if room > len(found):
-            grown = np.empty(2 * room, dtype=np.int32)
+        needed = at + starts[i + 1] - starts[i] + n_open + n_empty + 1
+        if needed > room:
+            room = 2 * needed
+            grown = np.empty(room, dtype=np.int64)
             grown[:at] = found[:at]
             found = grown
-        for e in range(offsets[i], offsets[i + 1]):
-            j = columns[e]
-            if costs[e] == u[i] + v[j] and component[row_of[j]] == mine:
-                found[at] = j
+        own = column_of[i]
+        found[at] = own
+        at += 1
+        for e in range(starts[i], starts[i + 1]):
+            if component[row_of[tight[e]]] == mine:
+                found[at] = tight[e]
                 at += 1
-        if implicit and u[i] == bypass:
+        if n_open and to_hub[i]:
             for k in range(n_open):
-                if component[row_of[open_columns[k]]] == mine:
-                    found[at] = open_columns[k]
+                j = open_columns[k]
+                if j != own and component[row_of[j]] == mine:
+                    found[at] = j
                     at += 1
-        if implicit and empty_a[i]:
+        if n_empty and empty_a[i]:
             for k in range(n_empty):
-                if component[row_of[empty_columns[k]]] == mine:
-                    found[at] = empty_columns[k]
+                j = empty_columns[k]
+                if j != own and component[row_of[j]] == mine:
+                    found[at] = j
                     at += 1
     kept[n] = at
     return kept, found[:at]
+
+
+@njit(cache=True, nogil=True)
+def solve(problem, bypass, empty_a, empty_b):
+    """One optimum of the listed problem and its ties.
+
+    Returns the partners of rows and columns, which rows have more than one optimal partner, the tied pairs by row, and
+    the duals.
+    """
+    n = len(empty_a)
+    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    column_of, row_of = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    assign(problem, bypass, u, v, column_of, row_of)
+    complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
+    starts, tight = tight_pairs(problem, u, v, row_of)
+    to_hub, from_hub = u == bypass, v == 0
+    component, sizes = components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b)
+    kept, found = tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes)
+    tied = np.empty(n, dtype=np.bool_)
+    for i in range(n):
+        tied[i] = sizes[component[i]] > 1
+    return column_of, row_of, tied, kept, found, u, v
 
 
 @njit(cache=True, nogil=True)
@@ -402,7 +488,31 @@ def rematch(offsets, columns, costs, column_of, row_of):
         if offsets[i] < offsets[i + 1]:
             row_of[column_of[i]] = -1
             column_of[i] = -1
-    assign(offsets, columns, costs, NONE, u, v, column_of, row_of)
-    component, sizes = components(offsets, columns, costs, NONE, none, none, u, v, column_of, row_of)
-    kept, found = tied_pairs(offsets, columns, costs, NONE, none, none, u, v, row_of, component, sizes)
+    nothing, floor = np.zeros(n + 1, dtype=np.int64), np.full(n, NONE, dtype=np.int64)
+    problem = (offsets, columns, costs, nothing, np.zeros(0, dtype=np.uint32), floor, nothing, nothing, nothing)
+    assign(problem, NONE, u, v, column_of, row_of)
+    starts, tight = tight_pairs(problem, u, v, row_of)
+    component, sizes = components(starts, tight, column_of, row_of, none, none, none, none)
+    kept, found = tied_pairs(starts, tight, column_of, row_of, none, none, none, none, component, sizes)
     return component, sizes, kept, found
+
+
+@njit(cache=True, nogil=True)
+def mixed_components(component, sizes, offsets, columns, colours_a, colours_b):
+    """The components in which both sides hold more than one colour, as a flag per component."""
+    rows, cols = np.zeros(len(sizes), dtype=np.uint64), np.zeros(len(sizes), dtype=np.uint64)
+    seen = np.zeros(len(sizes), dtype=np.bool_)
+    two_rows, two_cols = np.zeros(len(sizes), dtype=np.bool_), np.zeros(len(sizes), dtype=np.bool_)
+    for i in range(len(component)):
+        part = component[i]
+        if sizes[part] < 2:
+            continue
+        x = colours_a[i] if i < len(colours_a) else np.uint64(0)
+        for e in range(offsets[i], offsets[i + 1]):
+            j = columns[e]
+            y = colours_b[j] if j < len(colours_b) else np.uint64(0)
+            if not seen[part]:
+                seen[part], rows[part], cols[part] = True, x, y
+            two_rows[part] |= x != rows[part]
+            two_cols[part] |= y != cols[part]
+    return two_rows & two_cols

@@ -9,17 +9,27 @@ matches is used is left open by the paper and changes the value; ``alignment`` n
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
 
-from stratigraph.errors import InvalidInputError
+import numpy as np
+from numpy.typing import NDArray
+
+from stratigraph.errors import InvalidInputError, MissingExtraError
 from stratigraph.service.distance import simple
-from stratigraph.service.distance.wiring import Wiring, check_comparable, wiring_of
+from stratigraph.service.distance.wiring import check_comparable, wiring_of
 from stratigraph.topology import Topology
+
+if TYPE_CHECKING:
+    from stratigraph.service.distance.prepared import Prepared
 
 Alignment = Literal["reference", "canonical", "refined", "identity"]
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
+# Of the definition of the values; stored with every cached distance.
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,8 @@ class LayerDistance:
     """One row of a distance: the layer (or the layers that enter one space, joined by ``+``) and what it contributes.
 
     ``distance`` is 0 to 1, ``width`` the units of the larger network's space, the densities shares of the possible
-    connections, 0 to 1.
+    connections, 0 to 1. ``ambiguous`` counts the units that had more than one optimal partner by their fan-in sets
+    alone; None where nothing was counted (``reference``, ``refined``).
     """
 
     name: str
@@ -35,15 +46,28 @@ class LayerDistance:
     width: int
     density_a: float
     density_b: float
+    ambiguous: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far apart two networks are: ``nnstd`` is the mean of the layers' distances, 0 to 1."""
+    """How far apart two networks are: ``nnstd`` is the mean of the layers' distances, 0 to 1.
+
+    ``matching`` holds for every space (by A's name) the unit of B that each unit of A was matched with, -1 where none.
+    ``canonical`` is True where the value does not depend on how hidden units are stored.
+    """
 
     alignment: Alignment
     nnstd: float
     layers: tuple[LayerDistance, ...]
+    matching: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
+    canonical: bool = False
+
+    @property
+    def ambiguous(self) -> int | None:
+        """Units of all layers that had more than one optimal partner; None where nothing was counted."""
+        counts = [row.ambiguous for row in self.layers if row.ambiguous is not None]
+        return sum(counts) if len(counts) == len(self.layers) else None
 
 
 def nnstd(a: Topology, b: Topology, *, alignment: Alignment = "canonical", fix_output: bool = True) -> Distance:
@@ -52,27 +76,68 @@ def nnstd(a: Topology, b: Topology, *, alignment: Alignment = "canonical", fix_o
     ``alignment`` says how hidden units are matched: ``"canonical"`` (well defined and symmetric), ``"refined"`` (the
     smallest value a local search finds), ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is
     unit i: for snapshots of one run). Labelled output units stay in place unless ``fix_output=False``; the reference
-    matches them always, as published. Spaces of different width are padded with absent units, each of which costs 1.
+    matches them always, as published.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``MissingExtraError`` where ``canonical`` or
-    ``refined`` is asked and numba is not installed.
+    ``refined`` is asked and numba is not installed, ``LimitError`` where fan-in sets exceed 1.9 million elements.
+
+    Two outputs with the inputs {0, 1}, {1, 2} and {0}, {1, 2}: the first differ by 1 of 2, the second by nothing.
 
     >>> import numpy as np
     >>> one = Topology.from_masks([np.array([[1, 0], [1, 1], [0, 1]])])
     >>> two = Topology.from_masks([np.array([[1, 0], [0, 1], [0, 1]])])
-    >>> nnstd(one, two, alignment="identity").nnstd  # unit 0: {0, 1} and {0}; unit 1: {1, 2} twice
+    >>> nnstd(one, two, alignment="identity").nnstd
     0.25
+
+    Hidden units are matched: here B's are A's in the other order, and its output reads them in the other order.
+
+    >>> one = Topology.from_masks([np.array([[1, 0], [1, 1], [0, 1]]), np.array([[1], [0]])])
+    >>> two = Topology.from_masks([np.array([[0, 1], [1, 1], [1, 0]]), np.array([[0], [1]])])
+    >>> nnstd(one, two, alignment="identity").nnstd, nnstd(one, two).nnstd
+    (0.8333333333333333, 0.0)
     """
     check_alignment(alignment)
     check_comparable(a, b)
-    wiring = wiring_of(a)
-    if alignment == "reference":
-        values = simple.reference(a, b, wiring)
-    elif alignment == "identity":
-        values = simple.identity(a, b, wiring)
+    if alignment in {"reference", "identity"}:
+        method = simple.reference if alignment == "reference" else simple.identity
+        values, partners = method(a, b, wiring_of(a), fix_output=fix_output)
+        counts = None if alignment == "reference" else [0] * len(values)
+        return describe(a, b, alignment, values, partners, ambiguous=counts)
+    need_numba(alignment)
+    # numba takes a third of a second to import, which `reference` and `identity` need not wait for.
+    from stratigraph.service.distance.prepared import prepare  # noqa: PLC0415
+
+    return compare(prepare(a, fix_output=fix_output), prepare(b, fix_output=fix_output), alignment=alignment)
+
+
+def compare(a: Prepared, b: Prepared, *, alignment: Alignment = "canonical") -> Distance:
+    """``nnstd`` of two topologies that were prepared once for many comparisons; ``canonical`` or ``refined``."""
+    from stratigraph.service.distance import canonical, refined  # noqa: PLC0415 - as in nnstd
+
+    canonical.check_limits(a, b)
+    # One fixed order of the two networks makes the distance symmetric to the bit whatever happens inside.
+    swapped = a.digest > b.digest
+    one, two = (b, a) if swapped else (a, b)
+    targets = a.wiring.targets
+    counts: list[int] | None = None
+    unique = False
+    if a.digest == b.digest:
+        partners = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(a.sizes)}
+        values = dict.fromkeys(targets, 0.0)
+        if alignment == "canonical":
+            counts, unique = [canonical.repeated(a, s) for s in targets], True
+    elif alignment == "canonical":
+        found = canonical.canonical(one, two)
+        partners = {s: match.partner for s, match in found.items()}
+        values = {s: found[s].distance for s in targets}
+        counts = [found[s].ambiguous for s in targets]
+        unique = a.settled and b.settled and all(match.unique for match in found.values())
     else:
-        raise NotImplementedError(alignment)
-    return describe_distance(a, b, wiring, alignment, values)
+        partners, values = refined.refined(one, two)
+    if swapped:
+        partners = {s: simple.inverse(partner, a.sizes[s]) for s, partner in partners.items()}
+    ordered = [values[s] for s in targets]
+    return describe(a.topology, b.topology, alignment, ordered, partners, ambiguous=counts, canonical=unique)
 
 
 def check_alignment(alignment: str) -> None:
@@ -81,10 +146,26 @@ def check_alignment(alignment: str) -> None:
         raise InvalidInputError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, found {alignment!r}")
 
 
-def describe_distance(a: Topology, b: Topology, wiring: Wiring, alignment: Alignment, values: list[float]) -> Distance:
+def need_numba(alignment: Alignment) -> None:
+    """Refuse an alignment that needs the compiled kernels where numba is not installed."""
+    if importlib.util.find_spec("numba") is None:
+        raise MissingExtraError(f"the {alignment} alignment", "distance")
+
+
+def describe(
+    a: Topology,
+    b: Topology,
+    alignment: Alignment,
+    values: list[float],
+    partners: Mapping[int, NDArray[np.int64]],
+    *,
+    ambiguous: list[int] | None = None,
+    canonical: bool = False,
+) -> Distance:
     """The layers' values with their names, widths and densities, and their mean."""
+    wiring = wiring_of(a)
     rows = []
-    for space, value in zip(wiring.targets, values, strict=True):
+    for row, (space, value) in enumerate(zip(wiring.targets, values, strict=True)):
         entering = wiring.incoming[space]
         rows.append(
             LayerDistance(
@@ -93,9 +174,16 @@ def describe_distance(a: Topology, b: Topology, wiring: Wiring, alignment: Align
                 width=max(t.layers[entering[0]].target.size for t in (a, b)),
                 density_a=_density(a, entering),
                 density_b=_density(b, entering),
+                ambiguous=None if ambiguous is None else ambiguous[row],
             )
         )
-    return Distance(alignment, math.fsum(values) / len(values), tuple(rows))
+    return Distance(
+        alignment,
+        math.fsum(values) / len(values),
+        tuple(rows),
+        {wiring.spaces[s].name: partner for s, partner in partners.items()},
+        canonical,
+    )
 
 
 def _density(topology: Topology, layers: tuple[int, ...]) -> float:

@@ -23,13 +23,17 @@ class Sets:
 
     ``keys[ptr[u]:ptr[u + 1]]`` are the sorted elements of unit u; ``holders[back[k]:back[k + 1]]`` the units that hold
     element k. An element is a unit at the other end, a layer and a tap, numbered ``offset[q] + unit * taps[q] + tap``
-    for the q-th layer; ``spaces[q]`` is the space at the other end of that layer.
+    for the q-th layer; ``spaces[q]`` is the space at the other end of that layer. ``sizes`` are the sets', ``largest``
+    their maximum, ``empty`` says where they are 0.
     """
 
     ptr: Ints
-    keys: Ints
+    keys: NDArray[np.uint32]
     back: Ints
-    holders: Ints
+    holders: NDArray[np.uint32]
+    sizes: Ints
+    empty: NDArray[np.bool_]
+    largest: int
     offset: tuple[int, ...]
     taps: tuple[int, ...]
     spaces: tuple[int, ...]
@@ -109,11 +113,16 @@ def _sets(size: int, parts: list[_Part], taps: tuple[int, ...], spaces: tuple[in
     elements = int(offset[-1])
     by_unit = np.argsort(units * max(elements, 1) + keys, kind="stable")
     by_key = np.argsort(keys * size + units, kind="stable")
+    ptr = _pointers(units, size)
+    sizes = np.diff(ptr)
     return Sets(
-        ptr=_pointers(units, size),
-        keys=keys[by_unit],
+        ptr=ptr,
+        keys=keys[by_unit].astype(np.uint32),
         back=_pointers(keys, elements),
-        holders=units[by_key],
+        holders=units[by_key].astype(np.uint32),
+        sizes=sizes,
+        empty=sizes == 0,
+        largest=int(sizes.max()),
         offset=tuple(offset[:-1].tolist()),
         taps=taps,
         spaces=spaces,

@@ -9,36 +9,48 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from stratigraph.service.distance.wiring import Wiring
+from stratigraph.service.distance.wiring import Wiring, wiring_of
 from stratigraph.topology import Topology
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def reference(a: Topology, b: Topology, wiring: Wiring) -> list[float]:
-    """The layers' distances as the authors' procedure gives them (Liu et al. 2020, algorithm 1).
+def reference(
+    a: Topology, b: Topology, wiring: Wiring, *, fix_output: bool = True
+) -> tuple[list[float], dict[int, Ints]]:
+    """The layers' distances as the authors' procedure gives them (Liu et al. 2020, algorithm 1), and the matches.
 
     Every layer is matched, labelled outputs too, by ``linear_sum_assignment`` on the float64 cost
     ``(|a| + |b| - 2 common) / union``; before the next layer B's rows are put in the order of that match. Its ties are
-    broken as SciPy >= 1.5 breaks them, so swapping the networks may change the values.
+    broken as SciPy >= 1.5 breaks them, so swapping the networks may change the values. ``fix_output`` changes nothing.
     """
+    del fix_output
     partner: dict[int, Ints] = {}
+    forth: dict[int, Ints] = {}
     values = []
     for space, entering in enumerate(wiring.incoming):
         if not entering:
-            partner[space] = np.arange(wiring.spaces[space].size)
+            partner[space] = forth[space] = np.arange(wiring.spaces[space].size)
             continue
         costs = _costs(a, b, wiring, entering, partner)
         rows, columns = linear_sum_assignment(costs)
-        partner[space] = _inverse(rows, columns, costs.shape[1])
+        forth[space] = np.full(costs.shape[0], -1, dtype=np.int64)
+        forth[space][rows] = columns
+        partner[space] = inverse(forth[space], costs.shape[1])
         width = max(costs.shape)
         values.append((float(costs[rows, columns].sum()) + width - len(rows)) / width)
-    return values
+    return values, forth
 
 
-def identity(a: Topology, b: Topology, wiring: Wiring) -> list[float]:
-    """The layers' distances with unit i of one network taken for unit i of the other; widths may differ."""
+def identity(
+    a: Topology, b: Topology, wiring: Wiring, *, fix_output: bool = True
+) -> tuple[list[float], dict[int, Ints]]:
+    """The layers' distances with unit i of one network taken for unit i of the other, and that match.
+
+    Widths may differ: a unit that only one network has costs 1. ``fix_output`` changes nothing.
+    """
+    del fix_output
     values = []
     for space in wiring.targets:
         entering = wiring.incoming[space]
@@ -57,7 +69,9 @@ def identity(a: Topology, b: Topology, wiring: Wiring) -> list[float]:
         lone = min(t.layers[entering[0]].target.size for t in (a, b))
         distances[lone:] = 1.0
         values.append(math.fsum(distances.tolist()) / width)
-    return values
+    sizes = [(one.size, two.size) for one, two in zip(wiring.spaces, wiring_of(b).spaces, strict=True)]
+    units = [np.arange(size, dtype=np.int64) for size, _ in sizes]
+    return values, {s: np.where(units[s] < sizes[s][1], units[s], -1) for s in range(len(sizes))}
 
 
 def _costs(a: Topology, b: Topology, wiring: Wiring, entering: tuple[int, ...], partner: dict[int, Ints]) -> Floats:
@@ -68,8 +82,9 @@ def _costs(a: Topology, b: Topology, wiring: Wiring, entering: tuple[int, ...], 
     for k in entering:
         one, two = a.layers[k].mask, b.layers[k].mask
         source = wiring.layers[k][0]
-        keys = partner[source][two.sources] * two.taps + two.tap_indices
-        known = keys >= 0
+        units = partner[source][two.sources]
+        keys = units * two.taps + two.tap_indices
+        known = units >= 0
         shape = (one.stride, two.n_target)
         moved = sp.csr_array((np.ones(int(known.sum())), (keys[known], two.targets[known])), shape=shape)
         ones = sp.csr_array(one.to_csc().T, dtype=np.float64)
@@ -83,8 +98,9 @@ def _costs(a: Topology, b: Topology, wiring: Wiring, entering: tuple[int, ...], 
     return distances
 
 
-def _inverse(rows: Ints, columns: Ints, size: int) -> Ints:
-    """For each unit of B its partner in A, or a negative number below every key where it has none."""
-    partner = np.full(size, np.iinfo(np.int32).min, dtype=np.int64)
-    partner[columns] = rows
-    return partner
+def inverse(partner: Ints, size: int) -> Ints:
+    """For each of the ``size`` units on the other side its partner on this one, -1 where it has none."""
+    found = np.full(size, -1, dtype=np.int64)
+    mine = np.flatnonzero(partner >= 0)
+    found[partner[mine]] = mine
+    return found

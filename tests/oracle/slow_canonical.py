@@ -219,17 +219,14 @@ def canonical(
             num, den = _fan_in(one, two, s, partner, n)
             cost, colour = _padded(num, den, n_a, n_b), _colour_cost(ca[s], cb[s], n)
             columns, parts = lexicographic([cost, colour])
-            criteria = [cost, colour]
-            if one.outs and any(one.outs[s]) or any(two.outs[s]) or _read(a, b, s):
-                tied = np.bincount(parts[0])[parts[0]] > 1
-                trial = dict(partner)
-                trial[s] = {
-                    int(j): i
-                    for i, j in enumerate(columns)
-                    if i < n_a and j < n_b and not (tied[i] and ca[s][i] != cb[s][j])
-                }
-                criteria = [cost, _look_ahead(one, two, s, trial, ca, cb, n), colour]
-            columns, parts = lexicographic(criteria)
+            tied = np.bincount(parts[0])[parts[0]] > 1
+            trial = dict(partner)
+            trial[s] = {
+                int(j): i
+                for i, j in enumerate(columns)
+                if i < n_a and j < n_b and not (tied[i] and ca[s][i] != cb[s][j])
+            }
+            columns, parts = lexicographic([cost, _look_ahead(one, two, s, trial, ca, cb, n), colour])
             ambiguous.append(int((np.bincount(parts[0])[parts[0]] > 1).sum()))
             partner[s] = {int(j): i for i, j in enumerate(columns) if i < n_a and j < n_b}
         found[s] = np.where(columns < n_b, columns, -1)[:n_a]
@@ -242,16 +239,7 @@ def canonical(
     return values, ambiguous, found
 
 
-def _read(a: Topology, b: Topology, s: int) -> bool:
-    del b
-    net = net_of(a, fix_output=True)
-    sources = {f for space in net.ins for unit in space for _, _, f, _ in unit}
-    return s in sources
-
-
-def _fan_in(
-    one: Net, two: Net, s: int, partner: dict[int, dict[int, int]], n: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _fan_in(one: Net, two: Net, s: int, partner: dict[int, dict[int, int]], n: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs of B under the names of their partners in A; those without one get names that A does not know."""
     moved = [
         {(q, tap, partner[f][u]) if f in partner and u in partner[f] else (q, tap, -1 - u) for q, tap, f, u in unit}
@@ -278,7 +266,7 @@ def _colour_cost(ca: list[int], cb: list[int], n: int) -> np.ndarray:
     return cost
 
 
-def _look_ahead(
+def _look_ahead(  # noqa: PLR0917
     one: Net, two: Net, s: int, trial: dict[int, dict[int, int]], ca: list[list[int]], cb: list[list[int]], n: int
 ) -> np.ndarray:
     ahead: dict[int, dict[int, int]] = {}

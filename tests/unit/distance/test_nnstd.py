@@ -1,0 +1,228 @@
+"""What every alignment promises, on random networks of every kind."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stratigraph.errors import InvalidInputError, MissingExtraError, NotComparableError
+from stratigraph.service.distance.nnstd import Alignment, nnstd
+from stratigraph.topology import Layer, Mask, Space, Topology
+from tests.unit.distance.networks import pairs, random_network, relabelled, rewired
+
+SYMMETRIC: tuple[Alignment, ...] = ("canonical", "refined", "identity")
+EVERY: tuple[Alignment, ...] = ("reference", *SYMMETRIC)
+
+
+@given(pairs())
+@settings(max_examples=150)
+def test_the_distance_of_a_network_to_itself_is_zero(pair: tuple[Topology, Topology]) -> None:
+    for alignment in SYMMETRIC:
+        assert nnstd(pair[0], pair[0], alignment=alignment).nnstd == 0.0
+
+
+@given(pairs(), st.booleans())
+@settings(max_examples=150)
+def test_swapping_the_networks_changes_no_bit(pair: tuple[Topology, Topology], fix_output: bool) -> None:
+    a, b = pair
+    for alignment in SYMMETRIC:
+        forth = nnstd(a, b, alignment=alignment, fix_output=fix_output)
+        back = nnstd(b, a, alignment=alignment, fix_output=fix_output)
+        assert [row.distance for row in forth.layers] == [row.distance for row in back.layers]
+        assert [row.ambiguous for row in forth.layers] == [row.ambiguous for row in back.layers]
+
+
+@given(pairs(), st.integers(0, 2**32))
+@settings(max_examples=250)
+def test_relabelling_changes_nothing_where_the_result_says_canonical(
+    pair: tuple[Topology, Topology], seed: int
+) -> None:
+    a, b = pair
+    found = nnstd(a, b)
+    if found.canonical:
+        again = nnstd(a, relabelled(np.random.default_rng(seed), b))
+        assert again.nnstd == pytest.approx(found.nnstd, abs=1e-12)
+        assert [row.ambiguous for row in again.layers] == [row.ambiguous for row in found.layers]
+
+
+@given(pairs(), st.integers(0, 2**32))
+@settings(max_examples=150)
+def test_a_relabelled_copy_scores_zero_where_the_result_says_canonical(
+    pair: tuple[Topology, Topology], seed: int
+) -> None:
+    found = nnstd(pair[0], relabelled(np.random.default_rng(seed), pair[0]))
+    assert found.nnstd == 0.0 or not found.canonical
+
+
+@given(pairs(), st.booleans())
+@settings(max_examples=150)
+def test_every_value_lies_between_zero_and_one(pair: tuple[Topology, Topology], fix_output: bool) -> None:
+    for alignment in EVERY:
+        found = nnstd(*pair, alignment=alignment, fix_output=fix_output)
+        assert all(0.0 <= row.distance <= 1.0 for row in found.layers)
+        assert found.nnstd == pytest.approx(np.mean([row.distance for row in found.layers]))
+
+
+@given(pairs(), st.booleans())
+@settings(max_examples=150)
+def test_refined_is_never_larger_than_canonical_or_identity(pair: tuple[Topology, Topology], fix_output: bool) -> None:
+    a, b = pair
+    refined = nnstd(a, b, alignment="refined", fix_output=fix_output).nnstd
+    assert refined <= nnstd(a, b, fix_output=fix_output).nnstd
+    if [s.size for s in a.spaces] == [s.size for s in b.spaces]:
+        assert refined <= nnstd(a, b, alignment="identity").nnstd + 1e-15
+
+
+@given(pairs())
+@settings(max_examples=100)
+def test_the_matching_explains_the_value(pair: tuple[Topology, Topology]) -> None:
+    """Recomputed from the matching with plain sets, for the alignments that compare labelled outputs by index."""
+    for alignment in EVERY:
+        found = nnstd(*pair, alignment=alignment)
+        values = recomputed(*pair, found.matching)
+        assert [row.distance for row in found.layers] == pytest.approx(values, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", [{}, {"taps": 9}, {"residual": True}])
+@pytest.mark.parametrize("fan_in", [1.5, 3.0])
+def test_random_networks_of_mean_fan_in_1_5_or_more_are_canonical(kind: dict[str, Any], fan_in: float) -> None:
+    rng = np.random.default_rng(1)
+    for width in (30, 100, 300):
+        taps = kind.get("taps", 1)
+        a = random_network(rng, [width] * 5, fan_in / width / taps, **kind)
+        b = rewired(rng, a, 0.3)
+        assert nnstd(a, b).canonical
+        assert nnstd(a, relabelled(rng, a)).nnstd == 0.0
+        assert nnstd(relabelled(rng, a), b).nnstd == pytest.approx(nnstd(a, b).nnstd, abs=1e-12)
+
+
+def test_the_first_layer_is_the_best_of_all_matchings() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        a = random_network(rng, [5, 5, 2], 0.4)
+        b = random_network(rng, [5, 5, 2], 0.4)
+        sets = [[set(t.layers[0].mask.keys_of(j).tolist()) for j in range(5)] for t in (a, b)]
+        best = min(
+            math.fsum(jaccard(sets[0][i], sets[1][j]) for i, j in enumerate(order)) / 5
+            for order in itertools.permutations(range(5))
+        )
+        for alignment in ("reference", "canonical"):
+            assert nnstd(a, b, alignment=alignment).layers[0].distance == pytest.approx(best, abs=1e-12)
+
+
+def test_a_unit_without_a_counterpart_costs_one() -> None:
+    """Widths 1 and 3: the unit {0} finds its copy, the two others stand alone; 2 of 3."""
+    a = Topology(chain([np.array([[1], [0]]), np.array([[1]])]))
+    b = Topology(chain([np.array([[1, 0, 1], [0, 1, 1]]), np.array([[1], [0], [0]])]))
+    for alignment in EVERY:
+        found = nnstd(a, b, alignment=alignment)
+        assert [row.distance for row in found.layers] == [2 / 3, 0.0]
+        assert found.layers[0].width == 3
+
+
+def test_taps_are_part_of_an_input() -> None:
+    """One unit reads tap 0 and tap 1 of its source, the other tap 1 and tap 2: 2 of 3 differ."""
+    masks = [Mask(1, 1, np.array(cells), taps=3) for cells in ([0, 1], [1, 2])]
+    space = Space("in", 1, labelled=True), Space("out", 1, labelled=False)
+    a, b = (Topology((Layer("conv", *space, mask),)) for mask in masks)
+    for alignment in EVERY:
+        assert nnstd(a, b, alignment=alignment).nnstd == pytest.approx(2 / 3)
+
+
+def test_several_layers_into_one_space_count_as_one_set() -> None:
+    """Unit 0 reads {x0} by one layer and {x0, x1} by the other; in B only {x1} by the other: 2 of 3 differ."""
+    left, right = Space("x", 2, labelled=True), Space("y", 2, labelled=True)
+    out = Space("sum", 1, labelled=True)
+
+    def network(first: list[int], second: list[int]) -> Topology:
+        return Topology(
+            (Layer("a", left, out, Mask(2, 1, np.array(first))), Layer("b", right, out, Mask(2, 1, np.array(second))))
+        )
+
+    for alignment in EVERY:
+        found = nnstd(network([0], [0, 1]), network([], [1]), alignment=alignment)
+        assert [(row.name, row.distance) for row in found.layers] == [("a+b", pytest.approx(2 / 3))]
+        assert found.layers[0].density_a == 3 / 4
+
+
+def test_outputs_keep_their_place_unless_told_otherwise() -> None:
+    a = Topology.from_masks([np.array([[1, 0], [0, 1]])])
+    b = Topology.from_masks([np.array([[0, 1], [1, 0]])])
+    assert nnstd(a, b).nnstd == 1.0
+    assert nnstd(a, b, fix_output=False).nnstd == 0.0
+    assert nnstd(a, b, alignment="reference").nnstd == 0.0
+
+
+def test_ambiguous_counts_the_units_with_more_than_one_optimal_partner() -> None:
+    """Two units without inputs and two with the same input can each be exchanged; the fifth cannot."""
+    mask = np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 1]])
+    a = Topology.from_masks([mask, np.eye(5)])
+    b = Topology.from_masks([mask[:, [4, 2, 0, 1, 3]], np.eye(5)[[4, 2, 0, 1, 3]]])
+    found = nnstd(a, b)
+    assert found.layers[0].ambiguous == 4
+    assert found.ambiguous == 4
+    assert found.nnstd == 0.0
+    assert nnstd(a, a).layers[0].ambiguous == 4
+
+
+def test_networks_that_are_wired_differently_are_refused_with_both_wirings() -> None:
+    a = Topology.from_masks([np.eye(3), np.eye(3)])
+    with pytest.raises(NotComparableError, match=r"input\(3\) -> hidden1\(3\).*input\(3\) -> output\(3\)"):
+        nnstd(a, Topology.from_masks([np.eye(3)]))
+    with pytest.raises(NotComparableError, match="compared by index"):
+        nnstd(a, Topology.from_masks([np.ones((4, 3)), np.eye(3)]))
+
+
+def test_an_unknown_alignment_is_refused() -> None:
+    a = Topology.from_masks([np.eye(3)])
+    with pytest.raises(InvalidInputError, match="expected one of reference, canonical"):
+        nnstd(a, a, alignment="best")  # type: ignore[arg-type]
+
+
+def test_canonical_without_numba_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    a = Topology.from_masks([np.eye(3)])
+    assert nnstd(a, a, alignment="identity").nnstd == 0.0
+    with pytest.raises(MissingExtraError, match=r"the canonical alignment needs the extra \[distance\]"):
+        nnstd(a, a)
+
+
+def chain(masks: list[np.ndarray]) -> tuple[Layer, ...]:
+    return Topology.from_masks(masks).layers
+
+
+def jaccard(one: set[Any], two: set[Any]) -> float:
+    return len(one ^ two) / len(one | two) if one | two else 0.0
+
+
+def recomputed(a: Topology, b: Topology, matching: Any) -> list[float]:
+    """The layers' distances of one matching, with Python sets; spaces in the order in which their last layer enters."""
+    values = []
+    names = {x.name: y.name for x, y in zip(a.spaces, b.spaces, strict=True)}
+    for last in {layer.target.name: k for k, layer in enumerate(a.layers)}.values():
+        space = a.layers[last].target
+        width = max(space.size, b.layers[last].target.size)
+        terms = []
+        for i, j in enumerate(matching[space.name].tolist()):
+            one, two = set(), set()
+            for x, y in zip(a.layers, b.layers, strict=True):
+                if x.target.name != space.name or j < 0:
+                    continue
+                assert y.target.name == names[space.name]
+                one |= {
+                    (x.name, int(matching[x.source.name][k // x.taps]), k % x.taps, k // x.taps)
+                    for k in x.mask.keys_of(i)
+                }
+                two |= {(x.name, k // y.taps, k % y.taps) for k in y.mask.keys_of(j).tolist()}
+            # A unit of A without a partner has no name in B: its own stands for it.
+            named = {(n, u, t) if u >= 0 else (n, -1 - own, t) for n, u, t, own in one}
+            if j >= 0:
+                terms.append(jaccard(named, two))
+        values.append((math.fsum(terms) + width - len(terms)) / width)
+    return values
