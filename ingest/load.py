@@ -1,9 +1,9 @@
 """The only writer of snapshots: acknowledges them (masks, the truth), then projects them (connections, for Cypher).
 
-A snapshot is acknowledged in one transaction whose first statement takes the run's lock; what stands already is read only
-after that, so that two writers can never follow the same snapshot. The projection comes after, in batches; every batch
-takes the lock, checks that this projector still holds the run, and counts itself, so that a batch is written exactly once
-whatever is repeated or killed.
+A snapshot is acknowledged in one transaction whose first statement takes the run's lock; what stands already is read
+only after that, so that two writers can never follow the same snapshot. The projection comes after, in batches; every
+batch takes the lock, checks that this projector still holds the run, and counts itself, so that a batch is written
+exactly once whatever is repeated or killed.
 """
 
 from __future__ import annotations
@@ -250,8 +250,8 @@ def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology,
     for name, value in metrics.items():
         if name in held and held[name] != value:
             raise ConflictError(
-                f"{ref}: expected metric {name.removeprefix('metric_')!r} to be {held[name]} as recorded, found {value}; "
-                f"nothing was written"
+                f"{ref}: expected metric {name.removeprefix('metric_')!r} to be {held[name]} as recorded, "
+                f"found {value}; nothing was written"
             )
     added = {name: value for name, value in metrics.items() if name not in held}
     if added:
@@ -318,7 +318,7 @@ def _check_wiring(run: str, topology: Topology, rows: list[Row]) -> None:
 _OTHER_RUN = "a run's layers never change: push to another run, with this one as its parent"
 
 
-def _layer_text(  # noqa: PLR0917 - the columns of a layer, in their order
+def _layer_text(
     name: str, source: str, n_source: int, _sl: bool, target: str, n_target: int, _tl: bool, taps: int
 ) -> str:
     return f"{name!r} ({source} {n_source} -> {target} {n_target}, {taps} taps)"

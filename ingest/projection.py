@@ -1,8 +1,8 @@
 """The projection of masks into the graph: neurons, and connections with the steps at which they were born and died.
 
-Every birth and death follows from acknowledged masks, so a half-written step is never wrong, only early: who reads at a
-step up to a layer's ``projected_step`` is not disturbed by it. A projector that was killed leaves such a beginning behind;
-the next one looks it up and writes only what is missing.
+Every birth and death follows from acknowledged masks, so a half-written step is never wrong, only early: who reads at
+a step up to a layer's ``projected_step`` is not disturbed by it. A projector that was killed leaves such a beginning
+behind; the next one looks it up and writes only what is missing.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Projector:
         self._batch = 0
 
     def bring_up(self, *, look: bool) -> None:
+        """Project what is missing; ``look`` first for what an earlier projector began."""
         rows = self._store.read("read/layers", run=self._run)
         last = self._store.read("read/run", run=self._run)[0]["last_step"]
         behind = [

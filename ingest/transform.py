@@ -1,8 +1,8 @@
-"""Pure steps between topologies and the graph: which connections were born and died, in groups as the graph takes them."""
+"""Pure steps between topologies and the graph: which connections were born and died, grouped as it takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,3 +76,31 @@ def _grouped(prefix: str, sources: Cells, rows: list[object] | list[list[object]
     cuts = np.flatnonzero(np.diff(sources, prepend=-1)).tolist()
     ends = [*cuts[1:], len(rows)]
     return [[prefix + str(sources[a]), rows[a:b]] for a, b in zip(cuts, ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lifetimes:
+    """The lives of a layer's connections: cell, born step, died step (-1 while alive), sorted by cell, then birth."""
+
+    cells: Cells
+    born: Cells
+    died: Cells
+
+
+def lifetimes(shape: Shape, history: Iterable[tuple[int, Mask]]) -> Lifetimes:
+    """All lifetimes in a layer's history of (step, mask), in the order of the steps."""
+    alive = shape.empty()
+    since = alive.cells
+    ended: list[tuple[Cells, Cells, Cells]] = []
+    for step, mask in history:
+        stays = codec.in_sorted(alive.cells, mask.cells)
+        gone = alive.cells[~stays]
+        ended.append((gone, since[~stays], np.full(gone.size, step, dtype=np.int64)))
+        kept = since[stays]
+        since = np.full(mask.nnz, step, dtype=np.int64)
+        since[codec.in_sorted(mask.cells, alive.cells)] = kept
+        alive = mask
+    ended.append((alive.cells, since, np.full(alive.nnz, -1, dtype=np.int64)))
+    cells, born, died = (np.concatenate(column) for column in zip(*ended, strict=True))
+    order = np.lexsort((born, cells))
+    return Lifetimes(cells[order], born[order], died[order])

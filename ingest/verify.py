@@ -1,4 +1,4 @@
-"""Does the graph hold what was pushed? Every invariant of the archive, checked against the masks, which are the truth."""
+"""Does the graph hold what was pushed? Every invariant of the archive, checked against the masks, the truth."""
 
 from __future__ import annotations
 

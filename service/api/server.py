@@ -42,7 +42,7 @@ def _loopback(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if address is None or not address.is_loopback:
         raise SettingsError(
             f"host: expected a loopback address (127.0.0.1, ::1), found {host!r}",
-            hint="without tokens the API must not be reachable from outside; put a proxy that knows its users before it",
+            hint="without tokens the API must not be reachable from outside",
         )
     return address
 

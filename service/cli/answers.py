@@ -90,12 +90,12 @@ def distances(
             with archive(store) as opened:
                 matrix = opened.distances(refs, alignment=alignment.value, progress=advance)
     if csv is not None:
-        csv.write_text(_as_csv(matrix), encoding="utf-8")
+        _write_csv(matrix, csv)
         say(f"wrote {csv}")
     if png is not None:
-        from stratigraph.service.plots import heat_map
+        from stratigraph.service.plots import heat_maps
 
-        heat_map(matrix, png)
+        heat_maps({f"NNSTD, alignment {matrix.alignment}": matrix}, png)
         say(f"wrote {png}")
     if json_:
         answer(distances_answer(matrix))
@@ -191,15 +191,19 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
     return snapshot.id, opened.topology(snapshot.id)
 
 
-def _as_csv(matrix: DistanceMatrix) -> str:
+def _write_csv(matrix: DistanceMatrix, path: Path) -> None:
     import csv
-    from io import StringIO
 
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["", *matrix.labels])
-    writer.writerows([label, *map(repr, row)] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True))
-    return text.getvalue()
+    from stratigraph.errors import InvalidInputError
+
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["", *matrix.labels])
+            for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True):
+                writer.writerow([label, *map(repr, row)])
+    except OSError as error:
+        raise InvalidInputError(f"{path}: expected a file that can be written: {error.strerror}") from error
 
 
 def _parameters(texts: list[str]) -> dict[str, Any]:

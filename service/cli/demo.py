@@ -1,11 +1,22 @@
-"""``stratigraph demo``: the papers' story in a minute."""
+"""``stratigraph demo``: the papers' story in a minute, on networks that are trained while you watch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stratigraph.service.cli.output import progress, say, show, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from stratigraph.archive import Archive
+    from stratigraph.service.demo.training import Digits, Network, Rewire
+
+_NETWORKS = 5
+_MARK = ".stratigraph-demo"
 
 
 def register(app: typer.Typer) -> None:
@@ -15,5 +26,121 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where the archive and the picture go.")] = Path("demo-out"),
+    epochs: Annotated[int, typer.Option(min=2, help="How long each network is trained.")] = 30,
+    serve: Annotated[bool, typer.Option(help="Serve the REST API at the end, until Ctrl-C.")] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve; 0 takes a free port.")] = 8321,
 ) -> None:
-    """Train small sparse networks, archive their wiring, and show what became of it."""
+    """Train small sparse networks, archive their wiring after every epoch, and show what became of it."""
+    from stratigraph.archive import open_archive
+    from stratigraph.service.demo.training import load_digits
+
+    data = load_digits()
+    _clear(out)
+    store = str(out / "archive")
+    with open_archive(store) as archive:
+        _train(archive, data, epochs)
+        say("")
+        _tell(archive, out / "distances.png", epochs)
+    say(f"ask on: stratigraph ls --store {store}")
+    if serve:
+        from stratigraph.service.api.server import run_server
+
+        run_server(store, host="127.0.0.1", port=port, ready=_invite)
+
+
+def _clear(out: Path) -> None:
+    """An empty place for a new demo; what something else put there is left alone."""
+    import shutil
+
+    from stratigraph.errors import ConflictError
+    from stratigraph.store.embedded import stop
+
+    if out.exists() and any(out.iterdir()):
+        if not (out / _MARK).exists():
+            raise ConflictError(f"{out}: expected an empty directory or an earlier demo, found other files")
+        stop(out / "archive", force=True)
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()
+
+
+def _train(archive: Archive, data: Digits, epochs: int) -> None:
+    """Train every network and push each epoch's topology."""
+    from stratigraph.runs import Parent
+    from stratigraph.service.demo.training import family, train
+
+    say(f"Training {_NETWORKS} SET networks, a static sparse and a dense one on scikit-learn's digits.")
+    say("w1 is w0 with 1 % of its connections moved, w2 is w1 with 1 % moved, and so on to w4.")
+    networks = family(networks=_NETWORKS)
+    plans: list[tuple[str, Network, Rewire, list[Parent]]] = [
+        (f"w{k}", network, "set", [Parent(f"w{k - 1}", 0, "perturbation")] if k else [])
+        for k, network in enumerate(networks)
+    ]
+    plans += [("static", networks[0], "static", []), ("dense", networks[0], "dense", [])]
+    done = 0
+    with progress("train and archive") as advance:
+        for run, network, rewire, parents in plans:
+            archive.create_run(
+                run, parents=parents, tags=[rewire], config={"epochs": epochs, "seed": network.seed, "rewire": rewire}
+            )
+            for record in train(network, data, epochs=epochs, rewire=rewire, run=run):
+                metrics = {"accuracy": record.accuracy}
+                archive.push(run, record.epoch, record.topology, epoch=record.epoch, metrics=metrics)
+                done += 1
+                advance(done, len(plans) * (epochs + 1))
+
+
+def _tell(archive: Archive, picture: Path, epochs: int) -> None:
+    """The story, every number of it read from the archive."""
+    from stratigraph import queries
+    from stratigraph.service.plots import heat_maps
+
+    counts = archive.counts()
+    show(f"The archive holds {counts['runs']} runs, {counts['snapshots']} snapshots, {counts['mask_bytes']:,} bytes.")
+    show("", "1. They all learn the same ...")
+    show(table(["network", "connections", "density", "accuracy before", "accuracy after"], _accuracies(archive)))
+    show("2. ... and end with different wirings. Distances (NNSTD) before and after training:")
+    start, end = (archive.distances([f"w?@{step}"], alignment="reference") for step in (0, epochs))
+    for matrix in (start, end):
+        rows = [[label, *row] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True)]
+        show(table(["", *matrix.labels], rows))
+    show("3. What is left of the wiring that w0 began with (share of its connections alive throughout):")
+    show(_survival(archive, epochs))
+    show("4. Who descends from whom:")
+    for edge in archive.lineage("w0").edges:
+        show(f"   {edge.child} is a {edge.how} of {edge.parent}@{edge.step}")
+    show("", "5. In Cypher: connections of w0 by how often they came to life, in its first layer")
+    reborn = archive.cypher(queries.load("evolution/lives").text, {"run": "w0", "space": "input"})
+    show(table(reborn.columns, reborn.rows))
+    heat_maps({"before training": start, f"after {epochs} epochs": end}, picture)
+    show(f"Heat map of the distances: {picture}")
+
+
+def _accuracies(archive: Archive) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for run in archive.all_runs():
+        first, last = archive.snapshot(f"{run.id}@first"), archive.snapshot(f"{run.id}@last")
+        density = archive.topology(last.id).density
+        rows.append([run.id, last.nnz, density, first.metrics["accuracy"], last.metrics["accuracy"]])
+    return rows
+
+
+def _survival(archive: Archive, epochs: int) -> RenderableType:
+    steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})
+    evolutions = [archive.evolution("w0", 0, step) for step in steps]
+    rewired = [layer.name for layer in evolutions[-1].layers if layer.died]
+    rows = [
+        [
+            f"epoch {evolution.to_step}",
+            *(f"{y.survived / y.alive_from:.1%}" for y in evolution.layers if y.name in rewired),
+        ]
+        for evolution in evolutions
+    ]
+    return table(["", *rewired], rows)
+
+
+def _invite(url: str) -> None:
+    say(f"REST at {url} until Ctrl-C, for example:")
+    say(f"  curl '{url}/v1/runs'")
+    say(f"  curl '{url}/v1/distances?a=w0&b=w4&alignment=reference'")
+    say(f"  curl '{url}/v1/runs/w0/evolution?from=0&to=10'")

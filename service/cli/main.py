@@ -29,6 +29,7 @@ for group in (snapshots, answers, serving, demo):
 def root(
     version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
 ) -> None:
+    """What holds for all verbs."""
     if version:
         from stratigraph import __version__
 

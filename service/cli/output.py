@@ -31,7 +31,8 @@ StoreOption = Annotated[
 class Advance(Protocol):
     """Tells a progress bar how much is done."""
 
-    def __call__(self, done: int, total: int | None = None) -> None: ...
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """``done`` of ``total`` are done."""
 
 
 def answer(value: Any) -> None:

@@ -107,7 +107,6 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
     import platform
     import sys
     from functools import partial
-    from functools import partial
     from importlib.util import find_spec
 
     from stratigraph import __version__

@@ -46,6 +46,13 @@ class StoredZeros(StrEnum):
     PRESENT = "present"
 
 
+class Axes(StrEnum):
+    """What the rows of a matrix are: sources (in-out) or targets (out-in)."""
+
+    IN_OUT = "in-out"
+    OUT_IN = "out-in"
+
+
 class How(StrEnum):
     """How a run departed from its parent."""
 
@@ -73,6 +80,9 @@ def push(
     zeros: Annotated[
         StoredZeros | None, typer.Option(help="Is a stored zero a connection? [default: in masks yes, in weights no]")
     ] = None,
+    orientation: Annotated[
+        Axes | None, typer.Option(help="Are rows sources (in-out) or targets? [default: in-out, safetensors out-in]")
+    ] = None,
     parent: Annotated[
         list[str] | None, typer.Option("--parent", metavar="REF", help="The snapshot that the run started from.")
     ] = None,
@@ -94,7 +104,13 @@ def push(
     layers: Project = project if project in {"all", "none"} else project.split(",")
 
     def frames() -> Iterator[Frame]:
-        return _choose(read(source, bias=bias.value, zeros=zeros.value if zeros else None), source, steps)
+        found = read(
+            source,
+            bias=bias.value,
+            zeros=zeros.value if zeros else None,
+            orientation=orientation.value if orientation else None,
+        )
+        return _choose(found, source, steps)
 
     # Everything is read once before anything is written, so that a bad file half-way leaves nothing half pushed.
     total = sum(1 for _ in frames())

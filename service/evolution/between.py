@@ -16,10 +16,11 @@ from stratigraph.topology import Mask
 class LayerEvolution:
     """Counts of connections of one layer, from one step to another.
 
-    ``alive_from`` = survived + regrown + died, ``alive_to`` = survived + regrown + born. *Survived*: alive at both steps
-    and at every recorded step between; *regrown*: alive at both, recorded dead in between. ``jaccard_distance`` is that
-    of the two sets of connections; ``unit_distance`` the mean, over the layer's target units, of the Jaccard distance of
-    their fan-in sets (NNSTD without matching: Liu et al. 2020, section 3). Both are 0 (the same) to 1 (nothing shared).
+    ``alive_from`` = survived + regrown + died, ``alive_to`` = survived + regrown + born. *Survived*: alive at both
+    steps and at every recorded step between; *regrown*: alive at both, recorded dead in between. ``jaccard_distance``
+    is that of the two sets of connections; ``unit_distance`` the mean, over the layer's target units, of the Jaccard
+    distance of their fan-in sets (NNSTD without matching: Liu et al. 2020, section 3). Both go from 0 (the same) to 1
+    (nothing shared).
     """
 
     name: str

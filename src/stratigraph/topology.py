@@ -1,4 +1,4 @@
-"""The values that flow through every room: spaces of units, masks, layers, topologies. Immutable, validated, no weights.
+"""The values that flow through every room: spaces of units, masks, layers, topologies. Immutable, without weights.
 
 Orientation, once and for all: a mask's rows are *source* units and its columns *target* units, as in the NNSTD paper
 (Liu et al. 2020, section 3). ``torch.nn.Linear.weight`` is the transpose.

@@ -58,7 +58,7 @@ def list_snapshots(
 ) -> Response:
     """The snapshots of a run."""
     after = read_cursor(cursor)
-    if after is not None and not after.isascii() or (after or "0").isdigit() is False:
+    if after is not None and not (after.isascii() and after.isdigit()):
         raise InvalidInputError("cursor: expected one that a page gave as `next`, found another")
     snapshots = archive.snapshots(run, limit=limit + 1, after=-1 if after is None else int(after))
     found = [snapshot_answer(one) for one in snapshots]
@@ -83,7 +83,7 @@ def get_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPat
     },
 )
 async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
-    """Store one snapshot: an npz or safetensors body as docs/snapshot-file.md describes. The same again changes nothing."""
+    """Store one snapshot: a body as docs/snapshot-file.md describes. The same again changes nothing."""
     check_run_id(run)
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:

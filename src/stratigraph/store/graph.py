@@ -1,9 +1,9 @@
 """The one module that talks Bolt: named queries in managed transactions, each failure turned into one of our errors.
 
-Both engines are spoken to with the same driver and the same Cypher. Work handed to ``write`` may run more than once: the
-driver repeats it when a lock or a version conflict was lost, and when the connection broke while a commit was under way,
-in which case the first try may have been committed. So every writing transaction begins by reading, under a lock, what
-stands already.
+Both engines are spoken to with the same driver and the same Cypher. Work handed to ``write`` may run more than once:
+the driver repeats it when a lock or a version conflict was lost, and when the connection broke while a commit was under
+way, in which case the first try may have been committed. So every writing transaction begins by reading, under a lock,
+what stands already.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RECONNECT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How a database is reached: its address, the writing account and, where there is one, an account that only reads."""
+    """How a database is reached: its address, the writing account and, where there is one, one that only reads."""
 
     uri: str
     database: str
@@ -122,12 +122,14 @@ class GraphStore:
         """
         driver = self._reading_driver()
         try:
-            with driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session:
-                with session.begin_transaction(timeout=timeout_s) as tx:
-                    result = tx.run(text, dict(parameters))
-                    columns = tuple(result.keys())
-                    rows = [[_plain(value) for value in record.values()] for record in result.fetch(limit + 1)]
-                    tx.rollback()
+            with (
+                driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session,
+                session.begin_transaction(timeout=timeout_s) as tx,
+            ):
+                result = tx.run(text, dict(parameters))
+                columns = tuple(result.keys())
+                rows = [[_plain(value) for value in record.values()] for record in result.fetch(limit + 1)]
+                tx.rollback()
         except bolt.Neo4jError as error:
             raise _translate_user(error, timeout_s) from error
         except (bolt.DriverError, OSError) as error:
@@ -199,7 +201,7 @@ def _consume(tx: Transaction, text: str) -> None:
     tx._inner.run(text).consume()  # noqa: SLF001 - the schema's statements are the one text that has no header
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
     """Nodes, relationships and paths as dictionaries, everything else as it is (or as text where JSON has no word)."""
     if isinstance(value, neo4j.graph.Node):
         return {"labels": sorted(value.labels), **{k: _plain(v) for k, v in value.items()}}

@@ -1,0 +1,47 @@
+# Everything runs in a private .venv, made on first use and remade when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint types wheel check clean
+
+help:
+	@echo "make demo    train small sparse networks, archive them, show the story (ARGS=--no-serve ends)"
+	@echo "make test    all tests, with a real embedded engine"
+	@echo "make quick   the tests that take no engine"
+	@echo "make check   what CI runs: test, lint, types, wheel"
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "stratigraph needs Python 3.11 or later, found " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[demo]" --group dev
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/stratigraph demo $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+quick: $(READY)
+	$(BIN)/python -m pytest tests/unit tests/oracle -m "not slow" $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+wheel: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/check_wheel.sh
+
+check: test lint types wheel
+
+clean:
+	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
