@@ -1,0 +1,116 @@
+"""From topologies to births and deaths: against plain Python sets, on random histories."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stratigraph.ingest import transform
+from stratigraph.topology import Layer, Mask
+from tests.histories import History, connections, random_history
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def shape_of(layer: Layer) -> transform.Shape:
+    return transform.Shape(layer.source.name, layer.target.name, layer.source.size, layer.target.size, layer.taps)
+
+
+def told(shape: transform.Shape, cells: np.ndarray) -> set[tuple[int, int, int]]:
+    sources, targets, taps = (column.tolist() for column in shape.split(cells))
+    return set(zip(sources, taps, targets, strict=True))
+
+
+def masks(history: History, layer: str) -> list[tuple[int, Mask]]:
+    return [(step, topology.layer(layer).mask) for step, topology in history.snapshots]
+
+
+@given(seeds)
+def test_cells_split_into_source_target_and_tap_and_back(seed: int) -> None:
+    """``split`` and ``cell_of`` are each other's inverse, and agree with the definition of a cell."""
+    for layer in random_history(seed, snapshots=1).layers:
+        shape, mask = shape_of(layer), layer.mask
+        assert told(shape, mask.cells) == connections(mask)
+        for source, tap, target in connections(mask):
+            cell = shape.cell_of(source, target * mask.taps + tap)
+            assert told(shape, np.array([cell])) == {(source, tap, target)}
+            assert cell in mask.cells
+        assert connections(shape.empty()) == set()
+        assert shape.empty().size == mask.size
+
+
+@given(seeds)
+def test_births_and_deaths_are_the_differences_of_sets(seed: int) -> None:
+    """Between successive snapshots: died = before - after, born = after - before."""
+    history = random_history(seed, snapshots=4)
+    for layer in history.layers:
+        shape, before = shape_of(layer), shape_of(layer).empty()
+        for _, after in masks(history, layer.name):
+            died, born = transform.changes(before, after)
+            assert told(shape, died) == connections(before) - connections(after)
+            assert told(shape, born) == connections(after) - connections(before)
+            before = after
+
+
+@given(seeds, st.integers(1, 7))
+def test_groups_hold_every_cell_once_and_no_chunk_is_too_large(seed: int, size: int) -> None:
+    """Cut into chunks and grouped by source neuron, births and deaths name exactly the cells that went in."""
+    layer = random_history(seed, snapshots=1).layers[0]
+    shape, cells = shape_of(layer), layer.mask.cells
+    born: list[tuple[str, str, int]] = []
+    died: list[tuple[str, int]] = []
+    for chunk in transform.chunks(cells, shape, size):
+        assert 0 < chunk.size <= size
+        births, deaths = transform.birth_groups("r", shape, chunk), transform.death_groups("r", shape, chunk)
+        assert [g[0] for g in births] == [g[0] for g in deaths]
+        assert len({str(g[0]) for g in births}) == len(births), "one group for each source"
+        born += [(str(g[0]), row[0], row[1]) for g in births for row in g[1]]  # type: ignore[attr-defined]
+        died += [(str(g[0]), code) for g in deaths for code in g[1]]  # type: ignore[attr-defined]
+    expected = connections(layer.mask)
+    a, b = f"r/{shape.source}/", f"r/{shape.target}/"
+    assert sorted(born) == sorted((f"{a}{s}", f"{b}{t}", tap) for s, tap, t in expected)
+    assert sorted(died) == sorted((f"{a}{s}", t * shape.taps + tap) for s, tap, t in expected)
+
+
+def test_a_small_layer_is_grouped_as_the_graph_takes_it() -> None:
+    """One literal: two sources, two taps."""
+    shape = transform.Shape("x", "h", 2, 2, 2)
+    cells = next(transform.chunks(np.array([0, 3, 4, 7]), shape, 10))
+    assert transform.birth_groups("w0", shape, cells) == [
+        ["w0/x/0", [["w0/h/0", 0], ["w0/h/1", 0]]],
+        ["w0/x/1", [["w0/h/0", 1], ["w0/h/1", 1]]],
+    ]
+    assert transform.death_groups("w0", shape, cells) == [["w0/x/0", [0, 2]], ["w0/x/1", [1, 3]]]
+
+
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
+def test_what_is_done_already_is_left_out(cells: set[int], done: set[int]) -> None:
+    """``without`` is the difference of sets and keeps the order."""
+    left = transform.without(np.array(sorted(cells), dtype=np.int64), np.array(sorted(done), dtype=np.int64))
+    assert left.tolist() == sorted(cells - done)
+
+
+@given(seeds)
+def test_lifetimes_are_those_that_the_snapshots_tell(seed: int) -> None:
+    """Every life once, with its birth and its death, sorted by cell and birth, regrown connections among them."""
+    history = random_history(seed)
+    for layer in history.layers:
+        shape = shape_of(layer)
+        lives = transform.lifetimes(shape, masks(history, layer.name))
+        order = list(zip(lives.cells.tolist(), lives.born.tolist(), strict=True))
+        assert order == sorted(set(order))
+        sources, targets, taps = (column.tolist() for column in shape.split(lives.cells))
+        found = {
+            ((s, tap, t), born, None if died < 0 else died)
+            for s, tap, t, born, died in zip(
+                sources, taps, targets, lives.born.tolist(), lives.died.tolist(), strict=True
+            )
+        }
+        assert found == history.lifetimes(layer.name)
+
+
+def test_a_layer_without_snapshots_has_no_lifetimes() -> None:
+    """An empty history is not an error."""
+    lives = transform.lifetimes(transform.Shape("x", "h", 2, 2, 1), [])
+    assert (lives.cells.size, lives.born.size, lives.died.size) == (0, 0, 0)

@@ -1,0 +1,69 @@
+"""Runs and snapshots as values: metrics and tags that are refused, ids that are told."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stratigraph.errors import InvalidInputError
+from stratigraph.runs import MAX_METRICS, Snapshot, check_metrics, check_tag
+
+names = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(names, finite, max_size=MAX_METRICS))
+def test_finite_metrics_pass_as_floats(metrics: dict[str, float]) -> None:
+    """Names and values stay as they are."""
+    assert check_metrics(metrics) == metrics
+
+
+def test_numbers_of_other_types_become_floats() -> None:
+    """Integers, booleans and NumPy scalars are metrics too; none at all is none."""
+    scalar: Any = np.float32(0.5)
+    found = check_metrics({"a": 3, "b": scalar, "c": True})
+    assert found == {"a": 3.0, "b": 0.5, "c": 1.0}
+    assert all(type(value) is float for value in found.values())
+    assert check_metrics(None) == check_metrics({}) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "A", "1a", "_a", "a-b", "a b", "\N{LATIN SMALL LETTER E WITH ACUTE}", "a" * 65, "a\n"]
+)
+def test_a_metric_needs_a_plain_name(name: str) -> None:
+    """The error shows the name and the rule."""
+    with pytest.raises(InvalidInputError, match=r"metric .*lower-case"):
+        check_metrics({name: 1.0})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "high", [1.0], 1j])
+def test_a_metric_is_a_finite_number(value: object) -> None:
+    """What is not is refused with the metric's name."""
+    with pytest.raises(InvalidInputError, match=r"metric 'loss'.*finite"):
+        check_metrics({"loss": value})  # type: ignore[dict-item]
+
+
+def test_a_snapshot_has_at_most_64_metrics() -> None:
+    """One more is refused, with both numbers."""
+    assert len(check_metrics({f"m{k}": 0.0 for k in range(64)})) == 64
+    with pytest.raises(InvalidInputError, match="at most 64, found 65"):
+        check_metrics({f"m{k}": 0.0 for k in range(65)})
+
+
+@pytest.mark.parametrize("tag", ["", "a b", "a,b", "a\tb", "a\n", "x" * 101])
+def test_a_tag_is_one_word(tag: str) -> None:
+    """Neither empty, nor white space or commas, nor longer than 100 characters."""
+    with pytest.raises(InvalidInputError, match="tag"):
+        check_tag(tag)
+    assert check_tag("paper:fig-3") == "paper:fig-3"
+
+
+def test_a_snapshot_is_named_by_run_and_step() -> None:
+    """Its id is ``run@step``."""
+    assert Snapshot("w0", 50, "d", 1, datetime.now(UTC)).id == "w0@50"
