@@ -443,3 +443,17 @@ print(signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGCHLD), len(sy
 """
     out, err = run_python(program, str(engine_directory)).communicate(timeout=60)
     assert out.splitlines() == ["no children", "0 0 1"], err
+
+
+def test_modules_beside_the_users_script_do_not_reach_the_supervisor(engine_directory: Path, tmp_path: Path) -> None:
+    """A script's own argparse.py hides the standard library's from the script, and from nobody else."""
+    (tmp_path / "argparse.py").write_text("raise RuntimeError('the wrong argparse')\n", "utf-8")
+    program = """
+import sys
+from pathlib import Path
+from stratigraph.store.embedded import EmbeddedEngine
+sys.path.insert(0, sys.argv[2])
+print(EmbeddedEngine(Path(sys.argv[1]), idle_seconds=5).connect().version)
+"""
+    out, err = run_python(program, str(engine_directory), str(tmp_path)).communicate(timeout=60)
+    assert "ArcadeDB" in out, err

@@ -42,6 +42,12 @@ __all__ = ["EmbeddedEngine", "Endpoint", "status", "stop"]
 # keeps (docs/design/002-embedded-engine.md). A transaction may run for longer.
 COMMAND_TIMEOUT_MS = 60_000
 
+# `python -m stratigraph.store.supervisor`, for an interpreter that must be told first where the package lies.
+_SUPERVISE = (
+    "import sys; end = sys.argv.index('--'); sys.path += sys.argv[1:end]; del sys.argv[1 : end + 1]; "
+    "from stratigraph.store.supervisor import main; main()"
+)
+
 
 class EmbeddedEngine:
     """A client's hold on the engine of one directory; while it is open, the engine is kept running.
@@ -141,15 +147,16 @@ class EmbeddedEngine:
     def _run_supervisor(self, speak: int) -> None:
         if not sys.executable:
             raise EngineError("expected a Python interpreter to run the engine's supervisor with, found none")
+        # It must find what we found, wherever that came from, but after the standard library: a `random.py` in the
+        # directory of the user's script is none of its business. So not through PYTHONPATH.
+        places = (Path(__file__).resolve().parents[2], arcadedb.wheel().parent)
         command = [
-            *(sys.executable, "-P", "-m", "stratigraph.store.supervisor", str(self._files.directory)),
+            *(sys.executable, "-P", "-c", _SUPERVISE, *map(str, places), "--", str(self._files.directory)),
             *("--ready-fd", str(speak)),
             *("--idle-seconds", str(self._idle_seconds)),
             *("--memory", self._memory),
             *("--command-timeout-ms", str(self._command_timeout_ms)),
         ]
-        # It must find what we found, wherever that came from; an empty entry means the directory we are in.
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - text in, text out
         output = open_log(self._files.supervisor_log)
         try:
             child = subprocess.Popen(
@@ -158,7 +165,6 @@ class EmbeddedEngine:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                env=os.environ | {"PYTHONPATH": path},
                 pass_fds=(speak,),
                 start_new_session=True,
             )
