@@ -15,17 +15,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import neo4j
-from neo4j import exceptions as bolt
-
 from stratigraph import queries
 from stratigraph.errors import (
     InvalidQueryError,
     LimitError,
+    MissingExtraError,
     QueryRefusedError,
     StoreUnavailableError,
     StratigraphError,
 )
+
+try:
+    import neo4j
+    from neo4j import exceptions as bolt
+except ImportError as error:
+    raise MissingExtraError("the archive", "server") from error
 
 T = TypeVar("T")
 Row = dict[str, Any]

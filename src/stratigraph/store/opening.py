@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from stratigraph.errors import MissingExtraError, NotFoundError, SettingsError
+from stratigraph.errors import NotFoundError, SettingsError
 from stratigraph.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ _SERVER_RELATIONSHIPS = 20_000_000
 
 def open_store(store: str, settings: Settings, *, create: bool) -> GraphStore:
     """Open the store of that name. ``create=False`` refuses a directory that holds no archive yet."""
-    try:
-        import neo4j  # noqa: F401, PLC0415 - is the extra there?
-    except ImportError as error:
-        raise MissingExtraError("the archive", "server") from error
     if "://" in store:
         return _open_server(store, settings)
     return _open_embedded(Path(store).expanduser(), settings, create=create)
