@@ -93,7 +93,8 @@ def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str
         # The HTTP server cannot be left out: on loopback, on any free port, with the same passwords.
         "server.httpIncomingHost": HOST,
         "server.httpIncomingPort": "0",
-        "server.mode": "production",
+        # In production mode every error of a query reads "check the server log", with which no analyst can do anything.
+        "server.mode": "development",
         "txWalFlush": "1",
         "command.timeout": str(command_timeout_ms),
         # Nothing that a query says may reach files, the network or other languages.
