@@ -19,7 +19,7 @@ from typing import Any, Literal
 from stratigraph.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
 from stratigraph.ingest.projection import Projector, SupersededError
 from stratigraph.refs import check_run_id, check_step
-from stratigraph.runs import Parent, check_metrics, check_tag
+from stratigraph.runs import HOWS, MAX_METRICS, Parent, check_metrics, check_tag
 from stratigraph.store.graph import GraphStore, Row, Transaction
 from stratigraph.store.masks import MaskStore, Stored
 from stratigraph.topology import Topology
@@ -71,6 +71,9 @@ class Loader:
         wanted_tags = [check_tag(tag) for tag in tags]
         wanted_config = None if config is None else _json(config)
         declared = list(parents)
+        for parent in declared:
+            if parent.how not in HOWS:
+                raise InvalidInputError(f"parent of {run!r}: expected one of {', '.join(HOWS)}, found {parent.how!r}")
 
         def work(tx: Transaction) -> bool:
             if declared:
@@ -254,6 +257,9 @@ def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology,
                 f"found {value}; nothing was written"
             )
     added = {name: value for name, value in metrics.items() if name not in held}
+    count = sum(name.startswith("metric_") for name in held) + len(added)
+    if added and count > MAX_METRICS:
+        raise InvalidInputError(f"{ref}: expected at most {MAX_METRICS} metrics, found {count} with those recorded")
     if added:
         tx.run("write/add_metrics", id=ref, metrics=added)
 

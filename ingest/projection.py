@@ -44,11 +44,11 @@ class _Layer:
 
 @dataclass(slots=True)
 class _Work:
-    """One piece of a batch: some births or deaths of a layer at a step, or the end of that step."""
+    """One piece of a batch: some births or deaths of a layer at a step, the end of that step, or of the whole layer."""
 
     layer: _Layer
     step: int
-    kind: Literal["born", "died", "done"]
+    kind: Literal["born", "died", "done", "limit"]
     cells: transform.Cells = field(default_factory=lambda: _NONE)
     lifetimes: int = 0  # of the layer, at the end of the step
 
@@ -153,7 +153,7 @@ class Projector:
                     "the run over %s relationships",
                     self._run, layer.name, layer.projected_step, self._store.relationship_limit,
                 )  # fmt: skip
-                self._store.write(lambda tx, y=layer: tx.run("write/set_projection", id=y.id, projection="limit"))  # type: ignore[misc]
+                yield _Work(layer, step, "limit")
                 del layers[layer.name]
                 continue
             room -= born.size
@@ -191,6 +191,9 @@ class Projector:
         layer, shape = piece.layer, piece.layer.shape
         if piece.kind == "done":
             tx.run("write/move_projected", id=layer.id, step=piece.step, lifetimes=piece.lifetimes)
+            return
+        if piece.kind == "limit":
+            tx.run("write/set_projection", id=layer.id, projection="limit")
             return
         if piece.kind == "born":
             groups = transform.birth_groups(self._run, shape, piece.cells)

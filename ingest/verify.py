@@ -13,7 +13,11 @@ from stratigraph.store.graph import GraphStore, Row
 from stratigraph.store.masks import MaskStore, layer_of
 from stratigraph.topology import Mask, Topology
 
+_Life = tuple[int, int, int]  # cell, born step, died step
+
 _PAGE = 1000
+_ALIVE = -1
+_NO_LIFE: _Life = (-1, -1, -1)  # a relationship that lacks what a connection must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,11 @@ class Violation:
 def verify(
     store: GraphStore, masks: MaskStore, *, progress: Callable[[str], None] | None = None
 ) -> Iterator[Violation]:
-    """Every violation in the archive, run by run. Memory holds one layer's history of lifetimes, not of masks."""
+    """Every violation in the archive, run by run. Memory holds one layer's history of lifetimes, not of masks.
+
+    Everything is read from the graph: ``masks`` says where, what it remembers is not asked.
+    """
+    masks = masks.anew()
     for run in _runs(store):
         if progress is not None:
             progress(run["id"])
@@ -58,15 +66,25 @@ def _verify_run(store: GraphStore, masks: MaskStore, run: Row) -> Iterator[Viola
         yield from _verify_snapshot(store, masks, f"{name}@{step}", layers)
     for layer in layers:
         yield from _verify_layer(store, masks, name, layer, steps)
+    projected = [row for row in layers if row["projected_step"] is not None]
+    sizes = {r["source"]: r["n_source"] for r in projected} | {r["target"]: r["n_target"] for r in projected}
+    for space, size in sizes.items():
+        found = store.read("read/neurons", run=name, space=space)[0]["neurons"]
+        yield from _differ("neurons", f"{name}/{space}", size, found)
 
 
 def _verify_snapshot(store: GraphStore, masks: MaskStore, ref: str, layers: list[Row]) -> Iterator[Violation]:
-    node = store.read("read/snapshot", id=ref)[0]["snapshot"]
-    digests = {row["layer"]: row["digest"] for row in store.read("read/snapshot_masks", ids=[ref])}
-    expected = [row["name"] for row in layers]
-    if set(digests) != set(expected):
-        yield Violation("a mask for each layer", ref, _text(sorted(expected)), _text(sorted(digests)))
+    nodes = store.read("read/snapshot", id=ref)
+    if not nodes:
+        yield Violation("a snapshot's id is run@step", ref, "a snapshot of this id", "none")
         return
+    node = nodes[0]["snapshot"]
+    rows = store.read("read/snapshot_masks", ids=[ref])
+    expected, held = sorted(row["name"] for row in layers), sorted(row["layer"] for row in rows)
+    if held != expected:
+        yield Violation("a mask for each layer", ref, _text(expected), _text(held))
+        return
+    digests = {row["layer"]: row["digest"] for row in rows}
     try:
         found = masks.get(digests.values())
         topology = Topology(tuple(layer_of(row, found[digests[row["name"]]]) for row in layers))
@@ -76,38 +94,54 @@ def _verify_snapshot(store: GraphStore, masks: MaskStore, ref: str, layers: list
     except ValueError as error:
         yield Violation("masks fit their layers", ref, "masks of the layers' shapes", str(error))
         return
-    yield from _differ("digest", ref, node["digest"], topology.digest)
-    yield from _differ("connections", ref, node["nnz"], topology.nnz)
+    yield from _differ("digest", ref, topology.digest, node.get("digest"))
+    yield from _differ("connections", ref, topology.nnz, node.get("nnz"))
 
 
 def _verify_layer(store: GraphStore, masks: MaskStore, run: str, row: Row, steps: list[int]) -> Iterator[Violation]:
     upto = row["projected_step"]
-    if upto is None:
-        return
     where = f"{run}/{row['name']}"
-    if upto not in steps:
+    if upto is not None and upto not in steps:
         yield Violation("projected step", where, f"one of {len(steps)} recorded steps", str(upto))
         return
     shape = transform.Shape(row["source"], row["target"], row["n_source"], row["n_target"], row["taps"])
+    found = _projected(store, run, row, shape)
+    if upto is None and not found.cells.size:
+        return
     try:
-        expected = transform.lifetimes(shape, _history(store, masks, run, row["name"], upto))
+        facts = transform.lifetimes(shape, _history(store, masks, run, row["name"], steps[-1] if steps else -1))
     except CorruptError as error:
         yield Violation("masks can be read", where, "whole masks", error.message)
         return
-    found = _projected(store, run, row, shape, upto)
-    pairs = [np.stack([x.cells, x.born, x.died]) for x in (expected, found)]
+    pairs = [np.stack([x.cells, x.born, x.died]) for x in (facts, found)]
     if np.array_equal(pairs[0], pairs[1]):
         return
-    wanted, held = (set(map(tuple, p.T.tolist())) for p in pairs)
-    missing, extra = sorted(wanted - held), sorted(held - wanted)
-    repeated = found.cells.size - len(held)
-    yield Violation(
-        "the projection equals the masks",
-        where,
-        f"{len(wanted)} lifetimes up to step {upto}",
-        f"{len(missing)} missing{_first(shape, missing)}, {len(extra)} too many{_first(shape, extra)}, "
-        f"{repeated} written twice",
-    )
+    true, told = ([(c, b, d) for c, b, d in pair.T.tolist()] for pair in pairs)
+    missing, extra = _compare(true, told, -1 if upto is None else upto)
+    repeated = len(told) - len(set(told))
+    if missing or extra or repeated:
+        yield Violation(
+            "the projection equals the masks",
+            where,
+            f"{len(true)} lifetimes, those up to step {upto} all there",
+            f"{len(missing)} missing{_first(shape, missing)}, {len(extra)} wrong{_first(shape, extra)}, "
+            f"{repeated} written twice",
+        )
+
+
+def _compare(true: list[_Life], told: list[_Life], upto: int) -> tuple[list[_Life], list[_Life]]:
+    """``(missing, wrong)``. What a projector began beyond the projected step may be incomplete, but never untrue."""
+    deaths = {(cell, born): died for cell, born, died in true}
+    good: set[tuple[int, int]] = set()
+    wrong: list[_Life] = []
+    for cell, born, died in told:
+        fact = deaths.get((cell, born))
+        early = died == _ALIVE and fact is not None and fact > upto  # the death is not written yet
+        if fact is not None and (died == fact or early):
+            good.add((cell, born))
+        else:
+            wrong.append((cell, born, died))
+    return [life for life in true if life[1] <= upto and life[:2] not in good], wrong
 
 
 def _history(store: GraphStore, masks: MaskStore, run: str, layer: str, last: int) -> Iterator[tuple[int, Mask]]:
@@ -115,14 +149,16 @@ def _history(store: GraphStore, masks: MaskStore, run: str, layer: str, last: in
         yield row["step"], masks.get([row["digest"]])[row["digest"]]
 
 
-def _projected(store: GraphStore, run: str, row: Row, shape: transform.Shape, upto: int) -> transform.Lifetimes:
-    """What the graph says of a layer up to a step: what a projector began beyond it is early, not wrong."""
-    lives: list[tuple[int, int, int]] = []
+def _projected(store: GraphStore, run: str, row: Row, shape: transform.Shape) -> transform.Lifetimes:
+    """What the graph says of a layer, whole and half written steps alike."""
+    lives: list[_Life] = []
     for group in store.read("read/lifetimes", run=run, layer=row["name"], space=shape.source):
         for target, tap, born, died in group["lifetimes"]:
-            if born <= upto:
+            if None in (group["source"], target, tap, born):
+                lives.append(_NO_LIFE)
+            else:
                 cell = shape.cell_of(group["source"], target * shape.taps + tap)
-                lives.append((cell, born, -1 if died is None or died > upto else died))
+                lives.append((cell, born, _ALIVE if died is None else died))
     lives.sort()
     columns = np.array(lives, dtype=np.int64).reshape(-1, 3).T
     return transform.Lifetimes(columns[0], columns[1], columns[2])
@@ -149,9 +185,12 @@ def _text(value: object) -> str:
     return value[:12] if isinstance(value, str) else str(value)
 
 
-def _first(shape: transform.Shape, lives: list[tuple[int, ...]]) -> str:
+def _first(shape: transform.Shape, lives: list[_Life]) -> str:
     if not lives:
         return ""
-    cell, born, died = lives[0]
+    cell, born, died = min(lives)
+    if cell < 0:
+        return " (such as one without its units, tap or birth)"
     source, target, tap = (int(x[0]) for x in shape.split(np.array([cell])))
-    return f" (such as {source} -> {target}, tap {tap}, born {born}, died {'never' if died < 0 else died})"
+    death = "never" if died == _ALIVE else died
+    return f" (such as {source} -> {target}, tap {tap}, born {born}, died {death})"

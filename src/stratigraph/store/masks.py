@@ -36,6 +36,10 @@ class MaskStore:
         self._cache_bytes = cache_bytes
         self._lock = threading.Lock()
 
+    def anew(self) -> MaskStore:
+        """The same masks without what was remembered of them: every one is read, and checked, again."""
+        return MaskStore(self._store, cache_bytes=self._cache_bytes)
+
     def put(self, tx: Transaction, masks: Iterable[Mask], bases: Mapping[str, Stored]) -> dict[str, int]:
         """Store the masks that are not there yet; gives the depth of each by digest.
 
@@ -119,6 +123,8 @@ class MaskStore:
         at = next((k for k, digest in enumerate(chain) if digest in known), len(chain))
         mask = known[chain[at]] if at < len(chain) else None
         for digest in reversed(chain[:at]):
+            if digest not in data:
+                raise CorruptError(f"mask {digest[:12]}: expected packed bytes, found none", hint=_VERIFY)
             try:
                 mask = codec.decode(data[digest], mask)
             except CorruptError as error:
@@ -135,10 +141,12 @@ class MaskStore:
         data: dict[str, bytes] = {}
         for at in range(0, len(digests), _FETCH):
             for row in self._store.read("read/mask_data", digests=digests[at : at + _FETCH]):
+                if row["data"] is None or not row["parts"]:
+                    raise CorruptError(f"mask {row['digest'][:12]}: expected packed bytes, found none", hint=_VERIFY)
                 parts = [bytes(row["data"])]
                 for k in range(1, row["parts"]):
                     part = self._store.read("read/mask_part", id=f"{row['digest']}/{k}")
-                    if not part:
+                    if not part or part[0]["data"] is None:
                         raise CorruptError(
                             f"mask {row['digest'][:12]}: expected {row['parts']} parts, found no part {k}", hint=_VERIFY
                         )

@@ -1,0 +1,65 @@
+"""What tests ask of an archive that holds a history: everything that was pushed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stratigraph.archive import Archive
+from stratigraph.ingest.verify import Violation
+from tests.histories import Connection, History, Lifetime, connections
+
+
+def push(archive: Archive, run: str, history: History) -> list[str]:
+    """Push all snapshots of a history; gives the outcomes."""
+    return [archive.push(run, step, topology) for step, topology in history.snapshots]
+
+
+def lifetimes(archive: Archive, run: str, layer: str) -> list[Lifetime]:
+    """The lives of a layer's connections as they stand in the graph, each as often as it stands there."""
+    space = next(row["source"] for row in archive.layers(run) if row["name"] == layer)
+    rows = archive._store.read("read/lifetimes", run=run, layer=layer, space=space)
+    return [((row["source"], tap, target), born, died) for row in rows for target, tap, born, died in row["lifetimes"]]
+
+
+def alive_in_graph(archive: Archive, run: str, layer: str, step: int) -> list[Connection]:
+    """The connections of a layer at a step, as the question for readers (``evolution/alive_at``) finds them."""
+    space = next(row["source"] for row in archive.layers(run) if row["name"] == layer)
+    rows = archive._store.read("evolution/alive_at", run=run, layer=layer, space=space, step=step)
+    return [(row["source"], row["tap"], row["target"]) for row in rows]
+
+
+def assert_snapshots(archive: Archive, run: str, history: History, steps: Iterable[int]) -> None:
+    """The run holds these snapshots, in order, each whole."""
+    expected = list(steps)
+    assert [snapshot.step for snapshot in archive.all_snapshots(run)] == expected
+    for step in expected:
+        assert archive.topology(f"{run}@{step}") == history.at(step), (history.seed, step)
+
+
+def assert_projected(archive: Archive, run: str, history: History, layers: Iterable[str] | None = None) -> None:
+    """The connections of these layers (all by default) stand in the graph up to the last step: each life once."""
+    assert archive.behind() == []
+    for layer in [y.name for y in history.layers] if layers is None else layers:
+        found = lifetimes(archive, run, layer)
+        assert len(found) == len(set(found)), (history.seed, layer)
+        assert set(found) == history.lifetimes(layer), (history.seed, layer)
+
+
+def assert_readable_up_to_projected(archive: Archive, run: str, history: History) -> None:
+    """What a reader asks at any step up to a layer's projected step is answered right, whatever is half written."""
+    for row in archive.layers(run):
+        for step in history.steps:
+            if row["projected_step"] is None or step > row["projected_step"]:
+                break
+            found = alive_in_graph(archive, run, row["name"], step)
+            assert len(found) == len(set(found)), (history.seed, row["name"], step)
+            assert set(found) == connections(history.at(step).layer(row["name"]).mask), (
+                history.seed,
+                row["name"],
+                step,
+            )
+
+
+def violations(archive: Archive) -> list[Violation]:
+    """Everything that ``verify`` finds."""
+    return list(archive.verify())

@@ -1,0 +1,86 @@
+"""The stores that the behaviour suite runs on, and what its tests do to them past the archive.
+
+A store is a name and a context manager: given an empty folder it makes a database, says how to open it, and stops what
+it started. To add one is to add a line to ``STORES``; every test then runs on it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import neo4j
+
+from stratigraph.archive import Archive, open_archive
+from stratigraph.settings import Settings
+from stratigraph.store.embedded import EmbeddedEngine, stop
+
+# Statements of the tests take milliseconds; one that is to run away is to end soon.
+COMMAND_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True)
+class Target:
+    """One database of the tests: what ``open_archive`` takes."""
+
+    name: str
+    uri: str
+    settings: Settings
+
+    def open(self) -> Archive:
+        """A client of its own: nothing that another client remembers is known to it."""
+        return open_archive(self.uri, settings=self.settings)
+
+
+@contextmanager
+def embedded(folder: Path) -> Iterator[Target]:
+    """The embedded engine in that folder, kept running as long as the tests run."""
+    directory = folder / "archive"
+    try:
+        with EmbeddedEngine(directory, idle_seconds=20, command_timeout_ms=COMMAND_TIMEOUT_MS) as engine:
+            engine.connect()
+            yield Target("embedded", str(directory), Settings(engine_idle_seconds=20))
+    finally:
+        stop(directory, force=True)
+
+
+STORES: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {"embedded": embedded}
+
+
+def tell(archive: Archive, text: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Say anything to the database behind an archive, with the account that writes: how tests do damage and look."""
+    store = archive._store
+    with store._driver.session(database=store._connection.database) as session:
+        rows: list[dict[str, Any]] = session.execute_write(
+            lambda tx: [dict(zip(row.keys(), row.values(), strict=True)) for row in tx.run(text, parameters)]
+        )
+    return rows
+
+
+def wipe(archive: Archive) -> None:
+    """Empty the database; only its schema and the archive's own node stay."""
+    for kind in ("Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Run"):
+        while tell(archive, f"MATCH (n:{kind}) WITH n LIMIT 500 DETACH DELETE n RETURN 1 AS gone"):
+            pass
+    left = tell(archive, "MATCH (n) RETURN labels(n) AS labels")
+    assert left == [{"labels": ["Archive"]}], left
+
+
+def contents(archive: Archive) -> list[Any]:
+    """All nodes and relationships with their properties, in an order that depends on nothing else."""
+    nodes = tell(archive, "MATCH (n) RETURN labels(n) AS labels, properties(n) AS held")
+    ends = tell(archive, "MATCH (a)-[r]->(b) RETURN type(r) AS kind, properties(r) AS held, a AS a, b AS b")
+    found = [(sorted(row["labels"]), _sorted(row["held"])) for row in nodes]
+    found += [([row["kind"]], _sorted(row["held"]), _name(row["a"]), _name(row["b"])) for row in ends]  # type: ignore[misc]
+    return sorted(found, key=repr)
+
+
+def _sorted(held: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(held.items())
+
+
+def _name(node: neo4j.graph.Node) -> str:
+    return str(node.get("id") or node.get("digest"))
