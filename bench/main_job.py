@@ -1,0 +1,70 @@
+"""The main job as a user meets it: start of the engine, a push, a question, the help page; times and memory.
+
+python bench/main_job.py [DIRECTORY OF THE REFERENCE NETWORKS]
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from surroundings import surroundings
+
+from stratigraph.store.embedded import status, stop
+
+NETWORKS = ("e5_s0_w0", "e5_s0_w1", "e5_s0_w2", "e5_s0_w3", "e5_s0_w4")
+
+
+def timed(*arguments: str) -> tuple[float, float]:
+    """Seconds and peak memory (MiB) of one command."""
+    began = time.perf_counter()
+    with subprocess.Popen(["stratigraph", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        _, code, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(code)
+    assert child.returncode == 0, arguments
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/set-topologies")
+    print(surroundings("numpy", "scipy", "neo4j", "arcadedb-embedded"))
+    print("\n| what | seconds | peak memory of the command, MiB |\n| --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        store = str(Path(folder) / "archive")
+
+        def row(what: str, *arguments: str, times: int = 1) -> None:
+            runs = [timed(*arguments) for _ in range(times)]
+            print(f"| {what} | {statistics.median(s for s, _ in runs):.2f} | {max(m for _, m in runs):.0f} |")
+
+        row("`stratigraph --help` (median of ten)", "--help", times=10)
+        row(
+            "first push: a new engine, one network of three epochs",
+            "push", str(data / NETWORKS[0]), "--run", "w0", "--store", store,
+        )  # fmt: skip
+        for k, name in enumerate(NETWORKS[1:], start=1):
+            row(
+                f"push of network {k + 1} of three epochs, engine running",
+                "push", str(data / name), "--run", f"w{k}", "--store", store,
+            )  # fmt: skip
+        row("the same again: nothing new", "push", str(data / NETWORKS[1]), "--run", "w1", "--store", store)
+        row("`ls`, engine running", "ls", "--store", store, times=3)
+        row("`nnstd`, reference", "nnstd", "w0", "w1", "--alignment", "reference", "--store", store, times=3)
+        row("`evolution`", "evolution", "w0", "--store", store, times=3)
+        row("`verify`: 5 runs, 15 snapshots", "verify", "--store", store)
+        running = status(Path(store)) or {}
+        stop(Path(store), force=True)
+        row("`ls`, engine stopped: its start to the first answer", "ls", "--store", store, times=1)
+        print(f"\nEngine after the pushes: {running}")
+        stop(Path(store), force=True)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"This script itself: {own:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
