@@ -1,15 +1,21 @@
-"""What became of a layer's connections between two snapshots of one run. Inside a run, same index means same unit."""
+"""What became of a layer's connections between two snapshots. Inside a run, same index means same unit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stratigraph import codec
 from stratigraph.topology import Mask
+
+Status = Literal["survived", "regrown", "died", "born"]
+STATUSES: tuple[Status, ...] = ("survived", "regrown", "died", "born")
+Cells = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,8 @@ class LayerEvolution:
     steps and at every recorded step between; *regrown*: alive at both, recorded dead in between. ``jaccard_distance``
     is that of the two sets of connections; ``unit_distance`` the mean, over the layer's target units, of the Jaccard
     distance of their fan-in sets (NNSTD without matching: Liu et al. 2020, section 3). Both go from 0 (the same) to 1
-    (nothing shared).
+    (nothing shared). ``dead_from`` and ``dead_to`` count target units without inputs, ``revived`` those that had none
+    and have some.
     """
 
     name: str
@@ -32,51 +39,93 @@ class LayerEvolution:
     born: int
     jaccard_distance: float
     unit_distance: float
+    dead_from: int
+    dead_to: int
+    revived: int
 
 
 @dataclass(frozen=True, slots=True)
 class Evolution:
-    """What became of each layer of a run between two of its snapshots."""
+    """What became of each layer of a run between two of its snapshots (``from_ref`` may be in an ancestor)."""
 
     run: str
     from_step: int
     to_step: int
     layers: tuple[LayerEvolution, ...]
+    from_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fates:
+    """The connections of a layer by what became of them, as sorted cells, and the two masks at the ends."""
+
+    first: Mask
+    last: Mask
+    survived: Cells
+    regrown: Cells
+    died: Cells
+    born: Cells
+
+    def of(self, status: Status) -> Cells:
+        """The cells of one status."""
+        cells: Cells = getattr(self, status)
+        return cells
+
+
+def fates(masks: Iterable[Mask]) -> Fates:
+    """Tell the connections apart, given the masks of every recorded step from the first to the last."""
+    each: Iterator[Mask] = iter(masks)
+    first = last = next(each)
+    throughout = first.cells
+    for mask in each:
+        throughout = throughout[codec.in_sorted(throughout, mask.cells)]
+        last = mask
+    stays = codec.in_sorted(first.cells, last.cells)
+    both = first.cells[stays]
+    return Fates(
+        first,
+        last,
+        survived=throughout,
+        regrown=both[~codec.in_sorted(both, throughout)],
+        died=first.cells[~stays],
+        born=last.cells[~codec.in_sorted(last.cells, first.cells)],
+    )
 
 
 def between(name: str, masks: Iterable[Mask]) -> LayerEvolution:
-    """Compare the first with the last of a layer's masks, which are those of every recorded step from one to the other.
+    """Count what became of the connections, given the masks of every recorded step from the first to the last.
 
     >>> a, b = (Mask(2, 2, np.array(cells)) for cells in ([0, 1, 2], [0, 3]))
-    >>> between("l0", [a, b])  # doctest: +NORMALIZE_WHITESPACE
-    LayerEvolution(name='l0', alive_from=3, alive_to=2, survived=1, regrown=0, died=2, born=1,
-      jaccard_distance=0.75, unit_distance=0.75)
+    >>> found = between("l0", [a, b])
+    >>> found.survived, found.died, found.born, found.jaccard_distance, found.unit_distance
+    (1, 2, 1, 0.75, 0.75)
     """
-    each: Iterator[Mask] = iter(masks)
-    first = last = next(each)
-    alive = first.cells  # throughout
-    for mask in each:
-        alive = alive[codec.in_sorted(alive, mask.cells)]
-        last = mask
-    stays = codec.in_sorted(first.cells, last.cells)
-    common = int(stays.sum())
+    found = fates(masks)
+    first, last = found.first, found.last
+    common = found.survived.size + found.regrown.size
     union = first.nnz + last.nnz - common
+    dead_before, dead_after = first.fan_in == 0, last.fan_in == 0
     return LayerEvolution(
         name,
         alive_from=first.nnz,
         alive_to=last.nnz,
-        survived=int(alive.size),
-        regrown=common - int(alive.size),
-        died=first.nnz - common,
-        born=last.nnz - common,
+        survived=int(found.survived.size),
+        regrown=int(found.regrown.size),
+        died=int(found.died.size),
+        born=int(found.born.size),
         jaccard_distance=(union - common) / union if union else 0.0,
-        unit_distance=_unit_distance(first, last, first.cells[stays]),
+        unit_distance=_unit_distance(found),
+        dead_from=int(dead_before.sum()),
+        dead_to=int(dead_after.sum()),
+        revived=int((dead_before & ~dead_after).sum()),
     )
 
 
-def _unit_distance(a: Mask, b: Mask, shared: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
-    common = np.bincount(shared // a.stride, minlength=a.n_target)
-    union = a.fan_in + b.fan_in - common
+def _unit_distance(found: Fates) -> float:
+    first, last = found.first, found.last
+    common = np.bincount(found.survived // first.stride, minlength=first.n_target)
+    common += np.bincount(found.regrown // first.stride, minlength=first.n_target)
+    union = first.fan_in + last.fan_in - common
     # A unit without inputs at either step has not changed: distance 0.
     distances = (union - common) / np.maximum(union, 1)
-    return math.fsum(distances.tolist()) / a.n_target
+    return math.fsum(distances.tolist()) / first.n_target
