@@ -14,12 +14,12 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from stratigraph.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
 from stratigraph.ingest.projection import Projector, SupersededError
 from stratigraph.refs import check_run_id, check_step
-from stratigraph.runs import HOWS, MAX_METRICS, Parent, check_metrics, check_tag
+from stratigraph.runs import HOWS, MAX_METRICS, Parent, Status, check_metrics, check_tag
 from stratigraph.store.graph import GraphStore, Row, Transaction
 from stratigraph.store.masks import MaskStore, Stored
 from stratigraph.topology import Topology
@@ -62,12 +62,20 @@ class Loader:
         config: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
+        status: Status | None = None,
+        created_at: datetime | None = None,
     ) -> bool:
         """Make the run where it is new, or add parents and tags to it; gives whether it was new.
 
-        A name or config other than the one it has, or another ``how`` for a parent, is a ``ConflictError``.
+        A name or config other than the one it has, or another ``how`` for a parent, is a ``ConflictError``. A
+        ``status`` replaces the one it has; ``created_at`` (now, by default) is told to a new run only.
         """
         check_run_id(run)
+        if status is not None and status not in get_args(Status):
+            raise InvalidInputError(
+                f"status of {run!r}: expected one of {', '.join(get_args(Status))}, found {status!r}"
+            )
+        moment = None if created_at is None else _moment(created_at)
         wanted_tags = [check_tag(tag) for tag in tags]
         wanted_config = None if config is None else _json(config)
         declared = list(parents)
@@ -78,7 +86,9 @@ class Loader:
         def work(tx: Transaction) -> bool:
             if declared:
                 tx.run("write/lock_archive", token=_token())
-            row = self._lock(tx, run, name=name, config=wanted_config, tags=wanted_tags)
+            row = self._lock(
+                tx, run, name=name, config=wanted_config, tags=wanted_tags, status=status, created_at=moment
+            )
             old_tags: list[str] = row["tags"] or []
             merged = old_tags + [tag for tag in wanted_tags if tag not in old_tags]
             if wanted_config is not None and row["config"] != wanted_config:
@@ -87,6 +97,8 @@ class Loader:
                 raise ConflictError(f"run {run!r}: expected its name {row['name']!r}, found {name!r}")
             if merged != old_tags:
                 tx.run("write/set_tags", run=run, tags=merged)
+            if status is not None and row["status"] != status:
+                tx.run("write/set_status", run=run, status=status)
             for parent in declared:
                 _add_parent(tx, run, parent)
             return bool(row["created"])
@@ -131,7 +143,7 @@ class Loader:
         check_run_id(run)
         check_step(step)
         checked = {f"metric_{k}": v for k, v in check_metrics(metrics).items()}
-        recorded = (recorded_at or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+        recorded = _moment(recorded_at or datetime.now(UTC))
         properties = {"epoch": None if epoch is None else float(epoch), "recorded_at": recorded, "metrics": checked}
         for attempt in range(1, _ATTEMPTS + 1):
             known = self._known.setdefault(run, _Known())
@@ -205,10 +217,10 @@ class Loader:
             "write/lock_run",
             run=run,
             name=fields.get("name") or run,
-            status="open",
+            status=fields.get("status") or "open",
             config=fields.get("config") or "{}",
             tags=fields.get("tags") or [],
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            created_at=fields.get("created_at") or _moment(datetime.now(UTC)),
             token=_token(),
         )
         assert row is not None  # noqa: S101 - a MERGE always answers
@@ -348,6 +360,10 @@ def _json(config: Mapping[str, Any]) -> str:
         return json.dumps(config, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
+
+
+def _moment(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _token() -> str:

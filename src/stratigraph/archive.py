@@ -14,7 +14,7 @@ from stratigraph.errors import CorruptError, InvalidInputError, NotFoundError, U
 from stratigraph.ingest.load import Loader, Outcome, Project
 from stratigraph.ingest.verify import Violation, verify
 from stratigraph.refs import Ref, expand, parse_ref
-from stratigraph.runs import Parent, Run, Snapshot
+from stratigraph.runs import Parent, Run, Snapshot, Status
 from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
 from stratigraph.service.distance.pairwise import DistanceMatrix, distances
 from stratigraph.service.evolution.between import Evolution, between
@@ -51,6 +51,10 @@ class Archive:
         """Let go of the database. An embedded engine that nobody holds stops after a while."""
         self._store.close()
 
+    def anew(self) -> Archive:
+        """The same archive, remembering nothing: every mask is read, and checked, again. It lives as long as this one."""
+        return Archive(self._store, self.settings)
+
     @property
     def location(self) -> str:
         """Where the archive is: a directory, or the address of a server."""
@@ -66,9 +70,13 @@ class Archive:
         config: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
+        status: Status | None = None,
+        created_at: datetime | None = None,
     ) -> bool:
         """Make a run, or add tags and parents to one that is there; gives whether it was new."""
-        return self._loader.declare(run, name=name, config=config, tags=tags, parents=parents)
+        return self._loader.declare(
+            run, name=name, config=config, tags=tags, parents=parents, status=status, created_at=created_at
+        )
 
     def push(
         self,
