@@ -71,10 +71,7 @@ class Loader:
         ``status`` replaces the one it has; ``created_at`` (now, by default) is told to a new run only.
         """
         check_run_id(run)
-        if status is not None and status not in get_args(Status):
-            raise InvalidInputError(
-                f"status of {run!r}: expected one of {', '.join(get_args(Status))}, found {status!r}"
-            )
+        _check_status(run, status)
         moment = None if created_at is None else _moment(created_at)
         wanted_tags = [check_tag(tag) for tag in tags]
         wanted_config = None if config is None else _json(config)
@@ -360,6 +357,12 @@ def _json(config: Mapping[str, Any]) -> str:
         return json.dumps(config, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
+
+
+def _check_status(run: str, status: Status | None) -> None:
+    known = get_args(Status)
+    if status is not None and status not in known:
+        raise InvalidInputError(f"status of {run!r}: expected one of {', '.join(known)}, found {status!r}")
 
 
 def _moment(time: datetime) -> str:

@@ -52,7 +52,7 @@ class Archive:
         self._store.close()
 
     def anew(self) -> Archive:
-        """The same archive, remembering nothing: every mask is read, and checked, again. It lives as long as this one."""
+        """The same archive, remembering nothing: every mask is read and checked again. It lives as long as this one."""
         return Archive(self._store, self.settings)
 
     @property

@@ -1,0 +1,469 @@
+"""The file of many runs: what ``export`` writes and ``import`` reads (docs/export-file.md).
+
+A zip that is read with nothing but a zip and a JSON library, and NumPy for the masks::
+
+    runs.jsonl                 one run a line, each after all runs that it descends from
+    snapshots.jsonl            one snapshot a line, run by run in the same order, by their steps
+    topologies/<digest>.npz    each wiring once, in the layout of docs/snapshot-file.md
+    archive.json               {"format": 1, "stratigraph": "0.1.0", "runs": 7, "snapshots": 217, "topologies": 190}
+
+A digest holds no names: those of a run's layers and spaces stand in its line. Equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, get_args
+
+from stratigraph import __version__
+from stratigraph.errors import InvalidInputError, LimitError, StratigraphError, UnsupportedFormatError
+from stratigraph.ingest.formats import snapshot_file
+from stratigraph.ingest.formats.limits import DEFAULT, MIB, Limits
+from stratigraph.ingest.formats.safe_tensors import parse_json
+from stratigraph.refs import check_run_id, check_step
+from stratigraph.runs import HOWS, Parent, Run, Snapshot, Status, check_metrics, check_tag
+from stratigraph.topology import Layer, Space, Topology
+
+Wiring = tuple[tuple[str, Space, Space, int], ...]  # per layer its name, source, target and taps
+
+FORMAT = 1
+
+_ARCHIVE, _RUNS, _SNAPSHOTS = "archive.json", "runs.jsonl", "snapshots.jsonl"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TOPOLOGY = re.compile(r"topologies/([0-9a-f]{64})\.npz")
+_MAX_LINE = 16 * MIB
+_MAX_TOPOLOGIES = 1_000_000
+_LEVEL = 6
+_ENCRYPTED = 0x1 | 0x40
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as it moves: itself, the layers it has (none before its first snapshot), and those that Cypher sees."""
+
+    run: Run
+    wiring: Wiring = ()
+    projected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a file holds."""
+
+    runs: int
+    snapshots: int
+    topologies: int
+
+
+def write(
+    stream: BinaryIO,
+    records: Sequence[RunRecord],
+    snapshots: Callable[[RunRecord], Iterable[Snapshot]],
+    topology: Callable[[Snapshot], Topology],
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Counts:
+    """Write these runs, parents before children. Memory holds one topology at a time, and the digests."""
+    first: dict[str, Snapshot] = {}
+    count = 0
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as made:
+        with made.open(_RUNS, "w", force_zip64=True) as member:
+            for record in records:
+                member.write(_line(_run_document(record)))
+        with made.open(_SNAPSHOTS, "w", force_zip64=True) as member:
+            for record in records:
+                for snapshot in snapshots(record):
+                    member.write(_line(_snapshot_document(snapshot)))
+                    first.setdefault(snapshot.digest, snapshot)
+                    count += 1
+        for done, (digest, snapshot) in enumerate(first.items(), start=1):
+            packed = io.BytesIO()
+            snapshot_file.write(packed, topology(snapshot))
+            made.writestr(zipfile.ZipInfo(f"topologies/{digest}.npz"), packed.getvalue())  # packed already: stored
+            progress(done, len(first))
+        counts = Counts(len(records), count, len(first))
+        head = {"format": FORMAT, "stratigraph": __version__, **_counted(counts)}
+        made.writestr(zipfile.ZipInfo(_ARCHIVE), _line(head))
+    return counts
+
+
+class ExportFile:
+    """An open file. What the zip claims is checked at once, lines and topologies as they are read."""
+
+    def __init__(self, path: Path, *, limits: Limits = DEFAULT) -> None:
+        self.where = str(path)
+        self._limits = limits
+        self._last: tuple[str, Wiring, Topology] | None = None
+        with _as_invalid_input(self.where):
+            self._stream = path.open("rb")
+            try:
+                self._zip = zipfile.ZipFile(self._stream)
+                self._members = _members(self._zip, self._stream.seek(0, 2), self.where, limits)
+                self.counts = self._counts()
+                self.records = tuple(self._records())
+            except BaseException:
+                self._stream.close()
+                raise
+        self._by_id = {record.run.id: record for record in self.records}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stream.close()
+
+    def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]:
+        """Each run with its snapshots, in the file's order; those of one are gone when the next is asked for."""
+        left = iter(self.records)
+        for run, group in groupby(self._snapshots(), lambda one: one.run):
+            for record in left:
+                if record.run.id == run:
+                    yield record, group  # noqa: B031 - each is handed out once, then the loop ends
+                    break
+                yield record, iter(())
+        yield from ((record, iter(())) for record in left)
+
+    def topology(self, record: RunRecord, snapshot: Snapshot) -> Topology:
+        """The wiring of a snapshot with the names of its run; its digest, computed anew, is the claimed one."""
+        if self._last is not None and self._last[:2] == (snapshot.digest, record.wiring):
+            return self._last[2]
+        member = f"topologies/{snapshot.digest}.npz"
+        at = f"{self.where}: {member}"
+        if member not in self._members:
+            raise InvalidInputError(f"{self.where}: expected the topology of {snapshot.id}, {member}, found none")
+        with _as_invalid_input(self.where):
+            data = self._zip.read(self._members[member])
+        found = snapshot_file.read(data, where=at, limits=self._limits).topology
+        with _as_invalid_input(at):
+            named = _named(found, record)
+        if named.digest != snapshot.digest:
+            raise InvalidInputError(
+                f"{at}: expected the digest of its name, found {named.digest}", hint="the file is damaged"
+            )
+        if named.nnz != snapshot.nnz:
+            raise InvalidInputError(f"{at}: expected {snapshot.nnz} connections ({snapshot.id}), found {named.nnz}")
+        self._last = (snapshot.digest, record.wiring, named)
+        return named
+
+    def check(self, *, progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+        """Read everything once, so that of a file damaged anywhere nothing is imported."""
+        wanted = {(p.run, p.step) for record in self.records for p in record.run.parents}
+        checked: set[tuple[str, Wiring]] = set()
+        count = 0
+        for record, snapshots in self.histories():
+            for snapshot in snapshots:
+                if (snapshot.digest, record.wiring) not in checked:
+                    self.topology(record, snapshot)
+                    checked.add((snapshot.digest, record.wiring))
+                wanted.discard((snapshot.run, snapshot.step))
+                count += 1
+                progress(count, self.counts.snapshots)
+        if wanted:
+            run, step = min(wanted)
+            raise InvalidInputError(f"{self.where}: expected snapshot {run}@{step}, a parent, found none")
+        found = Counts(len(self.records), count, len({digest for digest, _ in checked}))
+        if found != self.counts or len(self._members) != found.topologies + 3:
+            raise InvalidInputError(
+                f"{self.where}: expected {_counted(self.counts)} ({_ARCHIVE}), found {_counted(found)} and "
+                f"{len(self._members) - 3} files of topologies",
+                hint="the file is damaged",
+            )
+
+    def _counts(self) -> Counts:
+        at = f"{self.where}: {_ARCHIVE}"
+        lines = list(self._lines(_ARCHIVE))
+        claim = lines[0] if len(lines) == 1 else None
+        if not isinstance(claim, dict) or "format" not in claim:
+            raise InvalidInputError(f"{at}: expected an object with a format number, found {str(claim)[:80]}")
+        if claim["format"] != FORMAT:
+            raise UnsupportedFormatError(
+                f"{at}: expected format {FORMAT}, found {str(claim['format'])[:80]}",
+                hint="a newer Stratigraph may read it",
+            )
+        _fields(claim, "format", "stratigraph", *_counted(Counts(0, 0, 0)), at=at)
+        return Counts(*(_whole(claim, name, at) for name in _counted(Counts(0, 0, 0))))
+
+    def _records(self) -> Iterator[RunRecord]:
+        before: set[str] = set()
+        for number, line in enumerate(self._lines(_RUNS), start=1):
+            at = f"{self.where}: {_RUNS}: line {number}"
+            with _as_invalid_input(at):
+                record = _run_record(line, at)
+            if record.run.id in before:
+                raise InvalidInputError(f"{at}: expected every run once, found {record.run.id!r} twice")
+            for parent in record.run.parents:
+                if parent.run not in before:
+                    raise InvalidInputError(f"{at}: expected parent {parent.run!r} on a line before, found it on none")
+            before.add(record.run.id)
+            yield record
+
+    def _snapshots(self) -> Iterator[Snapshot]:
+        place = {record.run.id: k for k, record in enumerate(self.records)}
+        last = (-1, -1)
+        for number, line in enumerate(self._lines(_SNAPSHOTS), start=1):
+            at = f"{self.where}: {_SNAPSHOTS}: line {number}"
+            with _as_invalid_input(at):
+                snapshot = _snapshot(line, at)
+            if snapshot.run not in place:
+                raise InvalidInputError(f"{at}: expected a run of {_RUNS}, found {snapshot.run!r}")
+            here = (place[snapshot.run], snapshot.step)
+            if here <= last:
+                raise InvalidInputError(
+                    f"{at}: expected the runs in the order of {_RUNS} and steps that grow, found {snapshot.id} after "
+                    f"{self.records[last[0]].run.id}@{last[1]}"
+                )
+            last = here
+            yield snapshot
+
+    def _lines(self, member: str) -> Iterator[Any]:
+        at = f"{self.where}: {member}"
+        with _as_invalid_input(self.where), self._zip.open(self._members[member]) as packed:
+            lines = io.BufferedReader(packed)  # type: ignore[type-var]  # typeshed: wants a RawIOBase, reads like one
+            number = 0
+            while line := lines.readline(_MAX_LINE + 1):
+                number += 1
+                if len(line) > _MAX_LINE:
+                    raise LimitError(f"{at}: line {number}: expected at most {_MAX_LINE:,} bytes, found more")
+                yield parse_json(line, where=f"{at}: line {number}")
+
+
+def _members(opened: zipfile.ZipFile, size: int, where: str, limits: Limits) -> dict[str, zipfile.ZipInfo]:
+    """The members by name; the claims of the zip's table of contents are checked before anything is unpacked."""
+    infos = opened.infolist()
+    if len(infos) > _MAX_TOPOLOGIES + 3:
+        raise LimitError(f"{where}: expected at most {_MAX_TOPOLOGIES:,} topologies, found {len(infos):,} members")
+    members: dict[str, zipfile.ZipInfo] = {}
+    end = 0
+    for info in sorted(infos, key=lambda one: one.header_offset):
+        name = info.orig_filename  # ZipFile cuts names at a NUL byte and turns some separators around
+        packed = _TOPOLOGY.fullmatch(name)
+        if packed is None and name not in {_ARCHIVE, _RUNS, _SNAPSHOTS}:
+            raise InvalidInputError(
+                f"{where}: expected {_ARCHIVE}, {_RUNS}, {_SNAPSHOTS} and topologies/<digest>.npz, found {name[:80]!r}"
+            )
+        if name in members:
+            raise InvalidInputError(f"{where}: expected every member once, found {name!r} twice")
+        _check_size(info, f"{where}: {name}", limits, packed=packed is not None)
+        if info.header_offset < end:
+            raise InvalidInputError(f"{where}: {name}: expected bytes of its own, found others' in its place")
+        end = info.header_offset + 30 + len(name) + info.compress_size
+        members[name] = info
+    if end > size:
+        raise InvalidInputError(f"{where}: expected {end:,} bytes or more, found {size:,}")
+    missing = sorted({_ARCHIVE, _RUNS, _SNAPSHOTS} - members.keys())
+    if missing:
+        raise InvalidInputError(f"{where}: expected a member {missing[0]}, found none", hint="docs/export-file.md")
+    return members
+
+
+def _check_size(info: zipfile.ZipInfo, at: str, limits: Limits, *, packed: bool) -> None:
+    methods = (zipfile.ZIP_STORED,) if packed else (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if info.flag_bits & _ENCRYPTED or info.compress_type not in methods:
+        raise InvalidInputError(
+            f"{at}: expected it {'stored' if packed else 'stored or deflated'} and not encrypted, "
+            f"found method {info.compress_type}"
+        )
+    if packed:
+        limits.check(at, total_bytes=info.file_size)
+    elif info.file_size > MIB:
+        limits.check(at, ratio=round(info.file_size / max(1, info.compress_size), 1))
+
+
+def _run_document(record: RunRecord) -> dict[str, Any]:
+    run = record.run
+    spaces = {space.name: space for _, *ends, _ in record.wiring for space in ends if isinstance(space, Space)}
+    return {
+        "id": run.id,
+        "name": run.name,
+        "status": run.status,
+        "created_at": _time_text(run.created_at),
+        "tags": list(run.tags),
+        "parents": [{"run": parent.run, "step": parent.step, "how": parent.how} for parent in run.parents],
+        "config": dict(run.config),
+        "spaces": [{"name": one.name, "size": one.size, "labelled": one.labelled} for one in spaces.values()],
+        "layers": [
+            {"name": name, "source": source.name, "target": target.name, "taps": taps}
+            for name, source, target, taps in record.wiring
+        ],
+        "projected": list(record.projected),
+    }
+
+
+def _snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "run": snapshot.run,
+        "step": snapshot.step,
+        "epoch": None if snapshot.epoch is None else float(snapshot.epoch),
+        "recorded_at": _time_text(snapshot.recorded_at),
+        "digest": snapshot.digest,
+        "connections": snapshot.nnz,
+        "metrics": {name: float(value) for name, value in sorted(snapshot.metrics.items())},
+    }
+
+
+def _run_record(line: Any, at: str) -> RunRecord:
+    _fields(
+        line, "id", "name", "status", "created_at", "tags", "parents", "config", "spaces", "layers", "projected", at=at
+    )
+    parents = []
+    for claim in _list(line, "parents", at):
+        _fields(claim, "run", "step", "how", at=f"{at}: parents")
+        parents.append(
+            Parent(check_run_id(_text(claim, "run", at)), check_step(claim["step"]), _one_of(claim, "how", HOWS, at))
+        )
+    spaces: dict[str, Space] = {}
+    for claim in _list(line, "spaces", at):
+        _fields(claim, "name", "size", "labelled", at=f"{at}: spaces")
+        if not isinstance(claim["labelled"], bool):
+            raise InvalidInputError(f"{at}: labelled: expected true or false, found {str(claim['labelled'])[:80]}")
+        space = Space(_text(claim, "name", at), _whole(claim, "size", at), claim["labelled"])
+        spaces[space.name] = space
+    wiring = []
+    for claim in _list(line, "layers", at):
+        _fields(claim, "name", "source", "target", "taps", at=f"{at}: layers")
+        source, target = (spaces[_one_of(claim, end, tuple(spaces), at)] for end in ("source", "target"))
+        wiring.append((_text(claim, "name", at), source, target, _whole(claim, "taps", at)))
+    names = tuple(name for name, *_ in wiring)
+    if not isinstance(line["config"], dict):
+        raise InvalidInputError(f"{at}: config: expected an object, found {str(line['config'])[:80]}")
+    run = Run(
+        check_run_id(_text(line, "id", at)),
+        _text(line, "name", at),
+        _one_of(line, "status", get_args(Status), at),
+        _time(line, "created_at", at),
+        config=line["config"],
+        tags=tuple(check_tag(_text({"tag": tag}, "tag", at)) for tag in _list(line, "tags", at)),
+        parents=tuple(parents),
+    )
+    projected = tuple(_one_of({"projected": one}, "projected", names, at) for one in _list(line, "projected", at))
+    return RunRecord(run, tuple(wiring), projected)
+
+
+def _snapshot(line: Any, at: str) -> Snapshot:
+    _fields(line, "run", "step", "epoch", "recorded_at", "digest", "connections", "metrics", at=at)
+    digest = _text(line, "digest", at)
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidInputError(f"{at}: digest: expected 64 hexadecimal digits, found {digest[:80]!r}")
+    if not isinstance(line["metrics"], dict):
+        raise InvalidInputError(f"{at}: metrics: expected an object of numbers, found {str(line['metrics'])[:80]}")
+    epoch = line["epoch"]
+    return Snapshot(
+        check_run_id(_text(line, "run", at)),
+        check_step(line["step"]),
+        digest,
+        _whole(line, "connections", at),
+        _time(line, "recorded_at", at),
+        epoch=None if epoch is None else check_metrics({"epoch": epoch})["epoch"],
+        metrics=check_metrics(line["metrics"]),
+    )
+
+
+def _named(found: Topology, record: RunRecord) -> Topology:
+    """The same wiring under the names of a run's layers and spaces."""
+    if found.wiring() == record.wiring:
+        return found
+    if len(found.layers) != len(record.wiring):
+        raise InvalidInputError(
+            f"expected the {len(record.wiring)} layers of run {record.run.id!r}, found {len(found.layers)}"
+        )
+    layers = []
+    for held, (name, source, target, taps) in zip(found.layers, record.wiring, strict=True):
+        if held.taps != taps:
+            raise InvalidInputError(f"layer {name!r} of run {record.run.id!r}: expected {taps} taps, found {held.taps}")
+        layers.append(Layer(name, source, target, held.mask))
+    return Topology(tuple(layers))
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _counted(counts: Counts) -> dict[str, int]:
+    return {"runs": counts.runs, "snapshots": counts.snapshots, "topologies": counts.topologies}
+
+
+def _time_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _fields(found: Any, *names: str, at: str) -> None:
+    if not isinstance(found, dict) or found.keys() != set(names):
+        given = ", ".join(sorted(found))[:200] if isinstance(found, dict) else str(found)[:80]
+        raise InvalidInputError(f"{at}: expected an object with {', '.join(names)}, found {given}")
+
+
+def _text(claim: dict[str, Any], name: str, at: str) -> str:
+    if not isinstance(claim[name], str):
+        raise InvalidInputError(f"{at}: {name}: expected a text, found {str(claim[name])[:80]}")
+    return str(claim[name])
+
+
+def _list(claim: dict[str, Any], name: str, at: str) -> list[Any]:
+    if not isinstance(claim[name], list):
+        raise InvalidInputError(f"{at}: {name}: expected a list, found {str(claim[name])[:80]}")
+    return list(claim[name])
+
+
+def _whole(claim: dict[str, Any], name: str, at: str) -> int:
+    if type(claim[name]) is not int or claim[name] < 0:
+        raise InvalidInputError(f"{at}: {name}: expected a whole number, found {str(claim[name])[:80]}")
+    return int(claim[name])
+
+
+def _one_of(claim: dict[str, Any], name: str, known: Sequence[str], at: str) -> Any:
+    if claim[name] not in known:
+        raise InvalidInputError(f"{at}: {name}: expected one of {', '.join(known)}, found {str(claim[name])[:80]!r}")
+    return claim[name]
+
+
+def _time(claim: dict[str, Any], name: str, at: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_text(claim, name, at))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidInputError(
+            f"{at}: {name}: expected a time with its zone in ISO 8601, found {str(claim[name])[:80]!r}"
+        )
+    return moment.astimezone(UTC)
+
+
+@contextmanager
+def _as_invalid_input(where: str) -> Iterator[None]:
+    """All that a damaged zip or a rule of our values raises, as one error that names the place in the file."""
+    try:
+        yield
+    except StratigraphError as error:
+        if error.message.startswith(where):
+            raise
+        kind = type(error) if isinstance(error, LimitError | UnsupportedFormatError) else InvalidInputError
+        raise kind(f"{where}: {error.message}", hint=error.hint) from error
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{where}: expected a file, found none") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        OSError,
+        ValueError,
+        OverflowError,
+        IndexError,
+        RuntimeError,  # encrypted members; NotImplementedError: zip features beyond Python's
+    ) as error:
+        raise InvalidInputError(
+            f"{where}: expected an intact export file, found: {error or type(error).__name__}",
+            hint="was it cut off or changed on its way?",
+        ) from error
