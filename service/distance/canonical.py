@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.errors import LimitError
-from stratigraph.service.distance import kernels, matching
+from stratigraph.service.distance import dense, kernels, matching
 from stratigraph.service.distance.prepared import Prepared, Sets
+
+# Shared elements per pair of units from which a matrix of counts is faster and smaller than lists (bench/distance.py).
+_SPARSE = 0.3
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -45,7 +48,7 @@ class _Ties:
     row_of: Ints
     tied: Bools
     offsets: Ints
-    columns: Ints
+    columns: NDArray[np.uint32]
 
 
 def canonical(a: Prepared, b: Prepared) -> dict[int, Match]:
@@ -100,11 +103,13 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
     one, two = a.fan_in[space], b.fan_in[space]
     n = max(a.sizes[space], b.sizes[space])
     names = keymap(one, two, partner)
-    single = _single(one.largest + two.largest)
     room = int(kernels.increments(one.keys, names, two.back))
+    if room > _SPARSE * len(one.sizes) * len(two.sizes) and max(one.largest, two.largest) <= dense.LARGEST:
+        return _Ties(*dense.solve(n, one, two, names, _empty(one, n), _empty(two, n)))
+    single = _single(one.largest + two.largest)
     pairs = kernels.sparse_costs(n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, single, room)
     problem = (*pairs, single, one.sizes, two.sizes)
-    return _Ties(*matching.solve(problem, kernels.S, _empty(one, n), _empty(two, n))[:5])
+    return _Ties(*matching.solve(problem, kernels.S, _empty(one, n), _empty(two, n)))
 
 
 def _narrow(ties: _Ties, costs: Ints) -> tuple[Ints, Ints]:
@@ -198,7 +203,7 @@ def layer_value(a: Prepared, b: Prepared, space: int, mine: Ints, partner: Mappi
 
 def keymap(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> Ints:
     """The names in B of A's elements: -1 for those whose unit has no known partner."""
-    parts = []
+    parts: list[Ints] = []
     for space, taps, offset in zip(one.spaces, one.taps, two.offset, strict=True):
         units = partner.get(space)
         if units is None:

@@ -6,13 +6,14 @@ beyond. Sets are flat arrays as in ``prepared.Sets``.
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
-# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0917
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc"
+# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment"
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 S = 2329089562800
 # 2 S num + den must fit in 63 bits.
@@ -101,7 +102,7 @@ def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, single, r
 
     Row i is unit i of A, a column a unit of B; a pair left out costs S (or 0, where both sets are empty). *Near* pairs
     share two elements or more: offsets, columns, costs. *Far* pairs share one: offsets, columns; their cost is
-    ``single[|a| + |b|]``, and ``floor`` is a row's smallest. In sparse layers most pairs are far, and few are looked at.
+    ``single[|a| + |b|]``, and ``floor`` a row's smallest. In sparse layers most pairs are far, and few are looked at.
     ``keymap`` names A's elements in B (-1: not there); ``room`` is at least what ``increments`` says; there are n rows,
     those beyond A's units are absent.
     """
@@ -215,10 +216,11 @@ def joint_costs(n, ins, outs, room):
     return offsets, columns[:at], costs[:at]
 
 
-def single_costs(largest):
+def single_costs(largest: int) -> NDArray[np.int64]:
     """The costs of pairs that share one element, by the sum of their sizes: index 0 to ``largest``."""
     total = np.maximum(np.arange(largest + 1, dtype=np.int64), 2)
-    return (2 * S * (total - 2) + total - 1) // (2 * (total - 1))
+    found: NDArray[np.int64] = (2 * S * (total - 2) + total - 1) // (2 * (total - 1))
+    return found
 
 
 @njit(cache=True, nogil=True)

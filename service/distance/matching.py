@@ -16,8 +16,8 @@ assignment problems", Computing 38, 1987.)
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
-# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0915, PLR0917
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc"
+# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0915
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment"
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def tight_pairs(problem, u, v, row_of):
     n = len(near) - 1
     starts = np.empty(n + 1, dtype=np.int64)
     room = 1024
-    found = np.empty(room, dtype=np.int64)
+    found = np.empty(room, dtype=np.uint32)
     at = 0
     for i in range(n):
         starts[i] = at
@@ -295,7 +295,7 @@ def tight_pairs(problem, u, v, row_of):
         needed = at + near[i + 1] - near[i] + far[i + 1] - far[i]
         if needed > room:
             room = 2 * needed
-            grown = np.empty(room, dtype=np.int64)
+            grown = np.empty(room, dtype=np.uint32)
             grown[:at] = found[:at]
             found = grown
         for e in range(near[i], near[i + 1]):
@@ -417,7 +417,7 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
                 empty_columns[n_empty] = j
                 n_empty += 1
     room = 1024
-    found = np.empty(room, dtype=np.int64)
+    found = np.empty(room, dtype=np.uint32)
     at = 0
     for i in range(n):
         kept[i] = at
@@ -427,7 +427,7 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
         needed = at + starts[i + 1] - starts[i] + n_open + n_empty + 1
         if needed > room:
             room = 2 * needed
-            grown = np.empty(room, dtype=np.int64)
+            grown = np.empty(room, dtype=np.uint32)
             grown[:at] = found[:at]
             found = grown
         own = column_of[i]
@@ -454,25 +454,62 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
 
 
 @njit(cache=True, nogil=True)
-def solve(problem, bypass, empty_a, empty_b):
-    """One optimum of the listed problem and its ties.
-
-    Returns the partners of rows and columns, which rows have more than one optimal partner, the tied pairs by row, and
-    the duals.
-    """
-    n = len(empty_a)
-    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    column_of, row_of = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
-    assign(problem, bypass, u, v, column_of, row_of)
-    complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
-    starts, tight = tight_pairs(problem, u, v, row_of)
+def ties(starts, tight, bypass, empty_a, empty_b, u, v, column_of, row_of):
+    """Which rows have more than one optimal partner, and the tied pairs by row, from one optimum and its duals."""
+    n = len(column_of)
     to_hub, from_hub = u == bypass, v == 0
     component, sizes = components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b)
     kept, found = tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes)
     tied = np.empty(n, dtype=np.bool_)
     for i in range(n):
         tied[i] = sizes[component[i]] > 1
-    return column_of, row_of, tied, kept, found, u, v
+    return tied, kept, found
+
+
+@njit(cache=True, nogil=True)
+def optimum(problem, bypass, empty_a, empty_b):
+    """One optimum of the listed problem: duals of rows and columns, partners of rows and columns."""
+    n = len(empty_a)
+    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    column_of, row_of = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    assign(problem, bypass, u, v, column_of, row_of)
+    complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
+    return u, v, column_of, row_of
+
+
+@njit(cache=True, nogil=True)
+def improve(problem, u, v, column_of, row_of):
+    """Make an optimum of fewer listed pairs one of these, in which every row keeps a listed partner.
+
+    Rows whose dual is too large now lose their partner and look for another; v only falls.
+    """
+    near, columns, costs = problem[0], problem[1], problem[2]
+    n = len(near) - 1
+    free = np.empty(n, dtype=np.int64)
+    n_free = 0
+    for i in range(n):
+        best = u[i]
+        for e in range(near[i], near[i + 1]):
+            best = min(best, costs[e] - v[columns[e]])
+        if best < u[i]:
+            u[i] = best
+            row_of[column_of[i]] = -1
+            column_of[i] = -1
+            free[n_free] = i
+            n_free += 1
+    _augment(problem, NONE, u, v, column_of, row_of, free, n_free)
+
+
+@njit(cache=True, nogil=True)
+def solve(problem, bypass, empty_a, empty_b):
+    """One optimum of the listed problem and its ties.
+
+    Returns the partners of rows and columns, which rows have more than one optimal partner, and the tied pairs by row.
+    """
+    u, v, column_of, row_of = optimum(problem, bypass, empty_a, empty_b)
+    starts, tight = tight_pairs(problem, u, v, row_of)
+    tied, kept, found = ties(starts, tight, bypass, empty_a, empty_b, u, v, column_of, row_of)
+    return column_of, row_of, tied, kept, found
 
 
 @njit(cache=True, nogil=True)

@@ -140,10 +140,12 @@ def compare(a: Prepared, b: Prepared, *, alignment: Alignment = "canonical") -> 
     return describe(a.topology, b.topology, alignment, ordered, partners, ambiguous=counts, canonical=unique)
 
 
-def check_alignment(alignment: str) -> None:
-    """Refuse an alignment that does not exist."""
-    if alignment not in ALIGNMENTS:
-        raise InvalidInputError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, found {alignment!r}")
+def check_alignment(alignment: str) -> Alignment:
+    """The alignment, or an error where it does not exist."""
+    for known in ALIGNMENTS:
+        if alignment == known:
+            return known
+    raise InvalidInputError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, found {alignment!r}")
 
 
 def need_numba(alignment: Alignment) -> None:

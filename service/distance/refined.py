@@ -70,7 +70,7 @@ def _propose(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) 
     nothing, floor = np.zeros(n + 1, dtype=np.int64), np.full(n, matching.NONE, dtype=np.int64)
     problem = (offsets, columns, costs, nothing, columns[:0], floor, nothing, nothing, nothing)
     none = np.zeros(n, dtype=np.bool_)
-    column_of, row_of, tied, kept, found = matching.solve(problem, 2 * kernels.S, none, none)[:5]
+    column_of, row_of, tied, kept, found = matching.solve(problem, 2 * kernels.S, none, none)
     if tied.any():
         by_colour = kernels.listed_colour_costs(kept, found, a.colours[space], b.colours[space])
         matching.rematch(kept, found, by_colour, column_of, row_of)

@@ -87,7 +87,7 @@ def _costs(a: Topology, b: Topology, wiring: Wiring, entering: tuple[int, ...], 
         known = units >= 0
         shape = (one.stride, two.n_target)
         moved = sp.csr_array((np.ones(int(known.sum())), (keys[known], two.targets[known])), shape=shape)
-        ones = sp.csr_array(one.to_csc().T, dtype=np.float64)
+        ones = one.to_csc().T.tocsr().astype(np.float64)
         common = common + (ones @ moved).toarray()
         sizes_a = sizes_a + one.fan_in
         sizes_b = sizes_b + two.fan_in

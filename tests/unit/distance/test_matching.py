@@ -1,0 +1,131 @@
+"""Every solver proves its answer: feasible duals that fit the matching (complementary slackness)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
+
+from stratigraph.service.distance import dense, kernels, matching
+from stratigraph.service.distance.prepared import Sets, prepare
+from stratigraph.topology import Topology
+from tests.unit.distance.networks import random_mask
+
+
+def fan_in(rng: np.random.Generator, n_source: int, n: int, density: float) -> Sets:
+    return prepare(Topology.from_masks([random_mask(rng, n_source, n, density), np.ones((n, 1))])).fan_in[1]
+
+
+def exact_costs(one: Sets, two: Sets, n: int) -> np.ndarray:
+    """The integer cost of every pair, absent units beyond the end, by Python sets."""
+    costs = np.full((n, n), kernels.S, dtype=np.int64)
+    for i in range(len(one.sizes)):
+        a = set(one.keys[one.ptr[i] : one.ptr[i + 1]].tolist())
+        for j in range(len(two.sizes)):
+            b = set(two.keys[two.ptr[j] : two.ptr[j + 1]].tolist())
+            num, den = len(a ^ b), len(a | b)
+            costs[i, j] = (2 * kernels.S * num + den) // (2 * den) if den else 0
+    return costs
+
+
+def padded(values: np.ndarray, n: int) -> np.ndarray:
+    out = np.zeros(n, dtype=bool)
+    out[: len(values)] = values
+    return out
+
+
+def sparse_problem(one: Sets, two: Sets, n: int) -> tuple[np.ndarray, ...]:
+    names = np.arange(two.elements)
+    room = kernels.increments(one.keys, names, two.back)
+    single = kernels.single_costs(one.largest + two.largest)
+    pairs = kernels.sparse_costs(n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, single, room)
+    return (*pairs, single, one.sizes, two.sizes)
+
+
+shapes = st.tuples(
+    st.integers(0, 2**32),
+    st.integers(1, 25),
+    st.integers(1, 25),
+    st.integers(1, 25),
+    st.sampled_from([0.02, 0.1, 0.3, 0.8]),
+)
+
+
+@given(shapes)
+@settings(max_examples=150, deadline=None)
+def test_the_sparse_solver_proves_its_optimum(shape: tuple[int, int, int, int, float]) -> None:
+    seed, n_source, n_a, n_b, density = shape
+    rng = np.random.default_rng(seed)
+    one, two = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)
+    n = max(n_a, n_b)
+    costs = exact_costs(one, two, n)
+    u, v, column_of, row_of = matching.optimum(
+        sparse_problem(one, two, n), kernels.S, padded(one.empty, n), padded(two.empty, n)
+    )
+    assert (row_of[column_of] == np.arange(n)).all()
+    assert (u[:, None] + v[None, :] <= costs).all()
+    assert (u + v[column_of] == costs[np.arange(n), column_of]).all()
+
+
+@given(shapes)
+@settings(max_examples=150, deadline=None)
+def test_both_solvers_find_the_same_optimum_and_the_same_ties(shape: tuple[int, int, int, int, float]) -> None:
+    """And the tied pairs are those of some optimum: brute force by strongly connected components of all tight pairs."""
+    seed, n_source, n_a, n_b, density = shape
+    rng = np.random.default_rng(seed)
+    one, two = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)
+    n = max(n_a, n_b)
+    costs = exact_costs(one, two, n)
+    empties = padded(one.empty, n), padded(two.empty, n)
+    u, v, _, row_of = matching.optimum(sparse_problem(one, two, n), kernels.S, *empties)
+    tight = u[:, None] + v[None, :] == costs
+    graph = np.zeros_like(tight)
+    graph[:, row_of] = tight
+    _, component = connected_components(graph, connection="strong")
+    used = tight & (component[:, None] == component[row_of][None, :]) & (np.bincount(component)[component] > 1)[:, None]
+    rows, columns = linear_sum_assignment(costs.astype(float))
+    best = int(costs[rows, columns].sum())
+    for found in (
+        matching.solve(sparse_problem(one, two, n), kernels.S, *empties),
+        dense.solve(n, one, two, np.arange(two.elements), *empties),
+    ):
+        partner, _, tied, offsets, listed = found
+        assert int(costs[np.arange(n), partner].sum()) == best
+        assert (tied == (np.bincount(component)[component] > 1)).all()
+        pairs = set(zip(np.repeat(np.arange(n), np.diff(offsets)).tolist(), listed.tolist(), strict=True))
+        assert pairs == set(zip(*(x.tolist() for x in np.nonzero(used)), strict=True))
+
+
+@pytest.mark.parametrize(("n_source", "n", "density"), [(90, 300, 0.4), (700, 320, 0.1), (200, 250, 0.03)])
+@pytest.mark.parametrize("related", [True, False])
+def test_the_dense_solver_is_exact_on_wide_layers(n_source: int, n: int, density: float, related: bool) -> None:
+    """Several rounds of the core, duals from one to the next; SciPy's solver is exact at this size."""
+    rng = np.random.default_rng(n)
+    one = fan_in(rng, n_source, n, density)
+    two = one if related else fan_in(rng, n_source, n, density)
+    costs = exact_costs(one, two, n)
+    partner = dense.solve(n, one, two, np.arange(two.elements), one.empty, two.empty)[0]
+    rows, columns = linear_sum_assignment(costs.astype(float))
+    assert int(costs[np.arange(n), partner].sum()) == int(costs[rows, columns].sum())
+
+
+@given(st.integers(0, 2**32), st.integers(2, 12), st.integers(1, 40))
+@settings(max_examples=150, deadline=None)
+def test_a_perfect_match_on_listed_pairs_is_exact(seed: int, n: int, span: int) -> None:
+    """``rematch``, which breaks ties by the next criterion, against SciPy on the same pairs."""
+    rng = np.random.default_rng(seed)
+    allowed = rng.random((n, n)) < 0.5
+    order = rng.permutation(n)
+    allowed[np.arange(n), order] = True
+    costs = rng.integers(0, span, (n, n))
+    offsets = np.concatenate([[0], np.cumsum(allowed.sum(axis=1))]).astype(np.int64)
+    columns = np.nonzero(allowed)[1].astype(np.uint32)
+    column_of, row_of = order.astype(np.int64), np.argsort(order).astype(np.int64)
+    matching.rematch(offsets, columns, costs[allowed].astype(np.int64), column_of, row_of)
+    assert allowed[np.arange(n), column_of].all()
+    assert (row_of[column_of] == np.arange(n)).all()
+    rows, best = linear_sum_assignment(np.where(allowed, costs, 10**6))
+    assert costs[np.arange(n), column_of].sum() == costs[rows, best].sum()

@@ -1,0 +1,145 @@
+"""Many networks at once: tiles, threads, the cache, cancelling, and what the matrix can do."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stratigraph.errors import InvalidInputError, NotComparableError
+from stratigraph.service.distance import pairwise
+from stratigraph.service.distance.nnstd import Alignment, nnstd
+from stratigraph.service.distance.pairwise import Cancelled, DistanceMatrix, distances
+from stratigraph.topology import Topology
+from tests.unit.distance.networks import random_network, rewired
+
+
+@pytest.fixture(scope="module")
+def networks() -> list[Topology]:
+    rng = np.random.default_rng(5)
+    made = [random_network(rng, [12, 14, 14, 4], 0.15)]
+    while len(made) < 9:
+        made.append(rewired(rng, made[-1], 0.2))
+    return made
+
+
+class Memory:
+    """A cache of single pairs, by digest."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], np.ndarray] = {}
+        self.tiles = 0
+
+    def get_tile(self, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
+        nothing = np.full(3, np.nan)
+        return np.array([[self.known.get((r, c), nothing) for c in columns] for r in rows])
+
+    def put_tile(self, rows: Sequence[str], columns: Sequence[str], layers: np.ndarray) -> None:
+        self.tiles += 1
+        for r, row in zip(rows, layers, strict=True):
+            for c, values in zip(columns, row, strict=True):
+                self.known[r, c] = values.copy()
+
+
+@pytest.mark.parametrize("alignment", ["canonical", "refined", "identity", "reference"])
+def test_the_matrix_holds_the_distance_of_every_pair(
+    networks: list[Topology], alignment: Alignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise, "TILE", 4)
+    found = distances(networks, alignment=alignment)
+    for i, a in enumerate(networks):
+        for j, b in enumerate(networks):
+            single = nnstd(a, b, alignment=alignment)
+            assert found.nnstd[i, j] == single.nnstd
+            assert found.layers[i, j].tolist() == [row.distance for row in single.layers]
+    assert found.layer_names == ("l0", "l1", "l2")
+    assert found.labels == tuple("012345678")
+
+
+def test_loaders_are_called_as_needed_and_few_networks_are_kept(
+    networks: list[Topology], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise, "TILE", 2)
+    monkeypatch.setattr(pairwise, "_KEPT", 4)
+    calls = [0] * len(networks)
+
+    def loader(at: int) -> Callable[[], Topology]:
+        def load() -> Topology:
+            calls[at] += 1
+            return networks[at]
+
+        return load
+
+    found = distances([loader(k) for k in range(len(networks))], workers=1)
+    assert (found.nnstd == distances(networks).nnstd).all()
+    assert max(calls) <= 6
+
+
+def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
+    networks: list[Topology], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise, "TILE", 4)
+    cache, compared = Memory(), []
+    real = pairwise.compare
+    monkeypatch.setattr(pairwise, "compare", lambda *args, **kw: compared.append(1) or real(*args, **kw))
+    first = distances(networks[:8], cache=cache)
+    assert len(compared) == 36
+    again = distances(networks[:8], cache=cache, digests=[t.digest for t in networks[:8]])
+    assert len(compared) == 36
+    assert (again.layers == first.layers).all()
+    assert again.layer_names == first.layer_names
+    distances(networks, cache=cache)
+    assert len(compared) == 36 + 9
+
+
+def test_progress_counts_pairs_and_cancelling_keeps_finished_tiles(
+    networks: list[Topology], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise, "TILE", 4)
+    seen: list[tuple[int, int]] = []
+    distances(networks, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (45, 45)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    cache, cancel = Memory(), threading.Event()
+
+    def stop(done: int, total: int) -> None:
+        del total
+        if done >= 10:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        distances(networks, cache=cache, cancel=cancel, progress=stop)
+    assert cache.tiles >= 1
+
+
+def test_an_error_names_the_networks(networks: list[Topology]) -> None:
+    odd = random_network(np.random.default_rng(1), [12, 14, 4], 0.2)
+    with pytest.raises(NotComparableError, match=r"first and odd: "):
+        distances([networks[0], odd], labels=["first", "odd"])
+    with pytest.raises(InvalidInputError, match="expected 2 labels, one per network, found 1"):
+        distances(networks[:2], labels=["a"])
+    with pytest.raises(InvalidInputError, match="at least one network"):
+        distances([])
+
+
+def test_the_matrix_is_written_read_clustered_and_searched(networks: list[Topology], tmp_path: Path) -> None:
+    found = distances(networks, labels=[f"w{k}@0" for k in range(9)])
+    found.to_npz(tmp_path / "d.npz")
+    read = DistanceMatrix.from_npz(tmp_path / "d.npz")
+    assert (read.nnstd == found.nnstd).all()
+    assert (read.layers == found.layers).all()
+    assert (read.labels, read.layer_names, read.alignment) == (found.labels, found.layer_names, "canonical")
+    found.to_csv(tmp_path / "d.csv")
+    rows = list(csv.reader((tmp_path / "d.csv").read_text(encoding="utf-8").splitlines()))
+    assert rows[0] == ["", *found.labels]
+    assert [float(x) for x in rows[3][1:]] == found.nnstd[2].tolist()
+    assert found.linkage().shape == (8, 4)
+    assert sorted(found.dendrogram_order()) == list(range(9))
+    nearest = found.nearest(2)
+    assert [len(row) for row in nearest] == [2] * 9
+    assert nearest[0][0][1] == found.nnstd[0, 1:].min()
+    assert all(label != other for label, row in zip(found.labels, nearest, strict=True) for other, _ in row)
