@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from stratigraph.errors import SettingsError
 
 PREFIX = "STRATIGRAPH_"
+_SHORTEST_SECRET = 8  # as Neo4j itself asks for
+_COMMON_SECRETS = {"password", "neo4jneo4j", "12345678", "changeme", "changeit", "letmein1"}
 # Read by the tests alone, so that a developer's environment does not fail the check for unknown keys.
 _OTHERS = ("STRATIGRAPH_REFERENCE_TOPOLOGIES", "STRATIGRAPH_TEST_")
 
@@ -27,25 +29,33 @@ class Settings(BaseSettings):
     neo4j_password: SecretStr | None = Field(None, description="password on a Neo4j server")
     neo4j_password_file: Path | None = Field(None, description="file that holds the password")
     neo4j_database: str = Field("neo4j", min_length=1, description="database on a Neo4j server")
+    neo4j_ca_file: Path | None = Field(None, description="certificates to trust on a Neo4j server reached by +s://")
     query_timeout_s: float = Field(10.0, gt=0, le=600, description="longest a user's Cypher query may take, seconds")
     query_rows: int = Field(1000, ge=1, le=1_000_000, description="most rows a user's Cypher query gives")
     max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
 
     def neo4j_secret(self) -> str:
-        """The password, from the setting or its file; an error where there is none."""
-        if self.neo4j_password_file is not None:
+        """The password, from the setting or its file; an error where there is none, or one that anybody would try."""
+        file = self.neo4j_password_file
+        if file is not None and self.neo4j_password is not None:
+            raise SettingsError("expected STRATIGRAPH_NEO4J_PASSWORD or STRATIGRAPH_NEO4J_PASSWORD_FILE, found both")
+        if file is not None:
             try:
-                secret = self.neo4j_password_file.read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise SettingsError(
-                    f"STRATIGRAPH_NEO4J_PASSWORD_FILE: {self.neo4j_password_file} cannot be read: {error.strerror}"
-                ) from error
+                secret = file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise SettingsError(f"STRATIGRAPH_NEO4J_PASSWORD_FILE: {file} cannot be read: {reason}") from None
         else:
             secret = self.neo4j_password.get_secret_value() if self.neo4j_password else ""
         if not secret:
             raise SettingsError(
                 "a Neo4j server needs a password, found none",
                 hint="set STRATIGRAPH_NEO4J_PASSWORD or STRATIGRAPH_NEO4J_PASSWORD_FILE",
+            )
+        if len(secret) < _SHORTEST_SECRET or secret.lower() in _COMMON_SECRETS:
+            raise SettingsError(
+                f"the password of the Neo4j server: expected {_SHORTEST_SECRET} characters or more and not a common "
+                f"word, found one that anybody would try"
             )
         return secret
 

@@ -16,14 +16,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from stratigraph import queries
-from stratigraph.errors import (
-    InvalidQueryError,
-    LimitError,
-    MissingExtraError,
-    QueryRefusedError,
-    StoreUnavailableError,
-    StratigraphError,
-)
+from stratigraph.errors import MissingExtraError, QueryRefusedError, StratigraphError
+from stratigraph.store.read_only import check_read_only
 
 try:
     import neo4j
@@ -31,10 +25,14 @@ try:
 except ImportError as error:
     raise MissingExtraError("the archive", "server") from error
 
+from stratigraph.store.failures import translate, translate_user
+
 T = TypeVar("T")
 Row = dict[str, Any]
 
 logger = logging.getLogger(__name__)
+# What the driver has to say comes back as an error; without a handler it would be printed past the caller as well.
+logging.getLogger("neo4j").addHandler(logging.NullHandler())
 
 _LOST = (bolt.ServiceUnavailable, bolt.SessionExpired, bolt.IncompleteCommit, OSError)
 _RECONNECT_SECONDS = 60.0
@@ -49,6 +47,7 @@ class Connection:
     user: str
     password: str
     reader: tuple[str, str] | None = None
+    ca_file: str | None = None  # certificates to trust instead of the machine's, where the scheme asks for TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,28 +123,32 @@ class GraphStore:
         Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse,
         ``LimitError`` for one that takes longer than ``timeout_s`` seconds.
         """
+        check_read_only(text)
         driver = self._reading_driver()
         try:
             with (
                 driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session,
                 session.begin_transaction(timeout=timeout_s) as tx,
             ):
+                if self._connection.reader is None:
+                    _check_plan(tx, text, parameters)
                 result = tx.run(text, dict(parameters))
                 columns = tuple(result.keys())
                 rows = [[_plain(value) for value in record.values()] for record in result.fetch(limit + 1)]
                 tx.rollback()
         except bolt.Neo4jError as error:
-            raise _translate_user(error, timeout_s) from error
+            raise translate_user(error, timeout_s) or self._translated(error) from error
         except (bolt.DriverError, OSError) as error:
-            raise _translate(error, self.location) from error
+            raise self._translated(error) from error
         return Table(columns, rows[:limit], truncated=len(rows) > limit)
 
     def version(self) -> str:
-        """The engine's own word for what it is."""
+        """The engine's own word for what it is, after one query of one attempt: whether it can be used at all."""
         try:
-            return str(self._driver.get_server_info().agent)
+            with self._driver.session(database=self._connection.database) as session:
+                return str(session.run(queries.load("read/ping").text).consume().server.agent)
         except (bolt.Neo4jError, bolt.DriverError, OSError) as error:
-            raise _translate(error, self.location) from error
+            raise self._translated(error) from error
 
     def close(self) -> None:
         """Close the connections; what was acknowledged is on disk already."""
@@ -164,11 +167,14 @@ class GraphStore:
                     return run(lambda tx: work(Transaction(tx)))
             except _LOST as error:
                 if isinstance(error, StratigraphError) or time.monotonic() > deadline:
-                    raise _translate(error, self.location) from error
+                    raise self._translated(error) from error
                 logger.warning("lost the database (%s); connecting again", type(error).__name__)
                 self._reconnect()
             except (bolt.Neo4jError, bolt.DriverError) as error:
-                raise _translate(error, self.location) from error
+                raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> StratigraphError:
+        return translate(error, self.location, self._connection.database)
 
     def _reconnect(self) -> None:
         connection = self._connect()
@@ -189,8 +195,13 @@ class GraphStore:
         return self._reader
 
     def _open(self, user: str, password: str) -> neo4j.Driver:
+        uri = self._connection.uri
+        more: dict[str, Any] = {}
+        if self._connection.ca_file is not None:  # the driver takes certificates with a plain scheme only
+            uri = uri.replace("+s://", "://")
+            more = {"encrypted": True, "trusted_certificates": neo4j.TrustCustomCAs(self._connection.ca_file)}
         return neo4j.GraphDatabase.driver(
-            self._connection.uri,
+            uri,
             auth=(user, password),
             connection_timeout=10,
             connection_acquisition_timeout=30,
@@ -198,11 +209,19 @@ class GraphStore:
             notifications_min_severity="OFF",
             telemetry_disabled=True,
             user_agent="stratigraph",
+            **more,
         )
 
 
 def _consume(tx: Transaction, text: str) -> None:
     tx._inner.run(text).consume()  # noqa: SLF001 - the schema's statements are the one text that has no header
+
+
+def _check_plan(tx: neo4j.Transaction, text: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse what the database itself would not call a read: the clause list may not know all that a version knows."""
+    kind = tx.run(f"EXPLAIN {text}", dict(parameters)).consume().query_type
+    if kind != "r":
+        raise QueryRefusedError("the query wants more than to read", hint="queries of users are read-only")
 
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value
@@ -222,31 +241,3 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of valu
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
-
-
-def _translate(error: Exception, location: str) -> StratigraphError:
-    if isinstance(error, bolt.AuthError):
-        return StoreUnavailableError(
-            f"{location}: user or password is wrong",
-            hint="set STRATIGRAPH_NEO4J_USER and STRATIGRAPH_NEO4J_PASSWORD (or _PASSWORD_FILE)",
-        )
-    if isinstance(error, bolt.Neo4jError):
-        return StoreUnavailableError(f"{location}: the database refused: {error.code}: {_first_line(error)}")
-    return StoreUnavailableError(
-        f"{location}: the database does not answer: {_first_line(error)}",
-        hint="`stratigraph doctor` checks each part",
-    )
-
-
-def _translate_user(error: bolt.Neo4jError, timeout_s: float) -> StratigraphError:
-    code, said = error.code or "", _first_line(error)
-    if "Forbidden" in code or "AccessMode" in code or "Security" in code:
-        return QueryRefusedError(f"the query wants more than to read: {said}", hint="queries of users are read-only")
-    if "Timeout" in code or "TimedOut" in code or "timeout" in said.lower() or "Terminated" in code:
-        return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
-    return InvalidQueryError(f"the query was not understood: {said}")
-
-
-def _first_line(error: Exception) -> str:
-    text = getattr(error, "message", None) or str(error) or type(error).__name__
-    return str(text).strip().splitlines()[0][:500]
