@@ -58,9 +58,8 @@ def _verify_run(store: GraphStore, masks: MaskStore, run: Row) -> Iterator[Viola
     steps = [row["step"] for row in order]
     yield from _differ("last step", name, steps[-1] if steps else None, run["last_step"])
     yield from _differ("first step", name, steps[0] if steps else None, run["first_step"])
-    for row, following in zip(order, [*steps[1:], None], strict=True):
-        expected = [] if following is None else [following]
-        yield from _differ("order of snapshots", f"{name}@{row['step']}", expected, row["following"])
+    for at, row in enumerate(order, start=1):
+        yield from _differ("order of snapshots", f"{name}@{row['step']}", steps[at : at + 1], row["following"])
     layers = store.read("read/layers", run=name)
     for step in steps:
         yield from _verify_snapshot(store, masks, f"{name}@{step}", layers)

@@ -184,8 +184,9 @@ def replaced(random: Generator, mask: Mask, share: float) -> Mask:
     """As many connections as before, the given share of them others."""
     count = round(mask.nnz * share)
     kept = random.choice(mask.cells, size=mask.nnz - count, replace=False)
-    free = np.setdiff1d(random.choice(mask.size, size=min(mask.size, 4 * mask.nnz + 64), replace=False), mask.cells)
-    return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([kept, free[:count]])), mask.taps)
+    free = np.setdiff1d(np.arange(mask.size), mask.cells, assume_unique=True)
+    born = random.choice(free, size=count, replace=False)
+    return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([kept, born])), mask.taps)
 
 
 def neurons(topology: Topology) -> Iterator[Neuron]:

@@ -1,0 +1,111 @@
+"""Evolution and declared lineage, against plain Python."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from stratigraph.archive import Archive
+from stratigraph.errors import InvalidInputError, NotFoundError
+from stratigraph.runs import Parent
+from stratigraph.service.lineage.declared import Descent
+from stratigraph.topology import Topology
+from tests.histories import Connection, History, random_history
+from tests.pushed import push
+from tests.stores import Target
+
+
+def jaccard(a: set[Connection], b: set[Connection]) -> Fraction:
+    """Share of the union that is not common; 0 where both are empty."""
+    return Fraction(len(a ^ b), len(a | b)) if a | b else Fraction(0)
+
+
+def oracle(history: History, layer: str, first: int, last: int) -> dict[str, object]:
+    """What ``evolution`` must say of one layer, from sets alone."""
+    a, b = history.alive(layer, first), history.alive(layer, last)
+    survived = history.survivors(layer, first, last)
+    width = history.at(first).layer(layer).target.size
+    units = [jaccard({c for c in a if c[2] == j}, {c for c in b if c[2] == j}) for j in range(width)]
+    return {
+        "name": layer,
+        "alive_from": len(a),
+        "alive_to": len(b),
+        "survived": len(survived),
+        "regrown": len((a & b) - survived),
+        "died": len(a - b),
+        "born": len(b - a),
+        "jaccard_distance": pytest.approx(float(jaccard(a, b)), abs=1e-12),
+        "unit_distance": pytest.approx(float(sum(units) / width), abs=1e-12),
+    }
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_evolution_is_what_sets_say(archive: Archive, target: Target, seed: int) -> None:
+    """Between any two steps: survived, regrown, died, born and both distances, in every layer."""
+    history = random_history(seed, snapshots=6)
+    push(archive, "w0", history)
+    with target.open() as fresh:
+        for first in history.steps[::2]:
+            for last in [step for step in history.steps if step >= first]:
+                found = fresh.evolution("w0", first, last)
+                assert (found.run, found.from_step, found.to_step) == ("w0", first, last)
+                assert [y.name for y in found.layers] == [y.name for y in history.layers]
+                for layer in found.layers:
+                    said = {name: getattr(layer, name) for name in layer.__slots__}
+                    assert said == oracle(history, layer.name, first, last)
+                    assert layer.survived + layer.regrown + layer.died == layer.alive_from
+                    assert layer.survived + layer.regrown + layer.born == layer.alive_to
+        whole = fresh.evolution("w0")
+        assert (whole.from_step, whole.to_step) == (history.steps[0], history.steps[-1])
+
+
+def test_a_connection_that_came_back_is_regrown_and_not_survived(archive: Archive) -> None:
+    """Alive at 0, dead at 1, alive at 2: regrown; from 0 to 0 everything survived."""
+    for step, rows in enumerate([[[1, 1], [0, 0]], [[1, 0], [0, 0]], [[1, 1], [1, 0]]]):
+        archive.push("w0", step, Topology.from_masks([rows]))
+    layer = archive.evolution("w0").layers[0]
+    assert (layer.alive_from, layer.alive_to, layer.survived, layer.regrown, layer.died, layer.born) == (
+        2,
+        3,
+        1,
+        1,
+        0,
+        1,
+    )
+    same = archive.evolution("w0", 0, 0).layers[0]
+    assert (same.survived, same.jaccard_distance, same.unit_distance) == (2, 0.0, 0.0)
+
+
+def test_evolution_runs_forward_between_recorded_steps(archive: Archive) -> None:
+    """``from`` after ``to`` and steps that were not recorded are errors."""
+    for step in (0, 5):
+        archive.push("w0", step, Topology.from_masks([np.eye(2)]))
+    with pytest.raises(InvalidInputError, match="from <= to"):
+        archive.evolution("w0", 5, 0)
+    with pytest.raises(NotFoundError, match="w0@3"):
+        archive.evolution("w0", 0, 3)
+
+
+def test_lineage_is_ancestors_and_descendants_as_declared(archive: Archive) -> None:
+    """A family tree with a run of two parents: of one run its ancestors and descendants, of all runs everything."""
+    for run in ("a", "b", "c", "d", "e", "lone"):
+        archive.push(run, 0, Topology.from_masks([np.eye(2)]))
+        archive.push(run, 5, Topology.from_masks([np.eye(2)]))
+    edges = [Descent("a", 5, "b", "fork"), Descent("a", 0, "c", "perturbation"), Descent("b", 5, "d", "pruned"),
+             Descent("c", 0, "d", "declared"), Descent("b", 0, "e", "resume")]  # fmt: skip
+    for edge in edges:
+        archive.create_run(edge.child, parents=[Parent(edge.parent, edge.step, edge.how)])
+    whole = archive.lineage()
+    assert set(whole.nodes) == {"a", "b", "c", "d", "e", "lone"}
+    assert set(whole.edges) == set(edges)
+    for order in (whole, archive.lineage("d")):
+        for edge in order.edges:
+            assert order.nodes.index(edge.parent) < order.nodes.index(edge.child), "parents before their children"
+    of_d = archive.lineage("d")
+    assert set(of_d.nodes) == {"a", "b", "c", "d"}
+    assert set(of_d.edges) == {edge for edge in edges if edge.child != "e"}
+    assert set(archive.lineage("b").nodes) == {"a", "b", "d", "e"}
+    assert archive.lineage("lone").nodes == ("lone",)
+    assert set(archive.run("d").parents) == {Parent("b", 5, "pruned"), Parent("c", 0, "declared")}
