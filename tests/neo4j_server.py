@@ -22,10 +22,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import neo4j
 import pytest
 from neo4j import exceptions as bolt
+from pydantic import SecretStr
+
+from stratigraph.settings import Settings
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stratigraph-tests"
 GIVEN = "STRATIGRAPH_TEST_NEO4J"
@@ -95,9 +99,19 @@ class Neo4jServer:
     command: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
-    def environment(self) -> dict[str, str]:
+    def settings(self, **others: Any) -> Settings:
         """The settings with which Stratigraph opens this server."""
+        return Settings(neo4j_user=self.user, neo4j_password=SecretStr(self.password), **others)
+
+    def environment(self) -> dict[str, str]:
+        """The same, for a process of its own."""
         return {"STRATIGRAPH_NEO4J_USER": self.user, "STRATIGRAPH_NEO4J_PASSWORD": self.password}
+
+    def configure(self, **settings: str) -> None:
+        """Settings that count from the next start on; ``__`` stands for a dot."""
+        assert self.home is not None
+        with (self.home / "conf" / "neo4j.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name.replace('__', '.')}={value}\n" for name, value in settings.items())
 
     @property
     def pid(self) -> int:
@@ -235,6 +249,7 @@ def shared(name: str) -> Iterator[Neo4jServer]:
     given = _given()
     if given is not None and given.name == name:
         yield given
+        given.empty()
         return
     with running(name) as server:
         yield server

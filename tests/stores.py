@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import neo4j
+from pydantic import SecretStr
 
 from stratigraph.archive import Archive, open_archive
 from stratigraph.settings import Settings
 from stratigraph.store.embedded import EmbeddedEngine, stop
+from tests import neo4j_server
 
 # Statements of the tests take milliseconds; one that is to run away is to end soon.
 COMMAND_TIMEOUT_MS = 10_000
@@ -29,6 +31,15 @@ class Target:
     name: str
     uri: str
     settings: Settings
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings as a process of its own reads them."""
+        held = {name: getattr(self.settings, name) for name in sorted(self.settings.model_fields_set)}
+        return {
+            f"STRATIGRAPH_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in held.items()
+        }
 
     def open(self) -> Archive:
         """A client of its own: nothing that another client remembers is known to it."""
@@ -47,7 +58,21 @@ def embedded(folder: Path) -> Iterator[Target]:
         stop(directory, force=True)
 
 
-STORES: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {"embedded": embedded}
+def server(name: str) -> Callable[[Path], AbstractContextManager[Target]]:
+    """A real Neo4j of that release, empty."""
+
+    @contextmanager
+    def opened(_folder: Path) -> Iterator[Target]:
+        with neo4j_server.shared(name) as running:
+            yield Target(name, running.uri, running.settings())
+
+    return opened
+
+
+STORES: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {
+    "embedded": embedded,
+    **{name: server(name) for name in neo4j_server.RELEASES},
+}
 
 
 def tell(archive: Archive, text: str, **parameters: Any) -> list[dict[str, Any]]:
