@@ -76,9 +76,6 @@ class Loader:
         wanted_tags = [check_tag(tag) for tag in tags]
         wanted_config = None if config is None else _json(config)
         declared = list(parents)
-        for parent in declared:
-            if parent.how not in HOWS:
-                raise InvalidInputError(f"parent of {run!r}: expected one of {', '.join(HOWS)}, found {parent.how!r}")
 
         def work(tx: Transaction) -> bool:
             if declared:
@@ -275,6 +272,8 @@ def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology,
 
 def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
     ref = f"{parent.run}@{parent.step}"
+    if parent.how not in HOWS:
+        raise InvalidInputError(f"parent {ref}: expected one of {', '.join(HOWS)}, found {parent.how!r}")
     graph: dict[str, set[str]] = {}
     for edge in tx.run("lineage/edges"):
         graph.setdefault(edge["child"], set()).add(edge["parent"])

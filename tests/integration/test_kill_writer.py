@@ -1,0 +1,229 @@
+"""``kill -9``: of the writer at every point of its work, of the engine and of its supervisor while a client goes on.
+
+Whatever was acknowledged is whole, readers are right at every step that a layer claims, before anything is repaired; and
+who pushes the same history again ends with the archive that would stand there without the kill.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stratigraph.archive import Archive
+from stratigraph.errors import NotFoundError
+from stratigraph.ingest import projection
+from stratigraph.store import embedded as engine
+from stratigraph.store.graph import Transaction
+from tests.histories import History, random_history
+from tests.pushed import assert_projected, assert_readable_up_to_projected, assert_snapshots, push, violations
+from tests.stores import STORES, Target, wipe
+from tests.writer import Orders, Writer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their locks"),
+]
+
+SNAPSHOTS, BATCH = 7, 6
+KILLS = 20  # at random moments
+
+POINTS = [
+    ("write/lock_run", "after", 1),
+    ("write/lock_run", "after", 4),
+    ("write/create_layers", "after", 1),
+    ("write/put_masks", "after", 2),
+    ("write/create_snapshot", "after", 1),
+    ("write/create_snapshot", "after", 5),
+    ("write/link_next", "after", 3),
+    ("write/take_projection", "before", 1),
+    ("write/take_projection", "before", 4),
+    ("write/take_projection", "after", 2),
+    ("write/create_neurons", "before", 2),
+    ("write/create_neurons", "after", 3),
+    ("write/guard_projection", "before", 1),
+    ("write/guard_projection", "before", 3),
+    ("write/guard_projection", "before", 8),
+    ("write/create_births", "after", 2),
+    ("write/create_births", "after", 6),
+    ("write/set_deaths", "after", 1),
+    ("write/set_deaths", "after", 3),
+    ("write/count_batch", "after", 4),
+    ("write/move_projected", "before", 2),
+    ("write/move_projected", "after", 3),
+]
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One engine for all writers that are killed."""
+    with STORES["embedded"](tmp_path_factory.mktemp("killed")) as running:
+        yield running
+
+
+@pytest.fixture
+def empty(target: Target) -> Target:
+    """Its database without anything in it."""
+    with target.open() as archive:
+        wipe(archive)
+    return target
+
+
+def stored_steps(archive: Archive, run: str) -> list[int]:
+    try:
+        return [snapshot.step for snapshot in archive.all_snapshots(run)]
+    except NotFoundError:
+        return []
+
+
+def check_before_repair(target: Target, run: str, history: History, said: list[tuple[int, str]]) -> list[int]:
+    """What must hold the moment after a kill, seen by a client that only reads; gives the steps that are stored."""
+    with target.open() as reader:
+        stored = stored_steps(reader, run)
+        done = [step for step, _ in said]
+        assert done == history.steps[: len(done)]
+        assert stored == history.steps[: len(stored)], "no gap, nothing else"
+        assert set(done) <= set(stored), "what was acknowledged is there"
+        if stored:
+            assert_snapshots(reader, run, history, stored)
+            assert_readable_up_to_projected(reader, run, history)
+        assert violations(reader) == []
+    return stored
+
+
+def push_again(target: Target, run: str, history: History, stored: list[int]) -> None:
+    """A new writer: nothing new up to what is stored, the rest added; then everything is as if nothing had happened."""
+    with target.open() as writer:
+        outcomes = push(writer, run, history)
+        assert outcomes == ["unchanged"] * len(stored) + ["added"] * (len(history.steps) - len(stored))
+    with target.open() as reader:
+        assert_snapshots(reader, run, history, history.steps)
+        assert_projected(reader, run, history)
+        assert violations(reader) == []
+
+
+@pytest.mark.parametrize(("query", "when", "count"), POINTS)
+def test_a_writer_killed_at_a_chosen_point_leaves_a_right_archive(
+    empty: Target, query: str, when: str, count: int
+) -> None:
+    """Before and after each statement of acknowledging and of projecting, in the first snapshot and in later ones."""
+    seed = 9000 + POINTS.index((query, when, count))
+    history = random_history(seed, snapshots=SNAPSHOTS)
+    orders = Orders("w0", seed, SNAPSHOTS, BATCH, fatal_query=query, fatal_when=when, fatal_count=count)
+    writer = Writer(empty, orders)
+    try:
+        writer.begin()
+        assert writer.end_within(60), "the point was never reached"
+        assert writer.process.returncode == -signal.SIGKILL, f"seed {seed}: the point was never reached"
+        stored = check_before_repair(empty, "w0", history, writer.said())
+    finally:
+        writer.close()
+    push_again(empty, "w0", history, stored)
+
+
+def test_writers_killed_at_random_moments_leave_a_right_archive(empty: Target) -> None:
+    """Again and again into the same run, each writer beginning at the first snapshot, until it is complete."""
+    seed = 77
+    random = np.random.default_rng(seed)
+    kills = runs = 0
+    while kills < KILLS:
+        runs += 1
+        run, history = f"w{runs}", random_history(seed + runs, snapshots=2 * SNAPSHOTS)
+        stored: list[int] = []
+        while len(stored) < len(history.steps) and kills < KILLS:
+            writer = Writer(empty, Orders(run, seed + runs, 2 * SNAPSHOTS, BATCH))
+            try:
+                writer.begin()
+                kills += not writer.end_within(float(random.uniform(0.02, 0.5)))
+                said = writer.said()
+            finally:
+                writer.close()
+            print(f"seed {seed}, run {run}, kill {kills}: {len(stored)} were stored, then said {said}")  # noqa: T201
+            again = said[: len(stored)]
+            assert all(outcome == "unchanged" for _, outcome in again), "stored before this writer began"
+            assert all(outcome == "added" for _, outcome in said[len(stored) :])
+            before, stored = stored, check_before_repair(empty, run, history, said)
+            assert len(stored) >= len(before)
+        push_again(empty, run, history, stored)
+
+
+class Assassin:
+    """Kills a process of the engine when this process sends a query for the n-th time from now."""
+
+    def __init__(self, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._directory = Path(target.uri)
+        self._plan: tuple[str, str, int] | None = None
+        self._victim = ""
+        self._calls: Counter[str] = Counter()
+        self.kills = 0
+        run = Transaction.run
+
+        def counted(transaction: Transaction, name: str, /, **parameters: Any) -> Any:
+            self._calls[name] += 1
+            if self._plan == (name, "before", self._calls[name]):
+                self._strike()
+            rows = run(transaction, name, **parameters)
+            if self._plan == (name, "after", self._calls[name]):
+                self._strike()
+            return rows
+
+        monkeypatch.setattr(Transaction, "run", counted)
+
+    def plan(self, victim: str, query: str, when: str, count: int) -> None:
+        """Once; ``victim`` is ``engine`` or ``supervisor``."""
+        self._victim, self._plan = victim, (query, when, count)
+        self._calls.clear()
+
+    def _strike(self) -> None:
+        self._plan = None
+        found = engine.status(self._directory)
+        assert found is not None
+        os.kill(found[f"{self._victim}_pid"], signal.SIGKILL)
+        self.kills += 1
+
+
+ENGINE_KILLS = [
+    ("write/lock_run", "before", 1),
+    ("write/put_masks", "after", 1),
+    ("write/link_next", "after", 1),
+    ("write/take_projection", "before", 1),
+    ("write/take_projection", "after", 1),
+    ("write/create_births", "after", 2),
+    ("write/count_batch", "after", 1),
+]
+SUPERVISOR_KILLS = [
+    ("write/lock_run", "before", 1),
+    ("write/create_snapshot", "after", 1),
+    ("write/create_births", "before", 2),
+    ("write/count_batch", "after", 2),
+]
+
+
+@pytest.mark.parametrize(("victim", "points"), [("engine", ENGINE_KILLS), ("supervisor", SUPERVISOR_KILLS)])
+def test_a_client_goes_on_by_itself_when_its_engine_is_killed(
+    empty: Target, monkeypatch: pytest.MonkeyPatch, victim: str, points: list[tuple[str, str, int]]
+) -> None:
+    """Every push that meets a kill of the engine, or of its supervisor, returns all the same; nothing is lost."""
+    monkeypatch.setattr(projection, "_BATCH", BATCH)
+    history = random_history(4242, snapshots=2 + 2 * len(points))
+    assassin = Assassin(empty, monkeypatch)
+    with empty.open() as writer:
+        for at, (step, topology) in enumerate(history.snapshots):
+            if at and at % 2 == 0 and at // 2 <= len(points):
+                assassin.plan(victim, *points[at // 2 - 1])
+            # A commit whose answer was lost is found done when it is tried again.
+            assert writer.push("w0", step, topology) in {"added", "unchanged"}
+            with empty.open() as reader:
+                assert_snapshots(reader, "w0", history, history.steps[: at + 1])
+        assert assassin.kills == len(points)
+    with empty.open() as reader:
+        assert_projected(reader, "w0", history)
+        assert_readable_up_to_projected(reader, "w0", history)
+        assert violations(reader) == []
