@@ -1,0 +1,90 @@
+"""Runs held in memory that can be exported as an archive can: what a file is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stratigraph.ingest.formats.export_file import RunRecord
+from stratigraph.runs import Parent, Run, Snapshot
+from stratigraph.topology import Topology
+from tests.histories import random_history
+
+BEGIN = datetime(2026, 3, 1, 8, 0, 0, 123_000, tzinfo=UTC)
+
+
+@dataclass
+class HeldRuns:
+    """Runs, their snapshots and topologies."""
+
+    records: list[RunRecord] = field(default_factory=list)
+    snapshots: dict[str, list[Snapshot]] = field(default_factory=dict)
+    topologies: dict[str, Topology] = field(default_factory=dict)
+    location: str = "memory"
+
+    def add(self, run: Run, *history: tuple[int, Topology], **metrics: float) -> None:
+        """A run with its history; every snapshot has the metrics, and its place among them."""
+        for place, (step, topology) in enumerate(history):
+            snapshot = Snapshot(
+                run.id,
+                step,
+                topology.digest,
+                topology.nnz,
+                BEGIN + timedelta(hours=place),
+                epoch=place / 2 if place % 3 else None,
+                metrics={**metrics, "place": float(place)},
+            )
+            self.snapshots.setdefault(run.id, []).append(snapshot)
+            self.topologies[snapshot.id] = topology
+        steps = [step for step, _ in history]
+        run = replace(
+            run,
+            snapshots=len(steps),
+            first_step=steps[0] if steps else None,
+            last_step=steps[-1] if steps else None,
+        )
+        wiring = history[0][1].wiring() if history else ()
+        self.records.append(RunRecord(run, wiring, tuple(name for name, *_ in wiring[::2])))
+
+    def all_runs(self) -> Iterator[Run]:
+        yield from sorted((record.run for record in self.records), key=lambda run: run.id)
+
+    def run(self, run: str) -> Run:
+        return next(one for one in self.all_runs() if one.id == run)
+
+    def all_snapshots(self, run: str) -> Iterator[Snapshot]:
+        yield from self.snapshots.get(run, [])
+
+    def layers(self, run: str) -> list[dict[str, Any]]:
+        record = next(one for one in self.records if one.run.id == run)
+        return [
+            {
+                "name": name, "source": a.name, "n_source": a.size, "source_labelled": a.labelled, "target": b.name,
+                "n_target": b.size, "target_labelled": b.labelled, "taps": taps,
+                "projection": "follow" if name in record.projected else "off",
+            }
+            for name, a, b, taps in record.wiring
+        ]  # fmt: skip
+
+    def topology(self, ref: str) -> Topology:
+        return self.topologies[ref]
+
+
+def family(seed: int) -> HeldRuns:
+    """Four runs: a root, its child, one with both as parents, and one that is declared and still empty."""
+    held = HeldRuns()
+    histories = [random_history(seed + k) for k in range(3)]
+    shared = histories[0].snapshots
+    first, last = shared[0][0], shared[-1][0]
+    held.add(
+        Run("root", "the root", "finished", BEGIN, config={"lr": 0.1, "\N{SNOWMAN}": [1, None]}), *shared, loss=0.5
+    )
+    held.add(
+        Run("a-child", "a-child", "open", BEGIN, tags=("x", "b"), parents=(Parent("root", last, "fork"),)), *shared
+    )
+    both = (Parent("a-child", first, "declared"), Parent("root", first, "perturbation"))
+    held.add(Run("both", "both", "failed", BEGIN, parents=both), *histories[1].snapshots)
+    held.add(Run("empty", "empty", "open", BEGIN, parents=(Parent("both", histories[1].steps[0], "pruned"),)))
+    return held

@@ -1,0 +1,241 @@
+"""The file of many runs: what is written is read, equal runs give equal bytes, damage is an error or changes nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stratigraph.errors import InvalidInputError, LimitError, StratigraphError, UnsupportedFormatError
+from stratigraph.ingest.formats import export_file, snapshot_file
+from stratigraph.ingest.formats.export_file import ExportFile, RunRecord
+from stratigraph.ingest.formats.limits import Limits
+from stratigraph.runs import Snapshot
+from stratigraph.topology import Topology
+from tests.held_runs import HeldRuns, family
+
+Whole = list[tuple[RunRecord, list[tuple[Snapshot, Topology]]]]
+
+
+def written(held: HeldRuns) -> bytes:
+    stream = io.BytesIO()
+    export_file.write(
+        stream, held.records, lambda record: held.all_snapshots(record.run.id), lambda one: held.topology(one.id)
+    )
+    return stream.getvalue()
+
+
+def read(path: Path) -> Whole:
+    with ExportFile(path) as file:
+        file.check()
+        return [
+            (record, [(one, file.topology(record, one)) for one in snapshots]) for record, snapshots in file.histories()
+        ]
+
+
+def as_written(held: HeldRuns) -> Whole:
+    bare = [replace(one, run=replace(one.run, snapshots=0, first_step=None, last_step=None)) for one in held.records]
+    return [(one, [(s, held.topology(s.id)) for s in held.all_snapshots(one.run.id)]) for one in bare]
+
+
+def rewritten(data: bytes, change: Callable[[dict[str, bytes]], object]) -> bytes:
+    """The same zip with other members."""
+    with zipfile.ZipFile(io.BytesIO(data)) as old:
+        members = {info.filename: old.read(info) for info in old.infolist()}
+    change(members)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as new:
+        for name, content in members.items():
+            new.writestr(name, content)
+    return made.getvalue()
+
+
+def edit(member: str, line: int, **fields: Any) -> Callable[[dict[str, bytes]], None]:
+    """Other values in one line of a member; None takes the field away."""
+
+    def change(members: dict[str, bytes]) -> None:
+        lines = members[member].splitlines()
+        document = json.loads(lines[line]) | fields
+        lines[line] = json.dumps({k: v for k, v in document.items() if v is not ...}).encode()
+        members[member] = b"\n".join(lines) + b"\n"
+
+    return change
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 3))
+def test_what_is_written_is_read(tmp_path: Path, seed: int) -> None:
+    """Runs, snapshots and topologies of random histories, names, taps and several layers into one space included."""
+    held = family(seed)
+    path = tmp_path / "runs.zip"
+    path.write_bytes(written(held))
+    assert read(path) == as_written(held)
+    assert written(family(seed)) == path.read_bytes()
+
+
+def test_a_wiring_is_stored_once_whatever_its_names(tmp_path: Path) -> None:
+    """Two runs of the same wiring share its file; each gets its own names back."""
+    masks = [np.eye(3), np.ones((3, 2))]
+    held = HeldRuns()
+    run = family(0).records[0].run
+    held.add(replace(run, id="a"), (0, Topology.from_masks(masks, names=["first", "second"])))
+    held.add(
+        replace(run, id="b"),
+        (0, Topology.from_masks(masks, names=["eins", "zwei"])),
+        (1, Topology.from_masks(masks, names=["eins", "zwei"])),
+    )
+    path = tmp_path / "runs.zip"
+    path.write_bytes(written(held))
+    with ExportFile(path) as file:
+        assert (file.counts.snapshots, file.counts.topologies) == (3, 1)
+    assert read(path) == as_written(held)
+
+
+def test_each_topology_is_a_snapshot_file(tmp_path: Path) -> None:
+    """A member of ``topologies/`` is what docs/snapshot-file.md describes: taken out, it can be pushed by itself."""
+    held = family(7)
+    with zipfile.ZipFile(io.BytesIO(written(held))) as opened:
+        for name in (one for one in opened.namelist() if one.endswith(".npz")):
+            found = snapshot_file.read(opened.read(name)).topology
+            assert name == f"topologies/{found.digest}.npz"
+
+
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    """Every length but the whole one is an error that names the file."""
+    data = written(family(1))
+    path = tmp_path / "cut.zip"
+    for length in [*range(0, len(data), 97), *range(len(data) - 60, len(data))]:
+        path.write_bytes(data[:length])
+        with pytest.raises(StratigraphError, match=r"cut\.zip"):
+            read(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path, seed: int) -> None:
+    """Wherever it lies; what is read is never other than what was written."""
+    held = family(seed)
+    data, expected = written(held), as_written(held)
+    path = tmp_path / "flipped.zip"
+    random = np.random.default_rng(seed)
+    refused = 0
+    for at in random.choice(len(data), size=150, replace=False).tolist():
+        path.write_bytes(data[:at] + bytes([data[at] ^ int(random.integers(1, 256))]) + data[at + 1 :])
+        try:
+            found = read(path)
+        except StratigraphError as error:
+            refused += "flipped.zip" in error.message
+        else:
+            assert found == expected, at
+    assert refused > 75
+
+
+def other_digest(members: dict[str, bytes]) -> None:
+    """A topology under the digest of another, in the members and in every line that names it."""
+    name = next(one for one in members if one.endswith(".npz"))
+    lie = "0" * 64
+    members[f"topologies/{lie}.npz"] = members.pop(name)
+    members["snapshots.jsonl"] = members["snapshots.jsonl"].replace(name[11:75].encode(), lie.encode())
+
+
+def swapped(members: dict[str, bytes]) -> None:
+    """Two topologies of one run under each other's names."""
+    one, two = [name for name in members if name.endswith(".npz")][:2]
+    members[one], members[two] = members[two], members[one]
+
+
+PARENT = {"run": "root", "step": 10**6, "how": "fork"}
+CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
+    "a lying digest": (other_digest, "expected the digest of its name"),
+    "topologies under each other's names": (swapped, "expected"),
+    "a topology that is not there": (lambda m: m.pop(next(n for n in m if n.endswith(".npz"))), "expected the topology of root@"),
+    "a topology too many": (lambda m: m.update({f"topologies/{'0' * 64}.npz": b""}), "files of topologies"),
+    "no runs": (lambda m: m.pop("runs.jsonl"), r"expected a member runs\.jsonl"),
+    "another member": (lambda m: m.update({"evil.pickle": b""}), "found 'evil.pickle'"),
+    "a path out of it": (lambda m: m.update({"topologies/../../etc/passwd": b""}), "passwd"),
+    "a run less": (lambda m: m.update({"runs.jsonl": m["runs.jsonl"].split(b"\n", 1)[1]}), "expected parent 'root'"),
+    "a snapshot less": (lambda m: m.update({"snapshots.jsonl": m["snapshots.jsonl"].rsplit(b"\n", 2)[0]}), "expected"),
+    "snapshots out of order": (lambda m: m.update({"snapshots.jsonl": m["snapshots.jsonl"] * 2}), "in the order of"),
+    "no JSON": (lambda m: m.update({"runs.jsonl": b"{"}), "line 1: expected JSON"),
+    "a run twice": (lambda m: m.update({"runs.jsonl": m["runs.jsonl"] * 2}), "'root' twice"),
+    "a bad run id": (edit("runs.jsonl", 0, id="a/b"), r"runs\.jsonl: line 1: run id"),
+    "a status of its own": (edit("runs.jsonl", 0, status="gone"), "expected one of open, finished, failed"),
+    "a time without zone": (edit("runs.jsonl", 0, created_at="2026-01-01T00:00:00"), "zone"),
+    "a tag with a space": (edit("runs.jsonl", 0, tags=["a b"]), "tag"),
+    "config no object": (edit("runs.jsonl", 0, config=[]), "config: expected an object"),
+    "a field too many": (edit("runs.jsonl", 0, more=1), "found config, created_at"),
+    "a field less": (edit("runs.jsonl", 0, name=...), "expected an object with id, name"),
+    "a parent's step that is not there": (edit("runs.jsonl", 1, parents=[PARENT]), "expected snapshot root@1000000"),
+    "a space of no size": (edit("runs.jsonl", 0, spaces=[{"name": "x", "size": 0, "labelled": True}]), "at least 1 unit"),
+    "a step before the first": (edit("snapshots.jsonl", 0, step=-1), "step"),
+    "no layers": (edit("runs.jsonl", 0, layers=[], projected=[]), "expected the 0 layers of run 'root'"),
+    "a digest that is none": (edit("snapshots.jsonl", 0, digest="../x"), "64 hexadecimal"),
+    "other connections": (edit("snapshots.jsonl", 0, connections=10**6), "expected 1000000 connections"),
+    "a metric that is no number": (edit("snapshots.jsonl", 0, metrics={"loss": "x"}), "finite number"),
+    "a run that is not there": (edit("snapshots.jsonl", 0, run="nobody"), r"a run of runs\.jsonl"),
+    "another count": (edit("archive.json", 0, snapshots=10**6), "1000000"),
+    "no format": (edit("archive.json", 0, format=...), "format number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_does_not_add_up_is_refused(tmp_path: Path, change: str) -> None:
+    """Each lie is an error that says where and what was expected."""
+    path = tmp_path / "runs.zip"
+    path.write_bytes(rewritten(written(family(4)), CHANGES[change][0]))
+    with pytest.raises(InvalidInputError, match=CHANGES[change][1]) as caught:
+        read(path)
+    assert caught.value.message.startswith(str(path))
+
+
+def test_an_unknown_format_number_is_refused(tmp_path: Path) -> None:
+    """A file of a later version is told from a damaged one."""
+    path = tmp_path / "runs.zip"
+    path.write_bytes(rewritten(written(family(4)), edit("archive.json", 0, format=2, later=True)))
+    with pytest.raises(UnsupportedFormatError, match="expected format 1, found 2"):
+        read(path)
+
+
+def test_what_is_no_export_file_is_refused(tmp_path: Path) -> None:
+    """Nothing there, a folder, an empty file, another zip."""
+    with pytest.raises(InvalidInputError, match="expected a file, found none"):
+        read(tmp_path / "nothing.zip")
+    with pytest.raises(InvalidInputError, match="found"):
+        read(tmp_path)
+    (tmp_path / "empty.zip").touch()
+    with pytest.raises(InvalidInputError, match="expected an intact export file"):
+        read(tmp_path / "empty.zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("README", "hello")
+    with pytest.raises(InvalidInputError, match="found 'README'"):
+        read(tmp_path / "other.zip")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """Packed topologies, and texts that unpack to far more than they are, are refused by what the zip claims."""
+    data = written(family(2))
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, bytes(2**22) if info.filename.endswith(".npz") else old.read(info))
+    with pytest.raises(InvalidInputError, match="expected it stored"):
+        read(path)
+    path.write_bytes(data)
+    with pytest.raises(LimitError, match="bytes unpacked"), ExportFile(path, limits=Limits(total_bytes=100)):
+        pass
+
+
+def test_a_line_that_does_not_end_is_refused(tmp_path: Path) -> None:
+    """A line is at most 16 MiB: one without an end fills no memory."""
+    path = tmp_path / "runs.zip"
+    with zipfile.ZipFile(io.BytesIO(written(family(2)))) as old, zipfile.ZipFile(path, "w") as new:
+        for info in old.infolist():
+            content = b" " * (16 * 2**20 + 1) if info.filename == "snapshots.jsonl" else old.read(info)
+            new.writestr(info.filename, content)
+    with pytest.raises(LimitError, match="line 1: expected at most 16,777,216 bytes"):
+        read(path)
