@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request, Response
 
-from stratigraph.archive import Archive
+from stratigraph.archive import MAX_PAGE, Archive
 from stratigraph.errors import InvalidInputError
 
 PAGE = 100
-MOST = 1000
+MOST = MAX_PAGE
 
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.")]
 Cursor = Annotated[str | None, Query(description="Where the page begins: `next` of the page before.")]
@@ -56,7 +56,8 @@ def page(request: Request, name: str, entries: list[Any], limit: int, last: str)
     headers = {}
     if more:
         cursor = base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-        following = f"{request.url.path}?{urlencode({'limit': limit, 'cursor': cursor})}"
+        asked = [(key, value) for key, value in request.query_params.multi_items() if key not in {"limit", "cursor"}]
+        following = f"{request.url.path}?{urlencode([*asked, ('limit', limit), ('cursor', cursor)])}"
         headers["Link"] = f'<{following}>; rel="next"'
     return represent(request, {name: entries[:limit], "next": following}, headers=headers)
 
@@ -69,3 +70,13 @@ def read_cursor(cursor: str | None) -> str | None:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise InvalidInputError("cursor: expected one that a page gave as `next`, found another") from error
+
+
+def read_number(cursor: str | None) -> int | None:
+    """A cursor that holds a number."""
+    text = read_cursor(cursor)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise InvalidInputError("cursor: expected one that a page gave as `next`, found another")
+    return int(text)

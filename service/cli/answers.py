@@ -1,4 +1,4 @@
-"""Verbs that answer: nnstd, distances, evolution, lineage, cypher."""
+"""Verbs that compare and ask: nnstd, distances, lineage, cypher."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ AlignOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (nnstd, distances, evolution, lineage, cypher):
+    for verb in (nnstd, distances, lineage, cypher):
         app.command()(verb)
 
 
@@ -102,29 +102,6 @@ def distances(
     else:
         rows = [[label, *row] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True)]
         show(f"NNSTD, alignment {matrix.alignment}", table(["", *matrix.labels], rows))
-
-
-def evolution(
-    run: Annotated[str, typer.Argument(help="The run.")],
-    from_: Annotated[int | None, typer.Option("--from", metavar="STEP", help="[default: the first]")] = None,
-    to: Annotated[int | None, typer.Option("--to", metavar="STEP", help="[default: the last]")] = None,
-    store: StoreOption = None,
-    json_: JsonFlag = False,
-) -> None:
-    """What survived, was regrown, died and was born between two steps of a run."""
-    from stratigraph.service.answers import evolution_answer
-
-    with archive(store) as opened:
-        found = evolution_answer(opened.evolution(run, from_, to))
-    if json_:
-        answer(found)
-        return
-    columns = list(found["layers"][0])
-    rows = [list(layer.values()) for layer in found["layers"]]
-    show(
-        f"run {run}, step {found['from']} to {found['to']}",
-        table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
-    )
 
 
 def lineage(

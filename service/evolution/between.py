@@ -46,13 +46,13 @@ class LayerEvolution:
 
 @dataclass(frozen=True, slots=True)
 class Evolution:
-    """What became of each layer of a run between two of its snapshots (``from_ref`` may be in an ancestor)."""
+    """What became of each layer of a run between two of its snapshots (``from_run`` may be an ancestor)."""
 
     run: str
     from_step: int
     to_step: int
     layers: tuple[LayerEvolution, ...]
-    from_run: str | None = None
+    from_run: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

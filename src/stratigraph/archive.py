@@ -17,13 +17,15 @@ from stratigraph.refs import Ref, expand, parse_ref
 from stratigraph.runs import Parent, Run, Snapshot, Status
 from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
 from stratigraph.service.distance.pairwise import DistanceMatrix, distances
-from stratigraph.service.evolution.between import Evolution, between
+from stratigraph.service.evolution.between import Evolution, Fates
+from stratigraph.service.evolution.stored import RunHistory, StoredEvolution
+from stratigraph.service.evolution.structure import Structure, structure
 from stratigraph.service.lineage.declared import Descent, Lineage, family
 from stratigraph.settings import Settings, load_settings
 from stratigraph.store.graph import GraphStore, Row, Table
 from stratigraph.store.masks import MaskStore, layer_of
 from stratigraph.store.opening import open_store
-from stratigraph.topology import Mask, Topology
+from stratigraph.topology import Topology
 
 FORMAT = 1
 MAX_PAGE = 1000
@@ -37,6 +39,7 @@ class Archive:
         self._store = store
         self._masks = MaskStore(store)
         self._loader = Loader(store, self._masks)
+        self._evolution = StoredEvolution(store, self._masks)
         self._prepare()
 
     def __enter__(self) -> Self:
@@ -189,14 +192,34 @@ class Archive:
         loaders = [lambda ref=ref: self.topology(ref) for ref in refs]
         return distances(loaders, labels=[str(ref) for ref in refs], alignment=alignment, progress=progress)
 
-    def evolution(self, run: str, from_step: int | None = None, to_step: int | None = None) -> Evolution:
-        """What became of the connections of a run between two of its steps (its first and last by default)."""
-        first = self.snapshot(Ref(run, "first" if from_step is None else from_step)).step
-        last = self.snapshot(Ref(run, "last" if to_step is None else to_step)).step
-        if first > last:
-            raise InvalidInputError(f"evolution of {run!r}: expected from <= to, found {first} > {last}")
-        names = [row["name"] for row in self.layers(run)]
-        return Evolution(run, first, last, tuple(between(n, self._history(run, n, first, last)) for n in names))
+    def evolution(
+        self, run: str, from_step: int | None = None, to_step: int | None = None, *, through_parents: bool = False
+    ) -> Evolution:
+        """What became of the connections of a run between two of its steps (its first and last by default).
+
+        ``through_parents`` also looks into the runs that this one resumed or was forked from.
+        """
+        return self._evolution.evolution(run, from_step, to_step, through_parents=through_parents)
+
+    def history(self, run: str, *, through_parents: bool = False) -> RunHistory:
+        """Births, deaths, regrowth, exploration and lifetimes over all snapshots of a run."""
+        return self._evolution.history(run, through_parents=through_parents)
+
+    def fates(
+        self,
+        run: str,
+        layer: str,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        *,
+        through_parents: bool = False,
+    ) -> Fates:
+        """The connections of one layer by what became of them between two steps: survived, regrown, died, born."""
+        return self._evolution.fates(run, layer, from_step, to_step, through_parents=through_parents)
+
+    def structure(self, ref: Ref | str) -> Structure:
+        """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
+        return structure(self.topology(ref))
 
     def lineage(self, run: str | None = None) -> Lineage:
         """The declared ancestors and descendants of a run (of all runs where none is named)."""
@@ -237,14 +260,6 @@ class Archive:
     def engine_version(self) -> str:
         """What database this is."""
         return self._store.version()
-
-    def _history(self, run: str, layer: str, first: int, last: int) -> Iterator[Mask]:
-        rows = self._store.read("read/run_masks", run=run, layers=[layer], first=first, last=last)
-        for at in range(0, len(rows), 64):
-            page = rows[at : at + 64]
-            masks = self._masks.get(row["digest"] for row in page)
-            for row in page:
-                yield masks[row["digest"]]
 
     def _with_parents(self, rows: list[Row]) -> list[Run]:
         parents: dict[str, list[Parent]] = {}
@@ -311,7 +326,7 @@ def _snapshot(node: Mapping[str, Any]) -> Snapshot:
 
 
 def _page(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE:
+    if not 1 <= limit <= MAX_PAGE + 1:  # one more tells who pages whether there is more
         raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
     return limit
 

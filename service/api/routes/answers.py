@@ -5,23 +5,42 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from typing_extensions import TypedDict
 
-from stratigraph.refs import MAX_STEP
+from stratigraph.refs import MAX_STEP, Ref
 from stratigraph.service.answers import (
+    ConnectionAnswer,
     DistanceAnswer,
     EvolutionAnswer,
+    HistoryAnswer,
     LineageAnswer,
+    StructureAnswer,
+    SurvivalAnswer,
+    connections_answer,
     distance_answer,
     evolution_answer,
+    history_answer,
     lineage_answer,
+    structure_answer,
+    survival_answer,
 )
-from stratigraph.service.api.representation import ArchiveOf, represent
-from stratigraph.service.api.routes.runs import RunId
+from stratigraph.service.api.representation import PAGE, ArchiveOf, Cursor, Limit, page, read_number, represent
+from stratigraph.service.api.routes.runs import RunId, StepPath
+from stratigraph.service.evolution.between import Status
 
 router = APIRouter(tags=["answers"])
 
 RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
-StepQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP)]
+FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
+ToQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")]
+ThroughParents = Annotated[bool, Query(description="Begin in the runs that this one resumed or was forked from.")]
+
+
+class ConnectionsPage(TypedDict):
+    """A page of connections in the order of their targets."""
+
+    connections: list[ConnectionAnswer]
+    next: str | None
 
 
 @router.get("/distances", response_model=DistanceAnswer)
@@ -43,11 +62,55 @@ def get_evolution(
     request: Request,
     archive: ArchiveOf,
     run: RunId,
-    from_: Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")] = None,
-    to: Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")] = None,
+    from_: FromQuery = None,
+    to: ToQuery = None,
+    through_parents: ThroughParents = False,
 ) -> Response:
     """What survived, was regrown, died and was born between two steps."""
-    return represent(request, evolution_answer(archive.evolution(run, from_, to)))
+    return represent(request, evolution_answer(archive.evolution(run, from_, to, through_parents=through_parents)))
+
+
+@router.get("/runs/{run}/history", response_model=HistoryAnswer)
+def get_history(request: Request, archive: ArchiveOf, run: RunId, through_parents: ThroughParents = False) -> Response:
+    """Births, deaths, regrowth and exploration at every snapshot of a run."""
+    return represent(request, history_answer(archive.history(run, through_parents=through_parents)))
+
+
+@router.get("/runs/{run}/survival", response_model=SurvivalAnswer)
+def get_survival(
+    request: Request, archive: ArchiveOf, run: RunId, from_: FromQuery = None, through_parents: ThroughParents = False
+) -> Response:
+    """What is left of the connections alive at a step, and how long connections live."""
+    return represent(request, survival_answer(archive.history(run, through_parents=through_parents), from_))
+
+
+@router.get("/runs/{run}/snapshots/{step}/structure", response_model=StructureAnswer)
+def get_structure(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
+    """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
+    ref = Ref(run, step)
+    return represent(request, structure_answer(str(ref), archive.structure(ref)))
+
+
+@router.get("/runs/{run}/connections", response_model=ConnectionsPage)
+def list_connections(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    layer: Annotated[str, Query(description="The layer's name.")],
+    status: Annotated[Status, Query(description="What became of them between the two steps.")],
+    from_: FromQuery = None,
+    to: ToQuery = None,
+    through_parents: ThroughParents = False,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> Response:
+    """The connections of a layer that survived, died, were born or regrown between two steps."""
+    after = read_number(cursor)
+    fates = archive.fates(run, layer, from_, to, through_parents=through_parents)
+    cells = fates.of(status)
+    cells = cells if after is None else cells[cells > after]
+    found = connections_answer(fates.first, cells[: limit + 1])
+    return page(request, "connections", found, limit, str(cells[:limit][-1]) if cells.size else "")
 
 
 @router.get("/runs/{run}/lineage", response_model=LineageAnswer)

@@ -11,11 +11,20 @@ from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict
 
 from stratigraph.archive import Archive
-from stratigraph.errors import InvalidInputError, LimitError
+from stratigraph.errors import LimitError
 from stratigraph.ingest.formats.reading import read_snapshot_bytes
 from stratigraph.refs import MAX_STEP, Ref, check_run_id
 from stratigraph.service.answers import RunAnswer, SnapshotAnswer, run_answer, snapshot_answer
-from stratigraph.service.api.representation import PAGE, ArchiveOf, Cursor, Limit, page, read_cursor, represent
+from stratigraph.service.api.representation import (
+    PAGE,
+    ArchiveOf,
+    Cursor,
+    Limit,
+    page,
+    read_cursor,
+    read_number,
+    represent,
+)
 
 router = APIRouter(tags=["runs"])
 
@@ -57,10 +66,8 @@ def list_snapshots(
     request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Response:
     """The snapshots of a run."""
-    after = read_cursor(cursor)
-    if after is not None and not (after.isascii() and after.isdigit()):
-        raise InvalidInputError("cursor: expected one that a page gave as `next`, found another")
-    snapshots = archive.snapshots(run, limit=limit + 1, after=-1 if after is None else int(after))
+    after = read_number(cursor)
+    snapshots = archive.snapshots(run, limit=limit + 1, after=-1 if after is None else after)
     found = [snapshot_answer(one) for one in snapshots]
     return page(request, "snapshots", found, limit, str(found[:limit][-1]["step"]) if found else "")
 
