@@ -62,6 +62,14 @@ def canonical(a: Prepared, b: Prepared) -> dict[int, Match]:
     return found
 
 
+def first_value(a: Prepared, b: Prepared) -> float:
+    """The distance of the first matched space of two networks; it depends on no ties, so no colours are needed."""
+    space = next(s for s in a.wiring.targets if not a.kept[s])
+    partner = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(a.sizes) if a.kept[s]}
+    found = _partner(a, b, space, _by_fan_in(a, b, space, partner))
+    return layer_value(a, b, space, found, partner)
+
+
 def repeated(network: Prepared, space: int) -> int:
     """The units whose fan-in set another unit of their space has too: those that are ambiguous against a copy."""
     sets = network.fan_in[space]

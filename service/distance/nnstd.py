@@ -12,14 +12,15 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.errors import InvalidInputError, MissingExtraError
-from stratigraph.service.distance import simple
+from stratigraph.service.distance import null_model, simple
+from stratigraph.service.distance.null_model import Chance
 from stratigraph.service.distance.wiring import check_comparable, wiring_of
 from stratigraph.topology import Topology
 
@@ -38,7 +39,8 @@ class LayerDistance:
 
     ``distance`` is 0 to 1, ``width`` the units of the larger network's space, the densities shares of the possible
     connections, 0 to 1. ``ambiguous`` counts the units that had more than one optimal partner by their fan-in sets
-    alone; None where nothing was counted (``reference``, ``refined``).
+    alone; None where nothing was counted (``reference``, ``refined``). ``chance`` is the level of independent layers
+    of the same shape and densities; None where it was not asked.
     """
 
     name: str
@@ -47,6 +49,12 @@ class LayerDistance:
     density_a: float
     density_b: float
     ambiguous: int | None = None
+    chance: Chance | None = None
+
+    @property
+    def z(self) -> float | None:
+        """How many spreads the distance lies from chance: far below 0 = far more alike than independent layers."""
+        return None if self.chance is None else self.chance.z(self.distance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +78,16 @@ class Distance:
         return sum(counts) if len(counts) == len(self.layers) else None
 
 
-def nnstd(a: Topology, b: Topology, *, alignment: Alignment = "canonical", fix_output: bool = True) -> Distance:
+def nnstd(
+    a: Topology, b: Topology, *, alignment: Alignment = "canonical", fix_output: bool = True, chance: bool = False
+) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
     ``alignment`` says how hidden units are matched: ``"canonical"`` (well defined and symmetric), ``"refined"`` (the
     smallest value a local search finds), ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is
     unit i: for snapshots of one run). Labelled output units stay in place unless ``fix_output=False``; the reference
-    matches them always, as published.
+    matches them always, as published. ``chance=True`` adds the chance level of every layer (``null_model``): a fraction
+    of a second for each new shape and density.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``MissingExtraError`` where ``canonical`` or
     ``refined`` is asked and numba is not installed, ``LimitError`` where fan-in sets exceed 1.9 million elements.
@@ -102,12 +113,35 @@ def nnstd(a: Topology, b: Topology, *, alignment: Alignment = "canonical", fix_o
         method = simple.reference if alignment == "reference" else simple.identity
         values, partners = method(a, b, wiring_of(a), fix_output=fix_output)
         counts = None if alignment == "reference" else [0] * len(values)
-        return describe(a, b, alignment, values, partners, ambiguous=counts)
+        found = describe(a, b, alignment, values, partners, ambiguous=counts)
+        return with_chance(found, a, b, fix_output=fix_output) if chance else found
     need_numba(alignment)
     # numba takes a third of a second to import, which `reference` and `identity` need not wait for.
     from stratigraph.service.distance.prepared import prepare  # noqa: PLC0415
 
-    return compare(prepare(a, fix_output=fix_output), prepare(b, fix_output=fix_output), alignment=alignment)
+    found = compare(prepare(a, fix_output=fix_output), prepare(b, fix_output=fix_output), alignment=alignment)
+    return with_chance(found, a, b, fix_output=fix_output) if chance else found
+
+
+def with_chance(
+    distance: Distance, a: Topology, b: Topology, *, fix_output: bool = True, exact: bool = False
+) -> Distance:
+    """The distance of ``a`` and ``b`` with the chance level of every layer; ``exact``: simulated however wide."""
+    wiring = wiring_of(a)
+    rows = []
+    for row, space in zip(distance.layers, wiring.targets, strict=True):
+        entering = wiring.incoming[space]
+        one, two = (t.layers[entering[0]].target.size for t in (a, b))
+        moves = distance.alignment == "reference" or not wiring.keeps_place(space, fix_output=fix_output)
+        level = null_model.chance(
+            max(sum(t.layers[k].mask.stride for k in entering) for t in (a, b)),
+            (one, two),
+            (row.density_a, row.density_b),
+            matched=moves and distance.alignment != "identity",
+            exact=exact,
+        )
+        rows.append(replace(row, chance=level))
+    return replace(distance, layers=tuple(rows))
 
 
 def compare(a: Prepared, b: Prepared, *, alignment: Alignment = "canonical") -> Distance:

@@ -5,7 +5,7 @@ Everything that a pair needs and that does not depend on the other network is co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,13 @@ class Prepared:
 
 def prepare(topology: Topology, *, fix_output: bool = True) -> Prepared:
     """The sets and colours of a topology."""
+    bare = prepare_sets(topology, fix_output=fix_output)
+    found, settled = colours.colour(bare.sizes, bare.kept, bare.fan_in, bare.fan_out)
+    return replace(bare, colours=found, settled=settled)
+
+
+def prepare_sets(topology: Topology, *, fix_output: bool = True) -> Prepared:
+    """The sets of a topology without the colours, which only ties need."""
     wiring = wiring_of(topology)
     sizes = tuple(space.size for space in wiring.spaces)
     kept = tuple(wiring.keeps_place(s, fix_output=fix_output) for s in range(len(sizes)))
@@ -88,8 +95,7 @@ def prepare(topology: Topology, *, fix_output: bool = True) -> Prepared:
         )
         for s, layers in enumerate(wiring.outgoing)
     )
-    found, settled = colours.colour(sizes, kept, fan_in, fan_out)
-    return Prepared(topology, topology.digest, wiring, fix_output, sizes, kept, fan_in, fan_out, found, settled)
+    return Prepared(topology, topology.digest, wiring, fix_output, sizes, kept, fan_in, fan_out, (), settled=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
