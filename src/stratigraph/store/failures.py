@@ -33,7 +33,12 @@ _CODES = (
     ("MemoryPoolOutOfMemory", "the server gives a transaction too little memory", "raise db.memory.transaction.max"),
     ("TransactionOutOfMemory", "the server gives a transaction too little memory", "raise db.memory.transaction.max"),
     ("DatabaseUnavailable", "the database is down on that server", "its logs say why; a full disk stops it too"),
-    ("TransactionLogError", "the server cannot write its transaction log", "its logs say why; is its disk full?"),
+    (
+        "TransactionStartFailed",
+        "the database has stopped on that server",
+        "its logs say why, a full disk may be; restart it",
+    ),
+    ("TransactionLogError", "the server cannot write its log, nothing was written", "is its disk full?"),
 )
 
 
@@ -76,6 +81,8 @@ def translate_user(error: bolt.Neo4jError, timeout_s: float) -> StratigraphError
         return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
     if "Timeout" in code or "TimedOut" in code or "timeout" in said.lower() or "Terminated" in code:
         return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
+    if "exceeding the maximum" in said:
+        return LimitError(f"the query asks for too much: {said}")
     return InvalidQueryError(f"the query was not understood: {said}")
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from stratigraph import queries
-from stratigraph.errors import MissingExtraError, QueryRefusedError, StratigraphError
+from stratigraph.errors import LimitError, MissingExtraError, QueryRefusedError, StratigraphError
 from stratigraph.store.read_only import check_read_only
 
 try:
@@ -36,6 +37,7 @@ logging.getLogger("neo4j").addHandler(logging.NullHandler())
 
 _LOST = (bolt.ServiceUnavailable, bolt.SessionExpired, bolt.IncompleteCommit, OSError)
 _RECONNECT_SECONDS = 60.0
+MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class GraphStore:
         """A user's own query, through the means of the engine that let it read only.
 
         Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse,
-        ``LimitError`` for one that takes longer than ``timeout_s`` seconds.
+        ``LimitError`` for one that takes longer than ``timeout_s`` seconds or whose answer is too large.
         """
         check_read_only(text)
         driver = self._reading_driver()
@@ -134,7 +136,7 @@ class GraphStore:
                     _check_plan(tx, text, parameters)
                 result = tx.run(text, dict(parameters))
                 columns = tuple(result.keys())
-                rows = [[_plain(value) for value in record.values()] for record in result.fetch(limit + 1)]
+                rows = list(_bounded(islice(result, limit + 1)))
                 tx.rollback()
         except bolt.Neo4jError as error:
             raise translate_user(error, timeout_s) or self._translated(error) from error
@@ -215,6 +217,28 @@ class GraphStore:
 
 def _consume(tx: Transaction, text: str) -> None:
     tx._inner.run(text).consume()  # noqa: SLF001 - the schema's statements are the one text that has no header
+
+
+def _bounded(records: Iterable[neo4j.Record]) -> Iterator[list[Any]]:
+    """The records as plain values, as long as they are not too large together."""
+    size = 0
+    for record in records:
+        row = [_plain(value) for value in record.values()]
+        size += _weight(row)
+        if size > MAX_ANSWER_BYTES:
+            raise LimitError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes", hint="ask for less, or use LIMIT")
+        yield row
+
+
+def _weight(value: Any) -> int:
+    """About how many bytes a value takes as JSON."""
+    if isinstance(value, str):
+        return len(value) + 2
+    if isinstance(value, dict):
+        return sum(len(k) + 4 + _weight(v) for k, v in value.items())
+    if isinstance(value, list):
+        return sum(map(_weight, value)) + 2
+    return 8
 
 
 def _check_plan(tx: neo4j.Transaction, text: str, parameters: Mapping[str, Any]) -> None:

@@ -152,7 +152,8 @@ class _Walk:
     def _word(self, token: _Token, *, alias: bool) -> None:
         must, self._must = self._must, None
         before, after = self._look(-1), self._look(1)
-        if alias or self._named(before) or (before.text in _OPENS_NAME and after.text == ":"):
+        type_too = before.text in {"|", "&", "!"} and token.upper in _FORBIDDEN  # no clause can follow these
+        if alias or type_too or self._named(before) or (before.text in _OPENS_NAME and after.text == ":"):
             self._operand = False
             self._function(token, before, after)
             return
