@@ -308,7 +308,7 @@ def test_topologies_may_be_loaded_late_and_progress_is_told() -> None:
         (["a", "b", "c"], {"times": [1, 2, 3], "root": "b"}, "none older than the root, found 'a' before 'b'"),
     ],
 )
-def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict, said: str) -> None:
+def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict[str, Any], said: str) -> None:
     """Each refusal says what was expected and what was found."""
     with pytest.raises(InvalidInputError, match=said):
         from_distances(labels, np.zeros((len(labels), len(labels))), alignment="x", **options)

@@ -1,0 +1,163 @@
+"""Inferred ancestry in the graph, on a real embedded engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stratigraph
+from stratigraph import queries
+from stratigraph.archive import Archive
+from stratigraph.errors import InvalidInputError, NotFoundError
+from stratigraph.service.distance.nnstd import nnstd
+from stratigraph.service.lineage import stored
+from stratigraph.service.lineage.inferred import Inference, InferredEdge, infer
+from stratigraph.store.embedded import stop
+from stratigraph.store.graph import GraphStore
+from stratigraph.topology import Topology
+
+pytestmark = pytest.mark.slow  # starts an engine
+
+RUNS = ["w0", "w1", "w2", "w3"]
+AT_0 = dict.fromkeys(RUNS, 0)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """Four runs of one snapshot each."""
+    path: Path = tmp_path_factory.mktemp("inferred") / "archive"
+    rng = np.random.default_rng(1)
+    try:
+        with stratigraph.open(str(path)) as opened:
+            for run in RUNS:
+                opened.push(run, 0, Topology.from_masks([rng.random((6, 5)) < 0.4]))
+            yield opened
+    finally:
+        stop(path, force=True)
+
+
+@pytest.fixture
+def store(archive: Archive) -> Iterator[GraphStore]:
+    """The database behind the archive; no inference is left in it."""
+    yield archive._store
+    for summary in stored.page(archive._store):
+        stored.drop(archive._store, summary.id)
+    left = archive.cypher("MATCH ()-[e:INFERRED_FROM]->() RETURN count(e) AS edges").rows
+    assert left == [[0]]
+
+
+def guess(archive: Archive, root: str | None = "w0") -> Inference:
+    return infer(
+        [archive.topology(f"{run}@0") for run in RUNS],
+        RUNS,
+        partial(nnstd, alignment="identity"),
+        root=root,
+        samples=20,
+    )
+
+
+def test_an_archive_without_inferences_says_so(store: GraphStore) -> None:
+    """Nothing is listed, nothing is dropped, and asking for one is an error that says what there is."""
+    assert stored.page(store) == []
+    assert stored.drop(store, "none") is False
+    with pytest.raises(NotFoundError, match=r"inference 'none': expected it in .*, found none \(it holds no inf"):
+        stored.get(store, "none")
+
+
+def test_what_was_stored_comes_back_equal(archive: Archive, store: GraphStore) -> None:
+    """Every edge with its numbers, in the same order; numbers that were not known stay unknown."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    rooted, tree = guess(archive), guess(archive, root=None)
+    bare = Inference("tree", "canonical", None, (InferredEdge("w0", "w1", 0.25, None, None, "subset"),))
+    assert stored.put(store, "rooted", rooted, AT_0, created_at=moment) is False
+    assert stored.put(store, "tree", tree, AT_0) is False
+    assert stored.put(store, "bare", bare, AT_0) is False
+    found = stored.get(store, "rooted")
+    assert found == stored.StoredInference("rooted", moment, AT_0, rooted)
+    assert stored.get(store, "tree").inference == tree
+    assert stored.get(store, "bare").inference == bare
+    assert stored.get(store, "bare").steps == {"w0": 0, "w1": 0}
+    assert [one.id for one in stored.page(store)] == ["bare", "rooted", "tree"]
+    assert stored.page(store, after="bare", limit=1) == [
+        stored.Summary("rooted", "arborescence", "identity", "w0", (0,), 20, 3, moment)
+    ]
+
+
+def test_the_same_id_is_replaced_as_a_whole(archive: Archive, store: GraphStore) -> None:
+    """No edge of the former inference stays, and no other inference loses one."""
+    first = guess(archive)
+    second = replace(first, edges=first.edges[:1], alignment="canonical")
+    assert stored.put(store, "one", first, AT_0) is False
+    assert stored.put(store, "other", first, AT_0) is False
+    assert stored.put(store, "one", second, AT_0) is True
+    assert stored.get(store, "one").inference == second
+    assert stored.get(store, "other").inference == first
+    assert archive.cypher("MATCH (i:Inference) RETURN count(i) AS n").rows == [[2]]
+    assert archive.cypher("MATCH ()-[e:INFERRED_FROM]->() RETURN count(e) AS n").rows == [[4]]
+    assert stored.drop(store, "one") is True
+    assert stored.get(store, "other").inference == first
+
+
+def test_a_snapshot_that_is_not_there_leaves_everything_as_it_was(archive: Archive, store: GraphStore) -> None:
+    """The refusal names the snapshots; what had the id before is still there."""
+    first = guess(archive)
+    stored.put(store, "one", first, AT_0)
+    with pytest.raises(NotFoundError, match="expected these snapshots, found none: w1@5"):
+        stored.put(store, "one", guess(archive, root=None), {**AT_0, "w1": 5})
+    assert stored.get(store, "one").inference == first
+
+
+def test_what_cannot_be_stored_is_refused(archive: Archive, store: GraphStore) -> None:
+    """An id that is none, a run without a step, a page without size."""
+    with pytest.raises(InvalidInputError, match="expected an id of letters"):
+        stored.put(store, "a/b", guess(archive), AT_0)
+    with pytest.raises(InvalidInputError, match="a step for each run, found none for w0, w1"):
+        stored.put(store, "one", guess(archive), {"w2": 0, "w3": 0})
+    with pytest.raises(InvalidInputError, match="limit"):
+        stored.page(store, limit=0)
+    assert stored.page(store) == []
+
+
+def test_cypher_walks_the_inferred_tree(archive: Archive, store: GraphStore) -> None:
+    """From every run the edges lead to the root, beside whatever was declared."""
+    stored.put(store, "one", guess(archive), AT_0)
+    rows = archive.cypher(
+        "MATCH (r:Run)-[e:INFERRED_FROM*1..4]->(w:Run {id: 'w0'}) RETURN r.id AS run ORDER BY run"
+    ).rows
+    assert rows == [["w1"], ["w2"], ["w3"]]
+    found = store.read("lineage/inferred_from", run="w1")
+    assert [(row["inference"], row["alignment"], row["direction"]) for row in found] == [("one", "identity", "root")]
+
+
+def test_a_tree_that_lost_a_run_is_no_answer(archive: Archive, store: GraphStore) -> None:
+    """Where a run of it was deleted the inference is not read back in part."""
+    first = guess(archive)
+    stored.put(store, "one", first, AT_0)
+    lost = first.edges[0].child
+    store.write(
+        lambda tx: [tx._inner.run("MATCH (:Run {id: $run})-[e:INFERRED_FROM]->() DELETE e", run=lost).consume()]
+    )
+    with pytest.raises(NotFoundError, match="expected 3 edges, found 2: a run of it has been deleted"):
+        stored.get(store, "one")
+
+
+def test_each_query_answers_with_the_columns_of_its_header(archive: Archive, store: GraphStore) -> None:
+    """The header of every reading query of inferences is what the engine returns."""
+    stored.put(store, "one", guess(archive), AT_0)
+    asked: dict[str, dict[str, Any]] = {
+        "lineage/inferences": {"after": "", "limit": 5},
+        "lineage/inference": {"id": "one"},
+        "lineage/inferred_edges": {"id": "one"},
+        "lineage/inferred_from": {"run": "w1"},
+        "lineage/known_snapshots": {"ids": ["w0@0"]},
+    }
+    for name, parameters in asked.items():
+        rows = store.read(name, **parameters)
+        assert tuple(rows[0]) == queries.load(name).columns, name
