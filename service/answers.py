@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -73,22 +74,34 @@ class LayerAnswer(TypedDict):
 
 
 class LayerDistanceAnswer(TypedDict):
-    """The distance of one layer, 0 to 1, the number of its target units, and both densities."""
+    """The distance of one layer, 0 to 1, the number of its target units, and both densities.
+
+    ``ambiguous``: units with more than one optimal partner. ``chance``: what independent layers of the same widths and
+    densities would have, with its standard error; ``z``: how many spreads of chance the distance lies from it.
+    """
 
     name: str
     distance: float
     width: int
     density_a: float
     density_b: float
+    ambiguous: int | None
+    chance: float | None
+    chance_error: float | None
+    z: float | None
 
 
 class DistanceAnswer(TypedDict):
-    """The distance of two topologies: ``nnstd`` is the mean of the layers'."""
+    """The distance of two topologies: ``nnstd`` is the mean of the layers'.
+
+    ``canonical`` says that the value does not depend on the order in which hidden units are stored.
+    """
 
     a: str
     b: str
     alignment: str
     nnstd: float
+    canonical: bool
     layers: list[LayerDistanceAnswer]
 
 
@@ -326,6 +339,7 @@ def distance_answer(a: str, b: str, distance: Distance) -> DistanceAnswer:
         "b": b,
         "alignment": distance.alignment,
         "nnstd": distance.nnstd,
+        "canonical": distance.canonical,
         "layers": [
             {
                 "name": layer.name,
@@ -333,6 +347,10 @@ def distance_answer(a: str, b: str, distance: Distance) -> DistanceAnswer:
                 "width": layer.width,
                 "density_a": layer.density_a,
                 "density_b": layer.density_b,
+                "ambiguous": layer.ambiguous,
+                "chance": layer.chance.level if layer.chance else None,
+                "chance_error": layer.chance.error if layer.chance else None,
+                "z": layer.z if layer.z is not None and math.isfinite(layer.z) else None,
             }
             for layer in distance.layers
         ],

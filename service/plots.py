@@ -70,6 +70,7 @@ def births_and_deaths(history: RunHistory, path: Path) -> None:
     total = history.rewired or history.total
     refs = [str(moment) for moment in history.moments]
     with _figure(path) as axes:
+        figure = axes.figure
         places = range(1, len(refs))
         axes.plot(places, total.born[1:], label="born", marker="o", markersize=3)
         axes.plot(places, total.died[1:], label="died", marker="s", markersize=3, linestyle="--")
@@ -82,7 +83,7 @@ def births_and_deaths(history: RunHistory, path: Path) -> None:
         right.plot(range(len(refs)), total.exploration, color="grey", label="explored")
         right.set_ylim(0, 1)
         right.set_ylabel("share of possible connections ever alive (grey)")
-        axes.get_figure(root=True).legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def tell(archive: Archive, text: str, **parameters: Any) -> list[dict[str, Any]]
 
 def wipe(archive: Archive) -> None:
     """Empty the database; only its schema and the archive's own node stay."""
-    for kind in ("Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Run"):
+    for kind in ("Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Topology", "DistanceBlock", "Inference", "Run"):
         while tell(archive, f"MATCH (n:{kind}) WITH n LIMIT 500 DETACH DELETE n RETURN 1 AS gone"):
             pass
     left = tell(archive, "MATCH (n) RETURN labels(n) AS labels")

@@ -8,6 +8,9 @@ CREATE CONSTRAINT snapshot_id IF NOT EXISTS FOR (n:Snapshot) REQUIRE n.id IS UNI
 CREATE CONSTRAINT mask_digest IF NOT EXISTS FOR (n:Mask) REQUIRE n.digest IS UNIQUE;
 CREATE CONSTRAINT mask_part_id IF NOT EXISTS FOR (n:MaskPart) REQUIRE n.id IS UNIQUE;
 CREATE CONSTRAINT neuron_id IF NOT EXISTS FOR (n:Neuron) REQUIRE n.id IS UNIQUE;
+CREATE CONSTRAINT topology_digest IF NOT EXISTS FOR (n:Topology) REQUIRE n.digest IS UNIQUE;
+CREATE CONSTRAINT distance_block_id IF NOT EXISTS FOR (n:DistanceBlock) REQUIRE n.id IS UNIQUE;
+CREATE INDEX topology_family IF NOT EXISTS FOR (n:Topology) ON (n.family);
 CREATE INDEX snapshot_run IF NOT EXISTS FOR (n:Snapshot) ON (n.run);
 CREATE INDEX snapshot_digest IF NOT EXISTS FOR (n:Snapshot) ON (n.digest);
 CREATE INDEX layer_run IF NOT EXISTS FOR (n:Layer) ON (n.run);

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class Align(StrEnum):
     """Which unit of the one network is compared with which of the other."""
 
+    CANONICAL = "canonical"
     REFERENCE = "reference"
+    REFINED = "refined"
     IDENTITY = "identity"
 
 
@@ -29,7 +31,8 @@ AlignOption = Annotated[
     Align,
     typer.Option(
         "--alignment",
-        help="reference: matched layer by layer, as published; identity: same index, same unit (inside one run).",
+        help="canonical: matched layer by layer, well defined and symmetric; reference: as published; refined: the "
+        "smallest a local search finds; identity: same index, same unit (inside one run).",
     ),
 ]
 
@@ -43,30 +46,39 @@ def register(app: typer.Typer) -> None:
 def nnstd(
     a: Annotated[str, typer.Argument(help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
     b: Annotated[str, typer.Argument(help="The other one.")],
-    alignment: AlignOption,
+    alignment: AlignOption = Align.CANONICAL,
+    chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent layers would have.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """The distance of two topologies, 0 (same wiring) to 1 (nothing in common)."""
+    from stratigraph.refs import is_path
     from stratigraph.service.answers import distance_answer
     from stratigraph.service.distance.nnstd import nnstd as distance_of
 
     with _archive_for([a, b], store) as opened:
-        (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
-    found = distance_answer(label_a, label_b, distance_of(topology_a, topology_b, alignment=alignment.value))
+        if opened is not None and not is_path(a) and not is_path(b):
+            label_a, label_b = opened.snapshot(a).id, opened.snapshot(b).id
+            distance = opened.nnstd(label_a, label_b, alignment=alignment.value, chance=chance)
+        else:
+            (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
+            distance = distance_of(topology_a, topology_b, alignment=alignment.value, chance=chance)
+    found = distance_answer(label_a, label_b, distance)
     if json_:
         answer(found)
         return
-    rows = [[y["name"], y["distance"], y["width"], y["density_a"], y["density_b"]] for y in found["layers"]]
+    columns = ["name", "distance", "width", "density_a", "density_b", "ambiguous"]
+    columns += ["chance", "chance_error", "z"] if chance else []
+    rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
     show(
         f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment.value}",
-        table(["layer", "distance", "width", "density a", "density b"], rows),
+        table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
     )
 
 
 def distances(
     refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
-    alignment: AlignOption = Align.REFERENCE,
+    alignment: AlignOption = Align.CANONICAL,
     csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
     png: Annotated[Path | None, typer.Option(help="Draw the matrix as a heat map.")] = None,
     store: StoreOption = None,

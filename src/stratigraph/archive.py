@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +18,8 @@ from stratigraph.ingest.verify import Violation, verify
 from stratigraph.refs import Ref, expand, parse_ref
 from stratigraph.runs import Parent, Run, Snapshot, Status
 from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
-from stratigraph.service.distance.pairwise import DistanceMatrix, distances
+from stratigraph.service.distance.pairwise import DistanceMatrix
+from stratigraph.service.distance.stored import put_distance, put_nearest, stored_distances
 from stratigraph.service.evolution.between import Evolution, Fates
 from stratigraph.service.evolution.stored import RunHistory, StoredEvolution
 from stratigraph.service.evolution.structure import Structure, structure
@@ -176,21 +179,41 @@ class Archive:
 
     # Answers
 
-    def nnstd(self, a: Ref | str, b: Ref | str, *, alignment: Alignment) -> Distance:
-        """The distance of two snapshots' topologies; see ``stratigraph.service.distance.nnstd``."""
-        return nnstd(self.topology(a), self.topology(b), alignment=alignment)
+    def nnstd(
+        self, a: Ref | str, b: Ref | str, *, alignment: Alignment = "canonical", chance: bool = False
+    ) -> Distance:
+        """The distance of two snapshots' topologies; see ``stratigraph.service.distance.nnstd``.
+
+        It is also written as ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
+        """
+        one, other = self.snapshot(a), self.snapshot(b)
+        found = nnstd(self.topology(one.id), self.topology(other.id), alignment=alignment, chance=chance)
+        if one.id != other.id:
+            put_distance(self._store, one.id, other.id, found)
+        return found
 
     def distances(
         self,
         patterns: Sequence[str],
         *,
-        alignment: Alignment,
+        alignment: Alignment = "canonical",
         progress: Callable[[int, int], None] | None = None,
+        cancel: threading.Event | None = None,
     ) -> DistanceMatrix:
-        """The distances of all pairs of the snapshots that the refs and globs name."""
-        refs = self.expand(patterns)
-        loaders = [lambda ref=ref: self.topology(ref) for ref in refs]
-        return distances(loaders, labels=[str(ref) for ref in refs], alignment=alignment, progress=progress)
+        """The distances of all pairs of the snapshots that the refs and globs name.
+
+        What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
+        snapshot become relationships. Setting ``cancel`` ends the work with ``pairwise.Cancelled``.
+        """
+        refs = [str(ref) for ref in self.expand(patterns)]
+        digests = {row["id"]: row["digest"] for row in self._store.read("read/digests", ids=refs)}
+        targets = {row["target"] for row in self.layers(parse_ref(refs[0]).run)}
+        networks = [(ref, digests[ref], partial(self.topology, ref)) for ref in refs]
+        matrix = stored_distances(
+            self._store, networks, layers=len(targets), alignment=alignment, progress=progress, cancel=cancel
+        )
+        put_nearest(self._store, matrix)
+        return matrix
 
     def evolution(
         self, run: str, from_step: int | None = None, to_step: int | None = None, *, through_parents: bool = False

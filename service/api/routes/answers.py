@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from typing_extensions import TypedDict
@@ -26,6 +26,7 @@ from stratigraph.service.answers import (
 )
 from stratigraph.service.api.representation import PAGE, ArchiveOf, Cursor, Limit, page, read_number, represent
 from stratigraph.service.api.routes.runs import RunId, StepPath
+from stratigraph.service.distance.nnstd import Alignment
 from stratigraph.service.evolution.between import Status
 
 router = APIRouter(tags=["answers"])
@@ -49,11 +50,12 @@ def get_distance(
     archive: ArchiveOf,
     a: RefQuery,
     b: RefQuery,
-    alignment: Annotated[Literal["reference", "identity"], Query(description="Which unit is compared with which.")],
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = "canonical",
+    chance: Annotated[bool, Query(description="Add the level that independent layers would have.")] = False,
 ) -> Response:
     """NNSTD of two snapshots."""
     one, other = archive.snapshot(a), archive.snapshot(b)
-    found = distance_answer(one.id, other.id, archive.nnstd(one.id, other.id, alignment=alignment))
+    found = distance_answer(one.id, other.id, archive.nnstd(one.id, other.id, alignment=alignment, chance=chance))
     return represent(request, found)
 
 

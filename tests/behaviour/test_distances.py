@@ -1,0 +1,188 @@
+"""Distances that the archive remembers: tiles by topology, and relationships for Cypher, on every store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from stratigraph.archive import Archive
+from stratigraph.service.distance import pairwise
+from stratigraph.service.distance.nnstd import Alignment, nnstd
+from stratigraph.service.distance.stored import SIDE, StoredTiles, number
+from tests.histories import sparse_history
+from tests.stores import Target, tell
+
+Counter = list[tuple[str, str]]
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """Which pairs are really computed, as digests."""
+    pairs: Counter = []
+    honest = pairwise._Job.distance
+
+    def watched(job: pairwise._Job, i: int, j: int) -> object:
+        pairs.append((job.networks.digest(i), job.networks.digest(j)))
+        return honest(job, i, j)
+
+    monkeypatch.setattr(pairwise._Job, "distance", watched)
+    return pairs
+
+
+def fill(archive: Archive, runs: int, seed: int = 700) -> None:
+    """Runs of one snapshot each, all different."""
+    for k in range(runs):
+        history = sparse_history(seed + k, snapshots=1, widths=(8, 8, 4), density=0.3, churn=0)
+        archive.push(f"r{k}", 0, history.snapshots[0][1])
+
+
+@pytest.mark.parametrize("alignment", ["identity", "reference", "canonical"])
+def test_the_matrix_is_that_of_the_topologies(archive: Archive, alignment: Alignment, computed: Counter) -> None:
+    """Computed, and read back by another client, every value equals the pair's own distance to the bit."""
+    fill(archive, 5)
+    first = archive.distances(["r*"], alignment=alignment)
+    count = len(computed)
+    assert count == (25 if alignment == "reference" else 15)
+    again = archive.anew().distances(["r*"], alignment=alignment)
+    assert len(computed) == count, "what was computed before was computed again"
+    for matrix in (first, again):
+        assert matrix.labels == tuple(f"r{k}@0" for k in range(5))
+        assert matrix.layer_names == ("l0", "l1")
+        for i in range(5):
+            for j in range(5):
+                pair = nnstd(archive.topology(f"r{i}"), archive.topology(f"r{j}"), alignment=alignment)
+                assert matrix.nnstd[i, j] == pair.nnstd
+                assert matrix.layers[i, j].tolist() == [layer.distance for layer in pair.layers]
+
+
+def test_a_new_snapshot_costs_one_row(archive: Archive, computed: Counter) -> None:
+    """Whatever its place among the refs; and any subset, in any order, costs nothing."""
+    fill(archive, 6)
+    archive.distances(["r*"], alignment="identity")
+    computed.clear()
+    archive.push("q", 0, sparse_history(800, snapshots=1, widths=(8, 8, 4), density=0.2, churn=0).snapshots[0][1])
+    whole = archive.distances(["q", "r*"], alignment="identity")
+    assert len(computed) == 7
+    computed.clear()
+    part = archive.distances(["r4", "q", "r1"], alignment="identity")
+    assert computed == []
+    at = [whole.labels.index(label) for label in part.labels]
+    np.testing.assert_array_equal(part.nnstd, whole.nnstd[np.ix_(at, at)])
+
+
+def test_equal_topologies_are_compared_once(archive: Archive, computed: Counter) -> None:
+    """A copy of a network under another name is known already."""
+    fill(archive, 3)
+    archive.distances(["r*"], alignment="identity")
+    computed.clear()
+    archive.push("copy", 7, archive.topology("r1"))
+    found = archive.distances(["copy", "r*"], alignment="identity")
+    assert computed == []
+    assert found.nnstd[0, 2] == 0
+
+
+def test_an_interrupted_job_goes_on_where_it_stopped(
+    archive: Archive, computed: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles that were finished before the cancellation are not computed again."""
+    monkeypatch.setattr(pairwise, "TILE", 2)
+    fill(archive, 8)
+    cancel = threading.Event()
+    done: list[int] = []
+
+    def watch(pairs: int, _total: int) -> None:
+        done.append(pairs)
+        if pairs >= 12:
+            cancel.set()
+
+    with pytest.raises(pairwise.Cancelled):
+        archive.distances(["r*"], alignment="identity", cancel=cancel, progress=watch)
+    kept = len(computed)
+    archive.distances(["r*"], alignment="identity")
+    assert 12 <= kept < 36
+    assert len(computed) < kept + 36
+    assert len(set(computed)) == 36
+
+
+def test_tiles_hold_any_pair_of_many_topologies(archive: Archive) -> None:
+    """Random rectangles over three tiles' worth of numbers, put and got in any order, one direction or both."""
+    random = np.random.default_rng(0)
+    digests = [f"{k:064x}" for k in range(3 * SIDE)]
+    numbers = number(archive._store, digests, layers=2)
+    assert sorted(numbers.values()) == list(range(3 * SIDE))
+    assert number(archive._store, digests[::-1], layers=2) == numbers
+    alignments: tuple[Alignment, ...] = ("identity", "reference")
+    for alignment in alignments:
+        symmetric = alignment != "reference"
+        truth = random.random((3 * SIDE, 3 * SIDE, 2))
+        truth = truth + truth.transpose(1, 0, 2) if symmetric else truth
+        known = np.full_like(truth, np.nan)
+        tiles = StoredTiles(archive._store, numbers, alignment=alignment, layers=2)
+        for _ in range(12):
+            rows, columns = (random.choice(3 * SIDE, size=20, replace=False) for _ in range(2))
+            names = [[digests[k] for k in side] for side in (rows, columns)]
+            tiles.put_tile(names[0], names[1], truth[np.ix_(rows, columns)])
+            known[np.ix_(rows, columns)] = truth[np.ix_(rows, columns)]
+            if symmetric:
+                known[np.ix_(columns, rows)] = truth[np.ix_(columns, rows)]
+        fresh = StoredTiles(archive._store, numbers, alignment=alignment, layers=2)
+        found = fresh.get_tile(digests, digests)
+        np.testing.assert_array_equal(found, known)
+
+
+def test_clients_that_number_at_once_agree(target: Target, archive: Archive) -> None:
+    """Two clients give the same new topologies numbers: each gets one, and both know the same."""
+    digests = [f"{k:064x}" for k in range(40)]
+    found: list[dict[str, int]] = []
+
+    def give(order: Callable[[list[str]], list[str]]) -> None:
+        with target.open() as mine:
+            found.append(number(mine._store, order(digests), layers=3))
+
+    threads = [threading.Thread(target=give, args=(order,)) for order in (list, lambda d: d[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert sorted(found[0].values()) == list(range(40))
+    assert number(archive._store, digests, layers=3) == found[0]
+
+
+def test_cypher_walks_the_nearest(archive: Archive) -> None:
+    """The ten nearest of each snapshot stand as relationships, one a pair, with the value of the matrix."""
+    fill(archive, 14)
+    matrix = archive.distances(["r*"], alignment="identity")
+    rows = tell(
+        archive,
+        "MATCH (a:Snapshot)-[d:DISTANCE]->(b:Snapshot) "
+        "RETURN a.id AS a, b.id AS b, d.nnstd AS nnstd, d.layers AS layers, d.alignment AS alignment",
+    )
+    at = {label: k for k, label in enumerate(matrix.labels)}
+    pairs = {(row["a"], row["b"]) for row in rows}
+    assert len(pairs) == len(rows)
+    assert all(a < b for a, b in pairs)
+    for row in rows:
+        assert row["nnstd"] == matrix.nnstd[at[row["a"]], at[row["b"]]]
+        assert row["layers"] == matrix.layers[at[row["a"]], at[row["b"]]].tolist()
+        assert row["alignment"] == "identity"
+    for label, near in zip(matrix.labels, matrix.nearest(10), strict=True):
+        for other, _ in near:
+            assert (min(label, other), max(label, other)) in pairs
+
+
+def test_a_pair_asked_for_is_written_once(archive: Archive) -> None:
+    """Symmetric alignments have one relationship whichever way they are asked, the published one has two."""
+    fill(archive, 2)
+    for alignment in ("canonical", "reference"):
+        for a, b in (("r0", "r1"), ("r1", "r0"), ("r0", "r1"), ("r0", "r0")):
+            archive.nnstd(a, b, alignment=alignment)
+    rows = tell(
+        archive, "MATCH (a:Snapshot)-[d:DISTANCE]->(b:Snapshot) RETURN a.id AS a, b.id AS b, d.alignment AS alignment"
+    )
+    found = sorted((row["alignment"], row["a"], row["b"]) for row in rows)
+    assert found == [("canonical", "r0@0", "r1@0"), ("reference", "r0@0", "r1@0"), ("reference", "r1@0", "r0@0")]
