@@ -100,6 +100,31 @@ def listed_elements(ptr, keys, names, n_b, back, holders):
     return counts
 
 
+@njit(cache=True, nogil=True)
+def _largest(values, rank):
+    """The rank-th largest of some values, which are put in another order (Hoare's selection)."""
+    low, high, want = 0, len(values) - 1, rank - 1
+    while low < high:
+        pivot = values[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if want <= j:
+            high = j
+        elif want >= i:
+            low = i
+        else:
+            break
+    return values[want]
+
+
 @njit(cache=True, nogil=True, fastmath=True)
 def first_core(n, counts, sizes_a, sizes_b, most):
     """About ``most`` good columns for each row: offsets (n + 1,), columns, exact costs.
@@ -123,7 +148,8 @@ def first_core(n, counts, sizes_a, sizes_b, most):
     columns, costs = np.empty(room, dtype=np.uint32), np.empty(room, dtype=np.int64)
     good = np.empty(n_b, dtype=np.float32)
     stride = max(1, n_b // 128)
-    rank = max(2, (most * ((n_b + stride - 1) // stride)) // n_b)
+    sample = np.empty((n_b + stride - 1) // stride, dtype=np.float64)
+    rank = min(max(2, (most * len(sample)) // n_b), len(sample))
     at = 0
     for i in range(n_a):
         size = np.float32(sizes_a[i])
@@ -133,8 +159,9 @@ def first_core(n, counts, sizes_a, sizes_b, most):
             good[j] = shared / max(size + sizes[j] - shared, one) - level[j]
         least = np.float32(-2.0)
         if n_b > 2 * most:
-            sample = good[::stride].copy()
-            least = np.partition(sample, len(sample) - rank)[len(sample) - rank]
+            for k in range(0, n_b, stride):
+                sample[k // stride] = good[k]
+            least = np.float32(_largest(sample, rank))
         begin_row = at
         if at + n_b > room:
             room = 2 * (at + n_b)
@@ -152,8 +179,10 @@ def first_core(n, counts, sizes_a, sizes_b, most):
                         columns[at] = j
                         at += 1
         if at - begin_row > 4 * most:  # the sample misjudged the row
-            kept = good[columns[begin_row:at]]
-            least = np.partition(kept, len(kept) - most)[len(kept) - most]
+            kept = np.empty(at - begin_row, dtype=np.float64)
+            for e in range(begin_row, at):
+                kept[e - begin_row] = good[columns[e]]
+            least = np.float32(_largest(kept, most))
             end_row, at = at, begin_row
             for e in range(begin_row, end_row):
                 if good[columns[e]] >= least and at - begin_row < 4 * most:
@@ -183,7 +212,7 @@ def price(counts, sizes_a, sizes_b, u, v, near, most):
     columns, costs = np.empty(room, dtype=np.uint32), np.empty(room, dtype=np.int64)
     prices, sizes = (v[:n_b] / S).astype(np.float32), sizes_b.astype(np.float32)
     lowest_price, largest = float(v[:n_b].min()) / S, float(sizes_b.max())
-    gains = np.empty(n_b, dtype=np.int64)
+    gains, order = np.empty(n_b, dtype=np.int64), np.empty(n_b, dtype=np.float64)
     improvable, complete = False, True
     at = 0
     for i in range(n_a):
@@ -221,7 +250,9 @@ def price(counts, sizes_a, sizes_b, u, v, near, most):
                     improvable |= gain > 0
         found = at - begin_row
         if found > most:
-            least = np.partition(gains[:found], found - most)[found - most]
+            for k in range(found):
+                order[k] = gains[k]  # exact: below 2^53
+            least = np.int64(_largest(order[:found], most))
             complete &= least < 0
             at = begin_row
             for k in range(found):
@@ -278,25 +309,27 @@ def solve(n: int, one: Any, two: Any, names: Any, empty_a: Any, empty_b: Any) ->
     """As ``matching.solve`` for the fan-in sets ``one`` and ``two`` (``prepared.Sets``) of n rows and columns."""
     counts = _counts(one, two, names)
     offsets, columns, costs = first_core(n, counts, one.sizes, two.sizes, _CORE)
-    nothing, floor = np.zeros(n + 1, dtype=np.int64), np.full(n, matching.NONE, dtype=np.int64)
-    problem = (offsets, columns, costs, nothing, columns[:0], floor, nothing, nothing, nothing)
-    u, v, column_of, row_of = matching.optimum(problem, S, empty_a, empty_b)
+    u, v, column_of, row_of = matching.optimum(matching.listed(offsets, columns, costs), S)
+    # Only where every unit has a partner in the core do the duals serve as a start of the next round.
+    square = n == counts.shape[0] == counts.shape[1]
     while True:
-        more, more_columns, more_costs, improvable, complete = price(counts, one.sizes, two.sizes, u, v, _NEAR, _CORE)
+        more, more_columns, more_costs, improvable, everything = price(counts, one.sizes, two.sizes, u, v, _NEAR, _CORE)
         if not improvable:
             break
         offsets, columns, costs = merged(n, offsets, columns, costs, more, more_columns, more_costs, n)
-        problem = (offsets, columns, costs, nothing, columns[:0], floor, nothing, nothing, nothing)
-        # Only where every unit has a partner in the core do the duals serve as a start.
-        if n == counts.shape[0] == counts.shape[1] and u.max() < S and not empty_a.any() and not empty_b.any():
+        problem = matching.listed(offsets, columns, costs)
+        if square and (column_of >= 0).all():
             matching.improve(problem, u, v, column_of, row_of)
         else:
-            u, v, column_of, row_of = matching.optimum(problem, S, empty_a, empty_b)
-    if not complete:  # more tight pairs in one row than a round returns
+            u, v, column_of, row_of = matching.optimum(problem, S)
+    matching.complete(S, empty_a, empty_b, u, v, column_of, row_of)
+    if not everything:  # more tight pairs in one row than a round returns
         more, more_columns, more_costs, _, _ = price(counts, one.sizes, two.sizes, u, v, 0, n)
     starts, tight = tight_others(more, more_columns, more_costs, u, v, row_of, n)
-    tied, kept, found = matching.ties(starts, tight, S, empty_a, empty_b, u, v, column_of, row_of)
-    return column_of, row_of, tied, kept, found
+    ends = column_of, row_of, u == S, v == 0, empty_a, empty_b
+    component, sizes = matching.components(starts, tight, *ends)
+    kept, found = matching.tied_pairs(starts, tight, *ends, component, sizes)
+    return column_of, row_of, (sizes > 1)[component], kept, found
 
 
 def _counts(one, two, names):

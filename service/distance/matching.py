@@ -21,10 +21,16 @@ assignment problems", Computing 38, 1987.)
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-NONE = np.int64(2**62)  # bypass of a problem whose listed pairs hold a perfect matching
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NONE = 2**62  # bypass of a problem whose listed pairs hold a perfect matching
 
 
 @njit(cache=True, nogil=True)
@@ -64,7 +70,7 @@ def assign(problem, bypass, u, v, column_of, row_of):
             n_free += 1
     for _ in range(2):
         n_free = _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free)
-    _augment(problem, bypass, u, v, column_of, row_of, free, n_free)
+    augment(problem, bypass, u, v, column_of, row_of, free, n_free)
 
 
 @njit(cache=True, nogil=True)
@@ -134,7 +140,7 @@ def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
 
 
 @njit(cache=True, nogil=True)
-def _augment(problem, bypass, u, v, column_of, row_of, free, n_free):
+def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
     """A shortest augmenting path for every row that is still free."""
     near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
     m = len(v)
@@ -454,36 +460,22 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
 
 
 @njit(cache=True, nogil=True)
-def ties(starts, tight, bypass, empty_a, empty_b, u, v, column_of, row_of):
-    """Which rows have more than one optimal partner, and the tied pairs by row, from one optimum and its duals."""
-    n = len(column_of)
+def ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of):
+    """Complete what ``assign`` matched, and find what other optima there are.
+
+    Returns the component of every row, the rows per component, and the tied pairs by row: offsets and columns.
+    """
+    complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
+    starts, tight = tight_pairs(problem, u, v, row_of)
     to_hub, from_hub = u == bypass, v == 0
     component, sizes = components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b)
     kept, found = tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes)
-    tied = np.empty(n, dtype=np.bool_)
-    for i in range(n):
-        tied[i] = sizes[component[i]] > 1
-    return tied, kept, found
+    return component, sizes, kept, found
 
 
 @njit(cache=True, nogil=True)
-def optimum(problem, bypass, empty_a, empty_b):
-    """One optimum of the listed problem: duals of rows and columns, partners of rows and columns."""
-    n = len(empty_a)
-    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    column_of, row_of = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
-    assign(problem, bypass, u, v, column_of, row_of)
-    complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
-    return u, v, column_of, row_of
-
-
-@njit(cache=True, nogil=True)
-def improve(problem, u, v, column_of, row_of):
-    """Make an optimum of fewer listed pairs one of these, in which every row keeps a listed partner.
-
-    Rows whose dual is too large now lose their partner and look for another; v only falls.
-    """
-    near, columns, costs = problem[0], problem[1], problem[2]
+def loosened(near, columns, costs, u, v, column_of, row_of):
+    """Fit the duals of fewer listed pairs to these: rows whose dual is too large lose their partner; returns them."""
     n = len(near) - 1
     free = np.empty(n, dtype=np.int64)
     n_free = 0
@@ -497,41 +489,61 @@ def improve(problem, u, v, column_of, row_of):
             column_of[i] = -1
             free[n_free] = i
             n_free += 1
-    _augment(problem, NONE, u, v, column_of, row_of, free, n_free)
+    return free[:n_free]
 
 
-@njit(cache=True, nogil=True)
-def solve(problem, bypass, empty_a, empty_b):
+# What follows is plain Python: a compiled function that calls another one compiles it again.
+
+
+def listed(offsets: Ints, columns: NDArray[np.uint32], costs: Ints) -> tuple[NDArray[Any], ...]:
+    """A problem of near pairs alone."""
+    n = len(offsets) - 1
+    nothing = np.zeros(n + 1, dtype=np.int64)
+    return offsets, columns, costs, nothing, columns[:0], np.full(n, NONE, dtype=np.int64), nothing, nothing, nothing
+
+
+def optimum(problem: tuple[NDArray[Any], ...], bypass: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Duals of rows and columns, partners of rows and columns (-1: left over), of the listed problem."""
+    n = len(problem[0]) - 1
+    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    column_of, row_of = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    assign(problem, bypass, u, v, column_of, row_of)
+    return u, v, column_of, row_of
+
+
+def solve(problem: tuple[NDArray[Any], ...], bypass: int, empty_a: Bools, empty_b: Bools) -> tuple[Any, ...]:
     """One optimum of the listed problem and its ties.
 
-    Returns the partners of rows and columns, which rows have more than one optimal partner, and the tied pairs by row.
+    Returns the partners of rows and columns, which rows have more than one optimal partner, and the tied pairs by row:
+    offsets and columns.
     """
-    u, v, column_of, row_of = optimum(problem, bypass, empty_a, empty_b)
-    starts, tight = tight_pairs(problem, u, v, row_of)
-    tied, kept, found = ties(starts, tight, bypass, empty_a, empty_b, u, v, column_of, row_of)
-    return column_of, row_of, tied, kept, found
+    u, v, column_of, row_of = optimum(problem, bypass)
+    component, sizes, kept, found = ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of)
+    return column_of, row_of, (sizes > 1)[component], kept, found
 
 
-@njit(cache=True, nogil=True)
-def rematch(offsets, columns, costs, column_of, row_of):
+def rematch(
+    offsets: Ints, columns: NDArray[np.uint32], costs: Ints, column_of: Ints, row_of: Ints
+) -> tuple[Ints, Ints, Ints, NDArray[np.uint32]]:
     """Match the tied rows anew by another criterion; returns the components and the pairs still tied after it.
 
     ``column_of`` and ``row_of`` hold one perfect matching on the listed pairs and receive the best one.
     """
     n = len(column_of)
-    u, v = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    none = np.zeros(0, dtype=np.bool_)
-    for i in range(n):
-        if offsets[i] < offsets[i + 1]:
-            row_of[column_of[i]] = -1
-            column_of[i] = -1
-    nothing, floor = np.zeros(n + 1, dtype=np.int64), np.full(n, NONE, dtype=np.int64)
-    problem = (offsets, columns, costs, nothing, np.zeros(0, dtype=np.uint32), floor, nothing, nothing, nothing)
+    tied = offsets[1:] > offsets[:-1]
+    row_of[column_of[tied]] = -1
+    column_of[tied] = -1
+    u, v, none = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+    problem = listed(offsets, columns, costs)
     assign(problem, NONE, u, v, column_of, row_of)
-    starts, tight = tight_pairs(problem, u, v, row_of)
-    component, sizes = components(starts, tight, column_of, row_of, none, none, none, none)
-    kept, found = tied_pairs(starts, tight, column_of, row_of, none, none, none, none, component, sizes)
+    component, sizes, kept, found = ties(problem, NONE, none, none, u, v, column_of, row_of)
     return component, sizes, kept, found
+
+
+def improve(problem: tuple[NDArray[Any], ...], u: Ints, v: Ints, column_of: Ints, row_of: Ints) -> None:
+    """Make an optimum of fewer listed pairs one of these, in which every row keeps a listed partner; v only falls."""
+    free = loosened(*problem[:3], u, v, column_of, row_of)
+    augment(problem, NONE, u, v, column_of, row_of, free, len(free))
 
 
 @njit(cache=True, nogil=True)

@@ -62,9 +62,8 @@ def test_the_sparse_solver_proves_its_optimum(shape: tuple[int, int, int, int, f
     one, two = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)
     n = max(n_a, n_b)
     costs = exact_costs(one, two, n)
-    u, v, column_of, row_of = matching.optimum(
-        sparse_problem(one, two, n), kernels.S, padded(one.empty, n), padded(two.empty, n)
-    )
+    u, v, column_of, row_of = matching.optimum(sparse_problem(one, two, n), kernels.S)
+    matching.complete(kernels.S, padded(one.empty, n), padded(two.empty, n), u, v, column_of, row_of)
     assert (row_of[column_of] == np.arange(n)).all()
     assert (u[:, None] + v[None, :] <= costs).all()
     assert (u + v[column_of] == costs[np.arange(n), column_of]).all()
@@ -80,7 +79,8 @@ def test_both_solvers_find_the_same_optimum_and_the_same_ties(shape: tuple[int, 
     n = max(n_a, n_b)
     costs = exact_costs(one, two, n)
     empties = padded(one.empty, n), padded(two.empty, n)
-    u, v, _, row_of = matching.optimum(sparse_problem(one, two, n), kernels.S, *empties)
+    u, v, column_of, row_of = matching.optimum(sparse_problem(one, two, n), kernels.S)
+    matching.complete(kernels.S, *empties, u, v, column_of, row_of)
     tight = u[:, None] + v[None, :] == costs
     graph = np.zeros_like(tight)
     graph[:, row_of] = tight
