@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from stratigraph.archive import Archive
-    from stratigraph.service.distance.pairwise import DistanceMatrix
     from stratigraph.topology import Topology
 
 
@@ -80,11 +79,13 @@ def distances(
     refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
     alignment: AlignOption = Align.CANONICAL,
     csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
+    npz: Annotated[Path | None, typer.Option(help="Write everything to this file as NumPy arrays.")] = None,
     png: Annotated[Path | None, typer.Option(help="Draw the matrix as a heat map.")] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """The distances of all pairs of a set of snapshots."""
+    from stratigraph.errors import InvalidInputError
     from stratigraph.refs import is_path
     from stratigraph.service.answers import distances_answer
     from stratigraph.service.distance.pairwise import distances as all_distances
@@ -101,9 +102,13 @@ def distances(
         else:
             with archive(store) as opened:
                 matrix = opened.distances(refs, alignment=alignment.value, progress=advance)
-    if csv is not None:
-        _write_csv(matrix, csv)
-        say(f"wrote {csv}")
+    for path, write in ((csv, matrix.to_csv), (npz, matrix.to_npz)):
+        if path is not None:
+            try:
+                write(path)
+            except OSError as error:
+                raise InvalidInputError(f"{path}: expected a file that can be written: {error.strerror}") from error
+            say(f"wrote {path}")
     if png is not None:
         from stratigraph.service.plots import heat_maps
 
@@ -178,21 +183,6 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
         return text, read_one(parse_path_ref(text)).topology
     snapshot = opened.snapshot(text)
     return snapshot.id, opened.topology(snapshot.id)
-
-
-def _write_csv(matrix: DistanceMatrix, path: Path) -> None:
-    import csv
-
-    from stratigraph.errors import InvalidInputError
-
-    try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["", *matrix.labels])
-            for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True):
-                writer.writerow([label, *map(repr, row)])
-    except OSError as error:
-        raise InvalidInputError(f"{path}: expected a file that can be written: {error.strerror}") from error
 
 
 def _parameters(texts: list[str]) -> dict[str, Any]:

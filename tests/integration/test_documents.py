@@ -67,6 +67,13 @@ def test_the_snapshot_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
     assert [space.name for space in found.topology.spaces] == ["in", "out"]
 
 
+def test_the_openapi_document_is_that_of_the_routes() -> None:
+    """docs/openapi.json is what the app says of itself: a change of the API shows in a change of the file."""
+    command = [sys.executable, "-c", "import make_openapi; print(make_openapi.contract(), end='')"]
+    made = subprocess.run(command, cwd=ROOT / "docs", capture_output=True, text=True, check=True, timeout=120)
+    assert made.stdout == (ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"), "run docs/make_openapi.py"
+
+
 def test_the_demo_tells_its_story(tmp_path: Path) -> None:
     """`stratigraph demo` in short: trained, archived, shown, drawn; a second time in the same place works too."""
     out = tmp_path / "demo"
