@@ -1,4 +1,4 @@
-"""Write docs/openapi.json, the contract of the REST API: ``python docs/make_openapi.py``. A test holds it up to date."""
+"""Write docs/openapi.json, the contract of the REST API: ``python docs/make_openapi.py``."""
 
 from __future__ import annotations
 
