@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal, Protocol
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.errors import InvalidInputError
-from stratigraph.service.lineage.unit_terms import PairTerms, unit_terms
+from stratigraph.service.lineage.unit_terms import PairTerms, indices_kept, unit_terms
 from stratigraph.topology import Topology
 
 Method = Literal["tree", "arborescence"]
@@ -83,7 +83,8 @@ class InferredEdge:
 class Inference:
     """A tree over networks: n - 1 edges that join n networks, parents before their children where there is a root.
 
-    ``alignment`` is how the networks were compared, ``samples`` how many resamples the support is a share of.
+    ``alignment`` is how the networks were compared, ``depth`` in how many of their spaces (all where None),
+    ``samples`` how many resamples the support is a share of.
     """
 
     method: Method
@@ -91,6 +92,7 @@ class Inference:
     root: str | None
     edges: tuple[InferredEdge, ...]
     samples: int = 0
+    depth: int | None = None
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -115,6 +117,7 @@ def infer(
     *,
     root: str | None = None,
     times: Sequence[float] | None = None,
+    depth: int | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -127,6 +130,10 @@ def infer(
     any unit) says that no network descends from a younger one; where they differ and no root is named, the oldest is
     the root. Without either the tree has no direction, but for what pruning reveals.
 
+    ``depth`` says that the distances are taken over so many spaces only, from the inputs on. Where hidden units do not
+    keep their indices and training has rewired the networks since, ``canonical`` at depth 1 finds more than over all
+    spaces: an error in one matching spoils all that follow. ``suggest`` chooses.
+
     The support comes from ``samples`` resamples (0 for none): in every space, units are drawn with replacement, the
     same draw for all networks, and the distances are taken over the drawn units. A unit of a network bears the name of
     the unit it is matched with in the network that is nearest to all; a pair of units counts with the mean of the draws
@@ -137,12 +144,15 @@ def infer(
     Memory: all networks, and 24 bytes per unit and pair where there are samples.
 
     Raises ``InvalidInputError`` for fewer than two networks, labels that are not one each and unique, an unknown root,
-    a root younger than another network, or several oldest networks and no root; what ``compare`` raises passes through.
+    a root younger than another network, several oldest networks and no root, or a depth below 1; what ``compare``
+    raises passes through.
     """
     values = [t if isinstance(t, Topology) else t() for t in topologies]
     names = tuple(labels)
     if len(names) != len(values):
         raise InvalidInputError(f"labels: expected one for each of the {len(values)} networks, found {len(names)}")
+    if depth is not None and depth < 1:
+        raise InvalidInputError(f"depth: expected at least 1 space, found {depth}")
     start = _root(names, root, times)
     n = len(names)
     matrix, within = np.zeros((n, n)), np.zeros((n, n), dtype=bool)
@@ -152,21 +162,36 @@ def infer(
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         found = compare(values[i], values[j])
         alignment = found.alignment
-        distance = found.nnstd
-        if alignment == _ASYMMETRIC:
-            distance = (distance + compare(values[j], values[i]).nnstd) / 2
-        matrix[i, j] = matrix[j, i] = distance
         pair = unit_terms(values[i], values[j], found.matching)
+        distance = found.nnstd if depth is None else _shallow(pair, depth)
+        if alignment == _ASYMMETRIC:
+            back = compare(values[j], values[i])
+            turned = back.nnstd if depth is None else _shallow(unit_terms(values[j], values[i], back.matching), depth)
+            distance = (distance + turned) / 2
+        matrix[i, j] = matrix[j, i] = distance
         within[i, j] = pair.common == values[i].nnz < values[j].nnz
         within[j, i] = pair.common == values[j].nnz < values[i].nnz
         if samples:
             terms[i, j], matchings[i, j] = pair, found.matching
         if progress is not None:
             progress(done, n * (n - 1) // 2)
-    resampled = _resampled(values, matrix, terms, matchings, samples, seed) if samples else None
-    return from_distances(
+    resampled = _resampled(values, matrix, terms, matchings, depth, samples, seed) if samples else None
+    found_tree = from_distances(
         names, matrix, alignment=alignment, root=start, times=times, within=within, resampled=resampled
     )
+    return replace(found_tree, depth=depth)
+
+
+def suggest(topologies: Sequence[Topology]) -> tuple[Literal["identity", "canonical"], int | None]:
+    """The alignment and depth that find most for these networks: ``identity`` where they keep their units' indices.
+
+    Else ``canonical`` at depth 1. The evidence stands in docs/benchmarks-ancestry.md.
+    """
+    return ("identity", None) if indices_kept(topologies) else ("canonical", 1)
+
+
+def _shallow(pair: PairTerms, depth: int) -> float:
+    return math.fsum(float(term.distance.mean()) for term in pair.spaces[:depth]) / len(pair.spaces[:depth])
 
 
 def from_distances(
@@ -187,7 +212,7 @@ def from_distances(
     >>> chain = np.array([[0, 0.1, 0.2], [0.1, 0, 0.15], [0.2, 0.15, 0]])
     >>> for edge in from_distances(["a", "b", "c"], chain, alignment="identity", root="a").edges:
     ...     print(edge.parent, edge.child, edge.distance, round(edge.margin, 3), edge.direction)
-    a b 0.1 0.05 root
+    a b 0.1 0.1 root
     b c 0.15 0.05 root
     """
     names = tuple(labels)
@@ -312,6 +337,7 @@ def _resampled(
     matrix: Floats,
     terms: Mapping[tuple[int, int], PairTerms],
     matchings: Mapping[tuple[int, int], Mapping[str, Ints]],
+    depth: int | None,
     samples: int,
     seed: int,
 ) -> Floats:
@@ -330,7 +356,7 @@ def _resampled(
     found = np.zeros((samples, n, n))
     for (i, j), pair in terms.items():
         total = np.zeros(samples)
-        for place, term in enumerate(pair.spaces):
+        for place, term in enumerate(pair.spaces[:depth]):
             width = sizes[spaces[place]] + 1
             shares, counts = np.zeros(width), np.zeros(width)
             for network, units in ((i, term.ours), (j, term.theirs)):
@@ -340,7 +366,7 @@ def _resampled(
                 counts += np.bincount(named, minlength=width)
             weight = draws[place] @ counts
             total += np.divide(draws[place] @ shares, weight, out=np.zeros(samples), where=weight > 0)
-        found[:, i, j] = found[:, j, i] = total / len(pair.spaces)
+        found[:, i, j] = found[:, j, i] = total / len(pair.spaces[:depth])
     return found
 
 

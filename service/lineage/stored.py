@@ -29,6 +29,7 @@ class Summary:
     alignment: str
     root: str | None
     steps: tuple[int, ...]
+    depth: int | None
     samples: int
     edges: int
     created_at: datetime
@@ -80,6 +81,7 @@ def put(
             alignment=inference.alignment,
             steps=sorted({steps[run] for run in inference.nodes}),
             root=inference.root,
+            depth=inference.depth,
             samples=inference.samples,
             edges=len(rows),
             created_at=moment,
@@ -127,7 +129,7 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     # The edges know their runs by whatever these are called now; the root's name was written down.
     children = {edge.child for edge in edges}
     root = None if head["method"] == "tree" else next(e.parent for e in edges if e.parent not in children)
-    inference = Inference(head["method"], summary.alignment, root, edges, summary.samples)
+    inference = Inference(head["method"], summary.alignment, root, edges, summary.samples, summary.depth)
     return StoredInference(id_, summary.created_at, steps, inference)
 
 
@@ -163,6 +165,7 @@ def _summary(row: Row) -> Summary:
         row["alignment"],
         row["root"],
         tuple(row["steps"]),
+        row["depth"],
         row["samples"],
         row["edges"],
         datetime.fromisoformat(row["created_at"]),

@@ -6,7 +6,7 @@ taken for which of the other, those parts follow, whatever the alignment that ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ from stratigraph.topology import Topology
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Matching = Mapping[str, Ints]
+
+# Standard deviations. Networks that do not share their indices stay below 3, a family after long churn is above 10.
+_CLEAR = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +80,50 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
         common += int(shared.sum())
         spaces.append(_terms(space, partner, back[space], size_a, size_b, shared))
     return PairTerms(tuple(spaces), common)
+
+
+def indices_kept(topologies: Sequence[Topology]) -> bool:
+    """Whether hidden unit i is the same unit in all networks, as in a family that was forked or perturbed in place.
+
+    Then ``identity`` is the alignment that knows most (docs/benchmarks-ancestry.md). Told from the connections alone:
+    networks are taken to keep their indices if most of them share with another one more connections, by five standard
+    deviations, than they would if its hidden units were stored in a random order. False for networks of unlike shape.
+    """
+    shapes = {tuple((lay.source.size, lay.target.size, lay.taps) for lay in t.layers) for t in topologies}
+    if len(shapes) > 1:
+        return False
+    best = np.full(len(topologies), -np.inf)
+    for i, a in enumerate(topologies):
+        for j in range(i):
+            best[i], best[j] = np.maximum(best[[i, j]], agreement(a, topologies[j]))
+    return bool(np.median(best) > _CLEAR)
+
+
+def agreement(a: Topology, b: Topology) -> float:
+    """How many more connections two networks of one shape share than they would if B's hidden units were shuffled.
+
+    In standard deviations. Labelled units stay in place in the shuffle; connections count as drawn independently among
+    the places they could then have, within one labelled unit where a layer has one at one end. 0 where no layer tells.
+    """
+    excess = variance = 0.0
+    for one, two in zip(a.layers, b.layers, strict=True):
+        if one.source.labelled and one.target.labelled:
+            continue
+        mask, other = one.mask, two.mask
+        if one.source.labelled:
+            mine, theirs = (np.bincount(m.keys, minlength=m.stride).astype(float) for m in (mask, other))
+            places = mask.n_target
+        elif one.target.labelled:
+            mine, theirs = (m.fan_in.astype(float) for m in (mask, other))
+            places = mask.stride
+        else:
+            mine, theirs = (np.array([float(m.nnz)]) for m in (mask, other))
+            places = mask.size
+        shared = len(np.intersect1d(mask.cells, other.cells, assume_unique=True))
+        excess += shared - float((mine * theirs).sum()) / places
+        spread = mine * theirs * (places - mine) * (places - theirs)  # hypergeometric
+        variance += float(spread.sum()) / (places**2 * max(places - 1, 1))
+    return float(excess / np.sqrt(variance)) if variance else 0.0
 
 
 def _terms(space: str, partner: Ints, back: Ints, size_a: Ints, size_b: Ints, shared: Ints) -> UnitTerms:

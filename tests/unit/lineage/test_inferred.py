@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from stratigraph.errors import InvalidInputError
 from stratigraph.service.distance.nnstd import ALIGNMENTS, nnstd
-from stratigraph.service.lineage.inferred import Compare, Inference, from_distances, infer
-from stratigraph.service.lineage.unit_terms import unit_terms
+from stratigraph.service.lineage.inferred import Compare, Inference, from_distances, infer, suggest
+from stratigraph.service.lineage.unit_terms import agreement, unit_terms
 from stratigraph.topology import Mask, Topology
 
 identity = partial(nnstd, alignment="identity")
@@ -312,6 +312,51 @@ def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict[str
     """Each refusal says what was expected and what was found."""
     with pytest.raises(InvalidInputError, match=said):
         from_distances(labels, np.zeros((len(labels), len(labels))), alignment="x", **options)
+
+
+def test_indices_are_kept_in_a_family_and_lost_by_relabelling() -> None:
+    """What is suggested follows from the connections alone: identity for a family, else the first matched layer."""
+    rng = np.random.default_rng(13)
+    family = chain(rng, 6, 0.2)
+    assert suggest(family) == ("identity", None)
+    assert suggest([relabelled(rng, topology) for topology in family]) == ("canonical", 1)
+    assert suggest([network(rng) for _ in range(6)]) == ("canonical", 1)
+    assert suggest([network(rng), network(rng, (12, 21, 20, 4))]) == ("canonical", 1)
+
+
+def test_the_published_networks_keep_their_indices(reference_topologies: dict[str, Topology]) -> None:
+    """So identity is suggested for them at every epoch, however long they were trained apart."""
+    for epoch in ("000", "010", "050"):
+        assert suggest([t for name, t in reference_topologies.items() if name.endswith(epoch)]) == ("identity", None)
+
+
+def test_agreement_is_what_shuffling_says() -> None:
+    """The number of standard deviations is that of many real shuffles of the hidden units."""
+    rng = np.random.default_rng(14)
+    one = network(rng)
+    two = rewired(rng, one, 0.3)
+
+    def shared(a: Topology, b: Topology) -> int:
+        return sum(len(np.intersect1d(x.mask.cells, y.mask.cells)) for x, y in zip(a.layers, b.layers, strict=True))
+
+    shuffled = np.array([shared(one, relabelled(rng, two)) for _ in range(400)])
+    assert agreement(one, two) == pytest.approx((shared(one, two) - shuffled.mean()) / shuffled.std(), rel=0.2)
+    assert abs(agreement(one, relabelled(rng, two))) < 4
+    assert agreement(Topology.from_masks([np.eye(3)]), Topology.from_masks([np.eye(3)])) == 0
+
+
+def test_a_depth_takes_the_first_spaces_only() -> None:
+    """At depth 1 the distances are those of the first layer."""
+    made = [network(np.random.default_rng(seed)) for seed in (15, 16, 17)]
+    for compare in (canonical, partial(nnstd, alignment="reference")):
+        found = infer(made, ["0", "1", "2"], compare, depth=1, samples=5)
+        assert found.depth == 1
+        for edge in found.edges:
+            a, b = made[int(edge.parent)], made[int(edge.child)]
+            both = [compare(a, b).layers[0].distance, compare(b, a).layers[0].distance]
+            assert edge.distance == pytest.approx(np.mean(both))
+    with pytest.raises(InvalidInputError, match="at least 1 space, found 0"):
+        infer(made, ["0", "1", "2"], canonical, depth=0)
 
 
 def test_there_is_one_label_for_each_network() -> None:

@@ -75,7 +75,7 @@ def test_what_was_stored_comes_back_equal(archive: Archive, store: GraphStore) -
     """Every edge with its numbers, in the same order; numbers that were not known stay unknown."""
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     rooted, tree = guess(archive), guess(archive, root=None)
-    bare = Inference("tree", "canonical", None, (InferredEdge("w0", "w1", 0.25, None, None, "subset"),))
+    bare = Inference("tree", "canonical", None, (InferredEdge("w0", "w1", 0.25, None, None, "subset"),), depth=1)
     assert stored.put(store, "rooted", rooted, AT_0, created_at=moment) is False
     assert stored.put(store, "tree", tree, AT_0) is False
     assert stored.put(store, "bare", bare, AT_0) is False
@@ -86,7 +86,7 @@ def test_what_was_stored_comes_back_equal(archive: Archive, store: GraphStore) -
     assert stored.get(store, "bare").steps == {"w0": 0, "w1": 0}
     assert [one.id for one in stored.page(store)] == ["bare", "rooted", "tree"]
     assert stored.page(store, after="bare", limit=1) == [
-        stored.Summary("rooted", "arborescence", "identity", "w0", (0,), 20, 3, moment)
+        stored.Summary("rooted", "arborescence", "identity", "w0", (0,), None, 20, 3, moment)
     ]
 
 
