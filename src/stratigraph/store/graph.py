@@ -37,6 +37,8 @@ logging.getLogger("neo4j").addHandler(logging.NullHandler())
 
 _LOST = (bolt.ServiceUnavailable, bolt.SessionExpired, bolt.IncompleteCommit, OSError)
 _RECONNECT_SECONDS = 60.0
+_REFUSALS = 3
+_ENDING = ("Neo.DatabaseError.", "Neo.ClientError.Request.Invalid")
 MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
 
 
@@ -162,6 +164,7 @@ class GraphStore:
 
     def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
         deadline = time.monotonic() + _RECONNECT_SECONDS
+        refusals = 0
         while True:
             try:
                 with self._driver.session(database=self._connection.database, default_access_mode=access) as session:
@@ -170,10 +173,26 @@ class GraphStore:
             except _LOST as error:
                 if isinstance(error, StratigraphError) or time.monotonic() > deadline:
                     raise self._translated(error) from error
-                logger.warning("lost the database (%s); connecting again", type(error).__name__)
-                self._reconnect()
+                lost = type(error).__name__
             except (bolt.Neo4jError, bolt.DriverError) as error:
-                raise self._translated(error) from error
+                refusals += 1
+                if refusals > _REFUSALS or not self._may_be_ending(error):
+                    raise self._translated(error) from error
+                lost = type(error).__name__
+            # Not in the handlers above: who connects again may start an engine, and is not to find an error under way.
+            logger.warning("lost the database (%s); connecting again", lost)
+            self._reconnect()
+
+    def _may_be_ending(self, error: Exception) -> bool:
+        """Whether an embedded engine may have said this on its way out: it refuses its last clients in odd words.
+
+        It calls their passwords wrong and their messages unexpected, and statements fail in its middle. To ask where
+        the engine is answers the question: one that ends is waited for and started again.
+        """
+        if self._connection.reader is None or not isinstance(error, bolt.Neo4jError):
+            return False
+        code = error.code or ""
+        return isinstance(error, bolt.AuthError) or code.startswith(_ENDING)
 
     def _translated(self, error: Exception) -> StratigraphError:
         return translate(error, self.location, self._connection.database)
