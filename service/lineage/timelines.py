@@ -17,7 +17,8 @@ from stratigraph.errors import InvalidInputError
 from stratigraph.topology import Topology
 
 History = Iterable[tuple[int, Topology]]
-Compare = Callable[[Topology, Topology], float]
+# Of two topologies their distance and the one that chance would give them, None where nobody can say.
+Compare = Callable[[Topology, Topology], tuple[float, float | None]]
 Course = Literal["converging", "diverging", "neither"]
 
 # Kendall's tau of steps and distances from which on a course has a name: three pairs of steps in four agree.
@@ -81,21 +82,20 @@ class Timeline:
         return "diverging" if trend > 0 else "converging"
 
 
-def between_runs(
-    a: History, b: History, compare: Compare, *, names: tuple[str, str] = ("a", "b"), chance: Compare | None = None
-) -> Timeline:
+def between_runs(a: History, b: History, compare: Compare, *, names: tuple[str, str] = ("a", "b")) -> Timeline:
     """The distance of two runs at each step that both recorded; no points where they share none.
 
-    ``a`` and ``b`` give (step, topology) with growing steps. ``chance`` gives the chance level of two topologies.
+    ``a`` and ``b`` give (step, topology) with growing steps; ``compare`` their distance and its chance level.
 
     Raises ``InvalidInputError`` where steps do not grow; what ``compare`` raises passes through.
 
     >>> one, two = (Topology.from_masks([np.array([row])]) for row in ([1, 1], [1, 0]))
-    >>> line = between_runs([(0, one), (5, two)], [(0, one), (4, one), (5, one)], lambda x, y: abs(x.nnz - y.nnz) / 2)
+    >>> halves = lambda x, y: (abs(x.nnz - y.nnz) / 2, None)
+    >>> line = between_runs([(0, one), (5, two)], [(0, one), (4, one), (5, one)], halves)
     >>> [(point.step, point.distance) for point in line.points], line.change, line.course
     ([(0, 0.0), (5, 0.5)], 0.5, 'diverging')
     """
-    return Timeline(*names, tuple(_point(one, two, compare, chance) for one, two in _common(a, b, names)))
+    return Timeline(*names, tuple(_point(one, two, compare) for one, two in _common(a, b, names)))
 
 
 def own_past(
@@ -104,7 +104,6 @@ def own_past(
     *,
     lag: int | None = None,
     name: str = "run",
-    chance: Compare | None = None,
 ) -> Timeline:
     """The distance of a run from its own past: from its first snapshot, or from the one ``lag`` snapshots before.
 
@@ -123,11 +122,11 @@ def own_past(
         pairs = zip(later, repeat(first)) if first is not None else iter(())
     else:
         pairs = zip(islice(later, lag, None), history())  # noqa: B905 - the past is longer by the lag
-    return Timeline(name, name, tuple(_point(now, past, compare, chance) for now, past in pairs))
+    return Timeline(name, name, tuple(_point(now, past, compare) for now, past in pairs))
 
 
-def _point(one: tuple[int, Topology], two: tuple[int, Topology], compare: Compare, chance: Compare | None) -> Point:
-    return Point(one[0], two[0], compare(one[1], two[1]), None if chance is None else chance(one[1], two[1]))
+def _point(one: tuple[int, Topology], two: tuple[int, Topology], compare: Compare) -> Point:
+    return Point(one[0], two[0], *compare(one[1], two[1]))
 
 
 def _common(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from stratigraph.service.lineage.timelines import Point, Timeline, between_runs,
 from stratigraph.topology import Mask, Topology
 
 
-def identity(a: Topology, b: Topology) -> float:
-    return nnstd(a, b, alignment="identity").nnstd
+def identity(a: Topology, b: Topology) -> tuple[float, None]:
+    return nnstd(a, b, alignment="identity").nnstd, None
+
+
+def far(a: Topology, b: Topology) -> float:
+    return identity(a, b)[0]
 
 
 def history(seed: int, steps: list[int], moved: int = 4) -> list[tuple[int, Topology]]:
@@ -35,7 +40,7 @@ def test_two_runs_are_compared_at_each_step_that_both_have() -> None:
     a, b = history(1, [0, 1, 2, 5, 9]), history(2, [1, 3, 5, 9, 12, 13])
     found = between_runs(iter(a), iter(b), identity, names=("a", "b"))
     assert [(p.step, p.other_step) for p in found.points] == [(1, 1), (5, 5), (9, 9)]
-    assert [p.distance for p in found.points] == [identity(dict(a)[step], dict(b)[step]) for step in (1, 5, 9)]
+    assert [p.distance for p in found.points] == [far(dict(a)[step], dict(b)[step]) for step in (1, 5, 9)]
     assert {p.chance for p in found.points} == {None}
 
 
@@ -93,7 +98,7 @@ def test_a_run_moves_away_from_its_start() -> None:
     run = history(6, [0, 10, 20, 30])
     found = own_past(lambda: run, identity, name="w0")
     assert [(p.step, p.other_step) for p in found.points] == [(10, 0), (20, 0), (30, 0)]
-    assert [p.distance for p in found.points] == [identity(t, run[0][1]) for _, t in run[1:]]
+    assert [p.distance for p in found.points] == [far(t, run[0][1]) for _, t in run[1:]]
     assert (found.a, found.b, found.course) == ("w0", "w0", "diverging")
 
 
@@ -102,16 +107,25 @@ def test_a_lag_counts_recorded_snapshots() -> None:
     run = history(7, [0, 10, 25, 30, 70])
     found = own_past(lambda: run, identity, lag=2)
     assert [(p.step, p.other_step) for p in found.points] == [(25, 0), (30, 10), (70, 25)]
-    assert [p.distance for p in found.points] == [identity(run[k][1], run[k - 2][1]) for k in (2, 3, 4)]
+    assert [p.distance for p in found.points] == [far(run[k][1], run[k - 2][1]) for k in (2, 3, 4)]
     assert own_past(lambda: run, identity, lag=5).points == ()
     assert own_past(list, identity).points == ()
 
 
 def test_the_chance_level_stands_beside_the_distance() -> None:
-    """Whoever knows a chance level hands it in; it is asked for the same two topologies."""
-    run = history(8, [0, 1])
-    found = own_past(lambda: run, identity, chance=lambda a, b: 0.9 if a is run[1][1] and b is run[0][1] else 0.0)
-    assert [p.chance for p in found.points] == [0.9]
+    """A run that was rewired at random altogether is as far from its start as independent layers would be."""
+
+    def with_chance(a: Topology, b: Topology) -> tuple[float, float | None]:
+        found = nnstd(a, b, alignment="identity", chance=True)
+        return found.nnstd, fmean(row.chance.level for row in found.layers if row.chance is not None)
+
+    run = [*history(8, [0, 1, 2], moved=4), (3, history(99, [0])[0][1])]
+    found = own_past(lambda: run, with_chance)
+    near, _, lost = found.points
+    assert near.chance is not None
+    assert lost.chance is not None
+    assert near.distance < 0.3 < near.chance
+    assert lost.distance == pytest.approx(lost.chance, abs=0.06)
 
 
 def test_histories_are_not_collected() -> None:
