@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from stratigraph.service.distance import matching
-from stratigraph.service.distance.kernels import S, cost, increments
+from stratigraph.service.distance.kernels import S, cost, grown, increments
 
 LARGEST = 65535  # shared elements that a count can hold
 _CHUNK = 64
@@ -63,7 +63,8 @@ def shared_elements(one, two):
         size = min(block, n_b - begin)
         part = two[:, begin : begin + size].copy()  # stays in the cache for all of A's units
         for i in range(n_a):
-            total[:] = 0
+            for j in range(size):
+                total[j] = 0
             for w in range(0, words, 8):
                 a0, a1, a2, a3 = one[w, i], one[w + 1, i], one[w + 2, i], one[w + 3, i]
                 a4, a5, a6, a7 = one[w + 4, i], one[w + 5, i], one[w + 6, i], one[w + 7, i]
@@ -165,9 +166,7 @@ def first_core(n, counts, sizes_a, sizes_b, most):
         begin_row = at
         if at + n_b > room:
             room = 2 * (at + n_b)
-            grown_columns, grown_costs = np.empty(room, dtype=np.uint32), np.empty(room, dtype=np.int64)
-            grown_columns[:at], grown_costs[:at] = columns[:at], costs[:at]
-            columns, costs = grown_columns, grown_costs
+            columns, costs = grown(columns, at, room), grown(costs, at, room)
         for begin in range(0, n_b, _CHUNK):
             end = min(begin + _CHUNK, n_b)
             highest = np.float32(-3.0)
@@ -196,7 +195,8 @@ def first_core(n, counts, sizes_a, sizes_b, most):
                 columns[at], costs[at] = j, cost(total - 2 * shared, total - shared)
                 at += 1
         offsets[i + 1] = at
-    offsets[n_a + 1 :] = at
+    for i in range(n_a, n):
+        offsets[i + 1] = at
     return offsets, columns[:at], costs[:at]
 
 
@@ -225,9 +225,7 @@ def price(counts, sizes_a, sizes_b, u, v, near, most):
         begin_row = at
         if at + n_b > room:
             room = 2 * (at + n_b)
-            grown_columns, grown_costs = np.empty(room, dtype=np.uint32), np.empty(room, dtype=np.int64)
-            grown_columns[:at], grown_costs[:at] = columns[:at], costs[:at]
-            columns, costs = grown_columns, grown_costs
+            columns, costs = grown(columns, at, room), grown(costs, at, room)
         for begin in range(0, n_b, _CHUNK):
             end = min(begin + _CHUNK, n_b)
             lowest = np.float32(1e30)

@@ -86,6 +86,15 @@ def cost(num, den):
 
 
 @njit(cache=True, nogil=True)
+def grown(values, used, room):
+    """A larger array that begins with the ``used`` first values. A slice would compile ten times as long."""
+    larger = np.empty(room, dtype=values.dtype)
+    for k in range(used):
+        larger[k] = values[k]
+    return larger
+
+
+@njit(cache=True, nogil=True)
 def increments(keys, keymap, back):
     """How many (unit of A, unit of B, shared element) triples there are: the work of ``sparse_costs``."""
     total = 0
@@ -131,9 +140,7 @@ def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, single, r
         size = ptr_a[i + 1] - ptr_a[i]
         if at_near + end - at_far > near_room:
             near_room = 2 * (at_near + end - at_far)
-            grown_columns, grown_costs = np.empty(near_room, dtype=np.uint32), np.empty(near_room, dtype=np.int64)
-            grown_columns[:at_near], grown_costs[:at_near] = near_columns[:at_near], near_costs[:at_near]
-            near_columns, near_costs = grown_columns, grown_costs
+            near_columns, near_costs = grown(near_columns, at_near, near_room), grown(near_costs, at_near, near_room)
         least = np.int64(2**31)
         for e in range(at_far, end):
             j = far_columns[e]
@@ -150,8 +157,8 @@ def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, single, r
                 at_near += 1
         if at_far > far[i]:
             floor[i] = single[size + least]
-    near[n_a:] = at_near
-    far[n_a:] = at_far
+    for i in range(n_a, n + 1):
+        near[i], far[i] = at_near, at_far
     return near, near_columns[:at_near], near_costs[:at_near], far, far_columns[:at_far], floor
 
 
@@ -212,7 +219,8 @@ def joint_costs(n, ins, outs, room):
             costs[e] = cost(total_in - 2 * common_in[j], total_in - common_in[j])
             costs[e] += cost(total_out - 2 * common_out[j], total_out - common_out[j])
             common_in[j] = common_out[j] = 0
-    offsets[n_a:] = at
+    for i in range(n_a, n + 1):
+        offsets[i] = at
     return offsets, columns[:at], costs[:at]
 
 

@@ -27,6 +27,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stratigraph.service.distance.kernels import grown
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -43,7 +45,7 @@ def assign(problem, bypass, u, v, column_of, row_of):
     near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
     n = len(near) - 1
     free = np.empty(n, dtype=np.int64)
-    n_free = 0
+    n_free = np.int64(0)  # not a literal: its type decides how often the functions below are compiled
     for i in range(n):
         best, at = bypass, np.int64(-1)
         for e in range(near[i], near[i + 1]):
@@ -165,9 +167,7 @@ def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
             end_far = far[i + 1] if base + floor[i] < best else at_far
             if size + end_near - at_near + end_far - at_far > room:
                 room = 2 * (size + end_near - at_near + end_far - at_far)
-                grown_key, grown_column = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
-                grown_key[:size], grown_column[:size] = heap_key[:size], heap_column[:size]
-                heap_key, heap_column = grown_key, grown_column
+                heap_key, heap_column = grown(heap_key, size, room), grown(heap_column, size, room)
             while at_near < end_near or at_far < end_far:
                 if at_near < end_near:
                     j = np.int64(columns[at_near])
@@ -301,9 +301,7 @@ def tight_pairs(problem, u, v, row_of):
         needed = at + near[i + 1] - near[i] + far[i + 1] - far[i]
         if needed > room:
             room = 2 * needed
-            grown = np.empty(room, dtype=np.uint32)
-            grown[:at] = found[:at]
-            found = grown
+            found = grown(found, at, room)
         for e in range(near[i], near[i + 1]):
             j = columns[e]
             if costs[e] - v[j] == price and row_of[j] != i:
@@ -433,9 +431,7 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
         needed = at + starts[i + 1] - starts[i] + n_open + n_empty + 1
         if needed > room:
             room = 2 * needed
-            grown = np.empty(room, dtype=np.uint32)
-            grown[:at] = found[:at]
-            found = grown
+            found = grown(found, at, room)
         own = column_of[i]
         found[at] = own
         at += 1
