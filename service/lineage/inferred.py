@@ -141,7 +141,7 @@ def infer(
     bootstrap of units (Felsenstein 1985, with units for sites); otherwise the matching itself is not resampled, so
     the support says nothing of its uncertainty. ``seed`` fixes the draws. ``progress(done, all)`` counts pairs.
 
-    Memory: all networks, and 24 bytes per unit and pair where there are samples.
+    Memory: all networks, and 16 bytes per unit and pair where there are samples.
 
     Raises ``InvalidInputError`` for fewer than two networks, labels that are not one each and unique, an unknown root,
     a root younger than another network, several oldest networks and no root, or a depth below 1; what ``compare``
@@ -157,7 +157,6 @@ def infer(
     n = len(names)
     matrix, within = np.zeros((n, n)), np.zeros((n, n), dtype=bool)
     terms: dict[tuple[int, int], PairTerms] = {}
-    matchings: dict[tuple[int, int], Mapping[str, Ints]] = {}
     alignment = ""
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         found = compare(values[i], values[j])
@@ -172,10 +171,10 @@ def infer(
         within[i, j] = pair.common == values[i].nnz < values[j].nnz
         within[j, i] = pair.common == values[j].nnz < values[i].nnz
         if samples:
-            terms[i, j], matchings[i, j] = pair, found.matching
+            terms[i, j] = pair
         if progress is not None:
             progress(done, n * (n - 1) // 2)
-    resampled = _resampled(values, matrix, terms, matchings, depth, samples, seed) if samples else None
+    resampled = _resampled(values, matrix, terms, depth, samples, seed) if samples else None
     found_tree = from_distances(
         names, matrix, alignment=alignment, root=start, times=times, within=within, resampled=resampled
     )
@@ -336,7 +335,6 @@ def _resampled(
     values: Sequence[Topology],
     matrix: Floats,
     terms: Mapping[tuple[int, int], PairTerms],
-    matchings: Mapping[tuple[int, int], Mapping[str, Ints]],
     depth: int | None,
     samples: int,
     seed: int,
@@ -352,7 +350,7 @@ def _resampled(
         np.hstack([rng.multinomial(sizes[s], np.full(sizes[s], 1 / sizes[s]), samples), np.ones((samples, 1))])
         for s in spaces
     ]
-    names = [_names(values, i, centre, matchings) for i in range(n)]
+    names = [_names(values, i, centre, terms) for i in range(n)]
     found = np.zeros((samples, n, n))
     for (i, j), pair in terms.items():
         total = np.zeros(samples)
@@ -371,8 +369,8 @@ def _resampled(
 
 
 def _names(
-    values: Sequence[Topology], network: int, centre: int, matchings: Mapping[tuple[int, int], Mapping[str, Ints]]
-) -> list[Ints]:
+    values: Sequence[Topology], network: int, centre: int, terms: Mapping[tuple[int, int], PairTerms]
+) -> list[NDArray[np.intp]]:
     """Per space that layers enter, for each unit of a network the unit of the centre that it is matched with.
 
     A unit without one has the number after the centre's last.
@@ -381,15 +379,14 @@ def _names(
     ours = dict.fromkeys((layer.target.name, layer.target.size) for layer in values[network].layers)
     theirs = dict.fromkeys((layer.target.name, layer.target.size) for layer in values[centre].layers)
     named = []
-    for (space, size), (other, width) in zip(ours, theirs, strict=True):
+    for place, ((_, size), (_, width)) in enumerate(zip(ours, theirs, strict=True)):
         if network == centre:
             named.append(np.arange(size))
-        elif network < centre:
-            partner = matchings[network, centre][space]
-            named.append(np.where(partner >= 0, partner, width))
-        else:
-            partner = matchings[centre, network][other]
-            units = np.full(size, width, dtype=np.int64)
-            units[partner[partner >= 0]] = np.flatnonzero(partner >= 0)
-            named.append(units)
+            continue
+        term = terms[min(network, centre), max(network, centre)].spaces[place]
+        mine, its = (term.ours, term.theirs) if network < centre else (term.theirs, term.ours)
+        matched = (mine >= 0) & (its >= 0)
+        units = np.full(size, width, dtype=np.intp)
+        units[mine[matched]] = its[matched]
+        named.append(units)
     return named

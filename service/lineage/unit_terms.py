@@ -31,8 +31,8 @@ class UnitTerms:
     """
 
     space: str
-    ours: Ints
-    theirs: Ints
+    ours: NDArray[np.int32]
+    theirs: NDArray[np.int32]
     distance: Floats
 
 
@@ -134,8 +134,8 @@ def _terms(space: str, partner: Ints, back: Ints, size_a: Ints, size_b: Ints, sh
     lone = np.flatnonzero(back < 0)
     return UnitTerms(
         space,
-        ours=np.concatenate([np.arange(len(partner)), np.full(len(lone), -1)]),
-        theirs=np.concatenate([partner, lone]),
+        ours=np.concatenate([np.arange(len(partner)), np.full(len(lone), -1)]).astype(np.int32),
+        theirs=np.concatenate([partner, lone]).astype(np.int32),
         distance=np.concatenate([distance, np.ones(len(lone))]),
     )
 
