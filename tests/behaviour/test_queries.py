@@ -1,0 +1,124 @@
+"""Each query of ours on each store: it runs with what it declares and answers with the columns that it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import neo4j
+import numpy as np
+import pytest
+
+from stratigraph import queries
+from stratigraph.archive import Archive
+from stratigraph.runs import Parent
+from stratigraph.topology import Topology
+from tests.stores import Target, contents, wipe
+
+QUERIES = [name for name in queries.names() if not name.startswith("schema/")]
+
+# A value for every parameter; one that means something else in a query has its own below.
+SAMPLES: dict[str, Any] = {
+    "after": "", "alignment": "canonical", "at": 1, "batch": 1, "before": "w0@0", "bytes": 10, "column": 0, "config": "{}",
+    "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "digest": "d0", "digests": ["d0"],
+    "edges": 1, "epoch": 1.5, "family": "f", "first": 0, "format": 1, "from": 1, "groups": [], "how": "fork", "id": "w0@0",
+    "ids": ["w0@0"], "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m",
+    "metrics": {"metric_x": 1.0}, "name": "w0", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
+    "projection": "follow", "recorded_at": "2026-01-01T00:00:00.000+00:00", "root": None, "row": 0, "rows": [],
+    "run": "w0", "runs": ["w1"], "samples": 1, "space": "input", "status": "open", "step": 1, "steps": [1],
+    "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1,
+}  # fmt: skip
+OWN: dict[str, dict[str, Any]] = {
+    "evolution/fan_in_at": {"space": "hidden1"},
+    "evolution/hubs_at": {"space": "hidden1"},
+    "evolution/reach_in_2": {"id": "w0/input/0"},
+    "evolution/reach_in_3": {"id": "w0/input/0"},
+    "lineage/inference": {"id": "i0"},
+    "lineage/inferred_edges": {"id": "i0"},
+    "lineage/inferred_from": {"run": "w1"},
+    "lineage/drop_inference": {"id": "i0"},
+    "lineage/drop_inferred_edges": {"id": "i0"},
+    "lineage/put_inference": {"id": "i9"},
+    "lineage/put_inferred_edges": {"id": "i0", "rows": [["w0", 0, "w1", 0, 0, 0.5, None, None, "forward"]]},
+    "read/distance_blocks": {"ids": ["b0"]},
+    "read/mask_part": {"id": "d0/1"},
+    "read/snapshots": {"after": -1},
+    "write/link_next": {"after": "w0@1"},
+    "write/lock_distance_block": {"id": "b9"},
+    "write/put_distance_block": {"id": "b0"},
+    "write/create_snapshot": {"step": 9},
+    "write/move_projected": {"id": "w0/l0"},
+    "write/set_projection": {"id": "w0/l0"},
+    "write/create_births": {"groups": [["w0/input/0", [["w0/hidden1/0", 0]]]]},
+    "write/set_deaths": {"groups": [["w0/input/0", [0]]]},
+    "write/create_layers": {"rows": [["l9", 9, "a", "b", 1, 1, 1, True, False, "follow"]]},
+    "write/put_masks": {"rows": [["d9", 3, "full", None, 0, "c", 10, 1, b"\x00"]]},
+    "write/number_topologies": {"rows": [["d9", 9]]},
+    "write/put_distances": {"rows": [["w0@0", "w0@1", 0.5, [0.5], 0]]},
+}
+# Written first, so that every question has an answer: some engines name the columns of rows only.
+PREPARED: dict[str, dict[str, Any]] = {
+    "write/put_masks": {"rows": [["d0", 3, "full", None, 0, "c", 10, 2, b"\x00"]]},
+    "write/put_mask_part": {},
+    "write/number_topologies": {"rows": [["d0", 0]]},
+    "write/lock_distance_block": {"id": "b0"},
+    "lineage/put_inference": {"id": "i0"},
+    "lineage/put_inferred_edges": {},
+}
+
+
+def sample(name: str) -> dict[str, Any]:
+    """Parameters to run a query with."""
+    values = SAMPLES | OWN.get(name, {})
+    unknown = [p for p in queries.load(name).parameters if p not in values]
+    assert not unknown, f"{name}: add values for {unknown} to SAMPLES in {__file__}"
+    return {p: values[p] for p in queries.load(name).parameters}
+
+
+@pytest.fixture(scope="module")
+def held(target: Target) -> Iterator[Archive]:
+    """Three steps of one run, one that descends from it, and a thing of every other kind."""
+    with target.open() as opened:
+        wipe(opened)
+        for step, churn in enumerate((np.eye(3), np.ones((3, 3)) - np.eye(3), np.ones((3, 3)))):
+            opened.push("w0", step, Topology.from_masks([churn, np.ones((3, 3)), np.ones((3, 2))]))
+        opened.push("w1", 0, Topology.from_masks([np.eye(3)]), project="none")
+        opened.create_run("w1", parents=[Parent("w0", 0, "fork")])
+        for name, values in PREPARED.items():
+            opened._store.write(lambda tx, n=name, v=values: tx.run(n, **(sample(n) | v)))  # type: ignore[misc]
+        yield opened
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_answers_with_its_declared_columns(held: Archive, name: str) -> None:
+    """The engine takes the query with exactly the declared parameters and names the declared columns, in order."""
+    query, store = queries.load(name), held._store
+    with (
+        store._driver.session(database=store._connection.database) as session,
+        session.begin_transaction() as tx,
+    ):
+        result = tx.run(query.text, sample(name))
+        columns = tuple(result.keys())
+        rows = list(result)
+        tx.rollback()
+    assert columns == query.columns, f"{len(rows)} rows"
+    assert rows or not query.columns, f"nothing was answered: add a better sample to OWN in {__file__}"
+
+
+@pytest.mark.parametrize("name", [name for name in QUERIES if name.startswith(("read/", "evolution/"))])
+def test_a_reading_query_runs_where_writing_is_refused(held: Archive, name: str) -> None:
+    """Each question can be asked by whoever may only read, and changes nothing."""
+    before = contents(held)
+    store = held._store
+    with store._reading_driver().session(
+        database=store._connection.database, default_access_mode=neo4j.READ_ACCESS
+    ) as session:
+        session.execute_read(lambda tx: list(tx.run(queries.load(name).text, sample(name))))
+    assert contents(held) == before
+
+
+def test_a_query_is_sent_with_exactly_its_parameters(held: Archive) -> None:
+    """One too few or too many is an error of the caller, before anything is sent."""
+    for wrong in ({}, {"run": "w0", "more": 1}, {"ran": "w0"}):
+        with pytest.raises(TypeError, match="expected parameters"):
+            held._store.read("read/run", **wrong)

@@ -1,0 +1,115 @@
+"""Cypher of users: values go in as parameters, plain values come out, and the engine itself lets nothing be changed.
+
+The clauses that are refused before a query is sent are tested in ``test_hostile_queries.py``; here it is what stands
+behind them, should they ever let something through.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import neo4j
+import numpy as np
+import pytest
+from neo4j.exceptions import Neo4jError
+
+from stratigraph.archive import Archive
+from stratigraph.errors import InvalidQueryError
+from stratigraph.topology import Topology
+from tests.stores import Target, contents, wipe
+
+WRITES = [
+    "CREATE (:Run {id: 'x'})",
+    "CREATE (:Other)",
+    "MERGE (r:Run {id: 'w0'}) SET r.name = 'x'",
+    "MERGE (:Run {id: 'new'})",
+    "MATCH (r:Run) SET r.name = 'x'",
+    "MATCH (r:Run) SET r += {name: 'x'}",
+    "MATCH (r:Run) SET r:Other",
+    "MATCH (r:Run) REMOVE r.name",
+    "MATCH (r:Run) DETACH DELETE r",
+    "MATCH ()-[c:CONNECTS]->() DELETE c",
+    "MATCH ()-[c:CONNECTS]->() SET c.died_step = 0",
+    "MATCH (a:Run), (b:Snapshot) CREATE (a)-[:DESCENDS_FROM {how: 'fork'}]->(b)",
+    "FOREACH (i IN [1, 2] | CREATE (:Run {id: toString(i)}))",
+    "CREATE INDEX users FOR (n:Run) ON (n.name)",
+    "CREATE CONSTRAINT users FOR (n:Run) REQUIRE n.name IS UNIQUE",
+    "DROP INDEX snapshot_run",
+    "DROP CONSTRAINT run_id",
+    "CREATE USER eve SET PASSWORD 'long-enough-1'",
+]
+
+
+@pytest.fixture(scope="module")
+def held(target: Target) -> Iterator[Archive]:
+    """An archive with one small run."""
+    with target.open() as opened:
+        wipe(opened)
+        opened.push("w0", 0, Topology.from_masks([np.eye(3)]), metrics={"loss": 0.5})
+        yield opened
+
+
+def as_reader(archive: Archive, text: str) -> None:
+    """Send a query as users' queries are sent, past the check of its clauses."""
+    store = archive._store
+    with (
+        store._reading_driver().session(
+            database=store._connection.database, default_access_mode=neo4j.READ_ACCESS
+        ) as session,
+        session.begin_transaction(timeout=5) as tx,
+    ):
+        tx.run(text).consume()
+        tx.commit()
+
+
+@pytest.mark.parametrize("text", WRITES)
+def test_the_engine_itself_refuses_to_write(held: Archive, text: str) -> None:
+    """Whatever would change data, schema or accounts fails, and the graph is afterwards what it was before."""
+    before = contents(held)
+    with pytest.raises(Neo4jError):
+        as_reader(held, text)
+    assert contents(held) == before
+
+
+@pytest.mark.parametrize("text", ["http://{at}/x.csv", "https://{at}/x.csv", "ftp://{at}/x.csv", "file:///etc/passwd"])
+def test_the_engine_itself_fetches_nothing(held: Archive, text: str) -> None:
+    """LOAD CSV reaches neither files nor the network: a listener on loopback sees nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        source = text.format(at=f"127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(Neo4jError):
+            as_reader(held, f"LOAD CSV FROM '{source}' AS line RETURN line")
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_values_are_parameters(held: Archive) -> None:
+    """A value that looks like Cypher is a value, and every plain type comes back as it went in."""
+    hostile = "w0'}) DETACH DELETE r //"
+    table = held.cypher("MATCH (r:Run {id: $id}) RETURN r.id", {"id": hostile})
+    assert (table.rows, table.truncated) == ([], False)
+    values = [1, 2**53, 0.5, True, None, "\N{SNOWMAN}'\"`\\", [1, "a", [None]], {"a": {"b": [1]}}]
+    assert held.cypher("RETURN $v AS v", {"v": values}).rows == [[values]]
+
+
+def test_nodes_relationships_and_paths_come_as_plain_values(held: Archive) -> None:
+    """With their labels, types and properties, so that they can be JSON."""
+    table = held.cypher("MATCH p = (a:Neuron {id: 'w0/input/1'})-[c:CONNECTS]->(b) RETURN a, c, p")
+    a = {"labels": ["Neuron"], "id": "w0/input/1", "run": "w0", "space": "input", "index": 1}
+    c = {"type": "CONNECTS", "run": "w0", "layer": "l0", "tap": 0, "born_step": 0}
+    b = {"labels": ["Neuron"], "id": "w0/output/1", "run": "w0", "space": "output", "index": 1}
+    assert table.rows == [[a, c, {"nodes": [a, b], "relationships": [c]}]]
+
+
+def test_rows_beyond_the_limit_are_cut_and_said_to_be(held: Archive) -> None:
+    """Exactly as many rows as asked for are whole; one more is truncated."""
+    for limit, truncated in ((2, True), (3, False), (4, False)):
+        table = held.cypher("UNWIND [1, 2, 3] AS i RETURN i ORDER BY i", limit=limit)
+        assert (table.rows, table.truncated) == ([[1], [2], [3]][:limit], truncated)
+
+
+def test_a_query_with_a_parameter_too_few_is_the_users_error(held: Archive) -> None:
+    """It is an InvalidQueryError that names the parameter."""
+    with pytest.raises(InvalidQueryError, match="nobody"):
+        held.cypher("MATCH (r:Run {id: $nobody}) RETURN r.id")
