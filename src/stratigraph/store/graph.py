@@ -38,6 +38,7 @@ logging.getLogger("neo4j").addHandler(logging.NullHandler())
 _LOST = (bolt.ServiceUnavailable, bolt.SessionExpired, bolt.IncompleteCommit, OSError)
 _RECONNECT_SECONDS = 60.0
 _REFUSALS = 3
+_RACES = 10
 _ENDING = ("Neo.DatabaseError.", "Neo.ClientError.Request.Invalid")
 MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
 
@@ -164,7 +165,7 @@ class GraphStore:
 
     def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
         deadline = time.monotonic() + _RECONNECT_SECONDS
-        refusals = 0
+        refusals = races = 0
         while True:
             try:
                 with self._driver.session(database=self._connection.database, default_access_mode=access) as session:
@@ -174,6 +175,14 @@ class GraphStore:
                 if isinstance(error, StratigraphError) or time.monotonic() > deadline:
                     raise self._translated(error) from error
                 lost = type(error).__name__
+            except bolt.ConstraintError as error:
+                # Two made the same node at once, which the embedded engine notices at the commit: the one that came
+                # second finds it when it tries again. (A node that is nobody's duplicate would be a bug of ours.)
+                races += 1
+                if races > _RACES:
+                    raise self._translated(error) from error
+                time.sleep(0.01 * races)
+                continue
             except (bolt.Neo4jError, bolt.DriverError) as error:
                 refusals += 1
                 if refusals > _REFUSALS or not self._may_be_ending(error):
