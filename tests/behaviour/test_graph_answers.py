@@ -25,16 +25,16 @@ def check(archive: Archive, run: str, history: History) -> int:
     checks = 0
     random = np.random.default_rng(history.seed)
     for layer in history.layers:
-        place = {"run": run, "layer": layer.name, "space": layer.source.name}
+        at: dict[str, object] = {"run": run, "layer": layer.name, "space": layer.source.name}
         for step in history.steps:
-            assert ask(archive, "alive_at", **place, step=step) == sorted(history.alive(layer.name, step))
+            assert ask(archive, "alive_at", **at, step=step) == sorted(history.alive(layer.name, step))
             last = int(random.choice([s for s in history.steps if s >= step]))
-            found = ask(archive, "survivors", **place, **{"from": step, "to": last})
+            found = ask(archive, "survivors", **at, **{"from": step, "to": last})
             assert found == sorted(history.survivors(layer.name, step, last))
             checks += 2
     for space in history.snapshots[0][1].spaces:
         for step in history.steps:
-            place = {"run": run, "space": space.name, "step": step}
+            place: dict[str, object] = {"run": run, "space": space.name, "step": step}
             assert dict(ask(archive, "fan_in_at", **place)) == history.fan_in(space.name, step)  # type: ignore[arg-type]
             assert dict(ask(archive, "fan_out_at", **place)) == history.fan_out(space.name, step)  # type: ignore[arg-type]
             checks += 2

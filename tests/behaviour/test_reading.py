@@ -100,7 +100,7 @@ def test_what_is_not_there_is_named_with_what_is(archive: Archive) -> None:
     archive.push("w0", 8, Topology.from_masks([np.eye(2)]))
     for ask in (archive.run, archive.snapshots, archive.topology, archive.evolution, archive.lineage):
         with pytest.raises(NotFoundError, match=r"'w1'.*w0"):
-            ask("w1")  # type: ignore[operator]
+            ask("w1")
     with pytest.raises(NotFoundError, match=r"w0@5.*holds 2, from step 3 to 8"):
         archive.topology("w0@5")
     with pytest.raises(NotFoundError, match="a run without any"):

@@ -92,7 +92,7 @@ def test_threads_that_push_the_same_run_at_once_store_each_step_once(
     history = random_history(530 + seed, snapshots=5, most=5)
     clients = [target.open() for _ in range(writers)]
     try:
-        outcomes = at_once(*(lambda c=client: push(c, "w0", history) for client in clients))  # type: ignore[misc]
+        outcomes = at_once(*(lambda c=client: push(c, "w0", history) for client in clients))
     finally:
         for client in clients:
             client.close()
@@ -134,7 +134,7 @@ def test_nobody_follows_the_same_snapshot_twice(archive: Archive, target: Target
     try:
         loaders = [Loader(client._store, client._masks) for client in clients]
         outcomes = at_once(
-            *(lambda y=loader, k=k: y.acknowledge("w0", step + 1 + k, topology) for k, loader in enumerate(loaders))  # type: ignore[misc]
+            *(lambda y=loader, k=k: y.acknowledge("w0", step + 1 + k, topology) for k, loader in enumerate(loaders))
         )
     finally:
         for client in clients:
@@ -179,7 +179,7 @@ def test_different_runs_at_once_share_masks_without_harm(archive: Archive, targe
     history = random_history(580, snapshots=5)
     clients = [target.open() for _ in range(4)]
     try:
-        outcomes = at_once(*(lambda c=c, k=k: push(c, f"w{k}", history) for k, c in enumerate(clients)))  # type: ignore[misc]
+        outcomes = at_once(*(lambda c=c, k=k: push(c, f"w{k}", history) for k, c in enumerate(clients)))
     finally:
         for client in clients:
             client.close()
