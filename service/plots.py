@@ -8,10 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import networkx as nx
+
 from stratigraph.errors import InvalidInputError, MissingExtraError
 from stratigraph.service.answers import SurvivalAnswer
 from stratigraph.service.distance.pairwise import DistanceMatrix
 from stratigraph.service.evolution.stored import RunHistory
+from stratigraph.service.lineage.declared import Lineage
+from stratigraph.service.lineage.inferred import Inference
+from stratigraph.service.lineage.timelines import Timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,9 +91,73 @@ def births_and_deaths(history: RunHistory, path: Path) -> None:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
+def timeline_curve(line: Timeline, path: Path) -> None:
+    """Draw the distance over the steps, its smallest value, and the level of chance where it is known."""
+    with _figure(path) as axes:
+        steps = [point.step for point in line.points]
+        axes.plot(steps, [point.distance for point in line.points], marker="o", markersize=3, label="distance")
+        if any(point.chance is not None for point in line.points):
+            levels = [math.nan if point.chance is None else point.chance for point in line.points]
+            axes.plot(steps, levels, linestyle="--", color="grey", label="chance")
+        if (closest := line.closest) is not None:
+            axes.annotate(
+                f"closest: {closest.distance:.3f}",
+                (closest.step, closest.distance),
+                textcoords="offset points",
+                xytext=(8, -12),
+            )
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("step")
+        axes.set_ylabel("NNSTD")
+        axes.set_title(f"{line.a} and its own past" if line.a == line.b else f"{line.a} and {line.b}")
+        axes.legend()
+
+
+def descent_tree(declared: Lineage, inferred: Inference | None, path: Path) -> None:
+    """Draw runs by generation: declared descent as solid arrows, inferred as dashed lines with their support."""
+    graph = declared.graph() if inferred is None or declared.edges else inferred.graph()
+    nodes = list(dict.fromkeys([*(inferred.nodes if inferred else ()), *(() if inferred else declared.nodes)]))
+    place = _generations(graph, nodes)
+    xs, ys = zip(*place.values(), strict=True)
+    size = 1.7 * (max(xs) - min(xs)) + 2.2, 0.9 * (max(ys) - min(ys)) + 1.8
+    with _figure(path, size) as axes:
+        if inferred is not None:
+            for edge in inferred.edges:
+                (x0, y0), (x1, y1) = place[edge.parent], place[edge.child]
+                axes.plot([x0, x1], [y0 - 0.08, y1 - 0.08], linestyle="--", color="tab:orange", zorder=1)
+                said = f"{edge.distance:.3f}" + ("" if edge.support is None else f", {edge.support:.0%}")
+                axes.annotate(said, ((x0 + x1) / 2, (y0 + y1) / 2 - 0.28), ha="center", fontsize=8, color="tab:orange")
+        for one in declared.edges:
+            if one.parent in place and one.child in place:
+                arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 14, "shrinkB": 14}
+                axes.annotate("", place[one.child], place[one.parent], arrowprops=arrow, zorder=2)
+        for node in nodes:
+            axes.annotate(
+                node, place[node], ha="center", va="center", bbox={"boxstyle": "round", "fc": "white"}, zorder=3
+            )
+        axes.set_xlim(min(xs) - 0.5, max(xs) + 0.5)
+        axes.set_ylim(min(ys) - 0.6, max(ys) + 0.6)
+        axes.set_axis_off()
+        dashed = "; dashed: inferred, with distance and support" if inferred is not None else ""
+        axes.set_title(f"descent (arrows: declared{dashed})", fontsize=10)
+
+
+def _generations(graph: nx.DiGraph[str], nodes: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """A column for each generation, the runs of one generation below each other."""
+    graph = nx.DiGraph(graph)
+    graph.add_nodes_from(nodes)
+    if not nx.is_directed_acyclic_graph(graph):
+        graph.remove_edges_from(list(graph.edges))
+    place: dict[str, tuple[float, float]] = {}
+    for column, generation in enumerate(nx.topological_generations(graph)):
+        kept = [node for node in sorted(generation) if node in nodes]
+        place.update({node: (float(column), (len(kept) - 1) / 2 - row) for row, node in enumerate(kept)})
+    return place
+
+
 @contextmanager
-def _figure(path: Path) -> Iterator[Axes]:
-    figure = _new_figure(8.0, 5.0)
+def _figure(path: Path, size: tuple[float, float] = (8.0, 5.0)) -> Iterator[Axes]:
+    figure = _new_figure(max(size[0], 5.0), size[1])
     yield figure.subplots()
     _save(figure, path)
 

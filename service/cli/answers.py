@@ -1,4 +1,4 @@
-"""Verbs that compare and ask: nnstd, distances, lineage, cypher."""
+"""Verbs that compare and ask: nnstd, distances, cypher."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AlignOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (nnstd, distances, lineage, cypher):
+    for verb in (nnstd, distances, cypher):
         app.command()(verb)
 
 
@@ -121,24 +121,6 @@ def distances(
         show(f"NNSTD, alignment {matrix.alignment}", table(["", *matrix.labels], rows))
 
 
-def lineage(
-    run: Annotated[str | None, typer.Argument(help="The run whose family is asked for. [default: all runs]")] = None,
-    store: StoreOption = None,
-    json_: JsonFlag = False,
-) -> None:
-    """Who descends from whom, as declared when the runs were pushed."""
-    from stratigraph.service.answers import lineage_answer
-
-    with archive(store) as opened:
-        found = lineage_answer(opened.lineage(run))
-    if json_:
-        answer(found)
-    elif found["nodes"]:
-        show(_forest(found["nodes"], found["edges"], run))
-    else:
-        say("no runs yet")
-
-
 def cypher(
     query: Annotated[str, typer.Argument(help="A Cypher query that only reads; values as parameters, $name.")],
     parameter: Annotated[
@@ -198,22 +180,3 @@ def _parameters(texts: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             values[name] = value
     return values
-
-
-def _forest(nodes: list[str], edges: Any, marked: str | None) -> Any:
-    """Each run under its first parent; a run with several parents is drawn once and says the others."""
-    from rich.text import Text
-    from rich.tree import Tree
-
-    forest = Tree(Text("descent"))
-    made: dict[str, Tree] = {}
-    for node in nodes:
-        above = [edge for edge in edges if edge["child"] == node]
-        label = Text(node, style="bold" if node == marked else "")
-        if above:
-            first, *others = above
-            label.append(f"  {first['how']} of {first['parent']}@{first['step']}", style="not bold")
-            for other in others:
-                label.append(f", {other['how']} of {other['parent']}@{other['step']}", style="not bold")
-        made[node] = (made[above[0]["parent"]] if above else forest).add(label)
-    return forest

@@ -40,7 +40,7 @@ def demo(
     with open_archive(store) as archive:
         _train(archive, data, epochs)
         say("")
-        _tell(archive, out / "distances.png", epochs)
+        _tell(archive, out, epochs)
     say(f"ask on: stratigraph ls --store {store}")
     if serve:
         from stratigraph.service.api.server import run_server
@@ -90,17 +90,18 @@ def _train(archive: Archive, data: Digits, epochs: int) -> None:
                 advance(done, len(plans) * (epochs + 1))
 
 
-def _tell(archive: Archive, picture: Path, epochs: int) -> None:
+def _tell(archive: Archive, out: Path, epochs: int) -> None:
     """The story, every number of it read from the archive."""
     from stratigraph import queries
-    from stratigraph.service.plots import heat_maps
+    from stratigraph.service.answers import survival_answer
+    from stratigraph.service.plots import descent_tree, heat_maps, survival_curves
 
     counts = archive.counts()
     show(f"The archive holds {counts['runs']} runs, {counts['snapshots']} snapshots, {counts['mask_bytes']:,} bytes.")
     show("", "1. They all learn the same ...")
     show(table(["network", "connections", "density", "accuracy before", "accuracy after"], _accuracies(archive)))
     show("2. ... and end with different wirings. Distances (NNSTD) before and after training:")
-    start, end = (archive.distances([f"w?@{step}"], alignment="reference") for step in (0, epochs))
+    start, end = (archive.distances([f"w?@{step}"], alignment="canonical") for step in (0, epochs))
     for matrix in (start, end):
         rows = [[label, *row] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True)]
         show(table(["", *matrix.labels], rows))
@@ -112,8 +113,14 @@ def _tell(archive: Archive, picture: Path, epochs: int) -> None:
     show("", "5. In Cypher: connections of w0 by how often they came to life, in its first layer")
     reborn = archive.cypher(queries.load("evolution/lives").text, {"run": "w0", "space": "input"})
     show(table(reborn.columns, reborn.rows))
-    heat_maps({"before training": start, f"after {epochs} epochs": end}, picture)
-    show(f"Heat map of the distances: {picture}")
+    show("6. Asked of the wirings alone, who descends from whom? (inferred before training, w0 given as the root)")
+    inferred = archive.infer(["w?@0"], root="w0").inference
+    rows = [[f"{e.parent} -> {e.child}", e.distance, e.margin, e.support] for e in inferred.edges]
+    show(table(["descent", "distance", "margin over the next best", "support"], rows))
+    heat_maps({"before training": start, f"after {epochs} epochs": end}, out / "distances.png")
+    survival_curves(survival_answer(archive.history("w0")), out / "survival.png")
+    descent_tree(archive.lineage("w0"), inferred, out / "descent.png")
+    show(f"Pictures: distances.png, survival.png and descent.png in {out}")
 
 
 def _accuracies(archive: Archive) -> list[list[object]]:
@@ -142,5 +149,5 @@ def _survival(archive: Archive, epochs: int) -> RenderableType:
 def _invite(url: str) -> None:
     say(f"REST at {url} until Ctrl-C, for example:")
     say(f"  curl '{url}/v1/runs'")
-    say(f"  curl '{url}/v1/distances?a=w0&b=w4&alignment=reference'")
+    say(f"  curl '{url}/v1/distances?a=w0&b=w4'")
     say(f"  curl '{url}/v1/runs/w0/evolution?from=0&to=10'")

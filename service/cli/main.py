@@ -8,7 +8,7 @@ import sys
 import typer
 
 from stratigraph.errors import Code, StratigraphError
-from stratigraph.service.cli import answers, demo, evolving, moving, serving, snapshots
+from stratigraph.service.cli import answers, demo, descent, evolving, moving, serving, snapshots
 from stratigraph.service.cli.output import report
 
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (snapshots, answers, evolving, moving, serving, demo):
+for group in (snapshots, answers, evolving, descent, moving, serving, demo):
     group.register(app)
 
 

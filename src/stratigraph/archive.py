@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from stratigraph.service.evolution.between import Evolution, Fates
 from stratigraph.service.evolution.stored import RunHistory, StoredEvolution
 from stratigraph.service.evolution.structure import Structure, structure
 from stratigraph.service.lineage.declared import Descent, Lineage, family
+from stratigraph.service.lineage.inferred import SAMPLES, infer, suggest
+from stratigraph.service.lineage.stored import StoredInference, get, put
+from stratigraph.service.lineage.timelines import Timeline, between_runs, own_past
 from stratigraph.settings import Settings, load_settings
 from stratigraph.store.graph import GraphStore, Row, Table
 from stratigraph.store.masks import MaskStore, layer_of
@@ -251,6 +255,81 @@ class Archive:
         edges = [Descent(r["parent"], r["step"], r["child"], r["how"]) for r in self._store.read("lineage/edges")]
         ids = [one.id for one in self.all_runs()] if run is None else [run]
         return family(edges, ids, of=run)
+
+    def infer(
+        self,
+        patterns: Sequence[str],
+        *,
+        name: str | None = "inferred",
+        alignment: Alignment | None = None,
+        depth: int | None = None,
+        root: str | None = None,
+        by_time: bool = False,
+        samples: int = SAMPLES,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> StoredInference:
+        """Who probably descends from whom, from the distances of one snapshot of each run.
+
+        It is kept under ``name``, in the place of what had that name; ``None`` keeps nothing. ``root`` is the ancestor
+        of all, where it is known; ``by_time`` says that no run descends from a younger one. Without an alignment the
+        one that fits the networks is chosen. See ``stratigraph.service.lineage.inferred``.
+        """
+        refs = [self.snapshot(ref) for ref in self.expand(patterns)]
+        runs = [ref.run for ref in refs]
+        if twice := sorted({run for run in runs if runs.count(run) > 1}):
+            raise InvalidInputError(f"infer: expected one snapshot of each run, found several of {', '.join(twice)}")
+        topologies = [self.topology(ref.id) for ref in refs]
+        chosen, suggested_depth = suggest(topologies) if alignment is None else (alignment, depth)
+        found = infer(
+            topologies,
+            runs,
+            partial(nnstd, alignment=chosen),
+            root=root,
+            times=[self.run(run).created_at.timestamp() for run in runs] if by_time else None,
+            depth=suggested_depth if depth is None else depth,
+            samples=samples,
+            progress=progress,
+        )
+        steps = {ref.run: ref.step for ref in refs}
+        if name is None:
+            return StoredInference("", datetime.now(UTC), steps, found)
+        put(self._store, name, found, steps)
+        return get(self._store, name)
+
+    def inference(self, name: str = "inferred") -> StoredInference:
+        """An ancestry that was inferred before."""
+        return get(self._store, name)
+
+    def timeline(
+        self,
+        run: str,
+        other: str | None = None,
+        *,
+        alignment: Alignment | None = None,
+        lag: int | None = None,
+        chance: bool = False,
+    ) -> Timeline:
+        """The distance of two runs at each step that both have, or of a run from its own past (see ``own_past``).
+
+        Two runs are compared by ``canonical``, a run with itself by ``identity``, where no alignment is named.
+        """
+        chosen = alignment or ("identity" if other is None else "canonical")
+
+        def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
+            found = nnstd(a, b, alignment=chosen, chance=chance)
+            levels = [layer.chance.level for layer in found.layers if layer.chance is not None]
+            return found.nnstd, math.fsum(levels) / len(levels) if levels else None
+
+        steps = [one.step for one in self.all_snapshots(run)]
+        if other is None:
+            return own_past(lambda: self._topologies(run, steps), compare, lag=lag, name=run)
+        theirs = {one.step for one in self.all_snapshots(other)}
+        common = [step for step in steps if step in theirs]
+        return between_runs(self._topologies(run, common), self._topologies(other, common), compare, names=(run, other))
+
+    def _topologies(self, run: str, steps: Iterable[int]) -> Iterator[tuple[int, Topology]]:
+        for step in steps:
+            yield step, self.topology(Ref(run, step))
 
     def cypher(
         self,

@@ -99,7 +99,9 @@ def test_the_demo_tells_its_story(tmp_path: Path) -> None:
         done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
     stop(out / "archive", force=True)
-    assert (out / "distances.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("distances", "survival", "descent"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "w3 -> w4" in done.stdout
     assert "7 runs, 21 snapshots" in done.stdout
     assert "w4 is a perturbation of w3@0" in done.stdout
 

@@ -198,6 +198,49 @@ def test_lineage_is_the_chain_that_was_declared(shell: Shell) -> None:
     assert "perturbation of w1@0" in shell.run("lineage").stdout
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_the_chain_is_inferred_from_the_wirings_alone(shell: Shell, step: int) -> None:
+    """All four true edges are found at steps 0, 10 and 50, each well supported."""
+    found = shell.json("lineage", "--infer", f"w*@{step}", "--root", "w0")
+    assert found["root"] == "w0"
+    assert [(edge["parent"], edge["child"]) for edge in found["edges"]] == [(f"w{k}", f"w{k + 1}") for k in range(4)]
+    for edge in found["edges"]:
+        assert 0 < edge["margin"] < edge["distance"] < 1
+        assert edge["support"] > 0.9
+
+
+def test_canonical_distances_are_the_expected_ones(shell: Shell, expected: dict[str, NDArray[Any]]) -> None:
+    """The default alignment, all 225 pairs, layer by layer; the refined one is never larger."""
+    refs = names(expected)
+    found = shell.json("distances", *refs)
+    assert found["alignment"] == "canonical"
+    np.testing.assert_allclose(np.array(found["layers"]), expected["canonical"], rtol=0, atol=1e-12)
+    some = refs[:5]
+    refined = np.array(shell.json("distances", *some, "--alignment", "refined")["nnstd"])
+    identity = np.array(shell.json("distances", *some, "--alignment", "identity")["nnstd"])
+    assert (refined <= np.minimum(np.array(found["nnstd"])[:5, :5], identity)).all()
+
+
+def test_runs_are_followed_over_time(shell: Shell) -> None:
+    """History, survival, structure, connections and timelines agree with what `evolution` counts."""
+    layer = shell.json("evolution", "w0")["layers"][0]
+    history = shell.json("history", "w0")
+    assert history["refs"] == ["w0@0", "w0@10", "w0@50"]
+    assert history["layers"][0]["alive"][0] == layer["alive_from"]
+    curve = shell.json("survival", "w0")["layers"][0]
+    assert (curve["survived"][0], curve["survived"][-1]) == (layer["alive_from"], layer["survived"])
+    lost = shell.json("connections", "w0", "--layer", "l0", "--status", "died", "--limit", "5")
+    assert lost["count"] == layer["died"]
+    assert len(lost["connections"]) == 5
+    structure = shell.json("structure", "w0@0")
+    assert structure["layers"][0]["connections"] == layer["alive_from"]
+    assert len(structure["spaces"][1]["fan_in"]["dead"]) == layer["dead_from"]
+    line = shell.json("timeline", "w0", "w1", "--alignment", "identity")
+    assert [point["step"] for point in line["points"]] == list(STEPS)
+    assert line["closest"]["step"] == 0
+    assert line["course"] == "diverging"
+
+
 def test_a_cycle_in_the_descent_is_refused(shell: Shell, reference_directory: Path) -> None:
     """w0 cannot descend from its own great-grandchild."""
     said = shell.fails("push", str(reference_directory / "e5_s0_w0"), "--run", "w0", "--parent", "w3")
@@ -276,6 +319,17 @@ def test_rest_gives_the_same_values_as_the_command_line(shell: Shell, rest: http
         "evolution", "w0", "--from", "0", "--to", "50"
     )
     assert rest.get("/v1/runs/w2/lineage").json() == shell.json("lineage", "w2")
+    assert rest.get("/v1/lineage").json() == shell.json("lineage")
+    for noun in ("history", "survival", "timeline"):
+        assert rest.get(f"/v1/runs/w0/{noun}").json() == shell.json(noun, "w0")
+    assert rest.get("/v1/runs/w0/snapshots/10/structure").json() == shell.json("structure", "w0@10")
+    inferred = rest.get("/v1/lineage/inferred", params={"refs": "w*@0", "root": "w0"}).json()
+    assert inferred["edges"] == shell.json("lineage", "--infer", "w*@0", "--root", "w0")["edges"]
+    asked = {"layer": "l1", "status": "born", "limit": 3}
+    page = rest.get("/v1/runs/w0/connections", params=asked).json()
+    more = rest.get(page["next"]).json()
+    listed = shell.json("connections", "w0", "--layer", "l1", "--status", "born", "--limit", "6")
+    assert page["connections"] + more["connections"] == listed["connections"]
     assert rest.get("/v1/runs").json()["runs"] == shell.json("ls")["runs"]
     assert rest.get("/v1/runs/w0/snapshots").json()["snapshots"] == shell.json("ls", "w0")["snapshots"]
     assert rest.get("/v1/runs/w0").json() == shell.json("show", "w0")["run"]
@@ -314,7 +368,10 @@ def test_what_has_not_changed_is_not_sent_again(rest: httpx.Client) -> None:
         ("/v1/runs?limit=100000", 422, "invalid-input"),
         ("/v1/runs?cursor=%ff", 422, "invalid-input"),
         ("/v1/runs/w0/snapshots?cursor=eA", 422, "invalid-input"),
-        ("/v1/distances?a=w0&b=w1", 422, "invalid-input"),
+        ("/v1/distances?a=w0", 422, "invalid-input"),
+        ("/v1/distances?a=w0&b=w1&alignment=none", 422, "invalid-input"),
+        ("/v1/runs/w0/connections?layer=l9&status=born", 404, "not-found"),
+        ("/v1/lineage/inferred?refs=w0", 422, "invalid-input"),
         ("/v1/distances?a=w0@x&b=w1&alignment=identity", 422, "invalid-ref"),
         ("/v1/runs/w0/evolution?from=50&to=0", 422, "invalid-input"),
     ],

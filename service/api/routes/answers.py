@@ -7,22 +7,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from typing_extensions import TypedDict
 
+from stratigraph.errors import LimitError
 from stratigraph.refs import MAX_STEP, Ref
 from stratigraph.service.answers import (
     ConnectionAnswer,
     DistanceAnswer,
     EvolutionAnswer,
     HistoryAnswer,
+    InferenceAnswer,
     LineageAnswer,
     StructureAnswer,
     SurvivalAnswer,
+    TimelineAnswer,
     connections_answer,
     distance_answer,
     evolution_answer,
     history_answer,
+    inference_answer,
     lineage_answer,
     structure_answer,
     survival_answer,
+    timeline_answer,
 )
 from stratigraph.service.api.representation import PAGE, ArchiveOf, Cursor, Limit, page, read_number, represent
 from stratigraph.service.api.routes.runs import RunId, StepPath
@@ -30,6 +35,8 @@ from stratigraph.service.distance.nnstd import Alignment
 from stratigraph.service.evolution.between import Status
 
 router = APIRouter(tags=["answers"])
+
+MOST_INFERRED = 64  # a request computes n^2 / 2 distances while somebody waits
 
 RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
 FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
@@ -119,3 +126,37 @@ def list_connections(
 def get_lineage(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """The declared ancestors and descendants of a run."""
     return represent(request, lineage_answer(archive.lineage(run)))
+
+
+@router.get("/lineage", response_model=LineageAnswer)
+def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
+    """The declared descent of all runs."""
+    return represent(request, lineage_answer(archive.lineage()))
+
+
+@router.get("/lineage/inferred", response_model=InferenceAnswer)
+def get_inferred(
+    request: Request,
+    archive: ArchiveOf,
+    refs: Annotated[list[str], Query(max_length=MOST_INFERRED, description="Refs or globs, one snapshot of each run.")],
+    root: Annotated[str | None, Query(description="The ancestor of all, where it is known.")] = None,
+    alignment: Annotated[Alignment | None, Query(description="Default: what fits the networks.")] = None,
+) -> Response:
+    """Who probably descends from whom, inferred from distances."""
+    count = len(archive.expand(refs))
+    if count > MOST_INFERRED:
+        raise LimitError(f"refs: expected at most {MOST_INFERRED} snapshots in one request, found {count}")
+    return represent(request, inference_answer(archive.infer(refs, root=root, alignment=alignment, name=None)))
+
+
+@router.get("/runs/{run}/timeline", response_model=TimelineAnswer)
+def get_timeline(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    other: Annotated[str | None, Query(alias="with", description="Another run; default: its own past.")] = None,
+    alignment: Annotated[Alignment | None, Query(description="Default: canonical, identity with itself.")] = None,
+    lag: Annotated[int | None, Query(ge=1, description="Compare with so many snapshots before.")] = None,
+) -> Response:
+    """How far two runs are apart at each step that both have, or a run from its own past."""
+    return represent(request, timeline_answer(archive.timeline(run, other, alignment=alignment, lag=lag)))

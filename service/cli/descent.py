@@ -1,0 +1,169 @@
+"""Verbs about what happens between runs: lineage, timeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stratigraph.service.cli.answers import Align
+from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
+
+if TYPE_CHECKING:
+    from stratigraph.archive import Archive
+    from stratigraph.service.answers import InferenceAnswer
+    from stratigraph.service.lineage.declared import Lineage
+    from stratigraph.service.lineage.inferred import Inference
+
+OptionalAlign = Annotated[
+    Align | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command()(lineage)
+    app.command()(timeline)
+
+
+def lineage(
+    run: Annotated[str | None, typer.Argument(help="The run whose family is asked for. [default: all runs]")] = None,
+    infer: Annotated[
+        list[str] | None,
+        typer.Option("--infer", metavar="REFS", help="Infer the descent of these snapshots, such as 'w*@0', instead."),
+    ] = None,
+    root: Annotated[str | None, typer.Option(help="With --infer: the run that is the ancestor of all.")] = None,
+    by_time: Annotated[bool, typer.Option("--by-time", help="With --infer: no run descends from a younger.")] = False,
+    alignment: OptionalAlign = None,
+    name: Annotated[str, typer.Option(help="With --infer: what the inference is kept as.")] = "inferred",
+    graphml: Annotated[Path | None, typer.Option(help="Write it as GraphML.")] = None,
+    prov: Annotated[Path | None, typer.Option(help="Write it as PROV-JSON.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Who descends from whom: as declared when the runs were pushed, or inferred from their distances."""
+    from stratigraph.service.answers import inference_answer, lineage_answer
+
+    with archive(store) as opened:
+        declared = opened.lineage(run)
+        if infer:
+            found = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name)
+            _export(found.inference, graphml, prov)
+            if png is not None:
+                _draw(declared, found.inference, png)
+            inferred = inference_answer(found)
+            if json_:
+                answer(inferred)
+            else:
+                _show_inference(inferred)
+            return
+    _export(declared, graphml, prov)
+    if png is not None:
+        _draw(declared, None, png)
+    stated = lineage_answer(declared)
+    if json_:
+        answer(stated)
+    elif stated["nodes"]:
+        show(_forest(stated["nodes"], stated["edges"], run))
+    else:
+        say("no runs yet")
+
+
+def timeline(
+    run: Annotated[str, typer.Argument(help="The run.")],
+    other: Annotated[str | None, typer.Argument(help="Another run. [default: the run's own past]")] = None,
+    alignment: OptionalAlign = None,
+    lag: Annotated[
+        int | None, typer.Option(min=1, help="Compare with so many snapshots before. [default: the first]")
+    ] = None,
+    chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent networks have.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """How far two runs are apart over time, and when they were closest; or a run from its own past."""
+    from stratigraph.service.answers import timeline_answer
+
+    with archive(store) as opened:
+        line = opened.timeline(run, other, alignment=alignment.value if alignment else None, lag=lag, chance=chance)
+    found = timeline_answer(line)
+    if png is not None:
+        from stratigraph.service.plots import timeline_curve
+
+        timeline_curve(line, png)
+        say(f"wrote {png}")
+    if json_:
+        answer(found)
+        return
+    closest = found["closest"]
+    if closest is None:
+        say("no two snapshots to compare")
+        return
+    columns = ["step", "other step", "distance", *(["chance"] if chance else [])]
+    rows = [list(point.values())[: len(columns)] for point in found["points"]]
+    show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}; {found['course']}")
+
+
+def _infer(opened: Archive, refs: list[str], *, root: Any, by_time: bool, alignment: Align | None, name: str) -> Any:
+    with progress("infer") as advance:
+        return opened.infer(
+            refs,
+            root=root,
+            by_time=by_time,
+            alignment=alignment.value if alignment else None,
+            name=name,
+            progress=advance,
+        )
+
+
+def _show_inference(found: InferenceAnswer) -> None:
+    rows = [list(edge.values()) for edge in found["edges"]]
+    known = f"root {found['root']}" if found["root"] else "no root: a direction that is unknown may be the other"
+    show(
+        f"probable descent, {found['alignment']} distances, {known}",
+        table(["parent", "child", "distance", "margin", "support", "direction by"], rows),
+    )
+
+
+def _export(found: Lineage | Inference, graphml: Path | None, prov: Path | None) -> None:
+    import json
+
+    from stratigraph.errors import InvalidInputError
+    from stratigraph.service.lineage.exports import to_graphml, to_prov
+
+    wanted = ((graphml, to_graphml), (prov, lambda one: json.dumps(to_prov(one), indent=1) + "\n"))
+    for path, text in wanted:
+        if path is not None:
+            try:
+                path.write_text(text(found), encoding="utf-8")
+            except OSError as error:
+                raise InvalidInputError(f"{path}: expected a file that can be written: {error.strerror}") from error
+            say(f"wrote {path}")
+
+
+def _draw(declared: Lineage, inferred: Inference | None, path: Path) -> None:
+    from stratigraph.service.plots import descent_tree
+
+    descent_tree(declared, inferred, path)
+    say(f"wrote {path}")
+
+
+def _forest(nodes: list[str], edges: Any, marked: str | None) -> Any:
+    """Each run under its first parent; a run with several parents is drawn once and says the others."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    forest = Tree(Text("descent"))
+    made: dict[str, Tree] = {}
+    for node in nodes:
+        above = [edge for edge in edges if edge["child"] == node]
+        label = Text(node, style="bold" if node == marked else "")
+        if above:
+            first, *others = above
+            label.append(f"  {first['how']} of {first['parent']}@{first['step']}", style="not bold")
+            for other in others:
+                label.append(f", {other['how']} of {other['parent']}@{other['step']}", style="not bold")
+        made[node] = (made[above[0]["parent"]] if above else forest).add(label)
+    return forest
