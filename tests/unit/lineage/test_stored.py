@@ -1,4 +1,4 @@
-"""Inferred ancestry in the graph, on a real embedded engine."""
+"""Inferred ancestry in the graph, on every real store."""
 
 from __future__ import annotations
 
@@ -6,41 +6,37 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import stratigraph
 from stratigraph import queries
 from stratigraph.archive import Archive
 from stratigraph.errors import InvalidInputError, NotFoundError
 from stratigraph.service.distance.nnstd import nnstd
 from stratigraph.service.lineage import stored
 from stratigraph.service.lineage.inferred import Inference, InferredEdge, infer
-from stratigraph.store.embedded import stop
 from stratigraph.store.graph import GraphStore
 from stratigraph.topology import Topology
+from tests.stores import STORES, wipe
 
-pytestmark = pytest.mark.slow  # starts an engine
+pytestmark = pytest.mark.slow  # starts engines
 
 RUNS = ["w0", "w1", "w2", "w3"]
 AT_0 = dict.fromkeys(RUNS, 0)
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    """Four runs of one snapshot each."""
-    path: Path = tmp_path_factory.mktemp("inferred") / "archive"
+@pytest.fixture(scope="module", params=STORES)
+def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """Four runs of one snapshot each, on every store."""
     rng = np.random.default_rng(1)
-    try:
-        with stratigraph.open(str(path)) as opened:
-            for run in RUNS:
-                opened.push(run, 0, Topology.from_masks([rng.random((6, 5)) < 0.4]))
-            yield opened
-    finally:
-        stop(path, force=True)
+    with STORES[request.param](tmp_path_factory.mktemp(request.param)) as target, target.open() as opened:
+        wipe(opened)
+        for run in RUNS:
+            opened.push(run, 0, Topology.from_masks([rng.random((6, 5)) < 0.4]))
+        yield opened
+        wipe(opened)
 
 
 @pytest.fixture
