@@ -102,6 +102,21 @@ def listed_elements(ptr, keys, names, n_b, back, holders):
 
 
 @njit(cache=True, nogil=True)
+def _highest(values, begin, end):
+    """The largest of some values; four chains, because one would wait for each comparison."""
+    a = b = c = d = values[begin]
+    whole = begin + ((end - begin) & ~3)
+    for j in range(begin, whole, 4):
+        a = max(a, values[j])
+        b = max(b, values[j + 1])
+        c = max(c, values[j + 2])
+        d = max(d, values[j + 3])
+    for j in range(whole, end):
+        a = max(a, values[j])
+    return max(max(a, b), max(c, d))
+
+
+@njit(cache=True, nogil=True)
 def _largest(values, rank):
     """The rank-th largest of some values, which are put in another order (Hoare's selection)."""
     low, high, want = 0, len(values) - 1, rank - 1
@@ -169,10 +184,7 @@ def first_core(n, counts, sizes_a, sizes_b, most):
             columns, costs = grown(columns, at, room), grown(costs, at, room)
         for begin in range(0, n_b, _CHUNK):
             end = min(begin + _CHUNK, n_b)
-            highest = np.float32(-3.0)
-            for j in range(begin, end):
-                highest = max(highest, good[j])
-            if highest >= least:
+            if _highest(good, begin, end) >= least:
                 for j in range(begin, end):
                     if good[j] >= least:
                         columns[at] = j
@@ -212,6 +224,7 @@ def price(counts, sizes_a, sizes_b, u, v, near, most):
     columns, costs = np.empty(room, dtype=np.uint32), np.empty(room, dtype=np.int64)
     prices, sizes = (v[:n_b] / S).astype(np.float32), sizes_b.astype(np.float32)
     lowest_price, largest = float(v[:n_b].min()) / S, float(sizes_b.max())
+    slack = np.empty(n_b, dtype=np.float32)
     gains, order = np.empty(n_b, dtype=np.int64), np.empty(n_b, dtype=np.float64)
     improvable, complete = False, True
     at = 0
@@ -226,17 +239,15 @@ def price(counts, sizes_a, sizes_b, u, v, near, most):
         if at + n_b > room:
             room = 2 * (at + n_b)
             columns, costs = grown(columns, at, room), grown(costs, at, room)
+        for j in range(n_b):
+            shared = np.float32(row[j])
+            slack[j] = shared - (rest - prices[j]) * (size + sizes[j] - shared)
         for begin in range(0, n_b, _CHUNK):
             end = min(begin + _CHUNK, n_b)
-            lowest = np.float32(1e30)
-            for j in range(begin, end):
-                shared = np.float32(row[j])
-                lowest = min(lowest, (rest - prices[j]) * (size + sizes[j] - shared) - shared)
-            if lowest > margin:
+            if _highest(slack, begin, end) < -margin:
                 continue
             for j in range(begin, end):
-                shared = np.float32(row[j])
-                if (rest - prices[j]) * (size + sizes[j] - shared) - shared > margin:
+                if slack[j] < -margin:
                     continue
                 total, common = sizes_a[i] + sizes_b[j], np.int64(row[j])
                 exact = cost(total - 2 * common, total - common)

@@ -145,9 +145,11 @@ def with_chance(
 
 
 def compare(a: Prepared, b: Prepared, *, alignment: Alignment = "canonical") -> Distance:
-    """``nnstd`` of two topologies that were prepared once for many comparisons; ``canonical`` or ``refined``."""
-    from stratigraph.service.distance import canonical, refined  # noqa: PLC0415 - as in nnstd
+    """``nnstd`` of two topologies that were prepared once for many comparisons; not for ``identity``."""
+    from stratigraph.service.distance import canonical, published, refined  # noqa: PLC0415 - as in nnstd
 
+    if alignment == "reference":
+        return describe(a.topology, b.topology, alignment, *published.reference(a, b))
     canonical.check_limits(a, b)
     # One fixed order of the two networks makes the distance symmetric to the bit whatever happens inside.
     swapped = a.digest > b.digest
@@ -182,9 +184,14 @@ def check_alignment(alignment: str) -> Alignment:
     raise InvalidInputError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, found {alignment!r}")
 
 
+def has_numba() -> bool:
+    """Whether the compiled kernels can be used (the extra ``distance``)."""
+    return importlib.util.find_spec("numba") is not None
+
+
 def need_numba(alignment: Alignment) -> None:
     """Refuse an alignment that needs the compiled kernels where numba is not installed."""
-    if importlib.util.find_spec("numba") is None:
+    if not has_numba():
         raise MissingExtraError(f"the {alignment} alignment", "distance")
 
 

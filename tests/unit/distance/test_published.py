@@ -1,0 +1,30 @@
+"""The compiled reference alignment is the plain one, to the last bit and tie."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from stratigraph.service.distance import published, simple
+from stratigraph.service.distance.prepared import prepare_sets
+from stratigraph.topology import Topology
+from tests.unit.distance.networks import pairs
+
+
+@given(pairs())
+@settings(max_examples=150)
+def test_values_and_matches_are_those_of_the_plain_version(pair: tuple[Topology, Topology]) -> None:
+    a, b = (prepare_sets(topology) for topology in pair)
+    values, partners = published.reference(a, b)
+    plain, matches = simple.reference(*pair, a.wiring)
+    assert values == plain
+    assert all((partners[space] == matches[space]).all() for space in matches)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 12))
+@settings(max_examples=200, deadline=None)
+def test_ties_are_broken_in_the_order_of_scipy(seed: int, n: int, values: int) -> None:
+    costs = np.random.default_rng(seed).integers(0, values, (n, n)) / 7
+    assert (published.assign_in_order(costs) == linear_sum_assignment(costs)[1]).all()
