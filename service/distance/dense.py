@@ -6,7 +6,7 @@ improve it join the core, and so on until none can: the optimum of the core is t
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
-# ruff: noqa: ANN001, ANN201, ANN202, ARG001, C901, PLR0912, PLR0915
+# ruff: noqa: ANN001, ANN201, ANN202, ARG001, C901, FURB136, PLR0912, PLR0915, PLW3301
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment"
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ def _highest(values, begin, end):
     a = b = c = d = values[begin]
     whole = begin + ((end - begin) & ~3)
     for j in range(begin, whole, 4):
-        a = max(a, values[j])
-        b = max(b, values[j + 1])
-        c = max(c, values[j + 2])
-        d = max(d, values[j + 3])
+        a = values[j] if values[j] > a else a
+        b = values[j + 1] if values[j + 1] > b else b
+        c = values[j + 2] if values[j + 2] > c else c
+        d = values[j + 3] if values[j + 3] > d else d
     for j in range(whole, end):
-        a = max(a, values[j])
+        a = values[j] if values[j] > a else a
     return max(max(a, b), max(c, d))
 
 

@@ -7,7 +7,7 @@ Transactions on Aerospace and Electronic Systems 52, 2016). Sums of floats are t
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
-# ruff: noqa: ANN001, ANN201
+# ruff: noqa: ANN001, ANN201, ANN202, C901, FURB136, PLW3301
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,misc"
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def _least(values):
     a = b = c = d = np.inf
     whole = len(values) & ~3
     for j in range(0, whole, 4):
-        a = min(a, values[j])
-        b = min(b, values[j + 1])
-        c = min(c, values[j + 2])
-        d = min(d, values[j + 3])
+        a = values[j] if values[j] < a else a
+        b = values[j + 1] if values[j + 1] < b else b
+        c = values[j + 2] if values[j + 2] < c else c
+        d = values[j + 3] if values[j + 3] < d else d
     for j in range(whole, len(values)):
-        a = min(a, values[j])
+        a = values[j] if values[j] < a else a
     return min(min(a, b), min(c, d))
 
 
