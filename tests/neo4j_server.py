@@ -61,6 +61,8 @@ _SETTINGS = {
     "internal.dbms.cypher_ip_blocklist": "0.0.0.0/0,::/0",
     "dbms.security.procedures.allowlist": "db.*,dbms.components",
     "dbms.usage_report.enabled": "false",
+    # Not of the recipe: tests that try wrong passwords must not lock the right one out.
+    "dbms.security.auth_max_failed_attempts": "0",
 }
 
 # Tests start servers more often than they load them: with these one answers in half the time.
@@ -110,8 +112,10 @@ class Neo4jServer:
     def configure(self, **settings: str) -> None:
         """Settings that count from the next start on; ``__`` stands for a dot."""
         assert self.home is not None
-        with (self.home / "conf" / "neo4j.conf").open("a", encoding="utf-8") as file:
-            file.writelines(f"{name.replace('__', '.')}={value}\n" for name, value in settings.items())
+        file = self.home / "conf" / "neo4j.conf"
+        held = dict(line.split("=", 1) for line in file.read_text("utf-8").splitlines())
+        held |= {name.replace("__", "."): value for name, value in settings.items()}
+        file.write_text("".join(f"{name}={value}\n" for name, value in held.items()), "utf-8")
 
     @property
     def pid(self) -> int:

@@ -32,6 +32,7 @@ _CODES = (
     ("NotALeader", "this server does not take writes, nothing was written", "use neo4j:// so that they are routed"),
     ("MemoryPoolOutOfMemory", "the server gives a transaction too little memory", "raise db.memory.transaction.max"),
     ("TransactionOutOfMemory", "the server gives a transaction too little memory", "raise db.memory.transaction.max"),
+    ("TransactionTimedOut", "the transaction took too long and was ended, nothing was written", "try it again"),
     ("DatabaseUnavailable", "the database is down on that server", "its logs say why; a full disk stops it too"),
     (
         "TransactionStartFailed",

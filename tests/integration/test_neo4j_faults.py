@@ -1,0 +1,409 @@
+"""A hundred faults and more on a real Neo4j: what was acknowledged stays, nothing half written shows, repeating heals.
+
+The faults strike at a random byte of what flows between the archive and the server (``tests/fault_proxy.py``): kill -9 of
+the server and of writers, connections cut, reset and delayed. Two writers on one run and deadlocks come without the
+proxy. Everything is drawn from a seed. ``STRATIGRAPH_TEST_FAULTS_TO=docs/reliability.md`` writes the table there.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import pytest
+from neo4j.exceptions import TransientError
+
+from stratigraph.archive import Archive, open_archive
+from stratigraph.errors import ConflictError, StoreUnavailableError
+from stratigraph.ingest import projection
+from stratigraph.topology import Topology
+from tests import neo4j_server
+from tests.fault_proxy import Direction, Fault, FaultProxy, Harm, proxied
+from tests.histories import History, sparse_history
+from tests.neo4j_server import Neo4jServer
+from tests.pushed import assert_projected, assert_readable_up_to_projected, assert_snapshots, violations
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+SEED = 2026
+STEPS = 8
+WRITE_TO = "STRATIGRAPH_TEST_FAULTS_TO"
+
+# What is done to the connection, how often in each phase and direction; kills of the server are the slow ones.
+PLAN: dict[Harm, int] = {"call": 4, "cut": 7, "reset": 7, "delay": 4, "drop": 2}
+KILLED_WRITERS = 10
+WRITER_PAIRS = 5
+DEADLOCKS = 4
+
+_NAMES: dict[Harm, str] = {
+    "call": "kill -9 of the server, then a restart",
+    "cut": "connection closed",
+    "reset": "connection reset",
+    "delay": "connection silent for a while",
+    "drop": "connection silent, then closed without what was sent",
+}
+_PHASES = ("acknowledging", "projecting")
+_DIRECTIONS: tuple[Direction, ...] = ("to server", "to client")
+
+_WRITER = """
+import sys
+from stratigraph.archive import open_archive
+from tests.histories import sparse_history
+uri, run, seed, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+with open_archive(uri) as archive:
+    for step, topology in sparse_history(seed, snapshots=steps, widths=(80, 80, 40), density=0.1, churn=0.3).snapshots:
+        archive.push(run, step, topology)
+        print(step, flush=True)
+"""
+
+
+def history(seed: int) -> History:
+    """The snapshots of one run of these tests."""
+    return sparse_history(seed, snapshots=STEPS, widths=(80, 80, 40), density=0.1, churn=0.3)
+
+
+@dataclass
+class Tally:
+    """What was done to a server, and what came of it."""
+
+    version: str
+    seconds: float = 0.0
+    faults: Counter[tuple[str, str]] = field(default_factory=Counter)
+    snapshots: int = 0
+    checks: int = 0
+
+
+TALLIES: list[Tally] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _table() -> Iterator[None]:
+    yield
+    if TALLIES:
+        text = table(TALLIES)
+        sys.stderr.write(f"\n{text}\n")
+        if os.environ.get(WRITE_TO):
+            (ROOT / os.environ[WRITE_TO]).write_text(document(text), "utf-8")
+
+
+@pytest.fixture(scope="module", params=neo4j_server.RELEASES)
+def server(request: pytest.FixtureRequest) -> Iterator[Neo4jServer]:
+    """A server of this module's own, to be killed."""
+    with neo4j_server.running(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(server: Neo4jServer) -> Iterator[FaultProxy]:
+    """What stands between the archive and that server."""
+    host, _, port = server.uri.removeprefix("bolt://").partition(":")
+    with proxied(host, int(port)) as opened:
+        yield opened
+
+
+class Campaign:
+    """Pushes one snapshot after the other through a proxy that strikes, and looks at the server past it."""
+
+    def __init__(self, server: Neo4jServer, proxy: FaultProxy, tally: Tally) -> None:
+        self.server = server
+        self.proxy = proxy
+        self.tally = tally
+        self.random = np.random.default_rng(SEED)
+        self.writer = self.open()
+        self.reader = open_archive(server.uri, settings=server.settings())
+        self.runs = 0
+        self.run, self.history, self.at = "", history(0), STEPS
+        self.bytes = self._measure()
+
+    def open(self) -> Archive:
+        """A client that comes by the proxy."""
+        return open_archive(f"bolt://127.0.0.1:{self.proxy.port}", settings=self.server.settings())
+
+    def close(self) -> None:
+        self.writer.close()
+        self.reader.close()
+
+    def strike(self, harm: Harm, phase: str, direction: Direction) -> None:
+        """One snapshot, and one fault in that phase of it; again until the fault was reached."""
+        while True:
+            step, topology = self._next()
+            fault = Fault(
+                harm,
+                direction,
+                int(self.random.integers(1, self.bytes[phase, direction])),
+                delay_s=float(self.random.uniform(0.05, 0.5)),
+                call=self._kill_server,
+            )
+            for part, work in (
+                ("acknowledging", lambda: self.writer._loader.acknowledge(self.run, step, topology)),  # noqa: B023
+                ("projecting", lambda: self.writer._loader.project(self.run)),
+            ):
+                if part == phase:
+                    self.proxy.arm(fault)
+                self._repeat(work)
+                if part == phase:
+                    self.proxy.disarm()
+            self.tally.snapshots += 1
+            self.look()
+            if fault.done.is_set():
+                self.tally.faults[_NAMES[harm], phase] += 1
+                return
+
+    def look(self) -> None:
+        """By a client that the faults do not reach: all that was acknowledged is there, whole, and may be read."""
+        self._look(self.reader, self.at)
+        if self.tally.checks % 10 == 0:
+            self._look_anew(self.at)
+
+    def _look(self, reader: Archive, acknowledged: int) -> None:
+        self.tally.checks += 1
+        found = [snapshot.step for snapshot in reader.all_snapshots(self.run)]
+        steps = self.history.steps
+        assert found in (steps[:acknowledged], steps[: acknowledged + 1]), (self.run, found, acknowledged)
+        assert_snapshots(reader, self.run, self.history, found)
+        assert_readable_up_to_projected(reader, self.run, self.history)
+
+    def _look_anew(self, acknowledged: int) -> None:
+        """The same by a client that remembers nothing, and every rule of the whole archive."""
+        with open_archive(self.server.uri, settings=self.server.settings()) as reader:
+            self._look(reader, acknowledged)
+            assert violations(reader) == []
+
+    def _kill_server(self) -> None:
+        """Kill it, start it again, and look before any writer is let in."""
+        self.server.restart()
+        if self.at > 1:  # else the run may not be there at all
+            self._look_anew(self.at - 1)
+
+    def _repeat(self, work: Callable[[], object]) -> None:
+        """What a user does: the same again, until it is done."""
+        for _ in range(4):
+            try:
+                work()
+            except StoreUnavailableError:
+                continue
+            return
+        work()
+
+    def _next(self) -> tuple[int, Topology]:
+        if self.at == STEPS:
+            if self.run:
+                assert_projected(self.reader, self.run, self.history)
+            self.runs += 1
+            self.run, self.history, self.at = f"run{self.runs}", history(self.runs), 0
+        self.at += 1
+        return self.history.snapshots[self.at - 1]
+
+    def _measure(self) -> dict[tuple[str, Direction], int]:
+        """How many bytes flow when nothing strikes: in the later snapshots of a run, the first are larger."""
+        flown: dict[tuple[str, Direction], int] = {}
+        for step, topology in history(0).snapshots[:3]:
+            for phase, work in (
+                ("acknowledging", lambda: self.writer._loader.acknowledge("measure", step, topology)),  # noqa: B023
+                ("projecting", lambda: self.writer._loader.project("measure")),
+            ):
+                before = dict(self.proxy.passed)
+                work()
+                for direction in _DIRECTIONS:
+                    flown[phase, direction] = self.proxy.passed[direction] - before[direction]
+        return flown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_nothing_acknowledged_is_lost(server: Neo4jServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills, cuts, resets and delays at random bytes; after each one every acknowledged snapshot is there, whole."""
+    monkeypatch.setattr(projection, "_BATCH", 200)  # several batches a snapshot, so that faults fall between them too
+    began = time.monotonic()
+    tally = Tally(neo4j_server.RELEASES[server.name].version)
+    TALLIES.append(tally)
+    campaign = Campaign(server, proxy, tally)
+    try:
+        strikes = [(h, p, d) for h, times in PLAN.items() for p in _PHASES for d in _DIRECTIONS for _ in range(times)]
+        campaign.random.shuffle(strikes)
+        for harm, phase, direction in strikes:
+            campaign.strike(harm, phase, direction)
+        _kill_writers(campaign)
+        _pair_writers(campaign)
+        _lock_dead(campaign)
+        assert violations(campaign.reader) == []
+        assert campaign.reader.behind() == []
+    finally:
+        campaign.close()
+        tally.seconds = time.monotonic() - began
+    assert tally.faults.total() >= 100
+    assert sum(count for (what, _), count in tally.faults.items() if what == _NAMES["call"]) >= 15
+
+
+def _kill_writers(campaign: Campaign) -> None:
+    """Writers in processes of their own, killed at a random byte; who pushes the same again completes the run."""
+    flown = 0
+    for number in range(KILLED_WRITERS + 1):  # the first one lives, to be measured
+        run, seed = f"writer{number}", 1000 + number
+        before = campaign.proxy.passed["to server"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, f"bolt://127.0.0.1:{campaign.proxy.port}", run, str(seed), str(STEPS)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | campaign.server.environment() | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
+        )
+        if number:
+            after = int(campaign.random.integers(flown // 20, flown))
+            fault = campaign.proxy.arm(Fault("call", "to server", after, call=process.kill))
+        said, _ = process.communicate(timeout=120)
+        campaign.proxy.disarm()
+        if not number:
+            assert process.returncode == 0
+            flown = campaign.proxy.passed["to server"] - before
+        elif fault.done.is_set():
+            campaign.tally.faults["kill -9 of a writer", "any"] += 1
+        acknowledged = [int(line) for line in said.split()]
+        whole = history(seed)
+        with open_archive(campaign.server.uri, settings=campaign.server.settings()) as other:
+            assert violations(other) == []
+            outcomes = [other.push(run, step, topology) for step, topology in whole.snapshots]
+            assert outcomes[: len(acknowledged)] == ["unchanged"] * len(acknowledged)
+            assert_snapshots(other, run, whole, whole.steps)
+            assert_projected(other, run, whole)
+        campaign.tally.snapshots += STEPS
+
+
+def _pair_writers(campaign: Campaign) -> None:
+    """Two writers on one run, and a cut: with the same snapshots both succeed, with others one of them for each step."""
+    for number in range(WRITER_PAIRS * 2):
+        rivals = number % 2 == 1
+        run = f"pair{number}"
+        campaign.proxy.arm(Fault("cut", "to server", int(campaign.random.integers(1, 100_000))))
+        seeds = (2000 + number, 3000 + number if rivals else 2000 + number)
+        writers = [Aside(partial(_push_all, campaign, run, history(seed), rivals=rivals)) for seed in seeds]
+        added = [writer.result() for writer in writers]
+        campaign.proxy.disarm()
+        held = {snapshot.step: snapshot.digest for snapshot in campaign.reader.all_snapshots(run)}
+        assert set(held) == set(added[0]) | set(added[1])
+        for mine in added:
+            assert mine.items() <= held.items()
+        assert violations(campaign.reader) == []
+        assert not [row for row in campaign.reader.behind() if row["run"] == run]
+        what = "two writers on one run, with other snapshots" if rivals else "two writers on one run, with the same"
+        campaign.tally.faults[what, "any"] += 1
+        campaign.tally.snapshots += len(held)
+
+
+def _push_all(campaign: Campaign, run: str, whole: History, *, rivals: bool) -> dict[int, str]:
+    """The digests of what was acknowledged; only a rival may be told that another was there first."""
+    acknowledged = {}
+    with campaign.open() as archive:
+        for step, topology in whole.snapshots:
+            try:
+                archive.push(run, step, topology)
+            except ConflictError:
+                assert rivals
+            else:
+                acknowledged[step] = topology.digest
+    return acknowledged
+
+
+def _lock_dead(campaign: Campaign) -> None:
+    """Somebody holds what a push wants and wants what it holds: the database ends one of them, the push succeeds."""
+    for number in range(DEADLOCKS):
+        run = f"dead{number}"
+        whole = history(4000 + number)
+        campaign.reader.push(run, *whole.snapshots[0])
+        step, topology = whole.snapshots[1]
+        campaign.reader.push(f"{run}-twin", step, topology)  # its masks stand in the graph now
+        with campaign.server.driver() as driver, driver.session(database="neo4j") as session:
+            transaction = session.begin_transaction()
+            transaction.run("MATCH (m:Mask) SET m.guard = 1").consume()
+            writer = Aside(partial(campaign.writer.push, run, step, topology))
+            with driver.session(database="neo4j") as watcher:
+                deadline = time.monotonic() + 30
+                while not watcher.run(_BLOCKED).data():
+                    assert time.monotonic() < deadline, "the push never waited"
+            with suppress(TransientError):  # the one that the database ended, if it is not the push
+                transaction.run("MATCH (r:Run {id: $run}) SET r.guard = 'dead'", run=run).consume()
+            transaction.close()
+            assert writer.result() == "added"
+        assert campaign.reader.topology(f"{run}@{step}") == topology
+        campaign.tally.faults["deadlock, ended by the database", "any"] += 1
+        campaign.tally.snapshots += 2
+
+
+class Aside(Generic[T]):
+    """Work in a thread of its own; what it raised is raised where its result is asked for."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._answer: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def result(self) -> T:
+        self._thread.join(timeout=120)
+        if self._error is not None:
+            raise self._error
+        assert self._answer, "it never ended"
+        return self._answer[0]
+
+    def _run(self) -> None:
+        try:
+            self._answer.append(self._work())
+        except BaseException as error:  # noqa: BLE001 - raised by result
+            self._error = error
+
+
+_BLOCKED = "SHOW TRANSACTIONS YIELD status WHERE status STARTS WITH 'Blocked' RETURN status"
+
+
+def table(tallies: list[Tally]) -> str:
+    """The faults by kind, a column for each server, as Markdown."""
+    kinds = sorted({kind for tally in tallies for kind in tally.faults})
+    lines = [
+        "| fault | while | " + " | ".join(f"Neo4j {tally.version}" for tally in tallies) + " |",
+        "| --- | --- |" + " ---: |" * len(tallies),
+    ]
+    lines += [
+        f"| {what} | {phase} | " + " | ".join(str(tally.faults[what, phase]) for tally in tallies) + " |"
+        for what, phase in kinds
+    ]
+    for name, numbers in (
+        ("**faults in all**", [tally.faults.total() for tally in tallies]),
+        ("snapshots acknowledged", [tally.snapshots for tally in tallies]),
+        ("times that all of the run was read, and was right", [tally.checks for tally in tallies]),
+        ("seconds", [round(tally.seconds) for tally in tallies]),
+    ):
+        lines.append(f"| {name} | | " + " | ".join(map(str, numbers)) + " |")
+    return "\n".join(lines)
+
+
+def document(text: str) -> str:
+    """docs/reliability.md: what was done, on what, and the table."""
+    return f"""# What a Neo4j server and its network may do to an archive
+
+Faults on a real server, each at a random byte of what flows between the archive and the server, drawn from a seed. After
+each of them a client of its own reads everything: every acknowledged snapshot is there, its topology equal to what was
+pushed; `verify` finds nothing; what a reader asks at any step up to a layer's projected step is answered right; and
+pushing the same again completes what was broken off. One wrong answer fails the run; none was found.
+
+Made by `STRATIGRAPH_TEST_FAULTS_TO=docs/reliability.md pytest tests/integration/test_neo4j_faults.py` on
+{datetime.now(UTC):%Y-%m-%d}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.
+
+{text}
+
+A full disk, a read-only server, too little memory for a transaction and wrong credentials are each one clear error:
+`tests/integration/test_neo4j_errors.py`.
+"""
