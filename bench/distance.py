@@ -9,10 +9,10 @@ prepared once, a sparse product, one dense float64 matrix, ``linear_sum_assignme
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime as dt
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -179,25 +179,20 @@ def _alone(mask: Mask) -> Topology:
 
 
 def _peak(work: Callable[[], Any]) -> float:
-    """The bytes by which the peak of the resident memory rises while something runs, in a child process."""
-    if not hasattr(os, "fork"):
-        return float("nan")
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        before = _resident()
+    """The bytes by which the peak of the resident memory rises while something runs; NaN where Linux is not there."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+        before = _status("VmRSS")
         work()
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        os.write(write, str(max(0, after - before)).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(write)
-    with os.fdopen(read) as file:
-        return float(file.read() or "nan")
+        return _status("VmHWM") - before
+    except (OSError, AttributeError):
+        return float("nan")
 
 
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def layers(report: Report, *, wide: bool) -> None:
