@@ -37,6 +37,7 @@ logging.getLogger("neo4j").addHandler(logging.NullHandler())
 
 _LOST = (bolt.ServiceUnavailable, bolt.SessionExpired, bolt.IncompleteCommit, OSError)
 _RECONNECT_SECONDS = 60.0
+_TRANSACTION_SECONDS = 120.0  # after which a server ends it, lest the locks of a client that vanished stay for ever
 _REFUSALS = 3
 _RACES = 10
 _ENDING = ("Neo.DatabaseError.", "Neo.ClientError.Request.Invalid")
@@ -170,7 +171,7 @@ class GraphStore:
             try:
                 with self._driver.session(database=self._connection.database, default_access_mode=access) as session:
                     run = session.execute_read if access == neo4j.READ_ACCESS else session.execute_write
-                    return run(lambda tx: work(Transaction(tx)))
+                    return run(neo4j.unit_of_work(timeout=_TRANSACTION_SECONDS)(lambda tx: work(Transaction(tx))))
             except _LOST as error:
                 if isinstance(error, StratigraphError) or time.monotonic() > deadline:
                     raise self._translated(error) from error
