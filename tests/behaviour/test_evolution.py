@@ -27,6 +27,7 @@ def oracle(history: History, layer: str, first: int, last: int) -> dict[str, obj
     a, b = history.alive(layer, first), history.alive(layer, last)
     survived = history.survivors(layer, first, last)
     width = history.at(first).layer(layer).target.size
+    fed = [{c[2] for c in alive} for alive in (a, b)]
     units = [jaccard({c for c in a if c[2] == j}, {c for c in b if c[2] == j}) for j in range(width)]
     return {
         "name": layer,
@@ -38,6 +39,9 @@ def oracle(history: History, layer: str, first: int, last: int) -> dict[str, obj
         "born": len(b - a),
         "jaccard_distance": pytest.approx(float(jaccard(a, b)), abs=1e-12),
         "unit_distance": pytest.approx(float(sum(units) / width), abs=1e-12),
+        "dead_from": width - len(fed[0]),
+        "dead_to": width - len(fed[1]),
+        "revived": len(fed[1] - fed[0]),
     }
 
 

@@ -83,8 +83,8 @@ def test_snapshots_come_in_pages_in_the_order_of_their_steps(archive: Archive) -
 
 
 def test_a_page_has_a_size(archive: Archive) -> None:
-    """From 1 to 1000."""
-    for limit in (0, -1, 1001):
+    """From 1 to 1000, and one more for whoever looks whether there is a next page."""
+    for limit in (0, -1, 1002):
         with pytest.raises(InvalidInputError, match="1 to 1000"):
             archive.runs(limit=limit)
         with pytest.raises(InvalidInputError, match="1 to 1000"):
@@ -98,9 +98,11 @@ def test_what_is_not_there_is_named_with_what_is(archive: Archive) -> None:
     archive.create_run("w9")
     archive.push("w0", 3, Topology.from_masks([np.eye(2)]))
     archive.push("w0", 8, Topology.from_masks([np.eye(2)]))
-    for ask in (archive.run, archive.snapshots, archive.topology, archive.evolution, archive.lineage):
+    for ask in (archive.run, archive.snapshots, archive.topology, archive.lineage):
         with pytest.raises(NotFoundError, match=r"'w1'.*w0"):
             ask("w1")
+    with pytest.raises(NotFoundError, match="'w1'"):
+        archive.evolution("w1")
     with pytest.raises(NotFoundError, match=r"w0@5.*holds 2, from step 3 to 8"):
         archive.topology("w0@5")
     with pytest.raises(NotFoundError, match="a run without any"):
