@@ -32,6 +32,7 @@ from stratigraph.settings import Settings, load_settings
 from stratigraph.store.graph import GraphStore, Row, Table
 from stratigraph.store.masks import MaskStore, layer_of
 from stratigraph.store.opening import open_store
+from stratigraph.store.py2neo_graph import py2neo_graph
 from stratigraph.topology import Topology
 
 FORMAT = 1
@@ -346,6 +347,13 @@ class Archive:
             limit=self.settings.query_rows if limit is None else limit,
             timeout_s=self.settings.query_timeout_s if timeout_s is None else timeout_s,
         )
+
+    def py2neo(self) -> Any:
+        """A connected ``py2neo.Graph`` for scripts that want one; needs ``[py2neo]``, which is at its end of life.
+
+        What it asks is neither checked nor bounded as ``cypher`` is; see ``stratigraph.store.py2neo_graph``.
+        """
+        return py2neo_graph(self._store)
 
     def behind(self) -> list[Row]:
         """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see."""

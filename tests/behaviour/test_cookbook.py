@@ -151,7 +151,7 @@ def regrown() -> Rows:
     births: dict[Connection, list[int]] = {}
     for one, born, _ in lives("w0", "l1"):
         births.setdefault(one, []).append(born)
-    found = [[*one, len(steps), steps] for one, steps in births.items() if len(steps) > 1]
+    found: Rows = [[*one, len(steps), steps] for one, steps in births.items() if len(steps) > 1]
     return sorted(found, key=lambda row: (-row[3], row[:3]))[:5]
 
 

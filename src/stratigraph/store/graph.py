@@ -106,6 +106,11 @@ class GraphStore:
         self._driver = self._open(self._connection.user, self._connection.password)
         self._reader: neo4j.Driver | None = None
 
+    @property
+    def connection(self) -> Connection:
+        """How the database is reached now, passwords included."""
+        return self._connection
+
     def read(self, name: str, /, **parameters: Any) -> list[Row]:
         """All rows of one named query, in a transaction of its own."""
         return self.read_with(lambda tx: tx.run(name, **parameters))
