@@ -266,7 +266,7 @@ def _colour_cost(ca: list[int], cb: list[int], n: int) -> np.ndarray:
     return cost
 
 
-def _look_ahead(  # noqa: PLR0917
+def _look_ahead(
     one: Net, two: Net, s: int, trial: dict[int, dict[int, int]], ca: list[list[int]], cb: list[list[int]], n: int
 ) -> np.ndarray:
     ahead: dict[int, dict[int, int]] = {}
