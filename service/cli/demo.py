@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stratigraph.service.cli.output import progress, say, show, table
+from stratigraph.service.cli.output import JsonFlag, answer, progress, say, show, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from stratigraph.archive import Archive
+    from stratigraph.service.answers import EvolutionAnswer
     from stratigraph.service.demo.training import Digits, Network, Rewire
 
 _NETWORKS = 5
@@ -25,10 +26,11 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where the archive and the picture go.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option(help="Where the archive and the pictures go.")] = Path("demo-out"),
     epochs: Annotated[int, typer.Option(min=2, help="How long each network is trained.")] = 30,
     serve: Annotated[bool, typer.Option(help="Serve the REST API at the end, until Ctrl-C.")] = True,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve; 0 takes a free port.")] = 8321,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve; 0 takes a free port.")] = 0,
+    json_: JsonFlag = False,
 ) -> None:
     """Train small sparse networks, archive their wiring after every epoch, and show what became of it."""
     from stratigraph.archive import open_archive
@@ -39,8 +41,11 @@ def demo(
     store = str(out / "archive")
     with open_archive(store) as archive:
         _train(archive, data, epochs)
-        say("")
-        _tell(archive, out, epochs)
+        story = _story(archive, out, epochs)
+    if json_:
+        answer(story)
+    else:
+        _tell(story)
     say(f"ask on: stratigraph ls --store {store}")
     if serve:
         from stratigraph.service.api.server import run_server
@@ -90,58 +95,79 @@ def _train(archive: Archive, data: Digits, epochs: int) -> None:
                 advance(done, len(plans) * (epochs + 1))
 
 
-def _tell(archive: Archive, out: Path, epochs: int) -> None:
-    """The story, every number of it read from the archive."""
+def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
+    """What became of the networks, every number of it read from the archive; and the pictures."""
     from stratigraph import queries
-    from stratigraph.service.answers import survival_answer
+    from stratigraph.service import answers
     from stratigraph.service.plots import descent_tree, heat_maps, survival_curves
 
-    counts = archive.counts()
-    show(f"The archive holds {counts['runs']} runs, {counts['snapshots']} snapshots, {counts['mask_bytes']:,} bytes.")
-    show("", "1. They all learn the same ...")
-    show(table(["network", "connections", "density", "accuracy before", "accuracy after"], _accuracies(archive)))
-    show("2. ... and end with different wirings. Distances (NNSTD) before and after training:")
-    start, end = (archive.distances([f"w?@{step}"], alignment="canonical") for step in (0, epochs))
-    for matrix in (start, end):
-        rows = [[label, *row] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True)]
-        show(table(["", *matrix.labels], rows))
-    show("3. What is left of the wiring that w0 began with (share of its connections alive throughout):")
-    show(_survival(archive, epochs))
-    show("4. Who descends from whom:")
-    for edge in archive.lineage("w0").edges:
-        show(f"   {edge.child} is a {edge.how} of {edge.parent}@{edge.step}")
-    show("", "5. In Cypher: connections of w0 by how often they came to life, in its first layer")
-    reborn = archive.cypher(queries.load("evolution/lives").text, {"run": "w0", "space": "input"})
-    show(table(reborn.columns, reborn.rows))
-    show("6. Asked of the wirings alone, who descends from whom? (inferred before training, w0 given as the root)")
-    inferred = archive.infer(["w?@0"], root="w0").inference
-    rows = [[f"{e.parent} -> {e.child}", e.distance, e.margin, e.support] for e in inferred.edges]
-    show(table(["descent", "distance", "margin over the next best", "support"], rows))
-    heat_maps({"before training": start, f"after {epochs} epochs": end}, out / "distances.png")
-    survival_curves(survival_answer(archive.history("w0")), out / "survival.png")
-    descent_tree(archive.lineage("w0"), inferred, out / "descent.png")
-    show(f"Pictures: distances.png, survival.png and descent.png in {out}")
-
-
-def _accuracies(archive: Archive) -> list[list[object]]:
-    rows: list[list[object]] = []
-    for run in archive.all_runs():
-        first, last = archive.snapshot(f"{run.id}@first"), archive.snapshot(f"{run.id}@last")
-        density = archive.topology(last.id).density
-        rows.append([run.id, last.nnz, density, first.metrics["accuracy"], last.metrics["accuracy"]])
-    return rows
-
-
-def _survival(archive: Archive, epochs: int) -> RenderableType:
+    start, end = (archive.distances([f"w?@{step}"]) for step in (0, epochs))
     steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})
-    evolutions = [archive.evolution("w0", 0, step) for step in steps]
-    rewired = [layer.name for layer in evolutions[-1].layers if layer.died]
+    inferred = archive.infer(["w?@0"], root="w0")
+    lives = archive.cypher(queries.load("evolution/lives").text, {"run": "w0", "space": "input"})
+    survival = answers.survival_answer(archive.history("w0"))
+    declared = archive.lineage("w0")
+    heat_maps({"before training": start, f"after {epochs} epochs": end}, out / "distances.png")
+    survival_curves(survival, out / "survival.png")
+    descent_tree(declared, inferred.inference, out / "descent.png")
+    return {
+        "counts": archive.counts(),
+        "networks": [_network(archive, run.id) for run in archive.all_runs()],
+        "distances_before": answers.distances_answer(start),
+        "distances_after": answers.distances_answer(end),
+        "evolution": [answers.evolution_answer(archive.evolution("w0", 0, step)) for step in steps],
+        "lineage": answers.lineage_answer(declared),
+        "inferred": answers.inference_answer(inferred),
+        "lives": {"columns": list(lives.columns), "rows": lives.rows},
+        "pictures": [str(out / name) for name in ("distances.png", "survival.png", "descent.png")],
+    }
+
+
+def _network(archive: Archive, run: str) -> dict[str, Any]:
+    first, last = archive.snapshot(f"{run}@first"), archive.snapshot(f"{run}@last")
+    return {
+        "run": run,
+        "connections": last.nnz,
+        "density": archive.topology(last.id).density,
+        "accuracy_before": first.metrics["accuracy"],
+        "accuracy_after": last.metrics["accuracy"],
+    }
+
+
+def _tell(story: dict[str, Any]) -> None:
+    counts = story["counts"]
+    show(
+        "", f"The archive holds {counts['runs']} runs, {counts['snapshots']} snapshots, {counts['mask_bytes']:,} bytes."
+    )
+    show("", "1. They all learn the same ...")
+    heads = ["network", "connections", "density", "accuracy before", "accuracy after"]
+    show(table(heads, [list(network.values()) for network in story["networks"]]))
+    show("2. ... and end with different wirings. Distances (NNSTD) before and after training:")
+    for matrix in (story["distances_before"], story["distances_after"]):
+        rows = [[ref, *row] for ref, row in zip(matrix["refs"], matrix["nnstd"], strict=True)]
+        show(table(["", *matrix["refs"]], rows))
+    show("3. What is left of the wiring that w0 began with (share of its connections alive throughout):")
+    show(_survival(story["evolution"]))
+    show("4. Who descends from whom:")
+    for edge in story["lineage"]["edges"]:
+        show(f"   {edge['child']} is a {edge['how']} of {edge['parent']}@{edge['step']}")
+    show("", "5. Asked of the wirings alone, who descends from whom? (before training, w0 given as the root)")
+    edges = story["inferred"]["edges"]
+    rows = [[f"{e['parent']} -> {e['child']}", e["distance"], e["margin"], e["support"]] for e in edges]
+    show(table(["descent", "distance", "margin over the next best", "support"], rows))
+    show("6. In Cypher: connections of w0 by how often they came to life, in its first layer")
+    show(table(story["lives"]["columns"], story["lives"]["rows"]))
+    show("Pictures: " + ", ".join(story["pictures"]))
+
+
+def _survival(evolutions: list[EvolutionAnswer]) -> RenderableType:
+    rewired = [layer["name"] for layer in evolutions[-1]["layers"] if layer["died"]]
     rows = [
         [
-            f"epoch {evolution.to_step}",
-            *(f"{y.survived / y.alive_from:.1%}" for y in evolution.layers if y.name in rewired),
+            f"epoch {one['to']}",
+            *(f"{y['survived'] / y['alive_from']:.1%}" for y in one["layers"] if y["name"] in rewired),
         ]
-        for evolution in evolutions
+        for one in evolutions
     ]
     return table(["", *rewired], rows)
 

@@ -38,6 +38,7 @@ class Advance(Protocol):
 def answer(value: Any) -> None:
     """Print an answer as JSON, on one line where nobody reads along."""
     sys.stdout.write(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def show(*parts: RenderableType) -> None:

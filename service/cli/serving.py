@@ -26,11 +26,18 @@ def serve(
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8321,
     store: StoreOption = None,
+    json_: JsonFlag = False,
 ) -> None:
     """Serve the REST API until Ctrl-C."""
     from stratigraph.service.api.server import run_server
 
-    run_server(store, host=host, port=port, ready=lambda url: say(f"serving {url}/v1/runs (Ctrl-C ends)"))
+    def ready(url: str) -> None:
+        if json_:
+            answer({"url": url})
+        else:
+            say(f"serving {url}/v1/runs (Ctrl-C ends)")
+
+    run_server(store, host=host, port=port, ready=ready)
 
 
 def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
@@ -86,12 +93,16 @@ def status(store: StoreOption = None, json_: JsonFlag = False) -> None:
 def stop(
     store: StoreOption = None,
     force: Annotated[bool, typer.Option("--force", help="Stop it although it is in use.")] = False,
+    json_: JsonFlag = False,
 ) -> None:
     """Stop the engine; the next command starts it again."""
     from stratigraph.store.embedded import stop as engine_stop
 
     stopped = engine_stop(_directory(store), force=force)
-    say("stopped" if stopped else "it was not running")
+    if json_:
+        answer({"stopped": stopped})
+    else:
+        say("stopped" if stopped else "it was not running")
 
 
 def _directory(store: str | None) -> Path:
