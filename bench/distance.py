@@ -130,8 +130,8 @@ def real_pairs(report: Report) -> None:
     report.say(f"784-784-784-784-10 at 0.6 %, {len(pairs)} pairs of the 15 networks.\n")
     report.say("| | ms a pair | plain SciPy takes |\n| --- | ---: | ---: |")
     base = statistics.median(times["plain SciPy"])
-    for name, spent in times.items():
-        report.say(f"| {name} | {statistics.median(spent) * 1e3:.2f} | {base / statistics.median(spent):.1f} x |")
+    for name, turns in times.items():
+        report.say(f"| {name} | {statistics.median(turns) * 1e3:.2f} | {base / statistics.median(turns):.1f} x |")
     report.say()
 
 

@@ -7,6 +7,8 @@ the extensions too: several layers into one space, taps, unequal widths, outputs
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,9 +182,11 @@ def lexicographic(criteria: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarr
     return columns, history
 
 
-def jaccard(a: list[set[object]], b: list[set[object]], n: int) -> tuple[np.ndarray, np.ndarray]:
+def jaccard(
+    a: Sequence[AbstractSet[object]], b: Sequence[AbstractSet[object]], n: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Sizes of xor and or of every two sets; absent units beyond the end have the empty set."""
-    empty: set[object] = set()
+    empty: AbstractSet[object] = frozenset()
     num, den = np.zeros((n, n), dtype=np.int64), np.zeros((n, n), dtype=np.int64)
     for i in range(n):
         one = a[i] if i < len(a) else empty
@@ -245,7 +249,7 @@ def _fan_in(one: Net, two: Net, s: int, partner: dict[int, dict[int, int]], n: i
         {(q, tap, partner[f][u]) if f in partner and u in partner[f] else (q, tap, -1 - u) for q, tap, f, u in unit}
         for unit in two.ins[s]
     ]
-    return jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in one.ins[s]], moved, n)  # type: ignore[misc]
+    return jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in one.ins[s]], moved, n)
 
 
 def _padded(num: np.ndarray, den: np.ndarray, n_a: int, n_b: int) -> np.ndarray:
@@ -282,4 +286,4 @@ def _look_ahead(
     moved = [
         {(q, tap, ahead[t][u]) if u in ahead[t] else (q, tap, -1 - u) for q, tap, t, u in unit} for unit in two.outs[s]
     ]
-    return integer(*jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in one.outs[s]], moved, n))  # type: ignore[misc]
+    return integer(*jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in one.outs[s]], moved, n))

@@ -12,8 +12,9 @@ import pytest
 
 from stratigraph.errors import InvalidInputError, NotComparableError
 from stratigraph.service.distance import pairwise
-from stratigraph.service.distance.nnstd import Alignment, nnstd
+from stratigraph.service.distance.nnstd import Alignment, Distance, compare, nnstd
 from stratigraph.service.distance.pairwise import Cancelled, DistanceMatrix, distances
+from stratigraph.service.distance.prepared import Prepared
 from stratigraph.topology import Topology
 from tests.unit.distance.networks import random_network, rewired
 
@@ -83,9 +84,14 @@ def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
     networks: list[Topology], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pairwise, "TILE", 4)
-    cache, compared = Memory(), []
-    real = pairwise.compare
-    monkeypatch.setattr(pairwise, "compare", lambda *args, **kw: compared.append(1) or real(*args, **kw))
+    cache = Memory()
+    compared: list[int] = []
+
+    def counted(a: Prepared, b: Prepared, *, alignment: Alignment) -> Distance:
+        compared.append(1)
+        return compare(a, b, alignment=alignment)
+
+    monkeypatch.setattr(pairwise, "compare", counted)
     first = distances(networks[:8], cache=cache)
     assert len(compared) == 36
     again = distances(networks[:8], cache=cache, digests=[t.digest for t in networks[:8]])
