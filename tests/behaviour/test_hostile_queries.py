@@ -144,8 +144,8 @@ ADMINISTRATION = [
 ]
 RUNAWAYS = [
     "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b UNWIND range(1, 1000) AS c RETURN count(*)",
-    "MATCH (a:Neuron), (b:Neuron), (c:Neuron), (d:Neuron), (e:Neuron), (f:Neuron), (g:Neuron) "
-    "WHERE a.index + b.index + c.index + d.index + e.index + f.index + g.index < 0 RETURN count(*)",
+    """MATCH (a:Neuron), (b:Neuron), (c:Neuron), (d:Neuron), (e:Neuron), (f:Neuron), (g:Neuron)
+    WHERE a.index + b.index + c.index + d.index + e.index + f.index + g.index < 0 RETURN count(*)""",
     "MATCH p = (:Neuron)-[:CONNECTS*1..30]-(:Neuron) RETURN count(p)",
     "UNWIND range(1, 1000000000) AS x WITH x WHERE x < 0 RETURN x",
 ]

@@ -1,0 +1,71 @@
+"""What lets a user's query through, without an engine; tests/behaviour/test_hostile_queries.py asks the engines."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stratigraph import queries
+from stratigraph.errors import LimitError, QueryRefusedError
+from stratigraph.store.read_only import MAX_CHARACTERS, check_read_only
+from tests.behaviour.test_hostile_queries import ADMINISTRATION, DISGUISED, HONEST, OUTSIDE, SEVERAL, WRITES
+
+HOSTILE = WRITES + DISGUISED + SEVERAL + OUTSIDE + ADMINISTRATION
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_would_do_more_than_read_is_refused(text: str) -> None:
+    """Whatever it is dressed in."""
+    with pytest.raises(QueryRefusedError):
+        check_read_only(text)
+
+
+@pytest.mark.parametrize("text", [text for text, _ in HONEST])
+def test_what_only_reads_passes(text: str) -> None:
+    """Names, strings and comments may look like clauses."""
+    check_read_only(text)
+
+
+@pytest.mark.parametrize("name", [name for name in queries.names() if not name.startswith("schema/")])
+def test_our_own_queries_are_told_apart(name: str) -> None:
+    """What we read with passes; what we write with does not."""
+    text = queries.load(name).text
+    if re.search(r"\b(CREATE|MERGE|SET|DELETE)\b", text):
+        with pytest.raises(QueryRefusedError):
+            check_read_only(text)
+    else:
+        check_read_only(text)
+
+
+def test_the_refusal_names_the_word_and_its_place() -> None:
+    """Line and column count from one."""
+    with pytest.raises(QueryRefusedError, match="DETACH at line 2, column 3"):
+        check_read_only("MATCH (n)\n  DETACH DELETE n")
+
+
+@pytest.mark.parametrize("text", ["RETURN '" + "x" * MAX_CHARACTERS + "'", "RETURN " + "[" * 200 + "]" * 200])
+def test_what_no_parser_should_be_given_is_refused(text: str) -> None:
+    """Queries have a length and a depth."""
+    with pytest.raises(LimitError):
+        check_read_only(text)
+
+
+@given(st.sampled_from(WRITES), st.data())
+def test_no_comment_or_case_hides_a_write(text: str, data: st.DataObject) -> None:
+    """Comments in the place of spaces, and letters of either case, change nothing."""
+    gaps = st.sampled_from([" ", "\n", "\t", "/**/", " /* RETURN */ ", "// ok\n", "/*'*/", "/*`*/"])
+    dressed = "".join(data.draw(gaps) if c == " " else c for c in text)
+    cased = "".join(c.upper() if data.draw(st.booleans()) else c.lower() for c in dressed)
+    with pytest.raises(QueryRefusedError):
+        check_read_only(cased)
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_passed_or_refused(text: str) -> None:
+    """Nothing else comes of it."""
+    with suppress(QueryRefusedError):
+        check_read_only(f"RETURN {text}")
