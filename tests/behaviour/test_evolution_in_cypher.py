@@ -33,10 +33,10 @@ def test_cypher_and_masks_agree(archive: Archive, seed: int) -> None:
         where = {"run": "r", "layer": layer.name, "space": spaces[layer.name]}
         columns = (layer.steps, layer.alive.tolist(), layer.born.tolist(), layer.died.tolist())
         assert asked(archive, "evolution/births_and_deaths", **where) == list(zip(*columns, strict=True))
-        columns = (layer.steps, layer.explored.tolist(), layer.regrown.tolist())
+        explored = (layer.steps, layer.explored.tolist(), layer.regrown.tolist())
         if layer.explored[-1]:
             # Regrown: born again. At the first snapshot nothing is.
-            assert asked(archive, "evolution/explored", **where) == list(zip(*columns, strict=True))
+            assert asked(archive, "evolution/explored", **where) == list(zip(*explored, strict=True))
         curve = survival(layer, middle)
         found = asked(archive, "evolution/survival", **where, **{"from": middle})
         assert found == list(zip(curve.steps, curve.survived.tolist(), strict=True))
@@ -46,9 +46,9 @@ def test_cypher_and_masks_agree(archive: Archive, seed: int) -> None:
         ended = lifetimes(layer)
         found = asked(archive, "evolution/lifetimes", **where)
         assert found == list(zip(ended["age"].tolist(), ended["count"].tolist(), strict=True))
-        (found,) = asked(archive, "evolution/between", **where, **{"from": middle, "to": last})
+        (change,) = asked(archive, "evolution/between", **where, **{"from": middle, "to": last})
         one = counted[layer.name]
-        assert found == (one.survived, one.regrown, one.died, one.born)
+        assert change == (one.survived, one.regrown, one.died, one.born)
     assert first == followed.moments[0].step
 
 

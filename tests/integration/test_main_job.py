@@ -325,7 +325,7 @@ def test_rest_gives_the_same_values_as_the_command_line(shell: Shell, rest: http
     assert rest.get("/v1/runs/w0/snapshots/10/structure").json() == shell.json("structure", "w0@10")
     inferred = rest.get("/v1/lineage/inferred", params={"refs": "w*@0", "root": "w0"}).json()
     assert inferred["edges"] == shell.json("lineage", "--infer", "w*@0", "--root", "w0")["edges"]
-    asked = {"layer": "l1", "status": "born", "limit": 3}
+    asked: dict[str, str | int] = {"layer": "l1", "status": "born", "limit": 3}
     page = rest.get("/v1/runs/w0/connections", params=asked).json()
     more = rest.get(page["next"]).json()
     listed = shell.json("connections", "w0", "--layer", "l1", "--status", "born", "--limit", "6")
