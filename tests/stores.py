@@ -85,6 +85,17 @@ def tell(archive: Archive, text: str, **parameters: Any) -> list[dict[str, Any]]
     return rows
 
 
+@contextmanager
+def reading(archive: Archive) -> Iterator[neo4j.Session]:
+    """A session as users' queries have it: on the embedded engine with the account that only reads."""
+    held = archive._store.connection
+    with (
+        neo4j.GraphDatabase.driver(held.uri, auth=held.reader or (held.user, held.password)) as driver,
+        driver.session(database=held.database, default_access_mode=neo4j.READ_ACCESS) as session,
+    ):
+        yield session
+
+
 def wipe(archive: Archive) -> None:
     """Empty the database; only its schema and the archive's own node stay."""
     for kind in ("Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Topology", "DistanceBlock", "Inference", "Run"):

@@ -227,10 +227,12 @@ class Archive:
 
         ``through_parents`` also looks into the runs that this one resumed or was forked from.
         """
+        self.run(run)
         return self._evolution.evolution(run, from_step, to_step, through_parents=through_parents)
 
     def history(self, run: str, *, through_parents: bool = False) -> RunHistory:
         """Births, deaths, regrowth, exploration and lifetimes over all snapshots of a run."""
+        self.run(run)
         return self._evolution.history(run, through_parents=through_parents)
 
     def fates(
@@ -243,6 +245,7 @@ class Archive:
         through_parents: bool = False,
     ) -> Fates:
         """The connections of one layer by what became of them between two steps: survived, regrown, died, born."""
+        self.run(run)
         return self._evolution.fates(run, layer, from_step, to_step, through_parents=through_parents)
 
     def structure(self, ref: Ref | str) -> Structure:

@@ -129,7 +129,7 @@ def _parse_step(text: str, step: str) -> Step:
         return "first"
     if step == "last":
         return "last"
-    if step.isascii() and step.isdigit() and int(step) <= MAX_STEP:
+    if step.isascii() and step.isdigit() and len(step) <= len(str(MAX_STEP)) and int(step) <= MAX_STEP:
         return int(step)
     raise InvalidRefError(f"{text!r}: {_FORMS}")
 

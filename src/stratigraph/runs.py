@@ -73,7 +73,7 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
             )
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise InvalidInputError(f"metric {name!r}: expected a finite number, found {value!r}")

@@ -45,7 +45,7 @@ class Space:
 
     def __post_init__(self) -> None:
         _check_name("space", self.name)
-        if self.size < 1:
+        if not isinstance(self.size, int | np.integer) or self.size < 1:
             raise InvalidTopologyError(f"space {self.name!r}: expected at least 1 unit, found {self.size}")
 
 
@@ -72,7 +72,10 @@ class Mask:
                 raise InvalidTopologyError(f"mask: expected {name} >= 1, found {getattr(self, name)}")
         if self.size > _MAX_CELLS:
             raise InvalidTopologyError(f"mask: {self.size} possible connections are more than {_MAX_CELLS}")
-        cells = np.array(self.cells, dtype=np.int64, ndmin=1)  # a copy: the caller's array may change, ours may not
+        given = np.asarray(self.cells)
+        if given.size and given.dtype.kind not in "iu":
+            raise InvalidTopologyError(f"mask: expected whole numbers as cells, found dtype {given.dtype}")
+        cells = np.array(given, dtype=np.int64, ndmin=1)  # a copy: the caller's array may change, ours may not
         if cells.ndim != 1:
             raise InvalidTopologyError(f"mask: expected a flat array of cells, found shape {cells.shape}")
         if cells.size and (cells[0] < 0 or cells[-1] >= self.size or not bool(np.all(cells[1:] > cells[:-1]))):

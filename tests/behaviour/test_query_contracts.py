@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import neo4j
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ from stratigraph import queries
 from stratigraph.archive import Archive
 from stratigraph.runs import Parent
 from stratigraph.topology import Topology
-from tests.stores import Target, contents, wipe
+from tests.stores import Target, contents, reading, wipe
 
 QUERIES = [name for name in queries.names() if not name.startswith("schema/")]
 
@@ -109,10 +108,7 @@ def test_a_query_answers_with_its_declared_columns(held: Archive, name: str) -> 
 def test_a_reading_query_runs_where_writing_is_refused(held: Archive, name: str) -> None:
     """Each question can be asked by whoever may only read, and changes nothing."""
     before = contents(held)
-    store = held._store
-    with store._reading_driver().session(
-        database=store._connection.database, default_access_mode=neo4j.READ_ACCESS
-    ) as session:
+    with reading(held) as session:
         session.execute_read(lambda tx: list(tx.run(queries.load(name).text, sample(name))))
     assert contents(held) == before
 

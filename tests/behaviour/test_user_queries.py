@@ -6,18 +6,20 @@ behind them, should they ever let something through.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
+from typing import Any
 
-import neo4j
 import numpy as np
 import pytest
 from neo4j.exceptions import Neo4jError
 
 from stratigraph.archive import Archive
-from stratigraph.errors import InvalidQueryError
+from stratigraph.errors import InvalidQueryError, LimitError
 from stratigraph.topology import Topology
-from tests.stores import Target, contents, wipe
+from tests.histories import sparse_history
+from tests.stores import Target, contents, reading, wipe
 
 WRITES = [
     "CREATE (:Run {id: 'x'})",
@@ -52,13 +54,7 @@ def held(target: Target) -> Iterator[Archive]:
 
 def as_reader(archive: Archive, text: str) -> None:
     """Send a query as users' queries are sent, past the check of its clauses."""
-    store = archive._store
-    with (
-        store._reading_driver().session(
-            database=store._connection.database, default_access_mode=neo4j.READ_ACCESS
-        ) as session,
-        session.begin_transaction(timeout=5) as tx,
-    ):
+    with reading(archive) as session, session.begin_transaction(timeout=5) as tx:
         tx.run(text).consume()
         tx.commit()
 
@@ -113,3 +109,23 @@ def test_a_query_with_a_parameter_too_few_is_the_users_error(held: Archive) -> N
     """It is an InvalidQueryError that names the parameter."""
     with pytest.raises(InvalidQueryError, match="nobody"):
         held.cypher("MATCH (r:Run {id: $nobody}) RETURN r.id")
+
+
+def test_a_query_that_takes_too_long_is_given_up_in_time(archive: Archive) -> None:
+    """The client's own limit holds on every store, also where the engine would go on for its own."""
+    history = sparse_history(900, snapshots=1, widths=(60, 60, 60), density=0.5, churn=0)
+    archive.push("r", 0, history.snapshots[0][1])
+    runaway = "MATCH (a:Neuron), (b:Neuron), (c:Neuron), (d:Neuron) "
+    runaway += "WHERE a.index + b.index + c.index + d.index = -1 RETURN count(*)"
+    with pytest.raises(LimitError, match="took longer than 0.5 s"):
+        archive.cypher(runaway, timeout_s=0.5)
+    assert archive.cypher("RETURN 1 AS one").rows == [[1]]
+
+
+def test_a_query_can_be_asked_from_within_an_event_loop(archive: Archive) -> None:
+    """Notebooks run one."""
+
+    async def ask() -> list[list[Any]]:
+        return archive.cypher("RETURN 1 AS one").rows
+
+    assert asyncio.run(ask()) == [[1]]

@@ -127,10 +127,12 @@ class EmbeddedEngine:
         """Start a supervisor and wait for its word. None comes if we run out of time; it goes on starting then."""
         listen, speak = os.pipe()
         try:
-            self._run_supervisor(speak)
+            try:
+                self._run_supervisor(speak)
+            finally:
+                os.close(speak)
+            word = _read_line(listen, deadline)
         finally:
-            os.close(speak)
-            word = b"" if sys.exc_info()[0] else _read_line(listen, deadline)
             os.close(listen)
         if word is None:
             return

@@ -71,6 +71,11 @@ def translate(error: Exception, location: str, database: str | None = None) -> S
     return StoreUnavailableError(f"{location}: the database refused: {code}: {first_line(error)}")
 
 
+def took_too_long(timeout_s: float) -> LimitError:
+    """A user's query that was given up."""
+    return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
+
+
 def translate_user(error: bolt.Neo4jError, timeout_s: float) -> StratigraphError | None:
     """The failure of a user's query, or ``None`` where the query is not at fault."""
     code, said = error.code or "", first_line(error)
@@ -81,7 +86,7 @@ def translate_user(error: bolt.Neo4jError, timeout_s: float) -> StratigraphError
     if "OutOfMemory" in code:
         return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
     if "Timeout" in code or "TimedOut" in code or "timeout" in said.lower() or "Terminated" in code:
-        return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
+        return took_too_long(timeout_s)
     if "exceeding the maximum" in said:
         return LimitError(f"the query asks for too much: {said}")
     return InvalidQueryError(f"the query was not understood: {said}")

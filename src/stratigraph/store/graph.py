@@ -8,9 +8,11 @@ what stands already.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -26,7 +28,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("the archive", "server") from error
 
-from stratigraph.store.failures import translate, translate_user
+from stratigraph.store.failures import took_too_long, translate, translate_user
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -42,6 +44,17 @@ _REFUSALS = 3
 _RACES = 10
 _ENDING = ("Neo.DatabaseError.", "Neo.ClientError.Request.Invalid")
 MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
+
+
+_DRIVER_OPTIONS: dict[str, Any] = {
+    "connection_timeout": 10,
+    "connection_acquisition_timeout": 30,
+    "max_transaction_retry_time": 15,
+    "notifications_min_severity": "OFF",
+    "telemetry_disabled": True,
+    "user_agent": "stratigraph",
+}
+_Answer = tuple[tuple[str, ...], list[list[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +116,7 @@ class GraphStore:
         self._connect = connect
         self._close = close
         self._connection = connect()
-        self._driver = self._open(self._connection.user, self._connection.password)
-        self._reader: neo4j.Driver | None = None
+        self._driver = self._open()
 
     @property
     def connection(self) -> Connection:
@@ -135,23 +147,66 @@ class GraphStore:
         ``LimitError`` for one that takes longer than ``timeout_s`` seconds or whose answer is too large.
         """
         check_read_only(text)
-        driver = self._reading_driver()
+        ask = self._ask_server if self._connection.reader is None else self._ask_embedded
         try:
-            with (
-                driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session,
-                session.begin_transaction(timeout=timeout_s) as tx,
-            ):
-                if self._connection.reader is None:
-                    _check_plan(tx, text, parameters)
-                result = tx.run(text, dict(parameters))
-                columns = tuple(result.keys())
-                rows = list(_bounded(islice(result, limit + 1)))
-                tx.rollback()
+            try:
+                columns, rows = ask(text, dict(parameters), limit + 1, timeout_s)
+            except _LOST:
+                self._reconnect()
+                columns, rows = ask(text, dict(parameters), limit + 1, timeout_s)
         except bolt.Neo4jError as error:
             raise translate_user(error, timeout_s) or self._translated(error) from error
         except (bolt.DriverError, OSError) as error:
             raise self._translated(error) from error
         return Table(columns, rows[:limit], truncated=len(rows) > limit)
+
+    def _ask_server(self, text: str, parameters: dict[str, Any], most: int, timeout_s: float) -> _Answer:
+        """On a Neo4j server: in read mode, which it enforces, with a timeout, which it keeps."""
+        with (
+            self._driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session,
+            session.begin_transaction(timeout=timeout_s) as tx,
+        ):
+            _check_plan(tx, text, parameters)
+            result = tx.run(text, parameters)
+            columns, found = tuple(result.keys()), _Rows()
+            for record in islice(result, most):
+                found.add(record)
+            tx.rollback()
+            return columns, found.rows
+
+    def _ask_embedded(self, text: str, parameters: dict[str, Any], most: int, timeout_s: float) -> _Answer:
+        """On the embedded engine: with the account that only reads.
+
+        The engine keeps a limit of its own and ignores the client's, so the client is the one that stops waiting: it
+        drops the connection. That takes the asynchronous driver, in a thread of its own, since the caller's may run
+        an event loop already.
+        """
+        assert self._connection.reader is not None  # noqa: S101 - asked of embedded engines only
+
+        async def ask() -> _Answer:
+            try:
+                async with (
+                    asyncio.timeout(timeout_s),
+                    self._open_to_wait() as driver,
+                    driver.session(database=self._connection.database) as session,
+                ):
+                    tx = await session.begin_transaction()
+                    result = await tx.run(text, parameters)
+                    columns, found = tuple(result.keys()), _Rows()
+                    async for record in result:
+                        found.add(record)
+                        if len(found.rows) >= most:
+                            break
+                    await tx.rollback()
+                    return columns, found.rows
+            except TimeoutError as error:
+                raise took_too_long(timeout_s) from error
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, ask()).result()
+
+    def _open_to_wait(self) -> neo4j.AsyncDriver:
+        return neo4j.AsyncGraphDatabase.driver(self._connection.uri, auth=self._connection.reader, **_DRIVER_OPTIONS)
 
     def version(self) -> str:
         """The engine's own word for what it is, after one query of one attempt: whether it can be used at all."""
@@ -163,10 +218,8 @@ class GraphStore:
 
     def close(self) -> None:
         """Close the connections; what was acknowledged is on disk already."""
-        for driver in (self._driver, self._reader):
-            if driver is not None:
-                with suppress(bolt.DriverError, OSError):
-                    driver.close()
+        with suppress(bolt.DriverError, OSError):
+            self._driver.close()
         self._close()
 
     def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
@@ -215,37 +268,19 @@ class GraphStore:
     def _reconnect(self) -> None:
         connection = self._connect()
         if connection != self._connection:
-            stale = (self._driver, self._reader)
-            self._connection = connection
-            self._driver, self._reader = self._open(connection.user, connection.password), None
-            for driver in stale:
-                if driver is not None:
-                    with suppress(bolt.DriverError, OSError):
-                        driver.close()
+            stale, self._connection = self._driver, connection
+            self._driver = self._open()
+            with suppress(bolt.DriverError, OSError):
+                stale.close()
 
-    def _reading_driver(self) -> neo4j.Driver:
-        if self._connection.reader is None:
-            return self._driver
-        if self._reader is None:
-            self._reader = self._open(*self._connection.reader)
-        return self._reader
-
-    def _open(self, user: str, password: str) -> neo4j.Driver:
+    def _open(self) -> neo4j.Driver:
         uri = self._connection.uri
         more: dict[str, Any] = {}
         if self._connection.ca_file is not None:  # the driver takes certificates with a plain scheme only
             uri = uri.replace("+s://", "://")
             more = {"encrypted": True, "trusted_certificates": neo4j.TrustCustomCAs(self._connection.ca_file)}
         return neo4j.GraphDatabase.driver(
-            uri,
-            auth=(user, password),
-            connection_timeout=10,
-            connection_acquisition_timeout=30,
-            max_transaction_retry_time=15,
-            notifications_min_severity="OFF",
-            telemetry_disabled=True,
-            user_agent="stratigraph",
-            **more,
+            uri, auth=(self._connection.user, self._connection.password), **_DRIVER_OPTIONS, **more
         )
 
 
@@ -253,15 +288,19 @@ def _consume(tx: Transaction, text: str) -> None:
     tx._inner.run(text).consume()  # noqa: SLF001 - the schema's statements are the one text that has no header
 
 
-def _bounded(records: Iterable[neo4j.Record]) -> Iterator[list[Any]]:
-    """The records as plain values, as long as they are not too large together."""
-    size = 0
-    for record in records:
+class _Rows:
+    """The rows of an answer as plain values, as long as they are not too large together."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[Any]] = []
+        self._size = 0
+
+    def add(self, record: neo4j.Record) -> None:
         row = [_plain(value) for value in record.values()]
-        size += _weight(row)
-        if size > MAX_ANSWER_BYTES:
+        self._size += _weight(row)
+        if self._size > MAX_ANSWER_BYTES:
             raise LimitError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes", hint="ask for less, or use LIMIT")
-        yield row
+        self.rows.append(row)
 
 
 def _weight(value: Any) -> int:
