@@ -156,3 +156,9 @@ def test_a_path_may_end_in_a_step(tmp_path: Path) -> None:
     odd.mkdir()
     assert parse_path_ref(str(odd)) == PathRef(odd)
     assert parse_path_ref(f"{odd}@3") == PathRef(odd, 3)
+
+
+def test_a_step_of_thousands_of_digits_is_an_invalid_ref() -> None:
+    """Not an error of Python's about long numbers."""
+    with pytest.raises(InvalidRefError, match="expected run, run@STEP"):
+        parse_ref("w0@" + "9" * 5000)

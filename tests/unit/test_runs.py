@@ -67,3 +67,9 @@ def test_a_tag_is_one_word(tag: str) -> None:
 def test_a_snapshot_is_named_by_run_and_step() -> None:
     """Its id is ``run@step``."""
     assert Snapshot("w0", 50, "d", 1, datetime.now(UTC)).id == "w0@50"
+
+
+def test_a_metric_too_large_for_a_float_is_named() -> None:
+    """Whole numbers of Python have no limit, metrics have."""
+    with pytest.raises(InvalidInputError, match="metric 'loss': expected a finite number"):
+        check_metrics({"loss": 10**400})

@@ -277,3 +277,16 @@ def test_several_layers_may_enter_one_space() -> None:
         ("conv", Space("x", 3, labelled=True), Space("h", 2), 2),
         ("skip", Space("x", 3, labelled=True), Space("h", 2), 1),
     )
+
+
+@pytest.mark.parametrize("cells", [[0.5, 1.7], ["a"], [True]])
+def test_cells_are_whole_numbers(cells: list[object]) -> None:
+    """Nothing is rounded in silence."""
+    with pytest.raises(InvalidTopologyError, match="expected whole numbers as cells"):
+        Mask(3, 3, np.array(cells))
+
+
+def test_a_space_has_a_whole_number_of_units() -> None:
+    """Half a unit is none."""
+    with pytest.raises(InvalidTopologyError, match="expected at least 1 unit"):
+        Space("input", 2.5)  # type: ignore[arg-type]
