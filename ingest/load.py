@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any, Literal, get_args
 from stratigraph.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
 from stratigraph.ingest.projection import Projector, SupersededError
 from stratigraph.refs import check_run_id, check_step
-from stratigraph.runs import HOWS, MAX_METRICS, Parent, Status, check_metrics, check_tag
+from stratigraph.runs import HOWS, MAX_METRICS, Parent, Status, check_epoch, check_metrics, check_tag
 from stratigraph.store.graph import GraphStore, Row, Transaction
 from stratigraph.store.masks import MaskStore, Stored
 from stratigraph.topology import Topology
@@ -47,12 +48,13 @@ class _Known:
 
 
 class Loader:
-    """Writes runs and snapshots into one store. Not for use by several threads at once."""
+    """Writes runs and snapshots into one store. Threads may share it: they write one after the other."""
 
     def __init__(self, store: GraphStore, masks: MaskStore) -> None:
         self._store = store
         self._masks = masks
         self._known: dict[str, _Known] = {}
+        self._one_at_a_time = threading.RLock()
 
     def declare(
         self,
@@ -116,11 +118,14 @@ class Loader:
         ``ConflictError`` for another topology or metric at a recorded step, or other layers than the run has, and
         ``StepOrderError`` for a step before the last one.
         """
-        outcome = self.acknowledge(
-            run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, project=project
-        )
-        self.project(run)
-        return outcome
+        with self._one_at_a_time:
+            outcome = self.acknowledge(
+                run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, project=project
+            )
+            # What is unchanged is projected, or being projected by somebody who is not to be disturbed.
+            if outcome == "added" or self._is_behind(run):
+                self.project(run)
+            return outcome
 
     def acknowledge(
         self,
@@ -135,10 +140,17 @@ class Loader:
     ) -> Outcome:
         """Store the snapshot's masks and its place in the run, flushed to disk when this returns."""
         check_run_id(run)
-        check_step(step)
+        step = check_step(step)
+        if not isinstance(topology, Topology):
+            raise InvalidInputError(
+                f"{run}@{step}: expected a Topology, found {type(topology).__name__}",
+                hint="Topology.from_masks makes one of matrices",
+            )
+        if isinstance(project, str) and project not in {"all", "none"}:
+            project = [project]
         checked = {f"metric_{k}": v for k, v in check_metrics(metrics).items()}
         recorded = _moment(recorded_at or datetime.now(UTC))
-        properties = {"epoch": None if epoch is None else float(epoch), "recorded_at": recorded, "metrics": checked}
+        properties = {"epoch": check_epoch(epoch), "recorded_at": recorded, "metrics": checked}
         for attempt in range(1, _ATTEMPTS + 1):
             known = self._known.setdefault(run, _Known())
             try:
@@ -224,6 +236,14 @@ class Loader:
         rows = tx.run("read/snapshot_masks", ids=[snapshot])
         masks = self._masks.get(r["digest"] for r in rows)
         return {r["layer"]: Stored(masks[r["digest"]], r["depth"]) for r in rows}
+
+    def _is_behind(self, run: str) -> bool:
+        """Whether connections of acknowledged snapshots are missing: whoever was to write them may have been killed."""
+        last = self._store.read("read/run", run=run)[0]["last_step"]
+        return any(
+            row["projection"] == "follow" and row["projected_step"] != last
+            for row in self._store.read("read/layers", run=run)
+        )
 
     def project(self, run: str) -> None:
         """Bring the connections of a run up to its last snapshot; completes what a killed projector left behind."""
@@ -352,6 +372,8 @@ def _layer_rows(topology: Topology, project: Project) -> list[list[object]]:
 
 
 def _json(config: Mapping[str, Any]) -> str:
+    if not isinstance(config, Mapping):
+        raise InvalidInputError(f"config: expected names with values, found {type(config).__name__}")
     try:
         return json.dumps(config, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -18,7 +18,7 @@ from stratigraph.service.evolution.history import LayerHistory
 from stratigraph.service.evolution.stored import RunHistory
 from stratigraph.service.evolution.structure import Degrees, Structure
 from stratigraph.service.evolution.survival import ages, kaplan_meier, lifetimes, survival
-from stratigraph.service.lineage.declared import Lineage
+from stratigraph.service.lineage.declared import Kinship, Lineage
 from stratigraph.service.lineage.stored import StoredInference
 from stratigraph.service.lineage.timelines import Point, Timeline
 from stratigraph.topology import Layer, Mask
@@ -268,10 +268,21 @@ class DescentAnswer(TypedDict):
 
 
 class LineageAnswer(TypedDict):
-    """The ancestors and descendants of a run; parents stand before their children."""
+    """The ancestors and descendants of a run, parents before their children; ``cut`` more lie beyond the depth."""
 
     nodes: list[str]
     edges: list[DescentAnswer]
+    cut: int
+
+
+class KinshipAnswer(TypedDict):
+    """How two runs are related: their nearest common ancestors, and the ways from the first of them to each."""
+
+    a: str
+    b: str
+    ancestors: list[str]
+    to_a: list[str]
+    to_b: list[str]
 
 
 class InferredEdgeAnswer(TypedDict):
@@ -550,6 +561,18 @@ def lineage_answer(lineage: Lineage) -> LineageAnswer:
     return {
         "nodes": list(lineage.nodes),
         "edges": [{"parent": e.parent, "step": e.step, "child": e.child, "how": e.how} for e in lineage.edges],
+        "cut": lineage.cut,
+    }
+
+
+def kinship_answer(found: Kinship) -> KinshipAnswer:
+    """How two runs are related, as JSON."""
+    return {
+        "a": found.a,
+        "b": found.b,
+        "ancestors": list(found.ancestors),
+        "to_a": list(found.to_a),
+        "to_b": list(found.to_b),
     }
 
 

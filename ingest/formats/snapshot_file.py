@@ -326,4 +326,7 @@ def _time(found: Any, at: str) -> datetime | None:
 def _utc(moment: datetime, at: str) -> datetime:
     if moment.tzinfo is None:
         raise InvalidInputError(f"{at}: recorded_at: expected a time with its zone, found {moment.isoformat()}")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInputError(f"{at}: recorded_at: expected a year from 2 to 9998, found {moment}") from error

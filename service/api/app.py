@@ -8,16 +8,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from stratigraph import __version__
 from stratigraph.archive import Archive, open_archive
 from stratigraph.errors import StratigraphError
 from stratigraph.service.api import problems
+from stratigraph.service.api.door import Door
 from stratigraph.service.api.representation import ArchiveOf
 from stratigraph.service.api.routes import answers, runs
-
-_LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1"]
 
 
 def create_app(store: str | None = None, *, archive: Archive | None = None) -> FastAPI:
@@ -40,9 +38,8 @@ def create_app(store: str | None = None, *, archive: Archive | None = None) -> F
         docs_url=None,
         redoc_url=None,
     )
-    # Only names of this machine: a page elsewhere cannot reach the API through a name it points here.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK, www_redirect=False)
     app.middleware("http")(_harden)
+    app.add_middleware(Door)
     problems.install(app)
     app.include_router(runs.router, prefix="/v1")
     app.include_router(answers.router, prefix="/v1")

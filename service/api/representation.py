@@ -35,16 +35,14 @@ def represent(
     value: Any,
     *,
     status: int = 200,
-    etag: str | None = None,
-    immutable: bool = False,
     headers: dict[str, str] | None = None,
 ) -> Response:
     """The value as JSON with an entity tag; 304 without a body where the client has it already."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    tag = f'"{etag or hashlib.sha256(body).hexdigest()[:32]}"'
-    sent = {"ETag": tag, "Cache-Control": "private, immutable" if immutable else "private, no-cache", **(headers or {})}
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-    if request.method in {"GET", "HEAD"} and (tag in asked or "*" in asked):
+    if request.method == "GET" and (tag in asked or "*" in asked):
         return Response(status_code=304, headers=sent)
     return Response(body, status_code=status, media_type="application/json", headers=sent)
 

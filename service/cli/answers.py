@@ -90,8 +90,11 @@ def distances(
     from stratigraph.service.answers import distances_answer
     from stratigraph.service.distance.pairwise import distances as all_distances
 
+    paths = [is_path(ref) for ref in refs]
+    if any(paths) and not all(paths):
+        raise typer.BadParameter("expected refs of the archive or paths, found both; push the files first")
     with progress("distances") as advance:
-        if all(is_path(ref) for ref in refs):
+        if all(paths):
             loaded = [_load(ref, None) for ref in refs]
             matrix = all_distances(
                 [topology for _, topology in loaded],

@@ -12,9 +12,10 @@ from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archiv
 
 if TYPE_CHECKING:
     from stratigraph.archive import Archive
-    from stratigraph.service.answers import InferenceAnswer
+    from stratigraph.service.answers import InferenceAnswer, KinshipAnswer, LineageAnswer
     from stratigraph.service.lineage.declared import Lineage
     from stratigraph.service.lineage.inferred import Inference
+    from stratigraph.service.lineage.stored import StoredInference
 
 OptionalAlign = Annotated[
     Align | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
@@ -29,6 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def lineage(
     run: Annotated[str | None, typer.Argument(help="The run whose family is asked for. [default: all runs]")] = None,
+    depth: Annotated[int | None, typer.Option(min=0, help="So many generations up and down. [default: all]")] = None,
+    other: Annotated[str | None, typer.Option("--with", metavar="RUN", help="How RUN is related to this run.")] = None,
     infer: Annotated[
         list[str] | None,
         typer.Option("--infer", metavar="REFS", help="Infer the descent of these snapshots, such as 'w*@0', instead."),
@@ -44,31 +47,25 @@ def lineage(
     json_: JsonFlag = False,
 ) -> None:
     """Who descends from whom: as declared when the runs were pushed, or inferred from their distances."""
-    from stratigraph.service.answers import inference_answer, lineage_answer
+    from stratigraph.service.answers import inference_answer, kinship_answer, lineage_answer
 
+    if not infer and (root or by_time or alignment):
+        raise typer.BadParameter("--root, --by-time and --alignment go with --infer")
     with archive(store) as opened:
-        declared = opened.lineage(run)
-        if infer:
-            found = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name)
-            _export(found.inference, graphml, prov)
-            if png is not None:
-                _draw(declared, found.inference, png)
-            inferred = inference_answer(found)
-            if json_:
-                answer(inferred)
-            else:
-                _show_inference(inferred)
+        if other is not None:
+            if run is None:
+                raise typer.BadParameter("expected a run to relate it to", param_hint="--with")
+            _show_kinship(kinship_answer(opened.kinship(run, other)), as_json=json_)
             return
-    _export(declared, graphml, prov)
+        declared = opened.lineage(run, depth=depth)
+        found = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name) if infer else None
+    _export(found.inference if found else declared, graphml, prov)
     if png is not None:
-        _draw(declared, None, png)
-    stated = lineage_answer(declared)
-    if json_:
-        answer(stated)
-    elif stated["nodes"]:
-        show(_forest(stated["nodes"], stated["edges"], run))
+        _draw(declared, found.inference if found else None, png)
+    if found is not None:
+        _show_inference(inference_answer(found), as_json=json_)
     else:
-        say("no runs yet")
+        _show_lineage(lineage_answer(declared), run, depth, as_json=json_)
 
 
 def timeline(
@@ -106,7 +103,9 @@ def timeline(
     show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}; {found['course']}")
 
 
-def _infer(opened: Archive, refs: list[str], *, root: Any, by_time: bool, alignment: Align | None, name: str) -> Any:
+def _infer(
+    opened: Archive, refs: list[str], *, root: str | None, by_time: bool, alignment: Align | None, name: str
+) -> StoredInference:
     with progress("infer") as advance:
         return opened.infer(
             refs,
@@ -118,7 +117,31 @@ def _infer(opened: Archive, refs: list[str], *, root: Any, by_time: bool, alignm
         )
 
 
-def _show_inference(found: InferenceAnswer) -> None:
+def _show_kinship(found: KinshipAnswer, *, as_json: bool) -> None:
+    if as_json:
+        answer(found)
+    elif found["ancestors"]:
+        show(f"nearest common ancestor: {', '.join(found['ancestors'])}")
+        show(" -> ".join(found["to_a"]), " -> ".join(found["to_b"]))
+    else:
+        show(f"{found['a']} and {found['b']} have no declared ancestor in common")
+
+
+def _show_lineage(found: LineageAnswer, run: str | None, depth: int | None, *, as_json: bool) -> None:
+    if as_json:
+        answer(found)
+    elif found["nodes"]:
+        show(_forest(found["nodes"], found["edges"], run))
+        if found["cut"]:
+            say(f"note: {found['cut']} more runs lie beyond {depth} generations")
+    else:
+        say("no runs yet")
+
+
+def _show_inference(found: InferenceAnswer, *, as_json: bool) -> None:
+    if as_json:
+        answer(found)
+        return
     rows = [list(edge.values()) for edge in found["edges"]]
     known = f"root {found['root']}" if found["root"] else "no root: a direction that is unknown may be the other"
     show(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 
 from stratigraph.errors import Code, StratigraphError
 from stratigraph.service.cli import answers, demo, descent, evolving, moving, serving, snapshots
-from stratigraph.service.cli.output import report
+from stratigraph.service.cli.output import report, say
 
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
-_BROKEN_PIPE = 141  # as a shell says it: 128 + SIGPIPE
 
 app = typer.Typer(
     name="stratigraph",
@@ -39,15 +39,20 @@ def root(
 
 def main() -> None:
     """Run the command line: exit 0 when done, 1 when it failed, 2 when it was asked wrongly."""
+    if sys.stdout is None:  # closed by who started us: there is nobody to answer
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     try:
         app()
     except StratigraphError as error:
         report(error, as_json="--json" in sys.argv)
         sys.exit(2 if error.code in _MISUSE else 1)
-    except BrokenPipeError:  # `stratigraph ls | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE)
+    except OSError as error:
+        # What was asked is done; it cannot be told. Nothing more must be written, by Python's own last flush neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        say(f"error: the answer cannot be written: {error.strerror}")
+        sys.exit(1)
     except KeyboardInterrupt:
+        say("interrupted; the same command goes on where it stopped")
         sys.exit(130)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +38,9 @@ class Advance(Protocol):
 
 def answer(value: Any) -> None:
     """Print an answer as JSON, on one line where nobody reads along."""
-    sys.stdout.write(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False) + "\n")
+    sys.stdout.write(
+        json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False, allow_nan=False) + "\n"
+    )
     sys.stdout.flush()
 
 
@@ -115,7 +118,7 @@ def _console(*, stderr: bool) -> Console:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float):
+    if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}" if abs(value) >= 1000 or value == int(value) else f"{value:.4f}"
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)

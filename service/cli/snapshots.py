@@ -95,6 +95,7 @@ def push(
     json_: JsonFlag = False,
 ) -> None:
     """Put snapshots into the archive. Pushing the same again changes nothing."""
+    from stratigraph.errors import NotFoundError
     from stratigraph.ingest.formats.reading import read
     from stratigraph.refs import check_run_id, check_step
     from stratigraph.service.answers import push_answer
@@ -113,11 +114,18 @@ def push(
         return _choose(found, source, steps)
 
     # Everything is read once before anything is written, so that a bad file half-way leaves nothing half pushed.
-    total = sum(1 for _ in frames())
+    total, names = 0, set[str]()
+    for frame in frames():
+        total += 1
+        names.update(layer.name for layer in frame.topology.layers)
+    if not isinstance(layers, str) and (unknown := set(layers) - names):
+        raise NotFoundError(f"--project {min(unknown)}: expected one of the layers {', '.join(sorted(names))}")
     pushed = []
     with archive(store, create=True) as opened, progress(f"push {run}") as advance:
         parents = [_parent(opened, text, how) for text in parent or []]
-        if parents or tag:
+        # A new run knows its parents from the start; one that is there gains them only once its snapshots fit.
+        is_new = not opened.has_run(run)
+        if is_new and (parents or tag):
             opened.create_run(run, tags=tag or [], parents=parents)
         for frame in frames():
             outcome = opened.push(
@@ -125,6 +133,8 @@ def push(
             )
             pushed.append((frame.step, outcome, frame.topology.nnz))
             advance(len(pushed), total)
+        if not is_new and (parents or tag):
+            opened.create_run(run, tags=tag or [], parents=parents)
         behind = [row for row in opened.behind() if row["run"] == run and row["projection"] == "limit"]
     done = push_answer(run, pushed)
     if json_:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.errors import InvalidInputError, StratigraphError
+from stratigraph.frames import frame
 from stratigraph.service.distance.nnstd import (
     Alignment,
     Distance,
@@ -28,6 +29,10 @@ from stratigraph.service.distance.nnstd import (
 )
 from stratigraph.service.distance.wiring import check_comparable
 from stratigraph.topology import Topology
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
 
 Loader = Callable[[], Topology]
 Floats = NDArray[np.float64]
@@ -76,6 +81,24 @@ class DistanceMatrix:
             writer.writerow(["", *self.labels])
             for label, row in zip(self.labels, self.nnstd.tolist(), strict=True):
                 writer.writerow([label, *map(repr, row)])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row and a column for each network, by its label."""
+        made = frame(dict(zip(self.labels, row, strict=True)) for row in self.nnstd.tolist())
+        return made.set_index(made.columns)
+
+    def to_networkx(self) -> nx.Graph[str]:
+        """A complete graph: an edge for each pair with its ``distance`` and ``layers``; directed for ``reference``."""
+        import networkx as nx  # noqa: PLC0415 - seldom needed
+
+        directed = self.alignment == "reference"
+        made: nx.Graph[str] = nx.DiGraph() if directed else nx.Graph()
+        made.add_nodes_from(self.labels)
+        for i, one in enumerate(self.labels):
+            for j, other in enumerate(self.labels):
+                if i < j or (directed and i != j):
+                    made.add_edge(one, other, distance=float(self.nnstd[i, j]), layers=self.layers[i, j].tolist())
+        return made
 
     def to_npz(self, path: str | os.PathLike[str]) -> None:
         """Everything, as NumPy arrays ``labels``, ``alignment``, ``nnstd``, ``layers``, ``layer_names``."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph import codec
+from stratigraph.frames import frame
 from stratigraph.topology import Mask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Status = Literal["survived", "regrown", "died", "born"]
 STATUSES: tuple[Status, ...] = ("survived", "regrown", "died", "born")
@@ -53,6 +57,10 @@ class Evolution:
     to_step: int
     layers: tuple[LayerEvolution, ...]
     from_run: str
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each layer."""
+        return frame(asdict(layer) for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from stratigraph.errors import ConflictError, InvalidInputError, NotFoundError
+from stratigraph.frames import frame
 from stratigraph.service.evolution.between import Evolution, Fates, between, fates
 from stratigraph.service.evolution.history import LayerHistory, follow, total
 from stratigraph.store.graph import GraphStore
 from stratigraph.store.masks import MaskStore
 from stratigraph.topology import Mask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CONTINUES = ("resume", "fork")
 _PAGE = 64
@@ -43,6 +48,24 @@ class RunHistory:
     run: str
     moments: tuple[Moment, ...]
     layers: tuple[LayerHistory, ...]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each layer and snapshot: run, step, layer, alive, born, died, regrown, density, exploration."""
+        return frame(
+            {
+                "run": moment.run,
+                "step": moment.step,
+                "layer": layer.name,
+                "alive": int(layer.alive[k]),
+                "born": int(layer.born[k]),
+                "died": int(layer.died[k]),
+                "regrown": int(layer.regrown[k]),
+                "density": float(layer.density[k]),
+                "exploration": float(layer.exploration[k]),
+            }
+            for layer in self.layers
+            for k, moment in enumerate(self.moments)
+        )
 
     def place(self, step: int) -> int:
         """Where a step stands in ``moments``: in the nearest generation that has it."""
@@ -132,7 +155,7 @@ class StoredEvolution:
     def _steps(self, run: str) -> list[int]:
         rows = self._store.read("read/run", run=run)
         if not rows:
-            raise NotFoundError(f"run {run!r}: expected it in {self._store.location}, found none")
+            raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
         return [row["step"] for row in self._store.read("read/next_edges", run=run)]
 
     def _layers(self, moments: list[Moment]) -> list[str]:

@@ -7,12 +7,17 @@ the later one on, and one that was regrown in between is not seen to have died a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.errors import NotFoundError
+from stratigraph.frames import frame
 from stratigraph.service.evolution.history import Counts, LayerHistory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +37,13 @@ class Survival:
     def share(self) -> Floats:
         """Share of the connections alive at ``from_step``, 1 at the start (and where there were none)."""
         return self.survived / self.survived[0] if self.survived[0] else np.ones(len(self.steps))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each snapshot: step, survived, share."""
+        return frame(
+            {"step": step, "survived": int(n), "share": float(share)}
+            for step, n, share in zip(self.steps, self.survived, self.share, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +81,13 @@ class KaplanMeier:
         """The age that half of the connections do not outlive; ``None`` where more than half are alive at the end."""
         reached = np.flatnonzero(self.survival <= 0.5)
         return int(self.ages[reached[0]]) if reached.size else None
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each age at which a connection died."""
+        names = ("ages", "survival", "low", "high", "at_risk", "deaths")
+        columns = [getattr(self, name).tolist() for name in names]
+        heads = ("age", *names[1:])
+        return frame((dict(zip(heads, row, strict=True)) for row in zip(*columns, strict=True)), heads)
 
 
 def survival(history: LayerHistory, from_step: int | None = None) -> Survival:

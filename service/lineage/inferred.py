@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.errors import InvalidInputError
+from stratigraph.frames import frame
 from stratigraph.service.lineage.unit_terms import PairTerms, indices_kept, unit_terms
 from stratigraph.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Method = Literal["tree", "arborescence"]
 Direction = Literal["root", "time", "subset", "unknown"]
@@ -98,6 +102,10 @@ class Inference:
     def nodes(self) -> tuple[str, ...]:
         """The networks, in the order in which the edges first name them."""
         return tuple(dict.fromkeys(label for edge in self.edges for label in (edge.parent, edge.child)))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each edge: parent, child, distance, margin, support, direction."""
+        return frame(asdict(edge) for edge in self.edges)
 
     def graph(self) -> nx.DiGraph[str]:
         """As a networkx graph: edges from parent to child with distance, margin, support and direction."""

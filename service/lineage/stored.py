@@ -113,7 +113,7 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     if head is None:
         held = [summary.id for summary in page(store, limit=5)]
         raise NotFoundError(
-            f"inference {id_!r}: expected it in {store.location}, found none",
+            f"inference {id_!r}: expected it in the archive, found none",
             hint=f"it holds {', '.join(held)}" if held else "it holds no inferences",
         )
     if len(rows) != head["edges"]:

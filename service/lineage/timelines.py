@@ -7,14 +7,18 @@ inside one run by identity (unit i stays unit i), between runs that do not share
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice, repeat
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from stratigraph.errors import InvalidInputError
+from stratigraph.frames import frame
 from stratigraph.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 History = Iterable[tuple[int, Topology]]
 # Of two topologies their distance and the one that chance would give them, None where nobody can say.
@@ -46,6 +50,10 @@ class Timeline:
     a: str
     b: str
     points: tuple[Point, ...]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each step: step, other_step, distance, chance."""
+        return frame((asdict(point) for point in self.points), ("step", "other_step", "distance", "chance"))
 
     @property
     def closest(self) -> Point | None:

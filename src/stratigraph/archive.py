@@ -24,7 +24,7 @@ from stratigraph.service.distance.stored import put_distance, put_nearest, store
 from stratigraph.service.evolution.between import Evolution, Fates
 from stratigraph.service.evolution.stored import RunHistory, StoredEvolution
 from stratigraph.service.evolution.structure import Structure, structure
-from stratigraph.service.lineage.declared import Descent, Lineage, family
+from stratigraph.service.lineage.declared import Descent, Kinship, Lineage, family, kinship
 from stratigraph.service.lineage.inferred import SAMPLES, infer, suggest
 from stratigraph.service.lineage.stored import StoredInference, get, put
 from stratigraph.service.lineage.timelines import Timeline, between_runs, own_past
@@ -124,8 +124,12 @@ class Archive:
         rows = self._store.read("read/run", run=run)
         if not rows:
             held = [r["run"] for r in self._store.read("read/steps")]
-            raise NotFoundError(f"run {run!r}: expected it in {self.location}, found none", hint=_holds(held))
+            raise NotFoundError(f"run {run!r}: expected it in the archive, found none", hint=_holds(held))
         return self._with_parents(rows)[0]
+
+    def has_run(self, run: str) -> bool:
+        """Whether the archive holds a run of that id."""
+        return bool(self._store.read("read/run", run=run))
 
     def snapshots(self, run: str, *, limit: int = MAX_PAGE, after: int = -1) -> list[Snapshot]:
         """A page of a run's snapshots in the order of their steps, those after the step ``after``."""
@@ -185,15 +189,21 @@ class Archive:
     # Answers
 
     def nnstd(
-        self, a: Ref | str, b: Ref | str, *, alignment: Alignment = "canonical", chance: bool = False
+        self,
+        a: Ref | str,
+        b: Ref | str,
+        *,
+        alignment: Alignment = "canonical",
+        chance: bool = False,
+        keep: bool = True,
     ) -> Distance:
         """The distance of two snapshots' topologies; see ``stratigraph.service.distance.nnstd``.
 
-        It is also written as ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
+        With ``keep`` it is also written as ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
         """
         one, other = self.snapshot(a), self.snapshot(b)
         found = nnstd(self.topology(one.id), self.topology(other.id), alignment=alignment, chance=chance)
-        if one.id != other.id:
+        if keep and one.id != other.id:
             put_distance(self._store, one.id, other.id, found)
         return found
 
@@ -211,6 +221,8 @@ class Archive:
         snapshot become relationships. Setting ``cancel`` ends the work with ``pairwise.Cancelled``.
         """
         refs = [str(ref) for ref in self.expand(patterns)]
+        if not refs:
+            raise InvalidInputError("distances: expected at least one ref, found none")
         digests = {row["id"]: row["digest"] for row in self._store.read("read/digests", ids=refs)}
         targets = {row["target"] for row in self.layers(parse_ref(refs[0]).run)}
         networks = [(ref, digests[ref], partial(self.topology, ref)) for ref in refs]
@@ -252,13 +264,22 @@ class Archive:
         """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
         return structure(self.topology(ref))
 
-    def lineage(self, run: str | None = None) -> Lineage:
-        """The declared ancestors and descendants of a run (of all runs where none is named)."""
+    def lineage(self, run: str | None = None, *, depth: int | None = None) -> Lineage:
+        """The declared ancestors and descendants of a run (all runs where none is named), ``depth`` generations far."""
         if run is not None:
             self.run(run)
-        edges = [Descent(r["parent"], r["step"], r["child"], r["how"]) for r in self._store.read("lineage/edges")]
+        edges = self._descents()
         ids = [one.id for one in self.all_runs()] if run is None else [run]
-        return family(edges, ids, of=run)
+        return family(edges, ids, of=run, depth=depth)
+
+    def kinship(self, a: str, b: str) -> Kinship:
+        """The nearest common ancestors of two runs, and the ways from there to each of them."""
+        for run in (a, b):
+            self.run(run)
+        return kinship(self._descents(), a, b)
+
+    def _descents(self) -> list[Descent]:
+        return [Descent(r["parent"], r["step"], r["child"], r["how"]) for r in self._store.read("lineage/edges")]
 
     def infer(
         self,
@@ -280,6 +301,8 @@ class Archive:
         """
         refs = [self.snapshot(ref) for ref in self.expand(patterns)]
         runs = [ref.run for ref in refs]
+        if len(refs) < 2:
+            raise InvalidInputError(f"infer: expected snapshots of two or more runs, found {len(refs)}")
         if twice := sorted({run for run in runs if runs.count(run) > 1}):
             raise InvalidInputError(f"infer: expected one snapshot of each run, found several of {', '.join(twice)}")
         topologies = [self.topology(ref.id) for ref in refs]
@@ -317,6 +340,8 @@ class Archive:
 
         Two runs are compared by ``canonical``, a run with itself by ``identity``, where no alignment is named.
         """
+        if other is not None and lag is not None:
+            raise InvalidInputError("timeline: expected a lag or another run, found both")
         chosen = alignment or ("identity" if other is None else "canonical")
 
         def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
@@ -344,11 +369,15 @@ class Archive:
         timeout_s: float | None = None,
     ) -> Table:
         """The answer to a Cypher query that only reads; ``limit`` rows at most, within ``timeout_s`` seconds."""
+        limit = self.settings.query_rows if limit is None else limit
+        timeout_s = self.settings.query_timeout_s if timeout_s is None else timeout_s
+        if limit < 1 or not 0 < timeout_s < math.inf:
+            raise InvalidInputError(f"cypher: expected limit and timeout above 0, found {limit} and {timeout_s}")
         return self._store.query(
             query,
             parameters or {},
-            limit=self.settings.query_rows if limit is None else limit,
-            timeout_s=self.settings.query_timeout_s if timeout_s is None else timeout_s,
+            limit=limit,
+            timeout_s=timeout_s,
         )
 
     def py2neo(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class PathRef:
 
 def check_run_id(run: str) -> str:
     """The run's id, or an error that says what ids look like."""
-    if not _RUN_ID.fullmatch(run):
+    if not isinstance(run, str) or not _RUN_ID.fullmatch(run):
         raise InvalidRefError(
             f"run id: expected a letter or digit, then up to 127 letters, digits, '.', '_' or '-', found {run!r}"
         )
@@ -55,10 +56,14 @@ def check_run_id(run: str) -> str:
 
 
 def check_step(step: int) -> int:
-    """The step, or an error: steps are whole numbers from 0 to 2**53 - 1."""
-    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= MAX_STEP:
+    """The step as a plain int, or an error: steps are whole numbers (NumPy's too) from 0 to 2**53 - 1."""
+    try:
+        number = -1 if isinstance(step, bool) else operator.index(step)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MAX_STEP:
         raise InvalidRefError(f"step: expected a whole number from 0 to {MAX_STEP}, found {step!r}")
-    return step
+    return number
 
 
 def parse_ref(text: str) -> Ref:
@@ -92,6 +97,8 @@ def expand(patterns: Iterable[str], snapshots: Iterable[tuple[str, int]]) -> lis
     ``snapshots`` are all (run, step) of the archive. A glob may stand for the run, for the step, or both. A ref or
     glob that names nothing is an error: a set that is quietly smaller than asked for would give a wrong picture.
     """
+    if isinstance(patterns, str):
+        patterns = [patterns]
     steps: dict[str, list[int]] = {}
     for run, step in snapshots:
         steps.setdefault(run, []).append(step)

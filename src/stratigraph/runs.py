@@ -66,6 +66,8 @@ class Run:
 def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     """The metrics as finite floats, or an error that names the one that is not."""
     checked: dict[str, float] = {}
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise InvalidInputError(f"metrics: expected names with numbers, found {type(metrics).__name__}")
     for name, value in (metrics or {}).items():
         if not _METRIC.fullmatch(name):
             raise InvalidInputError(
@@ -81,6 +83,19 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     if len(checked) > MAX_METRICS:
         raise InvalidInputError(f"metrics: expected at most {MAX_METRICS}, found {len(checked)}")
     return checked
+
+
+def check_epoch(epoch: float | None) -> float | None:
+    """The epoch as a finite number, or ``None`` where there is none."""
+    if epoch is None:
+        return None
+    try:
+        number = float(epoch)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidInputError(f"epoch: expected a finite number, found {epoch!r}")
+    return number
 
 
 def check_tag(tag: str) -> str:

@@ -290,6 +290,45 @@ def test_errors_say_what_was_expected_and_misuse_exits_with_2(shell: Shell) -> N
     assert json.loads(failed.stderr)["error"]["code"] == "not-found"
 
 
+def test_a_refused_push_leaves_nothing_behind(shell: Shell, reference_directory: Path) -> None:
+    """Neither an empty run nor a tag: layers that are not there, another network under the name."""
+    source = str(reference_directory / "e5_s0_w1")
+    said = shell.fails("push", source, "--run", "never", "--tag", "x", "--project", "nosuch")
+    assert "expected one of the layers l0, l1, l2, l3" in said
+    shell.fails("show", "never")
+    shell.fails("push", source, "--run", "w0", "--tag", "oops")
+    assert shell.json("show", "w0")["run"]["tags"] == ["set"]
+
+
+def test_odd_values_in_cypher_stay_json(shell: Shell) -> None:
+    """What JSON has no word for comes as text; what cannot be sent is an error."""
+    assert shell.json("cypher", "RETURN $x AS x", "-p", "x=NaN")["rows"] == [["nan"]]
+    assert "nan" in shell.run("cypher", "RETURN $x AS x", "-p", "x=NaN").stdout
+    assert "cannot be sent" in shell.fails("cypher", "RETURN $x AS x", "-p", "x=99999999999999999999999")
+    assert "expected limit and timeout above 0" in shell.fails("cypher", "RETURN 1", "--timeout", "inf")
+
+
+def test_options_that_would_be_ignored_are_refused(shell: Shell) -> None:
+    """A lag with another run, a root without --infer, refs among paths."""
+    assert "a lag or another run" in shell.fails("timeline", "w0", "w1", "--lag", "1")
+    shell.fails("lineage", "--root", "w0", code=2)
+    shell.fails("distances", "w0@50", "./w1@50", code=2)
+
+
+def test_kinship_is_the_nearest_common_ancestor(shell: Shell) -> None:
+    """And the ways from there; a depth cuts and says how many it cut."""
+    assert shell.json("lineage", "w4", "--with", "w2") == {
+        "a": "w4",
+        "b": "w2",
+        "ancestors": ["w2"],
+        "to_a": ["w2", "w3", "w4"],
+        "to_b": ["w2"],
+    }
+    near = shell.json("lineage", "w2", "--depth", "1")
+    assert near["nodes"] == ["w1", "w2", "w3"]
+    assert near["cut"] == 2
+
+
 def test_an_archive_that_is_not_there_is_not_made_by_a_question(tmp_path: Path) -> None:
     """Only writing verbs make an archive."""
     said = Shell(tmp_path / "none").fails("ls")
@@ -348,6 +387,23 @@ def test_lists_come_in_pages(rest: httpx.Client) -> None:
     assert found == list(RUNS)
     steps = [s["step"] for s in rest.get("/v1/runs/w0/snapshots?limit=1").json()["snapshots"]]
     assert steps == [0]
+
+
+def test_head_is_get_without_the_body(rest: httpx.Client) -> None:
+    """The same headers, no body."""
+    head, get = rest.head("/v1/runs/w0"), rest.get("/v1/runs/w0")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["etag"] == get.headers["etag"]
+    assert head.headers["content-length"] == str(len(get.content))
+
+
+def test_a_question_changes_nothing(shell: Shell, rest: httpx.Client) -> None:
+    """A distance asked over REST leaves no relationship behind; one asked in the shell does, for Cypher to walk."""
+    count = "MATCH (:Snapshot {id: 'w3@10'})-[d:DISTANCE]-(:Snapshot {id: 'w1@50'}) RETURN count(d)"
+    rest.get("/v1/distances", params={"a": "w3@10", "b": "w1@50"}).raise_for_status()
+    assert shell.json("cypher", count)["rows"] == [[0]]
+    shell.json("nnstd", "w3@10", "w1@50")
+    assert shell.json("cypher", count)["rows"] == [[1]]
 
 
 def test_what_has_not_changed_is_not_sent_again(rest: httpx.Client) -> None:
@@ -426,6 +482,19 @@ def test_a_body_that_is_no_snapshot_is_refused(rest_to_write: httpx.Client, dama
     assert rest_to_write.get("/v1/runs/broken").status_code == 404
 
 
+def test_a_small_body_that_unpacks_to_gigabytes_is_refused(rest_to_write: httpx.Client) -> None:
+    """By what its members say of themselves, before any of them is unpacked."""
+    body = BytesIO()
+    layer = {"name": "l0", "source": "a", "target": "b", "taps": 1}
+    spaces = [{"name": name, "size": 20_000, "labelled": True} for name in ("a", "b")]
+    document = json.dumps({"format": 1, "spaces": spaces, "layers": [layer]})
+    indices = np.zeros(60_000_000, dtype=np.int64)
+    arrays: dict[str, Any] = {"0.indptr": np.zeros(20_001, dtype=np.int64), "0.indices": indices}
+    np.savez_compressed(body, topology=document, **arrays)
+    answer = rest_to_write.put("/v1/runs/broken/snapshots/0", content=body.getvalue())
+    assert (answer.status_code, answer.json()["code"]) == (413, "limit")
+
+
 def test_a_body_of_another_kind_is_refused(rest_to_write: httpx.Client) -> None:
     """415 for JSON, with the kinds that are taken."""
     answer = rest_to_write.put("/v1/runs/broken/snapshots/0", json={})
@@ -445,7 +514,10 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(rest_to_write: ht
 
 def test_only_names_of_this_machine_are_answered(rest: httpx.Client) -> None:
     """A page elsewhere that points its own name at this server gets nothing (DNS rebinding)."""
-    assert rest.get("/v1/runs", headers={"Host": "elsewhere.example"}).status_code == 400
+    answer = rest.get("/v1/runs", headers={"Host": "elsewhere.example"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "unknown-host")
+    assert rest.get("/v1/runs", headers={"Host": "localhost:1"}).status_code == 200
+    assert rest.get("/v1/runs", headers={"Host": "[::1]:8321"}).status_code == 200
 
 
 def test_health_and_readiness(rest: httpx.Client) -> None:

@@ -15,6 +15,7 @@ from stratigraph.service.answers import (
     EvolutionAnswer,
     HistoryAnswer,
     InferenceAnswer,
+    KinshipAnswer,
     LineageAnswer,
     StructureAnswer,
     SurvivalAnswer,
@@ -24,6 +25,7 @@ from stratigraph.service.answers import (
     evolution_answer,
     history_answer,
     inference_answer,
+    kinship_answer,
     lineage_answer,
     structure_answer,
     survival_answer,
@@ -37,8 +39,10 @@ from stratigraph.service.evolution.between import Status
 router = APIRouter(tags=["answers"])
 
 MOST_INFERRED = 64  # a request computes n^2 / 2 distances while somebody waits
+MOST_POINTS = 500  # likewise, one distance each
 
 RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
+RunQuery = Annotated[str, Query(description="A run.", max_length=128)]
 FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
 ToQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")]
 ThroughParents = Annotated[bool, Query(description="Begin in the runs that this one resumed or was forked from.")]
@@ -62,7 +66,9 @@ def get_distance(
 ) -> Response:
     """NNSTD of two snapshots."""
     one, other = archive.snapshot(a), archive.snapshot(b)
-    found = distance_answer(one.id, other.id, archive.nnstd(one.id, other.id, alignment=alignment, chance=chance))
+    found = distance_answer(
+        one.id, other.id, archive.nnstd(one.id, other.id, alignment=alignment, chance=chance, keep=False)
+    )
     return represent(request, found)
 
 
@@ -123,9 +129,20 @@ def list_connections(
 
 
 @router.get("/runs/{run}/lineage", response_model=LineageAnswer)
-def get_lineage(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+def get_lineage(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    depth: Annotated[int | None, Query(ge=0, description="So many generations up and down.")] = None,
+) -> Response:
     """The declared ancestors and descendants of a run."""
-    return represent(request, lineage_answer(archive.lineage(run)))
+    return represent(request, lineage_answer(archive.lineage(run, depth=depth)))
+
+
+@router.get("/lineage/common", response_model=KinshipAnswer)
+def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) -> Response:
+    """The nearest common ancestors of two runs, and the ways from there to each of them."""
+    return represent(request, kinship_answer(archive.kinship(a, b)))
 
 
 @router.get("/lineage", response_model=LineageAnswer)
@@ -157,6 +174,12 @@ def get_timeline(
     other: Annotated[str | None, Query(alias="with", description="Another run; default: its own past.")] = None,
     alignment: Annotated[Alignment | None, Query(description="Default: canonical, identity with itself.")] = None,
     lag: Annotated[int | None, Query(ge=1, description="Compare with so many snapshots before.")] = None,
+    chance: Annotated[bool, Query(description="Add the level that independent networks have.")] = False,
 ) -> Response:
     """How far two runs are apart at each step that both have, or a run from its own past."""
-    return represent(request, timeline_answer(archive.timeline(run, other, alignment=alignment, lag=lag)))
+    points = archive.run(run).snapshots
+    if points > MOST_POINTS:
+        raise LimitError(f"timeline: expected a run of at most {MOST_POINTS} snapshots in a request, found {points}")
+    return represent(
+        request, timeline_answer(archive.timeline(run, other, alignment=alignment, lag=lag, chance=chance))
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
+from threading import BoundedSemaphore
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -12,7 +14,7 @@ from typing_extensions import TypedDict
 
 from stratigraph.archive import Archive
 from stratigraph.errors import LimitError
-from stratigraph.ingest.formats.reading import read_snapshot_bytes
+from stratigraph.ingest.formats.reading import DEFAULT, read_snapshot_bytes
 from stratigraph.refs import MAX_STEP, Ref, check_run_id
 from stratigraph.service.answers import RunAnswer, SnapshotAnswer, run_answer, snapshot_answer
 from stratigraph.service.api.representation import (
@@ -27,6 +29,9 @@ from stratigraph.service.api.representation import (
 )
 
 router = APIRouter(tags=["runs"])
+
+_UNPACKED = 4  # what a body may unpack to, as a multiple of the largest body
+_DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once, since each takes several times its size
 
 RunId = Annotated[str, Path(description="The run's id.", max_length=128)]
 StepPath = Annotated[int, Path(ge=0, le=MAX_STEP, description="The step of the snapshot.")]
@@ -100,7 +105,10 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
 
 
 def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Response:
-    found = read_snapshot_bytes(BytesIO(body))
+    most = archive.settings.max_body_bytes
+    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=_UNPACKED * most // 8)
+    with _DECODING:
+        found = read_snapshot_bytes(BytesIO(body), limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter
     outcome = archive.push(
         ref.run,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,14 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from stratigraph import queries
-from stratigraph.errors import LimitError, MissingExtraError, QueryRefusedError, StratigraphError
+from stratigraph.errors import (
+    InvalidQueryError,
+    LimitError,
+    MissingExtraError,
+    QueryRefusedError,
+    StoreUnavailableError,
+    StratigraphError,
+)
 from stratigraph.store.read_only import check_read_only
 
 try:
@@ -117,6 +125,7 @@ class GraphStore:
         self._close = close
         self._connection = connect()
         self._driver = self._open()
+        self._closed = False
 
     @property
     def connection(self) -> Connection:
@@ -146,6 +155,7 @@ class GraphStore:
         Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse,
         ``LimitError`` for one that takes longer than ``timeout_s`` seconds or whose answer is too large.
         """
+        self._check_open()
         check_read_only(text)
         ask = self._ask_server if self._connection.reader is None else self._ask_embedded
         try:
@@ -154,6 +164,8 @@ class GraphStore:
             except _LOST:
                 self._reconnect()
                 columns, rows = ask(text, dict(parameters), limit + 1, timeout_s)
+        except (TypeError, ValueError, OverflowError) as error:  # of the driver: what no database could be sent
+            raise InvalidQueryError(f"the query or a parameter cannot be sent: {error}") from error
         except bolt.Neo4jError as error:
             raise translate_user(error, timeout_s) or self._translated(error) from error
         except (bolt.DriverError, OSError) as error:
@@ -218,11 +230,13 @@ class GraphStore:
 
     def close(self) -> None:
         """Close the connections; what was acknowledged is on disk already."""
+        self._closed = True
         with suppress(bolt.DriverError, OSError):
             self._driver.close()
         self._close()
 
     def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
+        self._check_open()
         deadline = time.monotonic() + _RECONNECT_SECONDS
         refusals = races = 0
         while True:
@@ -250,6 +264,10 @@ class GraphStore:
             # Not in the handlers above: who connects again may start an engine, and is not to find an error under way.
             logger.warning("lost the database (%s); connecting again", lost)
             self._reconnect()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError(f"{self.location}: the archive is closed", hint="open it again")
 
     def _may_be_ending(self, error: Exception) -> bool:
         """Whether an embedded engine may have said this on its way out: it refuses its last clients in odd words.
@@ -335,6 +353,8 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of valu
         return [_plain(v) for v in value]
     if isinstance(value, bytes | bytearray):
         return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no word for it
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)

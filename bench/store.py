@@ -1,0 +1,138 @@
+"""What the graph takes and gives a second, on the embedded engine and on a real Neo4j, in one run.
+
+    python bench/store.py [--large]
+
+Random sparse layers, 20 % of whose connections are replaced at each snapshot: 20,000 connections in four layers, and
+with ``--large`` 1,000,000. Printed: snapshots acknowledged (masks, flushed to disk) a second and connections a second,
+bytes a connection, connections born and died in the graph a second, and connections read back a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from surroundings import surroundings
+
+from stratigraph.archive import Archive, open_archive
+from stratigraph.store.embedded import stop
+from stratigraph.topology import Mask, Topology
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests import neo4j_server
+
+CHURN = 0.2
+NEO4J = "neo4j-5.26"
+
+
+def next_mask(mask: Mask, rng: np.random.Generator) -> Mask:
+    moved = round(CHURN * mask.nnz)
+    kept = np.delete(mask.cells, rng.choice(mask.nnz, moved, replace=False))
+    born = np.setdiff1d(rng.integers(0, mask.size, 2 * moved + 10), mask.cells)
+    return Mask(mask.n_source, mask.n_target, np.sort(np.append(kept, rng.choice(born, moved, replace=False))))
+
+
+def history(connections: int, snapshots: int, *, width: int) -> list[Topology]:
+    rng = np.random.default_rng(0)
+    each = connections // 4
+    masks = [Mask(width, width, np.sort(rng.choice(width * width, each, replace=False))) for _ in range(4)]
+    made = []
+    for _ in range(snapshots):
+        made.append(Topology.from_masks(masks))
+        masks = [next_mask(mask, rng) for mask in masks]
+    return made
+
+
+@contextmanager
+def embedded() -> Iterator[Archive]:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "archive"
+        with open_archive(str(store)) as archive:
+            yield archive
+        stop(store, force=True)
+
+
+@contextmanager
+def server() -> Iterator[Archive]:
+    made = neo4j_server.create_server(NEO4J)
+    # As a server is run, not as tests start one quickly.
+    made.command = [part for part in made.command if not part.startswith(("-XX:Tiered", "-XX:+UseSerial"))]
+    try:
+        made.start()
+        with open_archive(made.uri, settings=made.settings()) as archive:
+            yield archive
+    finally:
+        made.stop()
+
+
+def measure(name: str, archive: Archive, topologies: list[Topology], *, project: bool) -> None:
+    loader = archive._loader  # noqa: SLF001 - acknowledging and projecting are told apart
+    for topology in topologies:  # what the client computes once is not the store's time
+        _ = topology.digest, [layer.mask.digest for layer in topology.layers]
+    warm = history(2_000, 20, width=200)
+    for step, topology in enumerate(warm):
+        archive.push("warm", step, topology)
+    before = archive.counts()["mask_bytes"]
+    nnz = topologies[0].nnz
+    began = time.perf_counter()
+    for step, topology in enumerate(topologies):
+        loader.acknowledge("bench", step, topology)
+    acknowledged = time.perf_counter() - began
+    size = (archive.counts()["mask_bytes"] - before) / nnz / len(topologies)
+    fresh = archive.anew()
+    began = time.perf_counter()
+    for step in range(len(topologies)):
+        assert fresh.topology(f"bench@{step}").nnz == nnz
+    read = time.perf_counter() - began
+    births = deaths = "-"
+    if project:
+        births, deaths = projected(archive, topologies)
+    total = len(topologies) * nnz
+    print(
+        f"| {name} | {nnz:,} | {len(topologies) / acknowledged:.0f} | {total / acknowledged / 1e6:.1f} M | {size:.2f} "
+        f"| {births} | {deaths} | {total / read / 1e6:.2f} M |",
+        flush=True,
+    )
+
+
+def projected(archive: Archive, topologies: list[Topology]) -> tuple[str, str]:
+    """Births of a first snapshot and deaths of one that has nothing left, each alone, a second."""
+    loader, first = archive._loader, topologies[0]  # noqa: SLF001
+    empty = Topology.from_masks(
+        [Mask(y.mask.n_source, y.mask.n_target, np.empty(0, dtype=np.int64)) for y in first.layers]
+    )
+    loader.acknowledge("life", 0, empty)
+    loader.project("life")  # the neurons
+    rates = []
+    for step, topology in ((1, first), (2, empty)):
+        loader.acknowledge("life", step, topology)
+        began = time.perf_counter()
+        loader.project("life")
+        rates.append(f"{first.nnz / (time.perf_counter() - began) / 1000:.0f} k")
+    return rates[0], rates[1]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--large", action="store_true", help="also 1,000,000 connections a snapshot")
+    large = options.parse_args().large
+    print(surroundings("neo4j", "arcadedb-embedded", "numpy"), f"; Neo4j {NEO4J}\n")
+    print("| store | connections | snapshots/s | connections/s | bytes each | births/s | deaths/s | read back/s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    cases = [(history(20_000, 100, width=784), True)]
+    if large:
+        cases.append((history(1_000_000, 5, width=4000), False))
+    for topologies, project in cases:
+        for name, opened in (("embedded", embedded), (NEO4J, server)):
+            with opened() as archive:
+                measure(name, archive, topologies, project=project)
+
+
+if __name__ == "__main__":
+    main()

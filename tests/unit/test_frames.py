@@ -1,0 +1,43 @@
+"""Answers as pandas data frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stratigraph.frames import frame
+from stratigraph.service.distance.pairwise import distances
+from stratigraph.service.evolution.between import Evolution, between
+from stratigraph.service.evolution.history import follow
+from stratigraph.service.evolution.survival import kaplan_meier, survival
+from stratigraph.topology import Mask, Topology
+
+MASKS = [Mask(2, 2, np.array(cells)) for cells in ([0, 1], [1, 2], [1, 2])]
+
+
+def test_a_frame_without_rows_has_its_columns() -> None:
+    """Nothing to tell is told in the right columns."""
+    assert list(frame([], ("a", "b")).columns) == ["a", "b"]
+
+
+def test_evolution_survival_and_estimates_as_frames() -> None:
+    """A row for each layer, snapshot, age."""
+    layer = between("l0", MASKS)
+    found = Evolution("w0", 0, 2, (layer,), "w0").to_pandas()
+    assert found.loc[0, "survived"] == layer.survived == 1
+    history = follow("l0", enumerate(MASKS))
+    assert survival(history).to_pandas()["survived"].tolist() == [2, 1, 1]
+    assert kaplan_meier(history).to_pandas()["age"].tolist() == [1]
+
+
+def test_distances_as_a_frame_and_as_a_graph() -> None:
+    """Labels on both sides; an edge for each pair, in both directions where the alignment has two."""
+    topologies = [Topology.from_masks([mask]) for mask in MASKS]
+    matrix = distances(topologies, labels=["a", "b", "c"], alignment="identity")
+    made = matrix.to_pandas()
+    assert made.loc["a", "b"] == matrix.nnstd[0, 1]
+    assert list(made.index) == list(made.columns) == ["a", "b", "c"]
+    graph = matrix.to_networkx()
+    assert graph.number_of_edges() == 3
+    assert graph["a"]["b"]["distance"] == matrix.nnstd[0, 1]
+    published = distances(topologies, alignment="reference").to_networkx()
+    assert (published.is_directed(), published.number_of_edges()) == (True, 6)
