@@ -130,8 +130,12 @@ class Campaign:
         self.bytes = self._measure()
 
     def open(self) -> Archive:
-        """A client that comes by the proxy."""
-        return open_archive(f"bolt://127.0.0.1:{self.proxy.port}", settings=self.server.settings())
+        """A client that comes by the proxy; a fault may strike while it opens, so that it is asked to open again."""
+        uri = f"bolt://127.0.0.1:{self.proxy.port}"
+        try:
+            return open_archive(uri, settings=self.server.settings())
+        except StoreUnavailableError:
+            return open_archive(uri, settings=self.server.settings())
 
     def close(self) -> None:
         self.writer.close()

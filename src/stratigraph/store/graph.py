@@ -221,12 +221,18 @@ class GraphStore:
         return neo4j.AsyncGraphDatabase.driver(self._connection.uri, auth=self._connection.reader, **_DRIVER_OPTIONS)
 
     def version(self) -> str:
-        """The engine's own word for what it is, after one query of one attempt: whether it can be used at all."""
+        """The engine's own word for what it is, soon: whether it can be used at all. Who is away is not waited for."""
         try:
-            with self._driver.session(database=self._connection.database) as session:
-                return str(session.run(queries.load("read/ping").text).consume().server.agent)
+            try:
+                return self._agent()
+            except bolt.SessionExpired:  # it was there, and the connection broke: not yet a reason to give up
+                return self._agent()
         except (bolt.Neo4jError, bolt.DriverError, OSError) as error:
             raise self._translated(error) from error
+
+    def _agent(self) -> str:
+        with self._driver.session(database=self._connection.database) as session:
+            return str(session.run(queries.load("read/ping").text).consume().server.agent)
 
     def close(self) -> None:
         """Close the connections; what was acknowledged is on disk already."""
