@@ -164,6 +164,8 @@ class GraphStore:
             except _LOST:
                 self._reconnect()
                 columns, rows = ask(text, dict(parameters), limit + 1, timeout_s)
+        except StratigraphError:
+            raise
         except (TypeError, ValueError, OverflowError) as error:  # of the driver: what no database could be sent
             raise InvalidQueryError(f"the query or a parameter cannot be sent: {error}") from error
         except bolt.Neo4jError as error:
