@@ -7,7 +7,6 @@ import math
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from stratigraph.service.distance.wiring import Wiring, wiring_of
 from stratigraph.topology import Topology
@@ -25,6 +24,9 @@ def reference(
     ``(|a| + |b| - 2 common) / union``; before the next layer B's rows are put in the order of that match. Its ties are
     broken as SciPy >= 1.5 breaks them, so swapping the networks may change the values. ``fix_output`` changes nothing.
     """
+    # A third of a second to import, which every other command would pay for.
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+
     del fix_output
     partner: dict[int, Ints] = {}
     forth: dict[int, Ints] = {}
