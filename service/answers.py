@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from stratigraph.runs import Parent, Run, Snapshot
-from stratigraph.service.distance.nnstd import Distance
-from stratigraph.service.distance.pairwise import DistanceMatrix
-from stratigraph.service.evolution.between import Evolution
-from stratigraph.service.evolution.history import LayerHistory
-from stratigraph.service.evolution.stored import RunHistory
-from stratigraph.service.evolution.structure import Degrees, Structure
 from stratigraph.service.evolution.survival import ages, kaplan_meier, lifetimes, survival
-from stratigraph.service.lineage.declared import Kinship, Lineage
-from stratigraph.service.lineage.stored import StoredInference
-from stratigraph.service.lineage.timelines import Point, Timeline
-from stratigraph.topology import Layer, Mask
+
+if TYPE_CHECKING:  # what answers are made from: a verb loads what it asks for, not all that could be asked
+    from stratigraph.runs import Parent, Run, Snapshot
+    from stratigraph.service.distance.nnstd import Distance
+    from stratigraph.service.distance.pairwise import DistanceMatrix
+    from stratigraph.service.evolution.between import Evolution
+    from stratigraph.service.evolution.history import LayerHistory
+    from stratigraph.service.evolution.stored import RunHistory
+    from stratigraph.service.evolution.structure import Degrees, Structure
+    from stratigraph.service.lineage.declared import Kinship, Lineage
+    from stratigraph.service.lineage.stored import StoredInference
+    from stratigraph.service.lineage.timelines import Point, Timeline
+    from stratigraph.topology import Layer, Mask
 
 
 class ParentAnswer(TypedDict):

@@ -146,10 +146,12 @@ def with_chance(
 
 def compare(a: Prepared, b: Prepared, *, alignment: Alignment = "canonical") -> Distance:
     """``nnstd`` of two topologies that were prepared once for many comparisons; not for ``identity``."""
-    from stratigraph.service.distance import canonical, published, refined  # noqa: PLC0415 - as in nnstd
-
     if alignment == "reference":
+        from stratigraph.service.distance import published  # noqa: PLC0415 - as in nnstd; loads SciPy's optimisers
+
         return describe(a.topology, b.topology, alignment, *published.reference(a, b))
+    from stratigraph.service.distance import canonical, refined  # noqa: PLC0415
+
     canonical.check_limits(a, b)
     # One fixed order of the two networks makes the distance symmetric to the bit whatever happens inside.
     swapped = a.digest > b.digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import stratigraph
+from stratigraph.ingest.formats import snapshot_file
+from stratigraph.topology import Topology
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "stratigraph"
@@ -155,3 +158,19 @@ def test_help_loads_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_distance_of_two_files_loads_no_database(tmp_path: Path) -> None:
+    """`stratigraph nnstd FILE FILE` answers at once: no driver, no graphs, no optimisers, nobody's data frames."""
+    for name in ("a.npz", "b.npz"):
+        snapshot_file.write(tmp_path / name, Topology.from_masks([[[1, 0], [0, 1]], [[1], [1]]]))
+    code = (
+        "import sys; from stratigraph.service.cli.main import app\n"
+        "app(['nnstd', './a.npz', './b.npz', '--json'], standalone_mode=False)\n"
+        "heavy = ('neo4j', 'networkx', 'pandas', 'pyarrow', 'scipy.optimize', 'matplotlib', 'dask', 'distributed')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    answer, loaded = ran.stdout.splitlines()
+    assert json.loads(answer)["nnstd"] == 0
+    assert loaded == "[]"
