@@ -207,6 +207,7 @@ class Loader:
             "write/create_snapshot",
             run=run,
             step=step,
+            before=None if last is None else f"{run}@{last}",
             digest=topology.digest,
             nnz=topology.nnz,
             masks=rows,
@@ -214,8 +215,6 @@ class Loader:
         )[0]["masks"]
         if linked != len(rows):
             raise _StaleError("a mask is gone")
-        if last is not None:
-            tx.run("write/link_next", before=f"{run}@{last}", after=f"{run}@{step}")
         return {n: Stored(m, depths[m.digest]) if n in changed else bases[n] for n, m in new.items()}
 
     def _lock(self, tx: Transaction, run: str, **fields: Any) -> Row:
@@ -247,14 +246,19 @@ class Loader:
 
     def project(self, run: str) -> None:
         """Bring the connections of a run up to its last snapshot; completes what a killed projector left behind."""
-        epoch = self._store.write(lambda tx: tx.one("write/take_projection", run=run))
-        if epoch is None:
+        taken, layers = self._store.write(
+            lambda tx: (tx.one("write/take_projection", run=run), tx.run("read/layers", run=run))
+        )
+        if taken is None:
             raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
+        if taken["last_step"] is None:
+            return
         known = self._known.setdefault(run, _Known())
-        untouched = known.clean and epoch["epoch"] == known.epoch + 1
-        known.epoch, known.clean = epoch["epoch"], False
+        untouched = known.clean and taken["epoch"] == known.epoch + 1
+        known.epoch, known.clean = taken["epoch"], False
         try:
-            Projector(self._store, self._masks, run, known.epoch).bring_up(look=not untouched)
+            projector = Projector(self._store, self._masks, run, known.epoch)
+            projector.bring_up(layers, taken["last_step"], look=not untouched)
         except SupersededError:
             logger.info("run %s: another projector has taken over", run)
             return

@@ -11,6 +11,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 _BATCH = 15_000  # relationships a transaction: measured best between 10 and 20 thousand
 _NEURONS = 5_000  # neurons a transaction
 _NONE = np.empty(0, dtype=np.int64)
+
+
+Kind = Literal["born", "died", "done", "limit"]
 
 
 class SupersededError(Exception):
@@ -48,7 +52,7 @@ class _Work:
 
     layer: _Layer
     step: int
-    kind: Literal["born", "died", "done", "limit"]
+    kind: Kind
     cells: transform.Cells = field(default_factory=lambda: _NONE)
     lifetimes: int = 0  # of the layer, at the end of the step
 
@@ -63,16 +67,15 @@ class Projector:
         self._epoch = epoch
         self._batch = 0
 
-    def bring_up(self, *, look: bool) -> None:
-        """Project what is missing; ``look`` first for what an earlier projector began."""
-        rows = self._store.read("read/layers", run=self._run)
-        last = self._store.read("read/run", run=self._run)[0]["last_step"]
+    def bring_up(self, rows: list[Row], last: int, *, look: bool) -> None:
+        """Project what is missing up to the step ``last``; ``look`` first for what an earlier projector began.
+
+        ``rows`` are the run's layers as ``read/layers`` gives them.
+        """
         behind = [
             r
             for r in rows
-            if r["projection"] == "follow"
-            and last is not None
-            and (r["projected_step"] is None or r["projected_step"] < last)
+            if r["projection"] == "follow" and (r["projected_step"] is None or r["projected_step"] < last)
         ]
         if not behind:
             return
@@ -175,36 +178,42 @@ class Projector:
         number = self._batch + 1
 
         def work(tx: Transaction) -> None:
-            held = tx.one("write/guard_projection", run=self._run, token=uuid.uuid4().hex)
+            held = tx.one(
+                "write/guard_projection", run=self._run, token=uuid.uuid4().hex, epoch=self._epoch, batch=number
+            )
             if held is None or held["epoch"] != self._epoch:
                 raise SupersededError
             if held["batch"] >= number:  # an earlier try was committed after all
                 return
+            # All layers at once; a connection may die and be born again within a batch, so step by step.
+            cells = sorted((p for p in batch if p.cells.size), key=lambda p: (p.step, p.kind == "born"))
+            for (step, kind), pieces in groupby(cells, key=lambda p: (p.step, p.kind)):
+                self._write_cells(tx, step, kind, list(pieces))
+            ends = {p.layer.id: [p.layer.id, p.step, p.lifetimes] for p in batch if p.kind == "done"}
+            if ends:
+                tx.run("write/move_projected", rows=list(ends.values()))
             for piece in batch:
-                self._write_piece(tx, piece)
-            tx.run("write/count_batch", run=self._run, batch=number)
+                if piece.kind == "limit":
+                    tx.run("write/set_projection", id=piece.layer.id, projection="limit")
 
         self._store.write(work)
         self._batch = number
 
-    def _write_piece(self, tx: Transaction, piece: _Work) -> None:
-        layer, shape = piece.layer, piece.layer.shape
-        if piece.kind == "done":
-            tx.run("write/move_projected", id=layer.id, step=piece.step, lifetimes=piece.lifetimes)
-            return
-        if piece.kind == "limit":
-            tx.run("write/set_projection", id=layer.id, projection="limit")
-            return
-        if piece.kind == "born":
-            groups = transform.birth_groups(self._run, shape, piece.cells)
-            count = tx.run("write/create_births", run=self._run, layer=layer.name, step=piece.step, groups=groups)
+    def _write_cells(self, tx: Transaction, step: int, kind: Kind, pieces: list[_Work]) -> None:
+        make = transform.birth_groups if kind == "born" else transform.death_groups
+        groups = [group for p in pieces for group in make(self._run, p.layer.name, p.layer.shape, p.cells)]
+        if kind == "born":
+            rows = tx.run("write/create_births", run=self._run, step=step, groups=groups)
         else:
-            groups = transform.death_groups(self._run, shape, piece.cells)
-            count = tx.run("write/set_deaths", layer=layer.name, taps=shape.taps, step=piece.step, groups=groups)
-        found = count[0][piece.kind] if count else 0
-        if found != piece.cells.size:
-            raise CorruptError(
-                f"run {self._run!r}, layer {layer.name!r}, step {piece.step}: expected {piece.cells.size} connections "
-                f"to be {piece.kind}, found {found}",
-                hint="the projection does not match the masks: `stratigraph verify`",
-            )
+            rows = tx.run("write/set_deaths", step=step, groups=groups)
+        written = {row["layer"]: row[kind] for row in rows}
+        expected: dict[str, int] = {}
+        for p in pieces:
+            expected[p.layer.name] = expected.get(p.layer.name, 0) + p.cells.size
+        for layer, count in expected.items():
+            if written.get(layer, 0) != count:
+                raise CorruptError(
+                    f"run {self._run!r}, layer {layer!r}, step {step}: expected {count} connections to be {kind}, "
+                    f"found {written.get(layer, 0)}",
+                    hint="the projection does not match the masks: `stratigraph verify`",
+                )

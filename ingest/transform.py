@@ -12,8 +12,7 @@ from stratigraph import codec
 from stratigraph.topology import Mask
 
 Cells = NDArray[np.int64]
-Births = list[list[object]]  # [source neuron's id, [[target neuron's id, tap], ...]]
-Deaths = list[list[object]]  # [source neuron's id, [target index * taps + tap, ...]]
+Groups = list[list[object]]  # a row for each source neuron: its id, the layer, and what happens to its connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +57,27 @@ def chunks(cells: Cells, shape: Shape, size: int) -> Iterator[Cells]:
         yield ordered[at : at + size]
 
 
-def birth_groups(run: str, shape: Shape, cells: Cells) -> Births:
-    """Cells (ordered by source) as groups by source neuron; each row a target neuron and a tap."""
+def birth_groups(run: str, layer: str, shape: Shape, cells: Cells) -> Groups:
+    """Cells (ordered by source) as groups ``[source id, layer, [[target id, tap], ...]]``."""
     sources, targets, taps = shape.split(cells)
     prefix = f"{run}/{shape.target}/"
     rows = [[prefix + str(t), tap] for t, tap in zip(targets.tolist(), taps.tolist(), strict=True)]
-    return _grouped(f"{run}/{shape.source}/", sources, rows)
+    prefix = f"{run}/{shape.source}/"
+    return [[prefix + str(source), layer, rows[a:b]] for source, a, b in _runs(sources)]
 
 
-def death_groups(run: str, shape: Shape, cells: Cells) -> Deaths:
-    """Cells (ordered by source) as groups by source neuron; each row a code ``target * taps + tap``."""
+def death_groups(run: str, layer: str, shape: Shape, cells: Cells) -> Groups:
+    """Cells (ordered by source) as groups ``[source id, layer, taps, [target index * taps + tap, ...]]``."""
     sources, targets, taps = shape.split(cells)
-    return _grouped(f"{run}/{shape.source}/", sources, (targets * shape.taps + taps).tolist())
+    codes = (targets * shape.taps + taps).tolist()
+    prefix = f"{run}/{shape.source}/"
+    return [[prefix + str(source), layer, shape.taps, codes[a:b]] for source, a, b in _runs(sources)]
 
 
-def _grouped(prefix: str, sources: Cells, rows: list[object] | list[list[object]] | list[int]) -> list[list[object]]:
-    cuts = np.flatnonzero(np.diff(sources, prepend=-1)).tolist()
-    ends = [*cuts[1:], len(rows)]
-    return [[prefix + str(sources[a]), rows[a:b]] for a, b in zip(cuts, ends, strict=True)]
+def _runs(sources: Cells) -> Iterator[tuple[int, int, int]]:
+    """Each source unit of an ordered array, with where it begins and ends there."""
+    cuts = np.flatnonzero(np.diff(sources, prepend=-1))
+    return zip(sources[cuts].tolist(), cuts.tolist(), [*cuts[1:].tolist(), sources.size], strict=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,8 @@
-// purpose: First statement of every batch of a projection: take the run's lock, then see whether this projector still holds it and which batch was the last.
-// parameters: run, token
+// purpose: First statement of every batch of a projection: take the run's lock, then see whether this projector still holds it and which batch was the last; the batch counts as written when this is committed.
+// parameters: run, token, epoch, batch
 // columns: epoch, batch
 MATCH (r:Run {id: $run})
 SET r.guard = $token
-RETURN r.writer_epoch AS epoch, r.writer_batch AS batch
+WITH r, r.writer_epoch AS epoch, r.writer_batch AS batch
+SET r.writer_batch = CASE WHEN epoch = $epoch AND batch < $batch THEN $batch ELSE batch END
+RETURN epoch, batch

@@ -1,6 +1,7 @@
-// purpose: Say up to which step the connections of a layer are projected, and how many lifetimes stand in the graph.
-// parameters: id, step, lifetimes
-// columns: id
-MATCH (y:Layer {id: $id})
-SET y.projected_step = $step, y.lifetimes = $lifetimes
-RETURN y.id AS id
+// purpose: Say up to which step the connections of layers are projected, and how many lifetimes stand in the graph. A row: id of the layer, step, lifetimes.
+// parameters: rows
+// columns: moved
+UNWIND $rows AS row
+MATCH (y:Layer {id: row[0]})
+SET y.projected_step = row[1], y.lifetimes = row[2]
+RETURN count(y) AS moved

@@ -1,8 +1,8 @@
-// purpose: Connections that died at a step. A group: id of the source neuron, then codes target index * taps + tap.
-// parameters: layer, taps, step, groups
-// columns: died
+// purpose: Connections that died at a step. A group: id of the source neuron, layer, its taps, then codes target index * taps + tap.
+// parameters: step, groups
+// columns: layer, died
 UNWIND $groups AS g
 MATCH (a:Neuron {id: g[0]})-[c:CONNECTS]->(b:Neuron)
-WHERE c.layer = $layer AND c.died_step IS NULL AND (b.index * $taps + c.tap) IN g[1]
+WHERE c.layer = g[1] AND c.died_step IS NULL AND (b.index * g[2] + c.tap) IN g[3]
 SET c.died_step = $step
-RETURN count(c) AS died
+RETURN g[1] AS layer, count(c) AS died

@@ -42,7 +42,7 @@ POINTS = [
     ("write/put_masks", "after", 2),
     ("write/create_snapshot", "after", 1),
     ("write/create_snapshot", "after", 5),
-    ("write/link_next", "after", 3),
+    ("write/create_snapshot", "after", 3),
     ("write/take_projection", "before", 1),
     ("write/take_projection", "before", 4),
     ("write/take_projection", "after", 2),
@@ -55,7 +55,7 @@ POINTS = [
     ("write/create_births", "after", 6),
     ("write/set_deaths", "after", 1),
     ("write/set_deaths", "after", 3),
-    ("write/count_batch", "after", 4),
+    ("write/guard_projection", "after", 4),
     ("write/move_projected", "before", 2),
     ("write/move_projected", "after", 3),
 ]
@@ -198,15 +198,15 @@ class Assassin:
 
 ENGINE_KILLS = [
     ("write/lock_run", "before", 1),
-    ("write/link_next", "after", 1),
+    ("write/create_snapshot", "after", 1),
     ("write/take_projection", "after", 1),
     ("write/create_births", "after", 2),
-    ("write/count_batch", "after", 1),
+    ("write/move_projected", "after", 1),
 ]
 SUPERVISOR_KILLS = [
     ("write/create_snapshot", "after", 1),
     ("write/create_births", "before", 2),
-    ("write/count_batch", "after", 2),
+    ("write/move_projected", "after", 2),
 ]
 
 

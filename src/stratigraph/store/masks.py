@@ -67,15 +67,13 @@ class MaskStore:
                 ]
             )
             large.extend((mask.digest, len(packed.data), k, part) for k, part in enumerate(parts[1:], start=1))
-        depths = {r["digest"]: r["depth"] for page in _pages(rows) for r in tx.run("write/put_masks", rows=page)}
+        put = [row for page in _pages(rows) for row in tx.run("write/put_masks", rows=page)]
+        lost = sum(not row["whole"] for row in put)
+        if lost:
+            raise NotFoundError(f"{lost} masks lost the mask they were packed against")
         for digest, size, k, part in large:
             tx.run("write/put_mask_part", digest=digest, bytes=size, part=k, data=part)
-        deltas = [digest for digest, depth in depths.items() if depth]
-        if deltas:
-            linked = tx.run("write/link_bases", digests=deltas)[0]["linked"]
-            if linked != len(deltas):
-                raise NotFoundError(f"{len(deltas) - linked} masks lost the mask they were packed against")
-        return depths
+        return {row["digest"]: row["depth"] for row in put}
 
     def get(self, digests: Iterable[str]) -> dict[str, Mask]:
         """The masks of these digests. A missing mask, or one whose bytes do not add up, is a ``CorruptError``."""
