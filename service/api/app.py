@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from stratigraph import __version__
 from stratigraph.archive import Archive, open_archive
 from stratigraph.errors import StratigraphError
-from stratigraph.service.api import problems
+from stratigraph.service.api import auth, problems
 from stratigraph.service.api.door import Door
 from stratigraph.service.api.representation import ArchiveOf
 from stratigraph.service.api.routes import answers, runs
 
 
-def create_app(store: str | None = None, *, archive: Archive | None = None) -> FastAPI:
-    """The API over an archive: one that is open already, or the one at ``store``, opened while the app runs."""
+def create_app(
+    store: str | None = None,
+    *,
+    archive: Archive | None = None,
+    guard: auth.Guard | None = None,
+    hosts: Iterable[str] = (),
+) -> FastAPI:
+    """The API over an archive: one that is open already, or the one at ``store``, opened while the app runs.
+
+    With a ``guard`` every path but those of ``auth.OPEN`` needs the token. ``hosts`` are names that it answers to
+    besides those of loopback.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,11 +48,11 @@ def create_app(store: str | None = None, *, archive: Archive | None = None) -> F
         docs_url=None,
         redoc_url=None,
     )
-    app.middleware("http")(_harden)
-    app.add_middleware(Door)
+    app.add_middleware(Door, hosts=hosts, guard=guard)
+    app.middleware("http")(_harden)  # around the door: what is refused there is hardened too
     problems.install(app)
-    app.include_router(runs.router, prefix="/v1")
-    app.include_router(answers.router, prefix="/v1")
+    for router in (runs.router, answers.router):
+        app.include_router(router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
 
     @app.get("/healthz", tags=["service"])
     def healthz() -> dict[str, str]:

@@ -38,12 +38,14 @@ _OURS = {Code.STORE_UNAVAILABLE, Code.ENGINE, Code.CORRUPT, Code.SETTINGS, Code.
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "limit", 415: "unsupported-media-type"}
 
 
-def problem(status: int, code: str, detail: str, *, hint: str | None = None, **more: Any) -> JSONResponse:
+def problem(
+    status: int, code: str, detail: str, *, hint: str | None = None, headers: dict[str, str] | None = None, **more: Any
+) -> JSONResponse:
     """One problem document."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
     if hint:
         body["hint"] = hint
-    return JSONResponse(body | more, status_code=status, media_type=MEDIA_TYPE)
+    return JSONResponse(body | more, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

@@ -1,12 +1,15 @@
-"""Running the API: uvicorn on a loopback address."""
+"""Running the API: uvicorn on a loopback address, or on any address with a token."""
 
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
+import sys
 from collections.abc import Callable
 
 from stratigraph.errors import MissingExtraError, SettingsError, StoreUnavailableError
+from stratigraph.settings import load_settings
 
 
 def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -14,11 +17,15 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str]
     try:
         import uvicorn  # noqa: PLC0415 - behind an extra
 
+        from stratigraph.archive import open_archive  # noqa: PLC0415
         from stratigraph.service.api.app import create_app  # noqa: PLC0415
+        from stratigraph.service.api.auth import Guard  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("the REST API", "server") from error
 
-    address = _loopback(host)
+    settings = load_settings()
+    token = settings.api_secret()
+    address = _address(host, guarded=token is not None)
     listening = _listen(address, port)
     shown = f"[{address}]" if address.version == 6 else str(address)
     url = f"http://{shown}:{listening.getsockname()[1]}"
@@ -29,20 +36,23 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str]
             if self.started:
                 ready(url)
 
-    config = uvicorn.Config(create_app(store), log_level="warning", server_header=False, proxy_headers=False)
-    with listening:
-        Server(config).run([listening])
+    # uvicorn ends in good order at SIGTERM and then raises it anew; the process is to end in good order too.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
+    # The archive keeps its settings, and has no use for the token.
+    with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
+        app = create_app(archive=archive, guard=Guard(token) if token else None, hosts=settings.api_names())
+        Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)).run([listening])
 
 
-def _loopback(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
     except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
+        raise SettingsError(f"host: expected an address such as 127.0.0.1 or ::1, found {host!r}") from None
+    if not (guarded or address.is_loopback):
         raise SettingsError(
-            f"host: expected a loopback address (127.0.0.1, ::1), found {host!r}",
-            hint="without tokens the API must not be reachable from outside",
+            f"host: expected a loopback address (127.0.0.1, ::1) where no token is set, found {host!r}",
+            hint="set STRATIGRAPH_API_TOKEN_FILE to a file with a token, and every request has to show it",
         )
     return address
 

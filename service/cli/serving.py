@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="A loopback address; any address where STRATIGRAPH_API_TOKEN is set.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8321,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -129,6 +131,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         said = "installed" if find_spec(module) else f"not installed: pip install 'stratigraph[{extra}]'"
         yield f"extra [{extra}]", partial(str, said)
     yield "settings", _settings_text
+    yield "rest", _rest_text
     yield "archive", lambda: _archive_text(store)
     yield "executable", lambda: sys.executable
 
@@ -146,6 +149,13 @@ def _settings_text() -> str:
     from stratigraph.settings import load_settings
 
     return "\n".join(f"{name} = {value}" for name, value in load_settings().model_dump().items())
+
+
+def _rest_text() -> str:
+    from stratigraph.settings import load_settings
+
+    guarded = load_settings().api_secret() is not None
+    return "every request has to show the token" if guarded else "open, on loopback only: no token is set"
 
 
 def _archive_text(store: str | None) -> str:

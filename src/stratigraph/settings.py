@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stratigraph.errors import SettingsError
 
 PREFIX = "STRATIGRAPH_"
 _SHORTEST_SECRET = 8  # as Neo4j itself asks for
+_SHORTEST_TOKEN = 32  # nobody guesses it, so that one hash of it is enough to keep
+_LEAST_VARIED_TOKEN = 8  # different characters; a random one has more
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what a Bearer header can carry (RFC 6750, section 2.1)
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _COMMON_SECRETS = {"password", "neo4jneo4j", "12345678", "changeme", "changeit", "letmein1"}
 # Read by the tests alone, so that a developer's environment does not fail the check for unknown keys.
 _OTHERS = ("STRATIGRAPH_REFERENCE_TOPOLOGIES", "STRATIGRAPH_TEST_")
@@ -33,20 +38,44 @@ class Settings(BaseSettings):
     query_timeout_s: float = Field(10.0, gt=0, le=600, description="longest a user's Cypher query may take, seconds")
     query_rows: int = Field(1000, ge=1, le=1_000_000, description="most rows a user's Cypher query gives")
     max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
+    api_token: SecretStr | None = Field(None, description="token that every REST request must show")
+    api_token_file: Path | None = Field(None, description="file that holds the token")
+    api_hosts: str = Field("", description="names that REST answers to besides this machine's own, commas between")
+
+    @field_validator("api_hosts")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        wrong = [name for name in _split(value) if not _HOST.fullmatch(name)]
+        if wrong:
+            raise ValueError("expected names such as archive.example.org, without scheme, port or *")
+        return value
+
+    def api_names(self) -> frozenset[str]:
+        """The names of ``api_hosts``, as a request's Host header has them."""
+        return frozenset(_split(self.api_hosts))
+
+    def api_secret(self) -> str | None:
+        """The token of the REST API, from the setting or its file; None where none is set, an error for a weak one."""
+        secret = self._secret("api_token")
+        if secret is None:
+            return None
+        if len(secret) < _SHORTEST_TOKEN:
+            found = f"{len(secret)} characters" if secret else "none"
+        elif len(set(secret)) < _LEAST_VARIED_TOKEN:
+            found = "a few characters over and over"
+        elif not _TOKEN.fullmatch(secret):
+            found = "others among them"
+        else:
+            return secret
+        raise SettingsError(
+            f"STRATIGRAPH_API_TOKEN: expected {_SHORTEST_TOKEN} random characters or more of A-Z a-z 0-9 - . _ ~ + /, "
+            f"found {found}",
+            hint="`openssl rand -hex 32` makes one",
+        )
 
     def neo4j_secret(self) -> str:
         """The password, from the setting or its file; an error where there is none, or one that anybody would try."""
-        file = self.neo4j_password_file
-        if file is not None and self.neo4j_password is not None:
-            raise SettingsError("expected STRATIGRAPH_NEO4J_PASSWORD or STRATIGRAPH_NEO4J_PASSWORD_FILE, found both")
-        if file is not None:
-            try:
-                secret = file.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise SettingsError(f"STRATIGRAPH_NEO4J_PASSWORD_FILE: {file} cannot be read: {reason}") from None
-        else:
-            secret = self.neo4j_password.get_secret_value() if self.neo4j_password else ""
+        secret = self._secret("neo4j_password")
         if not secret:
             raise SettingsError(
                 "a Neo4j server needs a password, found none",
@@ -58,6 +87,24 @@ class Settings(BaseSettings):
                 f"word, found one that anybody would try"
             )
         return secret
+
+    def _secret(self, name: str) -> str | None:
+        """A secret from its setting or its file; None where neither is set."""
+        variable, value, file = PREFIX + name.upper(), getattr(self, name), getattr(self, f"{name}_file")
+        if file is None:
+            return None if value is None else str(value.get_secret_value())
+        if value is not None:
+            raise SettingsError(f"expected {variable} or {variable}_FILE, found both")
+        try:
+            held: str = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"{variable}_FILE: {file} cannot be read: {reason}") from None
+        return held.strip()
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip().lower() for name in names.split(",") if name.strip()]
 
 
 def load_settings() -> Settings:

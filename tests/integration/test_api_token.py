@@ -1,0 +1,256 @@
+"""The token of the REST API: no route answers without it but those that say whether the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.routing import BaseRoute
+from starlette.types import Message
+
+from stratigraph.archive import Archive, open_archive
+from stratigraph.service.api.app import create_app
+from stratigraph.service.api.auth import Guard
+from stratigraph.store.embedded import stop
+
+TOKEN = "f8Jq2mX0-vT7_b3.nR5~kD1+wL9/cY6aZ4eH8sG="
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+OPEN = {"/healthz", "/readyz"}
+METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """An empty archive."""
+    directory = tmp_path_factory.mktemp("token") / "archive"
+    with open_archive(str(directory)) as opened:
+        yield opened
+    stop(directory, force=True)
+
+
+@pytest.fixture(scope="module")
+def app(archive: Archive) -> FastAPI:
+    """The API with a token."""
+    made = create_app(archive=archive, guard=Guard(TOKEN), hosts=["archive.example.org"])
+    made.state.archive = archive  # as a server does when it starts
+    return made
+
+
+class Client:
+    """Requests to the app without a socket, by a name of this machine."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            async with httpx.AsyncClient(transport=self._transport, base_url="http://localhost") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(ask())
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.request("GET", path, **more)
+
+
+@pytest.fixture(scope="module")
+def client(app: FastAPI) -> Client:
+    """Requests to it."""
+    return Client(app)
+
+
+def walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Method and path of every route, those of included routers too; each path with values for its parameters."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            yield from walk(inner.routes, prefix + route.include_context.prefix)  # type: ignore[attr-defined]
+            continue
+        path = prefix + route.path  # type: ignore[attr-defined]
+        for method in sorted(route.methods):  # type: ignore[attr-defined]
+            yield method, re.sub(r"{(\w+)}", lambda name: "0" if name[1] == "step" else "w0", path)
+
+
+def test_every_route_needs_the_token(app: FastAPI, client: Client) -> None:
+    """Each route and method of the app, and each method that it has not: 401 without the token, never with it."""
+    routes = set(walk(app.routes))
+    declared = {re.sub(r"{\w+}", "*", path) for path in app.openapi()["paths"]}
+    walked = {re.sub(r"/(w0|0)(?=/|$)", "/*", path) for _, path in routes}
+    assert declared <= walked, "the walk misses routes"
+    assert len(routes) > 15
+    for method, path in routes | {(method, path) for _, path in routes for method in METHODS}:
+        for headers in ({}, {"Authorization": f"Bearer {TOKEN[:-2]}x="}):
+            answer = client.request(method, path, headers=headers)
+            assert (answer.status_code == 401) is (path not in OPEN), (method, path, answer.status_code)
+        assert client.request(method, path, headers=BEARER).status_code not in {401, 403, 500}, (method, path)
+    assert client.get("/v1/runs", headers=BEARER).json() == {"runs": [], "next": None}
+
+
+def test_a_path_that_is_not_there_needs_it_too(client: Client) -> None:
+    """Nobody learns what there is, and no way of writing an open path opens another."""
+    for path in ("/", "/v1", "/nowhere", "/docs", "/healthz/", "/healthz/../v1/runs", "//healthz", "/HEALTHZ"):
+        assert client.get(path).status_code == 401, path
+    assert client.get("/nowhere", headers=BEARER).status_code == 404
+    assert client.get("/v1/runs?/healthz").status_code == 401
+
+
+def test_the_refusal_says_what_is_missing_and_nothing_else(client: Client) -> None:
+    """A problem document with a stable code, the scheme to use, and no word of the token that was shown."""
+    answer = client.get("/v1/runs", headers={"Authorization": "Bearer something-else"})
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.json()["code"] == "unauthorized"
+    assert "found another" in answer.json()["detail"]
+    assert "something-else" not in answer.text
+    assert "found none" in client.get("/v1/runs").json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Authorization", TOKEN)],
+        [("Authorization", f"Basic {TOKEN}")],
+        [("Authorization", f"Bearer{TOKEN}")],
+        [("Authorization", f"Bearer {TOKEN} {TOKEN}")],
+        [("Authorization", f"Bearer {TOKEN},{TOKEN}")],
+        [("Authorization", f"Bearer {TOKEN.lower()}")],
+        [("Authorization", f"Bearer {TOKEN}"), ("Authorization", "Bearer other")],
+        [("Authorization", "Bearer ")],
+        [("Authorization", "Bearer \xff\xfe")],
+        [("Authorization", "")],
+        [("Cookie", f"token={TOKEN}")],
+        [("X-Api-Key", TOKEN)],
+    ],
+)
+def test_only_a_bearer_header_with_the_whole_token_counts(client: Client, headers: list[tuple[str, str]]) -> None:
+    """No other scheme, no other header, no part of the token, no two of them."""
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    assert client.get("/v1/runs", headers=sent).status_code == 401
+
+
+def test_a_token_in_the_url_does_not_count(client: Client) -> None:
+    """It would stand in logs and histories."""
+    for name in ("token", "access_token", "authorization", "api_key"):
+        assert client.get("/v1/runs", params={name: TOKEN}).status_code == 401
+    assert client.get(f"http://x:{quote(TOKEN, safe='')}@localhost/v1/runs").status_code == 401
+
+
+def test_the_scheme_is_written_as_one_likes(client: Client) -> None:
+    """RFC 9110: its case says nothing."""
+    for scheme in ("bearer", "BEARER"):
+        assert client.get("/v1/runs", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
+
+
+def test_health_is_open_and_tells_nothing(client: Client) -> None:
+    """What a health check needs, and not what the archive holds or where it is."""
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok", "archive": "ok"}
+
+
+def test_nothing_of_a_request_is_read_before_the_token(app: FastAPI) -> None:
+    """A stranger's body stays where it is."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("the body was asked for")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-length", b"1000"), (b"content-type", b"application/zip")]
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": "/v1/runs/w0/snapshots/0",
+        "headers": headers,
+        "query_string": b"",
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 401
+
+
+def test_no_other_protocol_comes_past_the_door(app: FastAPI) -> None:
+    """A websocket is closed before it is one, with the token as well: nothing here speaks it."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())]
+    asyncio.run(app({"type": "websocket", "path": "/healthz", "headers": headers}, receive, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_names_are_checked_with_a_token_too(client: Client) -> None:
+    """A page elsewhere that points its own name here gets nothing, whatever it shows; a name that is set is answered."""
+    for host, status in (
+        ("elsewhere.example", 400),
+        ("archive.example.org:8321", 200),
+        ("localhost:1", 200),
+        ("*", 400),
+    ):
+        assert client.get("/v1/runs", headers={**BEARER, "Host": host}).status_code == status, host
+    assert client.get("/v1/runs", headers={"Host": "archive.example.org"}).status_code == 401
+    assert client.get("/healthz", headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_only_a_hash_of_the_token_is_kept() -> None:
+    """Whoever reads the memory of the app does not find it there."""
+    assert TOKEN.encode() not in b"".join(bytes(value) for value in vars(Guard(TOKEN)).values())
+
+
+def test_the_contract_names_the_scheme(app: FastAPI) -> None:
+    """Every path but the open ones says that it needs the token."""
+    contract = app.openapi()
+    assert contract["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for path, methods in contract["paths"].items():
+        for route in methods.values():
+            assert route.get("security") == (None if path in OPEN else [{"token": []}]), path
+            assert ("401" in route["responses"]) is (path not in OPEN), path
+
+
+def stratigraph(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stratigraph.service.cli.main", *arguments],
+        env=os.environ | {f"STRATIGRAPH_{name}": value for name, value in settings.items()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize("weak", ["", "short", "a" * 64])
+def test_a_server_does_not_start_with_a_weak_token(tmp_path: Path, host: str, weak: str) -> None:
+    """Better no service than one that looks guarded; on loopback as well."""
+    done = stratigraph("serve", "--host", host, "--port", "0", "--store", str(tmp_path / "none"), API_TOKEN=weak)
+    assert done.returncode == 2
+    assert "expected 32 random characters" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_doctor_shows_that_there_is_a_token_and_not_which(tmp_path: Path) -> None:
+    """What is in force, masked."""
+    done = stratigraph("doctor", "--json", "--store", str(tmp_path / "none"), API_TOKEN=TOKEN)
+    checks: dict[str, Any] = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    assert "api_token = **********" in checks["settings"]["found"]
+    assert checks["rest"] == {"check": "rest", "ok": True, "found": "every request has to show the token"}
+    assert TOKEN not in done.stdout + done.stderr
+    open_to_all = json.loads(stratigraph("doctor", "--json", "--store", str(tmp_path / "none")).stdout)
+    assert "open, on loopback only: no token is set" in [one["found"] for one in open_to_all["checks"]]
