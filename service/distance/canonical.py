@@ -7,9 +7,8 @@ docs/design/010-nnstd.md.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -42,11 +41,11 @@ class Match:
 
 @dataclass(slots=True, eq=False)
 class _Ties:
-    """A matching of N rows and columns, and the pairs that are still tied in it."""
+    """A matching of N rows and columns, and the pairs that are still tied in it: rows, offsets of each, columns."""
 
     column_of: Ints
     row_of: Ints
-    tied: Bools
+    rows: Ints
     offsets: Ints
     columns: NDArray[np.uint32]
 
@@ -89,7 +88,7 @@ def _identity(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints])
 
 def _match(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> Match:
     ties = _by_fan_in(a, b, space, partner)
-    ambiguous = int(ties.tied.sum())
+    ambiguous = len(ties.rows)
     unique = True
     if ambiguous:
         if a.wiring.outgoing[space]:
@@ -120,19 +119,22 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
     return _Ties(*matching.solve(problem, kernels.S, _empty(one, n), _empty(two, n)))
 
 
-def _narrow(ties: _Ties, costs: Ints) -> tuple[Ints, Ints]:
-    component, sizes, ties.offsets, ties.columns = matching.rematch(
-        ties.offsets, ties.columns, costs, ties.column_of, ties.row_of
+def _narrow(ties: _Ties, costs: Ints) -> Ints:
+    """Match the tied rows by a further criterion; the component of each row that is still tied."""
+    ties.rows, ties.offsets, ties.columns, component = matching.rematch(
+        ties.rows, ties.offsets, ties.columns, costs, ties.column_of, ties.row_of
     )
-    return component, sizes
+    return component
 
 
 def _by_colour(a: Prepared, b: Prepared, space: int, ties: _Ties) -> bool:
     """Break the ties by colour; False where what is left tied is more than an exchange of equals."""
+    if not len(ties.rows):
+        return True
     colours_a, colours_b = a.colours[space], b.colours[space]
-    costs = kernels.listed_colour_costs(ties.offsets, ties.columns, colours_a, colours_b)
-    component, sizes = _narrow(ties, costs)
-    mixed = matching.mixed_components(component, sizes, ties.offsets, ties.columns, colours_a, colours_b)
+    costs = kernels.listed_colour_costs(ties.rows, ties.offsets, ties.columns, colours_a, colours_b)
+    component = _narrow(ties, costs)
+    mixed = matching.mixed_components(component, ties.rows, ties.offsets, ties.columns, colours_a, colours_b)
     return not mixed.any() or _only_equals(ties, component, mixed, colours_a, colours_b)
 
 
@@ -144,17 +146,17 @@ def _only_equals(
     All pairs listed are part of some optimum, so the number of pairs per two colours is settled exactly when the graph
     of colours (rows' on one side, columns' on the other) has no cycle. Where one side has one colour, it has none.
     """
-    n = len(component)
+    n = len(ties.column_of)
     x, y = np.zeros(n, dtype=np.uint64), np.zeros(n, dtype=np.uint64)
     x[: len(colours_a)], y[: len(colours_b)] = colours_a, colours_b
     # Rows of one colour have the same pairs, up to columns of one colour: one row stands for them all.
     first: dict[tuple[int, int], int] = {}
-    for i in np.flatnonzero(mixed[component]).tolist():
-        first.setdefault((int(component[i]), int(x[i])), i)
+    for k in np.flatnonzero(mixed[component]).tolist():
+        first.setdefault((int(component[k]), int(x[ties.rows[k]])), k)
     edges = {
         (part, colour, two)
-        for (part, colour), i in first.items()
-        for two in y[ties.columns[ties.offsets[i] : ties.offsets[i + 1]]].tolist()
+        for (part, colour), k in first.items()
+        for two in y[ties.columns[ties.offsets[k] : ties.offsets[k + 1]]].tolist()
     }
     nodes = {(part, 0, one) for part, one, _ in edges} | {(part, 1, two) for part, _, two in edges}
     return len(nodes) - len(edges) == len({part for part, _, _ in edges})
@@ -165,10 +167,11 @@ def _look_ahead(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints
 
     Tied units that got a partner of another colour count as not matched.
     """
-    trial = _Ties(ties.column_of.copy(), ties.row_of.copy(), ties.tied, ties.offsets, ties.columns)
+    trial = replace(ties, column_of=ties.column_of.copy(), row_of=ties.row_of.copy())
     _by_colour(a, b, space, trial)
     found = _partner(a, b, space, trial).copy()
-    mine = np.flatnonzero(ties.tied[: len(found)] & (found >= 0))
+    mine = ties.rows[ties.rows < len(found)]
+    mine = mine[found[mine] >= 0]
     found[mine[a.colours[space][mine] != b.colours[space][found[mine]]]] = -1
     known = {**partner, space: found}
     ahead = {}
@@ -177,16 +180,16 @@ def _look_ahead(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints
             ahead[target] = np.arange(a.sizes[target], dtype=np.int64)
             continue
         next_ties = _by_fan_in(a, b, target, known)
-        if next_ties.tied.any():
-            _by_colour(a, b, target, next_ties)
+        _by_colour(a, b, target, next_ties)
         ahead[target] = _partner(a, b, target, next_ties)
     return ahead
 
 
 def _fan_out_costs(a: Prepared, b: Prepared, space: int, ahead: Mapping[int, Ints], ties: _Ties) -> Ints:
     one, two = a.fan_out[space], b.fan_out[space]
+    names = keymap(one, two, ahead)
     costs: Ints = kernels.listed_costs(
-        ties.offsets, ties.columns, one.ptr, one.keys, keymap(one, two, ahead), two.ptr, two.keys, two.elements
+        ties.rows, ties.offsets, ties.columns, one.ptr, one.keys, names, two.ptr, two.keys, two.elements
     )
     return costs
 
@@ -199,14 +202,13 @@ def layer_value(a: Prepared, b: Prepared, space: int, mine: Ints, partner: Mappi
     one, two = a.fan_in[space], b.fan_in[space]
     if not one.spaces:
         return 0.0
-    num, den = kernels.matched_parts(
-        mine, one.ptr, one.keys, keymap(one, two, partner), two.ptr, two.keys, two.elements
-    )
+    high, low = kernels.matched_sum(mine, one.ptr, one.keys, keymap(one, two, partner), two.ptr, two.keys, two.elements)
     matched = int((mine >= 0).sum())
+    # The units that only one network has count 1 each; all others differ by num / den.
     alone = len(mine) - matched + b.sizes[space] - matched
-    # The units that only one network has are counted once each; all others differ by num / den.
-    width = max(a.sizes[space], b.sizes[space])
-    return math.fsum([*(num[num > 0] / den[num > 0]).tolist(), float(alone)]) / width
+    exact = (int(high) << 37) + int(low) + alone * kernels.ONE
+    # Rounded once, as math.fsum does.
+    return exact / kernels.ONE / max(a.sizes[space], b.sizes[space])
 
 
 def keymap(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> Ints:

@@ -337,8 +337,7 @@ def solve(n: int, one: Any, two: Any, names: Any, empty_a: Any, empty_b: Any) ->
     starts, tight = tight_others(more, more_columns, more_costs, u, v, row_of, n)
     ends = column_of, row_of, u == S, v == 0, empty_a, empty_b
     component, sizes = matching.components(starts, tight, *ends)
-    kept, found = matching.tied_pairs(starts, tight, *ends, component, sizes)
-    return column_of, row_of, (sizes > 1)[component], kept, found
+    return column_of, row_of, *matching.tied_pairs(starts, tight, *ends, component, sizes)
 
 
 def _counts(one, two, names):

@@ -405,8 +405,9 @@ def components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
 
 @njit(cache=True, nogil=True)
 def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes):
-    """The pairs that some optimum uses and another does not, by row: offsets and columns."""
+    """The pairs that some optimum uses and another does not: the tied rows, their offsets, and columns."""
     n = len(row_of)
+    rows = np.empty(n, dtype=np.int64)
     kept = np.empty(n + 1, dtype=np.int64)
     # Columns of v = 0, and empty ones, of tied components: few, so each row looks through them all.
     open_columns = np.empty(n, dtype=np.int64)
@@ -422,12 +423,13 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
                 n_empty += 1
     room = 1024
     found = np.empty(room, dtype=np.uint32)
-    at = 0
+    at = n_rows = 0
     for i in range(n):
-        kept[i] = at
         mine = component[i]
         if sizes[mine] < 2:
             continue
+        rows[n_rows], kept[n_rows] = i, at
+        n_rows += 1
         needed = at + starts[i + 1] - starts[i] + n_open + n_empty + 1
         if needed > room:
             room = 2 * needed
@@ -451,22 +453,24 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
                 if j != own and component[row_of[j]] == mine:
                     found[at] = j
                     at += 1
-    kept[n] = at
-    return kept, found[:at]
+    kept[n_rows] = at
+    return rows[:n_rows], kept[: n_rows + 1], found[:at]
 
 
 @njit(cache=True, nogil=True)
 def ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of):
     """Complete what ``assign`` matched, and find what other optima there are.
 
-    Returns the component of every row, the rows per component, and the tied pairs by row: offsets and columns.
+    Returns the component of every row, and the tied pairs: rows, offsets and columns.
     """
     complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
     starts, tight = tight_pairs(problem, u, v, row_of)
     to_hub, from_hub = u == bypass, v == 0
     component, sizes = components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b)
-    kept, found = tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes)
-    return component, sizes, kept, found
+    rows, kept, found = tied_pairs(
+        starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes
+    )
+    return component, rows, kept, found
 
 
 @njit(cache=True, nogil=True)
@@ -510,30 +514,34 @@ def optimum(problem: tuple[NDArray[Any], ...], bypass: int) -> tuple[Ints, Ints,
 def solve(problem: tuple[NDArray[Any], ...], bypass: int, empty_a: Bools, empty_b: Bools) -> tuple[Any, ...]:
     """One optimum of the listed problem and its ties.
 
-    Returns the partners of rows and columns, which rows have more than one optimal partner, and the tied pairs by row:
-    offsets and columns.
+    Returns the partners of rows and columns, and the tied pairs: the rows with more than one optimal partner, the
+    offsets of each, and columns.
     """
     u, v, column_of, row_of = optimum(problem, bypass)
-    component, sizes, kept, found = ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of)
-    return column_of, row_of, (sizes > 1)[component], kept, found
+    _, rows, kept, found = ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of)
+    return column_of, row_of, rows, kept, found
 
 
 def rematch(
-    offsets: Ints, columns: NDArray[np.uint32], costs: Ints, column_of: Ints, row_of: Ints
-) -> tuple[Ints, Ints, Ints, NDArray[np.uint32]]:
-    """Match the tied rows anew by another criterion; returns the components and the pairs still tied after it.
+    rows: Ints, offsets: Ints, columns: NDArray[np.uint32], costs: Ints, column_of: Ints, row_of: Ints
+) -> tuple[Ints, Ints, NDArray[np.uint32], Ints]:
+    """Match the tied rows anew by another criterion; returns the pairs still tied after it, as ``solve`` does.
 
-    ``column_of`` and ``row_of`` hold one perfect matching on the listed pairs and receive the best one.
+    ``column_of`` and ``row_of`` hold one perfect matching on the listed pairs and receive the best one. The last array
+    returned is the component of each row that is still tied.
     """
-    n = len(column_of)
-    tied = offsets[1:] > offsets[:-1]
-    row_of[column_of[tied]] = -1
-    column_of[tied] = -1
-    u, v, none = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
-    problem = listed(offsets, columns, costs)
-    assign(problem, NONE, u, v, column_of, row_of)
-    component, sizes, kept, found = ties(problem, NONE, none, none, u, v, column_of, row_of)
-    return component, sizes, kept, found
+    # Few rows are tied, so they are numbered anew, and their columns by the row that holds them.
+    m = len(rows)
+    held = column_of[rows]
+    place = np.empty(len(row_of), dtype=np.uint32)
+    place[held] = np.arange(m, dtype=np.uint32)
+    problem = listed(offsets, place[columns], costs)
+    u, v, column, row = optimum(problem, NONE)
+    none = np.zeros(m, dtype=np.bool_)
+    component, tied, kept, found = ties(problem, NONE, none, none, u, v, column, row)
+    column_of[rows] = held[column]
+    row_of[held[column]] = rows
+    return rows[tied], kept, held[found].astype(np.uint32), component[tied]
 
 
 def improve(problem: tuple[NDArray[Any], ...], u: Ints, v: Ints, column_of: Ints, row_of: Ints) -> None:
@@ -543,21 +551,22 @@ def improve(problem: tuple[NDArray[Any], ...], u: Ints, v: Ints, column_of: Ints
 
 
 @njit(cache=True, nogil=True)
-def mixed_components(component, sizes, offsets, columns, colours_a, colours_b):
-    """The components in which both sides hold more than one colour, as a flag per component."""
-    rows, cols = np.zeros(len(sizes), dtype=np.uint64), np.zeros(len(sizes), dtype=np.uint64)
-    seen = np.zeros(len(sizes), dtype=np.bool_)
-    two_rows, two_cols = np.zeros(len(sizes), dtype=np.bool_), np.zeros(len(sizes), dtype=np.bool_)
-    for i in range(len(component)):
-        part = component[i]
-        if sizes[part] < 2:
-            continue
+def mixed_components(component, rows, offsets, columns, colours_a, colours_b):
+    """The components of tied rows in which both sides hold more than one colour, as a flag per component."""
+    count = 0
+    for part in component:
+        count = max(count, part + 1)
+    x_of, y_of = np.zeros(count, dtype=np.uint64), np.zeros(count, dtype=np.uint64)
+    seen = np.zeros(count, dtype=np.bool_)
+    two_rows, two_cols = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+    for k in range(len(rows)):
+        part, i = component[k], rows[k]
         x = colours_a[i] if i < len(colours_a) else np.uint64(0)
-        for e in range(offsets[i], offsets[i + 1]):
+        for e in range(offsets[k], offsets[k + 1]):
             j = columns[e]
             y = colours_b[j] if j < len(colours_b) else np.uint64(0)
             if not seen[part]:
-                seen[part], rows[part], cols[part] = True, x, y
-            two_rows[part] |= x != rows[part]
-            two_cols[part] |= y != cols[part]
+                seen[part], x_of[part], y_of[part] = True, x, y
+            two_rows[part] |= x != x_of[part]
+            two_cols[part] |= y != y_of[part]
     return two_rows & two_cols
