@@ -110,12 +110,13 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
     one, two = a.fan_in[space], b.fan_in[space]
     n = max(a.sizes[space], b.sizes[space])
     names = keymap(one, two, partner)
-    room = int(kernels.increments(one.keys, names, two.back))
-    if room > _SPARSE * len(one.sizes) * len(two.sizes) and max(one.largest, two.largest) <= dense.LARGEST:
+    total, most = kernels.increments(one.ptr, one.keys, names, two.back)
+    if total > _SPARSE * len(one.sizes) * len(two.sizes) and max(one.largest, two.largest) <= dense.LARGEST:
         return _Ties(*dense.solve(n, one, two, names, _empty(one, n), _empty(two, n)))
     single = _single(one.largest + two.largest)
-    pairs = kernels.sparse_costs(n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, single, room)
-    problem = (*pairs, single, one.sizes, two.sizes)
+    problem = kernels.sparse_costs(
+        n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, two.smallest, single, most
+    )
     return _Ties(*matching.solve(problem, kernels.S, _empty(one, n), _empty(two, n)))
 
 

@@ -342,7 +342,7 @@ def solve(n: int, one: Any, two: Any, names: Any, empty_a: Any, empty_b: Any) ->
 
 def _counts(one, two, names):
     pairs, words = len(one.sizes) * len(two.sizes), (two.elements + 63) >> 6
-    if increments(one.keys, names, two.back) < _LISTED * pairs * words:
+    if increments(one.ptr, one.keys, names, two.back)[0] < _LISTED * pairs * words:
         return listed_elements(one.ptr, one.keys, names, len(two.sizes), two.back, two.holders)
     everything = np.arange(two.elements)
     return shared_elements(

@@ -16,6 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 S = 2329089562800
+# Entries that follow the last holder in ``prepared.Sets``, so that a list may be copied past its end.
+PAD = 8
 # 2 S num + den must fit in 63 bits.
 LARGEST_UNION = 1_900_000
 
@@ -95,71 +97,85 @@ def grown(values, used, room):
 
 
 @njit(cache=True, nogil=True)
-def increments(keys, keymap, back):
-    """How many (unit of A, unit of B, shared element) triples there are: the work of ``sparse_costs``."""
-    total = 0
-    for k in keys:
-        other = keymap[k]
-        if other >= 0:
-            total += back[other + 1] - back[other]
-    return total
+def increments(ptr, keys, keymap, back):
+    """How many (unit of A, unit of B, shared element) triples there are, in all and of one unit of A at most."""
+    total = most = 0
+    for i in range(len(ptr) - 1):
+        before = total
+        for e in range(ptr[i], ptr[i + 1]):
+            other = keymap[keys[e]]
+            if other >= 0:
+                total += back[other + 1] - back[other]
+        most = max(most, total - before)
+    return total, most
 
 
 @njit(cache=True, nogil=True)
-def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, single, room):
-    """The pairs of units that share an element, by row: near pairs with their costs, far pairs without.
+def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, smallest_b, single, most):
+    """The pairs of units that share two elements or more, by row, and what leads to those that share one.
 
-    Row i is unit i of A, a column a unit of B; a pair left out costs S (or 0, where both sets are empty). *Near* pairs
-    share two elements or more: offsets, columns, costs. *Far* pairs share one: offsets, columns; their cost is
-    ``single[|a| + |b|]``, and ``floor`` a row's smallest. In sparse layers most pairs are far, and few are looked at.
-    ``keymap`` names A's elements in B (-1: not there); ``room`` is at least what ``increments`` says; there are n rows,
-    those beyond A's units are absent.
+    Row i is unit i of A, a column a unit of B; there are n rows, those beyond A's units are absent. A pair that shares
+    nothing costs S (or 0, where both sets are empty). *Near* pairs share two elements or more: offsets, columns, costs.
+    *Far* pairs share one; their cost is ``single[|a| + |b|]``. In sparse layers most pairs are far and few are looked
+    at, so they are not listed, but found through ``names``, A's keys as they are called in B (-1: not there), and the
+    holders of each; ``floor`` is the least that any of a row's can cost. ``keymap`` names A's elements in B; ``most`` is
+    the second number that ``increments`` gives.
     """
     n_a = len(ptr_a) - 1
     near = np.empty(n + 1, dtype=np.int64)
-    far = np.empty(n + 1, dtype=np.int64)
-    floor = np.full(n, 2**62, dtype=np.int64)
-    far_columns = np.empty(room + 1, dtype=np.uint32)
-    near_room = room // 8 + 64
-    near_columns = np.empty(near_room, dtype=np.uint32)
-    near_costs = np.empty(near_room, dtype=np.int64)
-    common = np.zeros(len(sizes_b), dtype=np.int32)
-    at_near = at_far = 0
+    floor = np.empty(n_a, dtype=np.int64)
+    names = np.empty(len(keys_a), dtype=np.int64)
+    room = 2 * len(keys_a) + 64
+    columns = np.empty(room, dtype=np.uint32)
+    costs = np.empty(room, dtype=np.int64)
+    largest = 0
     for i in range(n_a):
-        near[i], far[i] = at_near, at_far
-        end = at_far
+        largest = max(largest, ptr_a[i + 1] - ptr_a[i])
+    # What a row shares with a column stands in ``common`` above the row's own base: no need to begin with zeros again.
+    common = np.zeros(len(sizes_b), dtype=np.int32)
+    stride = np.int32(largest + 2)
+    base = stride
+    met = np.empty(most + PAD, dtype=np.uint32)
+    at = 0
+    for i in range(n_a):
+        near[i] = at
+        end = 0
+        least = np.int64(2**31)
         for e in range(ptr_a[i], ptr_a[i + 1]):
             other = keymap[keys_a[e]]
+            names[e] = other
             if other < 0:
                 continue
-            for h in range(back_b[other], back_b[other + 1]):
-                j = holders_b[h]
-                far_columns[end] = j  # overwritten by the next one unless j is new
-                end += common[j] == 0
-                common[j] += 1
+            least = min(least, smallest_b[other])
+            begin, count = back_b[other], back_b[other + 1] - back_b[other]
+            # Most lists are short: a fixed number of copies, of which too many are made, takes less than a loop's end.
+            for k in range(PAD):
+                met[end + k] = holders_b[begin + k]
+            for k in range(PAD, count):
+                met[end + k] = holders_b[begin + k]
+            end += count
+        if at + end + 1 > room:
+            room = 2 * (at + end + 1)
+            columns, costs = grown(columns, at, room), grown(costs, at, room)
+        for e in range(end):
+            j = met[e]
+            shared = max(common[j], base) + np.int32(1)
+            common[j] = shared
+            columns[at] = j  # overwritten by the next one unless this is the second element that the two share
+            at += shared == base + 2
         size = ptr_a[i + 1] - ptr_a[i]
-        if at_near + end - at_far > near_room:
-            near_room = 2 * (at_near + end - at_far)
-            near_columns, near_costs = grown(near_columns, at_near, near_room), grown(near_costs, at_near, near_room)
-        least = np.int64(2**31)
-        for e in range(at_far, end):
-            j = far_columns[e]
-            shared = common[j]
-            common[j] = 0
-            if shared == 1:
-                far_columns[at_far] = j
-                at_far += 1
-                least = min(least, np.int64(sizes_b[j]))
-            else:
-                total = size + sizes_b[j]
-                near_columns[at_near] = j
-                near_costs[at_near] = cost(total - 2 * shared, total - shared)
-                at_near += 1
-        if at_far > far[i]:
-            floor[i] = single[size + least]
+        floor[i] = single[size + least] if least < 2**31 else 2**62
+        for e in range(near[i], at):
+            together = np.int64(common[columns[e]] - base)
+            total = size + sizes_b[columns[e]]
+            costs[e] = cost(total - 2 * together, total - together)
+        if base > 2**31 - 1 - 2 * stride:
+            common[:] = 0
+            base = np.int32(0)
+        base += stride
     for i in range(n_a, n + 1):
-        near[i], far[i] = at_near, at_far
-    return near, near_columns[:at_near], near_costs[:at_near], far, far_columns[:at_far], floor
+        near[i] = at
+    return near, columns[:at], costs[:at], ptr_a, names, back_b, holders_b, sizes_b, floor, single
 
 
 @njit(cache=True, nogil=True)

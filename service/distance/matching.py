@@ -5,8 +5,9 @@ every other pair exactly ``bypass``: these are never stored. So a row may always
 price ``bypass``; the rows and columns that are left over pair among themselves. A problem is the tuple of
 
 * *near* pairs: offsets (n + 1,), columns and costs;
-* *far* pairs, which are rarely looked at: offsets (n + 1,), columns; their cost is ``single[size_a[i] + size_b[j]]``
-  and never below the row's ``floor``; then ``floor``, ``single``, ``size_a``, ``size_b``.
+* *far* pairs, which are rarely looked at: the columns ``holders[back[k]:back[k + 1]]`` of every k among
+  ``names[ptr[i]:ptr[i + 1]]`` (-1: none); their cost is ``single[ptr[i + 1] - ptr[i] + sizes[j]]`` and never below the
+  row's ``floor``. A near pair may be among them: it costs less as a near one. Rows beyond ``ptr`` have none.
 
 Duals u (rows) and v (columns) prove optimality: ``u_i + v_j <= cost`` for every pair, equal for every matched one. All
 v are at most 0, and 0 where the column is left over; all u are at most ``bypass``, and equal to it where the row is.
@@ -42,8 +43,8 @@ def assign(problem, bypass, u, v, column_of, row_of):
     On entry ``v`` is 0, ``column_of`` and ``row_of`` are -1 where a unit is to be matched. Rows without a listed pair
     are left as they are, but for their dual. Exact in int64.
     """
-    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
-    n = len(near) - 1
+    near, columns, costs, ptr, names, back, holders, sizes, floor, single = problem
+    n, n_far = len(near) - 1, len(ptr) - 1
     free = np.empty(n, dtype=np.int64)
     n_free = np.int64(0)  # not a literal: its type decides how often the functions below are compiled
     for i in range(n):
@@ -52,13 +53,16 @@ def assign(problem, bypass, u, v, column_of, row_of):
             c, j = costs[e], np.int64(columns[e])
             if c < best or (c == best and at >= 0 and row_of[at] >= 0 and row_of[j] < 0):
                 best, at = c, j
-        if floor[i] < best:
-            size = size_a[i]
-            for e in range(far[i], far[i + 1]):
-                j = np.int64(far_columns[e])
-                c = single[size + size_b[j]]
-                if c < best or (c == best and at >= 0 and row_of[at] >= 0 and row_of[j] < 0):
-                    best, at = c, j
+        if i < n_far and floor[i] < best:
+            size = ptr[i + 1] - ptr[i]
+            for e in range(ptr[i], ptr[i + 1]):
+                k = names[e]
+                if k >= 0:
+                    for h in range(back[k], back[k + 1]):
+                        j = np.int64(holders[h])
+                        c = single[size + sizes[j]]
+                        if c < best or (c == best and at >= 0 and row_of[at] >= 0 and row_of[j] < 0):
+                            best, at = c, j
         if at < 0:
             if bypass < NONE:
                 u[i] = bypass
@@ -78,7 +82,8 @@ def assign(problem, bypass, u, v, column_of, row_of):
 @njit(cache=True, nogil=True)
 def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
     """One pass of augmenting row reduction: a free row takes its best column and lowers that column's dual."""
-    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
+    near, columns, costs, ptr, names, back, holders, sizes, floor, single = problem
+    n_far = len(ptr) - 1
     k = 0
     kept = 0
     steps = 4 * n_free + 16
@@ -94,16 +99,19 @@ def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
                     first, second, j2, j1 = c, first, j1, j
                 else:
                     second, j2 = c, j
-        if floor[i] < second:
-            size = size_a[i]
-            for e in range(far[i], far[i + 1]):
-                j = np.int64(far_columns[e])
-                c = single[size + size_b[j]] - v[j]
-                if c < second:
-                    if c < first:
-                        first, second, j2, j1 = c, first, j1, j
-                    else:
-                        second, j2 = c, j
+        if i < n_far and floor[i] < second:
+            size = ptr[i + 1] - ptr[i]
+            for e in range(ptr[i], ptr[i + 1]):
+                name = names[e]
+                if name >= 0:
+                    for h in range(back[name], back[name + 1]):
+                        j = np.int64(holders[h])
+                        c = single[size + sizes[j]] - v[j]
+                        if c < second and j != j1:  # a near pair may come again, dearer
+                            if c < first:
+                                first, second, j2, j1 = c, first, j1, j
+                            else:
+                                second, j2 = c, j
         if j1 < 0:
             u[i] = bypass
             continue
@@ -144,8 +152,8 @@ def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
 @njit(cache=True, nogil=True)
 def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
     """A shortest augmenting path for every row that is still free."""
-    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
-    m = len(v)
+    near, columns, costs, ptr, names, back, holders, sizes, floor, single = problem
+    m, n_far = len(v), len(ptr) - 1
     distance = np.full(m, NONE, dtype=np.int64)
     before = np.empty(m, dtype=np.int64)
     done = np.zeros(m, dtype=np.bool_)
@@ -154,6 +162,7 @@ def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
     room = 256
     heap_key = np.empty(room, dtype=np.int64)
     heap_column = np.empty(room, dtype=np.int64)
+    reach = np.empty(room, dtype=np.int64)
     for f in range(n_free):
         root = free[f]
         n_touched = n_scanned = size = 0
@@ -163,10 +172,20 @@ def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
             if bypass < NONE and d + bypass - u[i] < best:
                 best, end_column, end_row = d + bypass - u[i], np.int64(-1), i
             base = d - u[i]
-            at_near, at_far, end_near = near[i], far[i], near[i + 1]
-            end_far = far[i + 1] if base + floor[i] < best else at_far
-            if size + end_near - at_near + end_far - at_far > room:
-                room = 2 * (size + end_near - at_near + end_far - at_far)
+            at_near, at_far, end_near = near[i], 0, near[i + 1]
+            end_far = own = 0
+            if i < n_far and base + floor[i] < best:
+                own = ptr[i + 1] - ptr[i]
+                for e in range(ptr[i], ptr[i + 1]):
+                    k = names[e]
+                    if k >= 0:
+                        if end_far + back[k + 1] - back[k] > len(reach):
+                            reach = grown(reach, end_far, 2 * (end_far + back[k + 1] - back[k]))
+                        for h in range(back[k], back[k + 1]):
+                            reach[end_far] = holders[h]
+                            end_far += 1
+            if size + end_near - at_near + end_far > room:
+                room = 2 * (size + end_near - at_near + end_far)
                 heap_key, heap_column = grown(heap_key, size, room), grown(heap_column, size, room)
             while at_near < end_near or at_far < end_far:
                 if at_near < end_near:
@@ -174,8 +193,8 @@ def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
                     there = base + costs[at_near] - v[j]
                     at_near += 1
                 else:
-                    j = np.int64(far_columns[at_far])
-                    there = base + single[size_a[i] + size_b[j]] - v[j]
+                    j = reach[at_far]
+                    there = base + single[own + sizes[j]] - v[j]
                     at_far += 1
                 if there >= best or there >= distance[j]:
                     continue
@@ -289,8 +308,8 @@ def complete(bypass, empty_a, empty_b, u, v, column_of, row_of):
 @njit(cache=True, nogil=True)
 def tight_pairs(problem, u, v, row_of):
     """The listed pairs of reduced cost 0, but for the matched ones: offsets and columns."""
-    near, columns, costs, far, far_columns, floor, single, size_a, size_b = problem
-    n = len(near) - 1
+    near, columns, costs, ptr, names, back, holders, sizes, floor, single = problem
+    n, n_far = len(near) - 1, len(ptr) - 1
     starts = np.empty(n + 1, dtype=np.int64)
     room = 1024
     found = np.empty(room, dtype=np.uint32)
@@ -298,22 +317,25 @@ def tight_pairs(problem, u, v, row_of):
     for i in range(n):
         starts[i] = at
         price = u[i]
-        needed = at + near[i + 1] - near[i] + far[i + 1] - far[i]
-        if needed > room:
-            room = 2 * needed
+        # A column is listed once or, where it is far, tight once.
+        if at + len(v) > room:
+            room = 2 * (at + len(v))
             found = grown(found, at, room)
         for e in range(near[i], near[i + 1]):
             j = columns[e]
             if costs[e] - v[j] == price and row_of[j] != i:
                 found[at] = j
                 at += 1
-        if floor[i] <= price:
-            size = size_a[i]
-            for e in range(far[i], far[i + 1]):
-                j = far_columns[e]
-                if single[size + size_b[j]] - v[j] == price and row_of[j] != i:
-                    found[at] = j
-                    at += 1
+        if i < n_far and floor[i] <= price:
+            size = ptr[i + 1] - ptr[i]
+            for e in range(ptr[i], ptr[i + 1]):
+                k = names[e]
+                if k >= 0:
+                    for h in range(back[k], back[k + 1]):
+                        j = holders[h]
+                        if single[size + sizes[j]] - v[j] == price and row_of[j] != i:
+                            found[at] = j
+                            at += 1
     starts[n] = at
     return starts, found[:at]
 
@@ -495,11 +517,13 @@ def loosened(near, columns, costs, u, v, column_of, row_of):
 # What follows is plain Python: a compiled function that calls another one compiles it again.
 
 
+_NOTHING = np.zeros(0, dtype=np.int64)
+_NO_FAR = np.zeros(1, dtype=np.int64), _NOTHING, _NOTHING, np.zeros(0, dtype=np.uint32), *[_NOTHING] * 3
+
+
 def listed(offsets: Ints, columns: NDArray[np.uint32], costs: Ints) -> tuple[NDArray[Any], ...]:
     """A problem of near pairs alone."""
-    n = len(offsets) - 1
-    nothing = np.zeros(n + 1, dtype=np.int64)
-    return offsets, columns, costs, nothing, columns[:0], np.full(n, NONE, dtype=np.int64), nothing, nothing, nothing
+    return offsets, columns, costs, *_NO_FAR
 
 
 def optimum(problem: tuple[NDArray[Any], ...], bypass: int) -> tuple[Ints, Ints, Ints, Ints]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.service.distance import colours
+from stratigraph.service.distance.kernels import PAD
 from stratigraph.service.distance.wiring import Wiring, wiring_of
 from stratigraph.topology import Mask, Topology
 
@@ -22,8 +23,9 @@ class Sets:
     """One set per unit, and the way back from an element to the units that hold it.
 
     ``keys[ptr[u]:ptr[u + 1]]`` are the sorted elements of unit u; ``holders[back[k]:back[k + 1]]`` the units that hold
-    element k. An element is a unit at the other end, a layer and a tap, numbered ``offset[q] + unit * taps[q] + tap``
-    for the q-th layer; ``spaces[q]`` is the space at the other end of that layer. ``sizes`` are the sets', ``largest``
+    element k (some further entries mean nothing), ``smallest[k]`` the size of the smallest of them (2^31 where there is
+    none). An element is a unit at the other end, a layer and a tap, numbered ``offset[q] + unit * taps[q] + tap`` for
+    the q-th layer; ``spaces[q]`` is the space at the other end of that layer. ``sizes`` are the sets', ``largest``
     their maximum, ``empty`` says where they are 0.
     """
 
@@ -31,6 +33,7 @@ class Sets:
     keys: NDArray[np.uint32]
     back: Ints
     holders: NDArray[np.uint32]
+    smallest: Ints
     sizes: Ints
     empty: NDArray[np.bool_]
     largest: int
@@ -121,11 +124,17 @@ def _sets(size: int, parts: list[_Part], taps: tuple[int, ...], spaces: tuple[in
     by_key = np.argsort(keys * size + units, kind="stable")
     ptr = _pointers(units, size)
     sizes = np.diff(ptr)
+    back, holders = _pointers(keys, elements), units[by_key]
+    held = back[:-1] < back[1:]
+    smallest = np.full(elements, 2**31, dtype=np.int64)
+    if held.any():
+        smallest[held] = np.minimum.reduceat(sizes[holders], back[:-1][held])
     return Sets(
         ptr=ptr,
         keys=keys[by_unit].astype(np.uint32),
-        back=_pointers(keys, elements),
-        holders=units[by_key].astype(np.uint32),
+        back=back,
+        holders=np.append(holders, np.zeros(PAD, dtype=np.int64)).astype(np.uint32),
+        smallest=smallest,
         sizes=sizes,
         empty=sizes == 0,
         largest=int(sizes.max()),

@@ -81,5 +81,5 @@ def _side(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> tuple[tuple[NDAr
     """What ``joint_costs`` needs of one direction, and the room its pairs may take."""
     names = keymap(one, two, partner)
     empties = np.flatnonzero(two.empty)
-    room = int(kernels.increments(one.keys, names, two.back)) + int(one.empty.sum()) * len(empties)
+    room = int(kernels.increments(one.ptr, one.keys, names, two.back)[0]) + int(one.empty.sum()) * len(empties)
     return (one.ptr, one.keys, names, two.sizes, two.back, two.holders, one.empty, empties), room

@@ -39,10 +39,11 @@ def padded(values: np.ndarray, n: int) -> np.ndarray:
 
 def sparse_problem(one: Sets, two: Sets, n: int) -> tuple[np.ndarray, ...]:
     names = np.arange(two.elements)
-    room = kernels.increments(one.keys, names, two.back)
     single = kernels.single_costs(one.largest + two.largest)
-    pairs = kernels.sparse_costs(n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, single, room)
-    return (*pairs, single, one.sizes, two.sizes)
+    most = kernels.increments(one.ptr, one.keys, names, two.back)[1]
+    return kernels.sparse_costs(
+        n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, two.smallest, single, most
+    )
 
 
 shapes = st.tuples(
