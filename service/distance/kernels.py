@@ -118,8 +118,8 @@ def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, smallest_
     nothing costs S (or 0, where both sets are empty). *Near* pairs share two elements or more: offsets, columns, costs.
     *Far* pairs share one; their cost is ``single[|a| + |b|]``. In sparse layers most pairs are far and few are looked
     at, so they are not listed, but found through ``names``, A's keys as they are called in B (-1: not there), and the
-    holders of each; ``floor`` is the least that any of a row's can cost. ``keymap`` names A's elements in B; ``most`` is
-    the second number that ``increments`` gives.
+    holders of each; ``floor`` is the least that any of a row's can cost. ``keymap`` names A's elements in B; ``most``
+    is the second number that ``increments`` gives.
     """
     n_a = len(ptr_a) - 1
     near = np.empty(n + 1, dtype=np.int64)
