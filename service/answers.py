@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
+from stratigraph.service.distance.matrix import leaves
 from stratigraph.service.evolution.survival import ages, kaplan_meier, lifetimes, survival
 
 if TYPE_CHECKING:  # what answers are made from: a verb loads what it asks for, not all that could be asked
     from stratigraph.runs import Parent, Run, Snapshot
+    from stratigraph.service.distance.matrix import DistanceMatrix
     from stratigraph.service.distance.nnstd import Distance
-    from stratigraph.service.distance.pairwise import DistanceMatrix
     from stratigraph.service.evolution.between import Evolution
     from stratigraph.service.evolution.history import LayerHistory
     from stratigraph.service.evolution.stored import RunHistory
@@ -109,14 +110,29 @@ class DistanceAnswer(TypedDict):
     layers: list[LayerDistanceAnswer]
 
 
+class NearAnswer(TypedDict):
+    """A neighbour and how far it is."""
+
+    ref: str
+    nnstd: float
+
+
 class DistancesAnswer(TypedDict):
-    """All pairs: ``nnstd[i][j]`` and, per layer, ``layers[i][j][k]``."""
+    """All pairs: ``nnstd[i][j]`` and, per layer, ``layers[i][j][k]``.
+
+    ``linkage`` is a hierarchical clustering (average) as SciPy writes it, rows of two clusters, their distance and how
+    many refs they hold; ``order`` names the refs along its leaves. ``nearest[i]`` are the nearest of ``refs[i]``, null
+    where they were not asked for.
+    """
 
     refs: list[str]
     alignment: str
     layer_names: list[str]
     nnstd: list[list[float]]
     layers: list[list[list[float]]]
+    order: list[str]
+    linkage: list[list[float]]
+    nearest: list[list[NearAnswer]] | None
 
 
 class LayerEvolutionAnswer(TypedDict):
@@ -417,14 +433,21 @@ def distance_answer(a: str, b: str, distance: Distance) -> DistanceAnswer:
     }
 
 
-def distances_answer(matrix: DistanceMatrix) -> DistancesAnswer:
-    """A matrix of distances as JSON."""
+def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> DistancesAnswer:
+    """A matrix of distances as JSON, with the ``nearest`` of each network where a number is given."""
+    tree = matrix.linkage() if len(matrix.labels) > 1 else None
+    near = None if nearest is None else matrix.nearest(nearest)
     return {
         "refs": list(matrix.labels),
         "alignment": matrix.alignment,
         "layer_names": list(matrix.layer_names),
         "nnstd": matrix.nnstd.tolist(),
         "layers": matrix.layers.tolist(),
+        "order": [matrix.labels[k] for k in ([0] if tree is None else leaves(tree))],
+        "linkage": [] if tree is None else tree.tolist(),
+        "nearest": None
+        if near is None
+        else [[{"ref": label, "nnstd": distance} for label, distance in each] for each in near],
     }
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
 
 from stratigraph.errors import InvalidInputError, MissingExtraError
+from stratigraph.files import whole
 from stratigraph.service.answers import SurvivalAnswer
-from stratigraph.service.distance.pairwise import DistanceMatrix
+from stratigraph.service.distance.matrix import DistanceMatrix, leaves
 from stratigraph.service.evolution.stored import RunHistory
 from stratigraph.service.lineage.declared import Lineage
 from stratigraph.service.lineage.inferred import Inference
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _MOST_LABELS = 60
 _MOST_NUMBERS = 16
 _MOST_NAMES = 25
+_SCALE = "distance (0 = same wiring, 1 = nothing in common)"
 
 
 def heat_maps(matrices: Mapping[str, DistanceMatrix], path: Path) -> None:
@@ -36,9 +40,45 @@ def heat_maps(matrices: Mapping[str, DistanceMatrix], path: Path) -> None:
     every = figure.subplots(1, len(matrices), squeeze=False)[0]
     top = max(float(matrix.nnstd.max(initial=0.0)) for matrix in matrices.values()) or 1.0
     images = [_draw(axes, matrix, title, top) for axes, (title, matrix) in zip(every, matrices.items(), strict=True)]
-    label = "distance (0 = same wiring, 1 = nothing in common)"
-    figure.colorbar(images[-1], ax=list(every), label=label, shrink=0.8)
+    figure.colorbar(images[-1], ax=list(every), label=_SCALE, shrink=0.8)
     _save(figure, path)
+
+
+def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
+    """Draw one matrix with like networks side by side, under the tree that puts them so."""
+    if len(matrix.labels) < 2:
+        heat_maps({f"NNSTD, alignment {matrix.alignment}": matrix}, path)
+        return
+    tree = matrix.linkage()
+    order = leaves(tree)
+    sorted_ = DistanceMatrix(
+        tuple(matrix.labels[k] for k in order),
+        matrix.alignment,
+        matrix.nnstd[np.ix_(order, order)],
+        matrix.layers[:0, :0],  # not drawn
+        matrix.layer_names,
+    )
+    side = min(4.0 + 0.3 * len(order), 14.0)
+    figure = _new_figure(side + 1.2, side + 1.4)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.4, side])
+    for across, up in _branches(tree, order):
+        above.plot(across, up, color="black", linewidth=1)
+    above.set_ylim(bottom=0)
+    above.tick_params(labelbottom=False, bottom=False)
+    above.spines[["top", "right", "bottom"]].set_visible(False)
+    above.set_title(f"NNSTD, alignment {matrix.alignment}; above: average linkage")
+    image = _draw(below, sorted_, "", float(matrix.nnstd.max()) or 1.0)
+    figure.colorbar(image, ax=below, label=_SCALE, shrink=0.8)
+    _save(figure, path)
+
+
+def _branches(tree: NDArray[np.float64], order: Sequence[int]) -> Iterator[tuple[list[float], list[float]]]:
+    """The lines of a dendrogram over columns 0, 1, ...: up from one branch, across, down to the other."""
+    place = {leaf: (float(column), 0.0) for column, leaf in enumerate(order)}
+    for k, (one, other, height, _) in enumerate(tree.tolist()):
+        (x0, y0), (x1, y1) = place[int(one)], place[int(other)]
+        yield [x0, x0, x1, x1], [y0, height, height, y1]
+        place[len(order) + k] = (x0 + x1) / 2, height
 
 
 def _draw(axes: Axes, matrix: DistanceMatrix, title: str, top: float) -> AxesImage:
@@ -179,8 +219,16 @@ def _new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def check_picture(path: Path) -> None:
+    """Refuse a file that is no picture, or a picture where matplotlib is not installed."""
+    known = _new_figure(1, 1).canvas.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise InvalidInputError(
+            f"{path}: expected the name of a picture (.png, .svg, .pdf), found the suffix {path.suffix!r}"
+        )
+
+
 def _save(figure: Figure, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=130)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path}: expected a place for a picture (.png, .svg, .pdf): {error}") from error
+    check_picture(path)
+    with whole(path) as draft:
+        figure.savefig(draft, dpi=130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,15 @@ import typer
 from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from stratigraph.archive import Archive
+    from stratigraph.service.distance.matrix import DistanceMatrix
     from stratigraph.topology import Topology
+
+
+_HELD = 256  # networks of files that stay in memory
 
 
 class Align(StrEnum):
@@ -78,47 +84,34 @@ def nnstd(
 def distances(
     refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
     alignment: AlignOption = Align.CANONICAL,
+    nearest: Annotated[int | None, typer.Option(min=1, help="Show the nearest of each, so many, instead.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write a row for each pair to this file, as Parquet.")] = None,
+    graphml: Annotated[Path | None, typer.Option(help="Write a graph with an edge for each pair to this file.")] = None,
     npz: Annotated[Path | None, typer.Option(help="Write everything to this file as NumPy arrays.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Draw the matrix as a heat map.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw it, like ones together, into this file (.png, .svg, .pdf).")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Compute on a Dask cluster: tcp://HOST:8786 of its scheduler.")
+    ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """The distances of all pairs of a set of snapshots."""
-    from stratigraph.errors import InvalidInputError
-    from stratigraph.refs import is_path
     from stratigraph.service.answers import distances_answer
-    from stratigraph.service.distance.pairwise import distances as all_distances
 
-    paths = [is_path(ref) for ref in refs]
-    if any(paths) and not all(paths):
-        raise typer.BadParameter("expected refs of the archive or paths, found both; push the files first")
-    with progress("distances") as advance:
-        if all(paths):
-            loaded = [_load(ref, None) for ref in refs]
-            matrix = all_distances(
-                [topology for _, topology in loaded],
-                labels=[label for label, _ in loaded],
-                alignment=alignment.value,
-                progress=advance,
-            )
-        else:
-            with archive(store) as opened:
-                matrix = opened.distances(refs, alignment=alignment.value, progress=advance)
-    for path, write in ((csv, matrix.to_csv), (npz, matrix.to_npz)):
-        if path is not None:
-            try:
-                write(path)
-            except OSError as error:
-                raise InvalidInputError(f"{path}: expected a file that can be written: {error.strerror}") from error
-            say(f"wrote {path}")
-    if png is not None:
-        from stratigraph.service.plots import heat_maps
-
-        heat_maps({f"NNSTD, alignment {matrix.alignment}": matrix}, png)
-        say(f"wrote {png}")
+    files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
+    outputs = {kind: path for kind, path in files.items() if path is not None}
+    _check_outputs(outputs)
+    matrix = _matrix(refs, alignment, scheduler, store)
+    _write_outputs(matrix, outputs)
     if json_:
-        answer(distances_answer(matrix))
+        answer(distances_answer(matrix, nearest=nearest))
+    elif nearest is not None:
+        found = zip(matrix.labels, matrix.nearest(nearest), strict=True)
+        near = [[label, other, distance] for label, each in found for other, distance in each]
+        show(f"nearest by NNSTD, alignment {matrix.alignment}", table(["", "nearest", "distance"], near))
     else:
         rows = [[label, *row] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True)]
         show(f"NNSTD, alignment {matrix.alignment}", table(["", *matrix.labels], rows))
@@ -168,6 +161,63 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
         return text, read_one(parse_path_ref(text)).topology
     snapshot = opened.snapshot(text)
     return snapshot.id, opened.topology(snapshot.id)
+
+
+def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str | None) -> DistanceMatrix:
+    from stratigraph.refs import is_path
+    from stratigraph.service.distance.pairwise import distances as all_distances
+
+    paths = [is_path(ref) for ref in refs]
+    if any(paths) and not all(paths):
+        raise typer.BadParameter("expected refs of the archive or paths, found both; push the files first")
+    if all(paths):
+        topologies = _loaders(refs)
+        with progress("distances") as advance:
+            return all_distances(
+                topologies, labels=refs, alignment=alignment.value, progress=advance, scheduler=scheduler
+            )
+    with archive(store) as opened, progress("distances") as advance:
+        return opened.distances(refs, alignment=alignment.value, progress=advance, scheduler=scheduler)
+
+
+def _check_outputs(outputs: dict[str, Path]) -> None:
+    """What would fail in the end fails now: the distances may take hours."""
+    from stratigraph.files import check_target
+
+    for path in outputs.values():
+        check_target(path)
+    if "parquet" in outputs:
+        from stratigraph.service.distance.matrix import need_parquet
+
+        need_parquet()
+    if "png" in outputs:
+        from stratigraph.service.plots import check_picture
+
+        check_picture(outputs["png"])
+
+
+def _write_outputs(matrix: DistanceMatrix, outputs: dict[str, Path]) -> None:
+    for kind, path in outputs.items():
+        if kind == "png":
+            from stratigraph.service.plots import clustered_map
+
+            clustered_map(matrix, path)
+        else:
+            getattr(matrix, f"to_{kind}")(path)
+        say(f"wrote {path}")
+
+
+def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:
+    """The networks in files. Each is read, so that a bad one is told at once; of many, most are read again."""
+
+    def load(ref: str) -> Topology:
+        return _load(ref, None)[1]
+
+    found: list[Topology | Callable[[], Topology]] = []
+    for ref in refs:
+        topology = load(ref)
+        found.append(topology if len(found) < _HELD else partial(load, ref))
+    return found
 
 
 def _parameters(texts: list[str]) -> dict[str, Any]:

@@ -210,11 +210,11 @@ def describe(
     """The layers' values with their names, widths and densities, and their mean."""
     wiring = wiring_of(a)
     rows = []
-    for row, (space, value) in enumerate(zip(wiring.targets, values, strict=True)):
+    for row, (space, value, name) in enumerate(zip(wiring.targets, values, layer_names(a), strict=True)):
         entering = wiring.incoming[space]
         rows.append(
             LayerDistance(
-                name="+".join(a.layers[k].name for k in entering),
+                name=name,
                 distance=value,
                 width=max(t.layers[entering[0]].target.size for t in (a, b)),
                 density_a=_density(a, entering),
@@ -229,6 +229,12 @@ def describe(
         {wiring.spaces[s].name: partner for s, partner in partners.items()},
         canonical,
     )
+
+
+def layer_names(topology: Topology) -> tuple[str, ...]:
+    """What the rows of a distance are called: the layers that enter a space, joined by ``+``."""
+    wiring = wiring_of(topology)
+    return tuple("+".join(topology.layers[k].name for k in wiring.incoming[space]) for space in wiring.targets)
 
 
 def _density(topology: Topology, layers: tuple[int, ...]) -> float:

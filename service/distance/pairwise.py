@@ -1,29 +1,29 @@
-"""Many networks at once: the matrix of their pairwise distances, computed in tiles."""
+"""Many networks at once: the matrix of their pairwise distances, computed in tiles by threads or by a Dask cluster."""
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError, StratigraphError
-from stratigraph.frames import frame
+from stratigraph.errors import InvalidInputError, NotComparableError, StratigraphError
+from stratigraph.service.distance.matrix import DistanceMatrix
 from stratigraph.service.distance.nnstd import (
     Alignment,
     Distance,
     check_alignment,
     compare,
     has_numba,
+    layer_names,
     need_numba,
     nnstd,
 )
@@ -31,16 +31,18 @@ from stratigraph.service.distance.wiring import check_comparable
 from stratigraph.topology import Topology
 
 if TYPE_CHECKING:
-    import networkx as nx
-    import pandas as pd
+    from stratigraph.service.distance.prepared import Prepared
 
 Loader = Callable[[], Topology]
 Floats = NDArray[np.float64]
-Method = Literal["single", "complete", "average", "weighted", "centroid", "median", "ward"]
+Ints = NDArray[np.int64]
+Ready: TypeAlias = "Prepared | Topology"  # a network as its alignment compares it
 
 TILE = 32
-# Networks that stay in memory at once, whatever their number.
+# Networks that stay in memory at once, whatever their number: at most so many, and while they are large, fewer.
 _KEPT = 8 * TILE
+_KEPT_CONNECTIONS = 50_000_000  # about 2 GB, prepared
+_SHARE = 4  # a thread computes squares of so many networks by as many, so that progress is seen
 
 
 class TileCache(Protocol):
@@ -53,104 +55,53 @@ class TileCache(Protocol):
         """The known distances of each row's topology to each column's, or None where none is known."""
 
     def put_tile(self, rows: Sequence[str], columns: Sequence[str], layers: Floats) -> None:
-        """Keep a tile; every entry is known, except (symmetric alignments) those below the diagonal."""
+        """Keep a tile whose every entry is known."""
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The caller's ``cancel`` was set; finished tiles are in the cache."""
 
 
-@dataclass(frozen=True, eq=False)
-class DistanceMatrix:
-    """Pairwise distances of n networks with L layers: ``nnstd[i, j]`` is that of ``labels[i]`` and ``labels[j]``.
+class Ways(NamedTuple):
+    """How two networks are compared."""
 
-    ``nnstd`` has shape (n, n), ``layers`` (n, n, L), both 0 to 1; symmetric except for the alignment ``"reference"``,
-    where row i stands for the first argument.
-    """
-
-    labels: tuple[str, ...]
     alignment: Alignment
-    nnstd: Floats
-    layers: Floats
-    layer_names: tuple[str, ...]
+    fix_output: bool
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """The matrix with labels in the first row and column; values in full precision."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["", *self.labels])
-            for label, row in zip(self.labels, self.nnstd.tolist(), strict=True):
-                writer.writerow([label, *map(repr, row)])
+    @property
+    def symmetric(self) -> bool:
+        """Whether a pair is computed in one direction only."""
+        return self.alignment != "reference"
 
-    def to_pandas(self) -> pd.DataFrame:
-        """A row and a column for each network, by its label."""
-        made = frame(dict(zip(self.labels, row, strict=True)) for row in self.nnstd.tolist())
-        return made.set_index(made.columns)
 
-    def to_networkx(self) -> nx.Graph[str]:
-        """A complete graph: an edge for each pair with its ``distance`` and ``layers``; directed for ``reference``."""
-        import networkx as nx  # noqa: PLC0415 - seldom needed
+@dataclass(slots=True, eq=False)
+class Tile:
+    """A rectangle of the matrix: the networks of its rows and columns, and which of its pairs are still to compute."""
 
-        directed = self.alignment == "reference"
-        made: nx.Graph[str] = nx.DiGraph() if directed else nx.Graph()
-        made.add_nodes_from(self.labels)
-        for i, one in enumerate(self.labels):
-            for j, other in enumerate(self.labels):
-                if i < j or (directed and i != j):
-                    made.add_edge(one, other, distance=float(self.nnstd[i, j]), layers=self.layers[i, j].tolist())
-        return made
+    rows: list[int]
+    columns: list[int]
+    todo: NDArray[np.bool_]
+    left: int
 
-    def to_npz(self, path: str | os.PathLike[str]) -> None:
-        """Everything, as NumPy arrays ``labels``, ``alignment``, ``nnstd``, ``layers``, ``layer_names``."""
-        np.savez_compressed(
-            path,
-            labels=np.array(self.labels),
-            alignment=np.array(self.alignment),
-            nnstd=self.nnstd,
-            layers=self.layers,
-            layer_names=np.array(self.layer_names),
-        )
+    def shares(self, side: int) -> Iterator[Share]:
+        """What is to compute, cut into squares: few networks, many pairs."""
+        for top in range(0, len(self.rows), side):
+            for left in range(0, len(self.columns), side):
+                i, j = np.nonzero(self.todo[top : top + side, left : left + side])
+                if len(i):
+                    yield Share(self, np.stack([np.array(self.rows)[i + top], np.array(self.columns)[j + left]], 1))
 
-    @staticmethod
-    def from_npz(path: str | os.PathLike[str]) -> DistanceMatrix:
-        """What ``to_npz`` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            alignment: Any = check_alignment(str(file["alignment"]))
-            names = tuple(tuple(file[key].tolist()) for key in ("labels", "layer_names"))
-            return DistanceMatrix(names[0], alignment, file["nnstd"], file["layers"], names[1])
 
-    def linkage(self, method: Method = "average") -> Floats:
-        """Hierarchical clustering as ``scipy.cluster.hierarchy.linkage`` gives it, shape (n - 1, 4).
+@dataclass(slots=True, eq=False)
+class Share:
+    """A part of a tile that is computed in one go: pairs of networks, shape (pairs, 2)."""
 
-        Where the two directions differ (``reference``) their mean is taken. Needs at least two networks.
-        """
-        from scipy.cluster.hierarchy import linkage  # noqa: PLC0415 - slow to import, seldom needed
-        from scipy.spatial.distance import squareform  # noqa: PLC0415
+    tile: Tile
+    pairs: Ints
 
-        if len(self.labels) < 2:
-            raise InvalidInputError(f"linkage: expected at least 2 networks, found {len(self.labels)}")
-        even = (self.nnstd + self.nnstd.T) / 2
-        np.fill_diagonal(even, 0.0)
-        found: Floats = linkage(squareform(even, checks=False), method=method)
-        return found
 
-    def dendrogram_order(self, method: Method = "average") -> list[int]:
-        """The networks in an order in which similar ones stand together: optimal leaf order of the linkage."""
-        from scipy.cluster.hierarchy import leaves_list, optimal_leaf_ordering  # noqa: PLC0415
-        from scipy.spatial.distance import squareform  # noqa: PLC0415
-
-        even = (self.nnstd + self.nnstd.T) / 2
-        np.fill_diagonal(even, 0.0)
-        tree = optimal_leaf_ordering(self.linkage(method), squareform(even, checks=False))
-        order: list[int] = leaves_list(tree).tolist()
-        return order
-
-    def nearest(self, count: int = 10) -> list[list[tuple[str, float]]]:
-        """For every network the nearest others, nearest first, equally near ones in the order of the labels."""
-        others = self.nnstd.copy()
-        np.fill_diagonal(others, np.inf)
-        order = np.argsort(others, axis=1, kind="stable")[:, : min(count, len(self.labels) - 1)]
-        return [[(self.labels[j], float(self.nnstd[i, j])) for j in row] for i, row in enumerate(order.tolist())]
+# Takes tiles as it needs them, and gives the distances of their shares, shape (pairs, layers), as they are done.
+Compute = Callable[[Iterator[Tile]], Iterator[tuple[Share, Floats]]]
 
 
 def distances(
@@ -162,48 +113,81 @@ def distances(
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
     digests: Sequence[str] | None = None,
     cache: TileCache | None = None,
+    order: Sequence[int] | None = None,
 ) -> DistanceMatrix:
-    """The distances of all pairs, on ``workers`` threads (default: one per core).
+    """The distances of all pairs, on ``workers`` threads (default: one per core) or on a Dask cluster.
 
     A network may be given as a function that loads it: so there are never more than a few hundred in memory.
     ``labels`` are ``0``, ``1``, ... where none are given. ``progress(done, all)`` is told how many pairs are done;
-    ``cancel``, once set, ends the work with ``Cancelled``. ``cache`` is asked for each tile before it is computed and
-    told it afterwards, by ``digests`` (computed where they are not given).
+    ``cancel``, once set, ends the work with ``Cancelled``. ``scheduler`` is the address of a Dask scheduler, such as
+    ``tcp://host:8786``: its workers compute the same values, to the bit (docs/dask.md). ``cache`` is asked for each
+    tile before it is computed and told it afterwards, by ``digests`` (computed where they are not given); ``order`` is
+    the one in which the networks are cut into tiles.
 
-    Raises as ``nnstd`` does; the error names the two labels.
+    Raises as ``nnstd`` does, and the error names the two labels; ``ClusterError`` where the cluster cannot compute.
     """
     check_alignment(alignment)
-    if alignment in {"canonical", "refined"}:
+    if workers is not None and scheduler is not None:
+        raise InvalidInputError("distances: expected threads of this machine or a Dask scheduler, found both")
+    if alignment in {"canonical", "refined"} and scheduler is None:
         need_numba(alignment)
     n = len(topologies)
     names = tuple(str(i) for i in range(n)) if labels is None else tuple(labels)
     if not n:
         raise InvalidInputError("distances: expected at least one network, found none")
-    for what, given in (("label", names), ("digest", digests)):
+    for what, given in (("label", names), ("digest", digests), ("place", order)):
         if given is not None and len(given) != n:
             raise InvalidInputError(f"distances: expected {n} {what}s, one per network, found {len(given)}")
-    job = _Job(_Networks(topologies, alignment, fix_output, digests), names, alignment, fix_output, cancel)
-    total = n * (n + 1) // 2 if job.symmetric else n * n
-    done = 0
-    with ThreadPoolExecutor(workers or _cores()) as pool:
-        for rows, columns in _tiles(n, symmetric=job.symmetric):
-            known = job.cached(cache, rows, columns)
-            todo = job.missing(known, rows, columns)
-            try:
-                for count in pool.map(job.compute, _shares(todo)):
-                    done += count
-                    if progress is not None:
-                        progress(done, total)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-            done += job.fill(known, rows, columns, todo)
-            if progress is not None:
-                progress(done, total)
-            job.keep(cache, rows, columns, todo)
+    ways = Ways(alignment, fix_output)
+    networks = Networks(topologies, names, digests)
+    job = _Job(networks, ways, cache, progress, cancel)
+    with _executor(networks, ways, cancel, workers, scheduler) as compute:
+        for share, layers in compute(job.tiles(range(n) if order is None else order)):
+            job.take(share, layers)
     return job.matrix()
+
+
+def _executor(
+    networks: Networks, ways: Ways, cancel: threading.Event | None, workers: int | None, scheduler: str | None
+) -> AbstractContextManager[Compute]:
+    if scheduler is None:
+        return _threads(networks, ways, cancel, workers or _cores())
+    from stratigraph.service.distance.cluster import cluster  # noqa: PLC0415 - seldom needed
+
+    return cluster(scheduler, networks, ways, cancel)
+
+
+@contextmanager
+def _threads(networks: Networks, ways: Ways, cancel: threading.Event | None, workers: int) -> Iterator[Compute]:
+    kept = Kept()
+    pool = ThreadPoolExecutor(workers)
+
+    def get(at: int) -> Ready:
+        return kept.get(at, lambda: networks.topology(at), ways)
+
+    def work(share: Share) -> Floats:
+        try:
+            return distances_of(share.pairs, get, ways, cancel=cancel)
+        except PairError as error:
+            raise networks.named(error) from error.error
+
+    def compute(tiles: Iterator[Tile]) -> Iterator[tuple[Share, Floats]]:
+        flying: deque[tuple[Share, Future[Floats]]] = deque()
+        for share in (share for tile in tiles for share in tile.shares(_SHARE)):
+            flying.append((share, pool.submit(work, share)))
+            if len(flying) > workers:  # one more than there are threads waits, so that none does
+                first, future = flying.popleft()
+                yield first, future.result()
+        for share, future in flying:
+            yield share, future.result()
+
+    try:
+        yield compute
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:
@@ -212,71 +196,109 @@ def _cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def _tiles(n: int, *, symmetric: bool) -> Iterator[tuple[range, range]]:
-    blocks = [range(begin, min(begin + TILE, n)) for begin in range(0, n, TILE)]
-    for i, rows in enumerate(blocks):
-        # To and fro, so that the block at the turn is still in memory.
-        columns = blocks[i:] if symmetric else blocks
-        for block in columns if i % 2 == 0 else reversed(columns):
-            yield rows, block
+class PairError(Exception):
+    """Two networks, by their places in the job, have no distance."""
+
+    def __init__(self, i: int, j: int, error: StratigraphError) -> None:
+        super().__init__(i, j, error)
+        self.i, self.j, self.error = i, j, error
 
 
-def _shares(pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    return [pairs[k : k + 16] for k in range(0, len(pairs), 16)]
+def distances_of(
+    pairs: Ints, get: Callable[[int], Ready], ways: Ways, *, cancel: threading.Event | None = None
+) -> Floats:
+    """The distances of each pair's layers, shape (pairs, layers). ``PairError`` says which pair has none."""
+    rows = []
+    for i, j in pairs.tolist():
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        a, b = get(i), get(j)
+        try:
+            found = distance_of(a, b, ways)
+        except StratigraphError as error:
+            raise PairError(i, j, error) from error
+        rows.append([row.distance for row in found.layers])
+    return np.array(rows)
 
 
-class _Networks:
-    """The networks as they are asked for, the latest ones kept; safe to use from several threads."""
+def distance_of(a: Ready, b: Ready, ways: Ways) -> Distance:
+    """``nnstd`` of two networks that were made ready."""
+    if isinstance(a, Topology) or isinstance(b, Topology):
+        assert isinstance(a, Topology)  # noqa: S101 - both were made ready in the same ways
+        assert isinstance(b, Topology)  # noqa: S101
+        return nnstd(a, b, alignment=ways.alignment, fix_output=ways.fix_output)
+    return compare(a, b, alignment=ways.alignment)
+
+
+class Networks:
+    """The networks of a job, loaded as they are asked for; safe to use from several threads."""
 
     def __init__(
-        self,
-        topologies: Sequence[Topology | Loader],
-        alignment: Alignment,
-        fix_output: bool,
-        digests: Sequence[str] | None,
+        self, topologies: Sequence[Topology | Loader], labels: tuple[str, ...], digests: Sequence[str] | None
     ) -> None:
-        self.given = topologies
-        # The reference needs no numba, but is several times as fast with it; for many pairs its import pays.
-        self.prepares = alignment in {"canonical", "refined"} or (alignment == "reference" and has_numba())
-        self.coloured = alignment != "reference"
-        self.fix_output = fix_output
-        self.digests: list[str | None] = list(digests) if digests is not None else [None] * len(topologies)
-        self.kept: OrderedDict[int, Any] = OrderedDict()
-        self.first: Topology | None = None
-        self.lock = threading.Lock()
-
-    def get(self, at: int) -> Any:
-        """A ``Prepared`` where the alignment needs one, else the ``Topology``."""
-        with self.lock:
-            found = self.kept.get(at)
-            if found is not None:
-                self.kept.move_to_end(at)
-                return found
-        topology = self.topology(at)
-        made: Any = topology
-        if self.prepares:
-            from stratigraph.service.distance.prepared import prepare, prepare_sets  # noqa: PLC0415 - needs numba
-
-            made = (prepare if self.coloured else prepare_sets)(topology, fix_output=self.fix_output)
-        with self.lock:
-            self.kept[at] = made
-            while len(self.kept) > _KEPT:
-                self.kept.popitem(last=False)
-        return made
+        self.labels = labels
+        self._given = topologies
+        self._digests: list[str | None] = list(digests) if digests is not None else [None] * len(topologies)
+        self._first: tuple[int, Topology] | None = None
+        self._lock = threading.Lock()
 
     def topology(self, at: int) -> Topology:
-        given = self.given[at]
+        """One of them; an error where it cannot be compared with the one that was loaded first."""
+        given = self._given[at]
         topology = given if isinstance(given, Topology) else given()
-        if self.first is None:
-            self.first = topology
-        check_comparable(self.first, topology)
+        with self._lock:
+            self._first = self._first or (at, topology)
+        try:
+            check_comparable(self._first[1], topology)
+        except NotComparableError as error:
+            raise self.named(PairError(self._first[0], at, error)) from error
         return topology
 
     def digest(self, at: int) -> str:
-        known = self.digests[at]
+        """The digest of one of them, which is loaded where it was not given."""
+        known = self._digests[at]
         if known is None:
-            known = self.digests[at] = self.topology(at).digest
+            known = self._digests[at] = self.topology(at).digest
         return known
+
+    def named(self, error: PairError) -> StratigraphError:
+        """What is wrong with a pair, with its labels."""
+        found = error.error
+        return type(found)(f"{self.labels[error.i]} and {self.labels[error.j]}: {found.message}", hint=found.hint)
+
+
+class Kept:
+    """Networks made ready for many comparisons, by a key, the latest ones kept; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, tuple[Ready, int]] = OrderedDict()
+        self._connections = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Loader, ways: Ways) -> Ready:
+        """The network of that key, loaded and made ready for ``ways`` where it is not kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        topology = load()
+        made = _ready(topology, ways)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made, topology.nnz
+                self._connections += topology.nnz
+            while len(self._kept) > _KEPT or (self._connections > _KEPT_CONNECTIONS and len(self._kept) > 2):
+                self._connections -= self._kept.popitem(last=False)[1][1]
+        return made
+
+
+def _ready(topology: Topology, ways: Ways) -> Ready:
+    # The reference needs no numba, but is several times as fast with it; for many pairs its import pays.
+    if ways.alignment == "identity" or (ways.alignment == "reference" and not has_numba()):
+        return topology
+    from stratigraph.service.distance.prepared import prepare, prepare_sets  # noqa: PLC0415 - needs numba
+
+    return (prepare_sets if ways.alignment == "reference" else prepare)(topology, fix_output=ways.fix_output)
 
 
 class _Job:
@@ -284,83 +306,83 @@ class _Job:
 
     def __init__(
         self,
-        networks: _Networks,
-        labels: tuple[str, ...],
-        alignment: Alignment,
-        fix_output: bool,
+        networks: Networks,
+        ways: Ways,
+        cache: TileCache | None,
+        progress: Callable[[int, int], None] | None,
         cancel: threading.Event | None,
     ) -> None:
-        self.networks, self.labels, self.alignment = networks, labels, alignment
-        self.fix_output, self.cancel = fix_output, cancel
-        self.symmetric = alignment != "reference"
+        self.networks, self.ways, self.cache, self.progress, self.cancel = networks, ways, cache, progress, cancel
+        self.n = len(networks.labels)
         self.layers: Floats | None = None
-        self.layer_names: tuple[str, ...] = ()
-        self.lock = threading.Lock()
+        self.done = 0
 
-    def cached(self, cache: TileCache | None, rows: range, columns: range) -> Floats | None:
-        if cache is None:
-            return None
-        return cache.get_tile(*self.names(rows, columns))
+    def tiles(self, order: Sequence[int]) -> Iterator[Tile]:
+        """The tiles in which something is to compute; what the cache knows is taken over on the way."""
+        for rows, columns in _rectangles(order, symmetric=self.ways.symmetric):
+            self.check_cancel()
+            wanted = np.ones((len(rows), len(columns)), dtype=bool)
+            if self.ways.symmetric and rows is columns:
+                wanted = np.triu(wanted)
+            todo = wanted
+            known = None if self.cache is None else self.cache.get_tile(*self.digests(rows, columns))
+            if known is not None:
+                todo = wanted & np.isnan(known).any(axis=2)
+                i, j = np.nonzero(wanted & ~todo)
+                self.store(np.array(rows)[i], np.array(columns)[j], known[i, j])
+            if todo.any():
+                yield Tile(rows, columns, todo, int(todo.sum()))
 
-    def names(self, rows: range, columns: range) -> tuple[list[str], list[str]]:
+    def take(self, share: Share, layers: Floats) -> None:
+        """Take in the distances of a share; a tile that is whole goes to the cache."""
+        self.store(share.pairs[:, 0], share.pairs[:, 1], layers)
+        tile = share.tile
+        tile.left -= len(share.pairs)
+        if not tile.left and self.cache is not None and self.layers is not None:
+            self.cache.put_tile(*self.digests(tile.rows, tile.columns), self.layers[np.ix_(tile.rows, tile.columns)])
+        self.check_cancel()
+
+    def store(self, i: Ints, j: Ints, layers: Floats) -> None:
+        if not len(i):
+            return
+        if self.layers is None:
+            self.layers = np.zeros((self.n, self.n, layers.shape[1]))
+        self.layers[i, j] = layers
+        if self.ways.symmetric:
+            self.layers[j, i] = layers
+        self.done += len(i)
+        if self.progress is not None:
+            self.progress(self.done, self.n * (self.n + 1) // 2 if self.ways.symmetric else self.n * self.n)
+
+    def digests(self, rows: list[int], columns: list[int]) -> tuple[list[str], list[str]]:
         return [self.networks.digest(i) for i in rows], [self.networks.digest(j) for j in columns]
 
-    def missing(self, known: Floats | None, rows: range, columns: range) -> list[tuple[int, int]]:
-        pairs = [(i, j) for i in rows for j in columns if i <= j or not self.symmetric]
-        if known is None:
-            return pairs
-        return [(i, j) for i, j in pairs if np.isnan(known[i - rows.start, j - columns.start]).any()]
-
-    def compute(self, pairs: list[tuple[int, int]]) -> int:
-        for i, j in pairs:
-            if self.cancel is not None and self.cancel.is_set():
-                raise Cancelled
-            try:
-                found = self.distance(i, j)
-            except StratigraphError as error:
-                raise type(error)(f"{self.labels[i]} and {self.labels[j]}: {error.message}", hint=error.hint) from error
-            self.store(i, j, [row.distance for row in found.layers], found)
-        return len(pairs)
-
-    def distance(self, i: int, j: int) -> Distance:
-        a, b = self.networks.get(i), self.networks.get(j)
-        if self.networks.prepares:
-            return compare(a, b, alignment=self.alignment)
-        return nnstd(a, b, alignment=self.alignment, fix_output=self.fix_output)
-
-    def store(self, i: int, j: int, values: Sequence[float], found: Distance | None = None) -> None:
-        with self.lock:
-            if self.layers is None:
-                self.layers = np.zeros((len(self.labels), len(self.labels), len(values)))
-            if found is not None and not self.layer_names:
-                self.layer_names = tuple(row.name for row in found.layers)
-        self.layers[i, j] = values
-        if self.symmetric:
-            self.layers[j, i] = values
-
-    def fill(self, known: Floats | None, rows: range, columns: range, todo: list[tuple[int, int]]) -> int:
-        """Take over what the cache knew; how many pairs."""
-        if known is None:
-            return 0
-        computed = set(todo)
-        pairs = [(i, j) for i in rows for j in columns if (i <= j or not self.symmetric) and (i, j) not in computed]
-        for i, j in pairs:
-            self.store(i, j, known[i - rows.start, j - columns.start].tolist())
-        return len(pairs)
-
-    def keep(self, cache: TileCache | None, rows: range, columns: range, todo: list[tuple[int, int]]) -> None:
-        if cache is not None and todo and self.layers is not None:
-            cache.put_tile(
-                *self.names(rows, columns), self.layers[rows.start : rows.stop, columns.start : columns.stop]
-            )
+    def check_cancel(self) -> None:
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled
 
     def matrix(self) -> DistanceMatrix:
         if self.layers is None:
             raise AssertionError
-        if not self.layer_names:  # all came from the cache
-            topology = self.networks.topology(0)
-            found = nnstd(topology, topology, alignment="identity")
-            self.layer_names = tuple(row.name for row in found.layers)
-        n, count = len(self.labels), self.layers.shape[2]
-        sums = [math.fsum(row) / count for row in self.layers.reshape(n * n, count).tolist()]
-        return DistanceMatrix(self.labels, self.alignment, np.array(sums).reshape(n, n), self.layers, self.layer_names)
+        nnstd = np.empty((self.n, self.n))
+        count = self.layers.shape[2]
+        for i, row in enumerate(self.layers):  # by rows: as Python's floats all at once would fill the memory
+            nnstd[i] = [math.fsum(values) / count for values in row.tolist()]
+        names = layer_names(self.networks.topology(0))
+        return DistanceMatrix(self.networks.labels, self.ways.alignment, nnstd, self.layers, names)
+
+
+def _rectangles(order: Sequence[int], *, symmetric: bool) -> Iterator[tuple[list[int], list[int]]]:
+    """The networks in blocks, each pair of blocks once where the alignment is symmetric.
+
+    Several blocks of rows go together along the columns, and back with the next ones: as many as stay in memory beside
+    two blocks of columns, so that a network is loaded seldom.
+    """
+    blocks = [list(order[begin : begin + TILE]) for begin in range(0, len(order), TILE)]
+    together = max(1, _KEPT // TILE - 2)
+    for turn, top in enumerate(range(0, len(blocks), together)):
+        columns: Iterable[int] = range(top if symmetric else 0, len(blocks))
+        for column in columns if turn % 2 == 0 else reversed(list(columns)):
+            for row in range(top, min(top + together, len(blocks))):
+                if row <= column or not symmetric:
+                    yield blocks[row], blocks[column]

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stratigraph.errors import CorruptError
+from stratigraph.service.distance.matrix import DistanceMatrix
 from stratigraph.service.distance.nnstd import VERSION, Alignment, Distance
-from stratigraph.service.distance.pairwise import DistanceMatrix, distances
+from stratigraph.service.distance.pairwise import distances
 from stratigraph.store.graph import GraphStore, Transaction
 from stratigraph.topology import Topology
 
@@ -28,6 +29,7 @@ NEAREST = 10
 Floats = NDArray[np.float64]
 _KEPT = 64  # tiles in memory
 _PAGE = 1000
+_NOWHERE = 2**40
 
 
 def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[str, int]:
@@ -51,8 +53,14 @@ def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[st
     return store.write(work)
 
 
+def _numbers_to_read(store: GraphStore, digests: Sequence[str]) -> dict[str, int]:
+    """The numbers of the topologies that have one; others get one that no tile knows, and that is kept nowhere."""
+    rows = store.read("read/topology_numbers", digests=list(dict.fromkeys(digests)))
+    return {digest: _NOWHERE + k for k, digest in enumerate(digests)} | {r["digest"]: r["number"] for r in rows}
+
+
 class StoredTiles:
-    """The tiles of one alignment, as ``pairwise.distances`` asks for them and fills them."""
+    """The tiles of one alignment, as ``pairwise.distances`` asks for them and, with ``keep``, fills them."""
 
     def __init__(
         self,
@@ -62,12 +70,14 @@ class StoredTiles:
         alignment: Alignment,
         layers: int,
         fix_output: bool = True,
+        keep: bool = True,
     ) -> None:
         self._store = store
         self._numbers = numbers
         self._alignment = alignment
         self._layers = layers
         self._options = options(fix_output=fix_output)
+        self._keeps = keep
         self._symmetric = alignment != "reference"
         self._tiles: OrderedDict[str, Floats] = OrderedDict()
 
@@ -83,6 +93,8 @@ class StoredTiles:
 
     def put_tile(self, rows: Sequence[str], columns: Sequence[str], layers: Floats) -> None:
         """Keep distances, shape (rows, columns, layers); each tile is changed in a transaction of its own."""
+        if not self._keeps:
+            return
         touched: dict[tuple[int, int], list[tuple[tuple[_Index, ...], tuple[_Index, ...]]]] = {}
         for place, pair in self._pieces(rows, columns):
             touched.setdefault(place, []).append(pair)
@@ -171,32 +183,28 @@ def stored_distances(
     fix_output: bool = True,
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
+    scheduler: str | None = None,
+    keep: bool = True,
 ) -> DistanceMatrix:
     """The distances of all pairs of (label, digest, loader), taking from the graph what was computed before.
 
-    What is computed is kept, tile by tile, so that an interrupted job goes on where it stopped.
+    What is computed is kept, tile by tile, so that an interrupted job goes on where it stopped; without ``keep``
+    nothing is written.
     """
-    numbers = number(store, [digest for _, digest, _ in networks], layers=layers)
-    # In the order of their numbers, so that a tile of the job is a tile of the graph.
-    order = sorted(range(len(networks)), key=lambda k: numbers[networks[k][1]])
-    ordered = [networks[k] for k in order]
-    matrix = distances(
-        [loader for _, _, loader in ordered],
-        labels=[label for label, _, _ in ordered],
-        digests=[digest for _, digest, _ in ordered],
+    digests = [digest for _, digest, _ in networks]
+    numbers = number(store, digests, layers=layers) if keep else _numbers_to_read(store, digests)
+    return distances(
+        [loader for _, _, loader in networks],
+        labels=[label for label, _, _ in networks],
+        digests=digests,
         alignment=alignment,
         fix_output=fix_output,
         progress=progress,
         cancel=cancel,
-        cache=StoredTiles(store, numbers, alignment=alignment, layers=layers, fix_output=fix_output),
-    )
-    back = np.argsort(order)
-    return DistanceMatrix(
-        tuple(label for label, _, _ in networks),
-        alignment,
-        matrix.nnstd[np.ix_(back, back)],
-        matrix.layers[np.ix_(back, back)],
-        matrix.layer_names,
+        scheduler=scheduler,
+        cache=StoredTiles(store, numbers, alignment=alignment, layers=layers, fix_output=fix_output, keep=keep),
+        # That of their numbers, so that a tile of the job is a tile of the graph.
+        order=sorted(range(len(networks)), key=lambda k: numbers[digests[k]]),
     )
 
 

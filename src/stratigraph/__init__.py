@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from stratigraph.errors import StratigraphError
     from stratigraph.refs import Ref
     from stratigraph.runs import Parent, Run, Snapshot
+    from stratigraph.service.distance.matrix import DistanceMatrix
     from stratigraph.service.distance.nnstd import Distance, nnstd
-    from stratigraph.service.distance.pairwise import DistanceMatrix, distances
+    from stratigraph.service.distance.pairwise import distances
     from stratigraph.topology import Layer, Mask, Space, Topology
 
 __version__ = "0.1.0"
@@ -46,7 +47,7 @@ __all__ = [
 _HOMES = {
     "Archive": "archive",
     "Distance": "service.distance.nnstd",
-    "DistanceMatrix": "service.distance.pairwise",
+    "DistanceMatrix": "service.distance.matrix",
     "Layer": "topology",
     "Mask": "topology",
     "Parent": "runs",

@@ -18,8 +18,8 @@ from stratigraph.ingest.load import Loader, Outcome, Project
 from stratigraph.ingest.verify import Violation, verify
 from stratigraph.refs import Ref, expand, parse_ref
 from stratigraph.runs import Parent, Run, Snapshot, Status
+from stratigraph.service.distance.matrix import DistanceMatrix
 from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
-from stratigraph.service.distance.pairwise import DistanceMatrix
 from stratigraph.service.distance.stored import put_distance, put_nearest, stored_distances
 from stratigraph.service.evolution.between import Evolution, Fates
 from stratigraph.service.evolution.stored import RunHistory, StoredEvolution
@@ -214,11 +214,14 @@ class Archive:
         alignment: Alignment = "canonical",
         progress: Callable[[int, int], None] | None = None,
         cancel: threading.Event | None = None,
+        scheduler: str | None = None,
+        keep: bool = True,
     ) -> DistanceMatrix:
         """The distances of all pairs of the snapshots that the refs and globs name.
 
         What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
-        snapshot become relationships. Setting ``cancel`` ends the work with ``pairwise.Cancelled``.
+        snapshot become relationships. Without ``keep`` nothing is written. Setting ``cancel`` ends the work with
+        ``pairwise.Cancelled``; ``scheduler`` is the address of a Dask scheduler whose workers compute.
         """
         refs = [str(ref) for ref in self.expand(patterns)]
         if not refs:
@@ -227,9 +230,17 @@ class Archive:
         targets = {row["target"] for row in self.layers(parse_ref(refs[0]).run)}
         networks = [(ref, digests[ref], partial(self.topology, ref)) for ref in refs]
         matrix = stored_distances(
-            self._store, networks, layers=len(targets), alignment=alignment, progress=progress, cancel=cancel
+            self._store,
+            networks,
+            layers=len(targets),
+            alignment=alignment,
+            progress=progress,
+            cancel=cancel,
+            scheduler=scheduler,
+            keep=keep,
         )
-        put_nearest(self._store, matrix)
+        if keep:
+            put_nearest(self._store, matrix)
         return matrix
 
     def evolution(

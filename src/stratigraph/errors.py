@@ -36,6 +36,7 @@ class Code(StrEnum):
     ENGINE = "engine"
     MISSING_EXTRA = "missing-extra"
     UNSUPPORTED_FORMAT = "unsupported-format"
+    CLUSTER = "cluster"
 
 
 class StratigraphError(Exception):
@@ -145,6 +146,12 @@ class EngineError(StratigraphError, RuntimeError):
     """The embedded engine cannot be started or run here."""
 
     code = Code.ENGINE
+
+
+class ClusterError(StratigraphError, RuntimeError):
+    """A Dask cluster cannot be reached, or cannot compute what it was given; finished tiles are kept."""
+
+    code = Code.CLUSTER
 
 
 class MissingExtraError(StratigraphError, ImportError):

@@ -10,7 +10,7 @@ import pytest
 
 from stratigraph.archive import Archive
 from stratigraph.service.distance import pairwise
-from stratigraph.service.distance.nnstd import Alignment, nnstd
+from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
 from stratigraph.service.distance.stored import SIDE, StoredTiles, number
 from tests.histories import sparse_history
 from tests.stores import Target, tell
@@ -22,13 +22,13 @@ Counter = list[tuple[str, str]]
 def computed(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Which pairs are really computed, as digests."""
     pairs: Counter = []
-    honest = pairwise._Job.distance
+    honest = pairwise.distance_of
 
-    def watched(job: pairwise._Job, i: int, j: int) -> object:
-        pairs.append((job.networks.digest(i), job.networks.digest(j)))
-        return honest(job, i, j)
+    def watched(a: pairwise.Ready, b: pairwise.Ready, ways: pairwise.Ways) -> Distance:
+        pairs.append((a.digest, b.digest))
+        return honest(a, b, ways)
 
-    monkeypatch.setattr(pairwise._Job, "distance", watched)
+    monkeypatch.setattr(pairwise, "distance_of", watched)
     return pairs
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.checkout
 # Lowest first. A module may import from its own room and from rooms on lower floors, never from a room beside it.
 FLOORS = [
     ["errors"],
-    ["topology", "refs", "runs", "settings", "frames"],
+    ["topology", "refs", "runs", "settings", "frames", "files"],
     ["codec"],
     ["queries"],
     ["store"],

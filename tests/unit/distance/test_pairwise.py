@@ -12,8 +12,9 @@ import pytest
 
 from stratigraph.errors import InvalidInputError, NotComparableError
 from stratigraph.service.distance import pairwise
+from stratigraph.service.distance.matrix import DistanceMatrix
 from stratigraph.service.distance.nnstd import Alignment, Distance, compare, nnstd
-from stratigraph.service.distance.pairwise import Cancelled, DistanceMatrix, distances
+from stratigraph.service.distance.pairwise import Cancelled, distances
 from stratigraph.service.distance.prepared import Prepared
 from stratigraph.topology import Topology
 from tests.unit.distance.networks import random_network, rewired
