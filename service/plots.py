@@ -51,25 +51,36 @@ def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
         return
     tree = matrix.linkage()
     order = leaves(tree)
+    names = _short(matrix.labels)
     sorted_ = DistanceMatrix(
-        tuple(matrix.labels[k] for k in order),
+        tuple(names[k] for k in order),
         matrix.alignment,
         matrix.nnstd[np.ix_(order, order)],
         matrix.layers[:0, :0],  # not drawn
         matrix.layer_names,
     )
     side = min(4.0 + 0.3 * len(order), 14.0)
-    figure = _new_figure(side + 1.2, side + 1.4)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.4, side])
+    figure = _new_figure(side + 1.2, side + 1.0)
+    axes = figure.subplots()
+    image = _draw(axes, sorted_, "", float(matrix.nnstd.max()) or 1.0)
+    above = axes.inset_axes((0, 1.02, 1, 0.14), sharex=axes)  # as wide as the map, whatever room its labels take
     for across, up in _branches(tree, order):
         above.plot(across, up, color="black", linewidth=1)
     above.set_ylim(bottom=0)
     above.tick_params(labelbottom=False, bottom=False)
     above.spines[["top", "right", "bottom"]].set_visible(False)
     above.set_title(f"NNSTD, alignment {matrix.alignment}; above: average linkage")
-    image = _draw(below, sorted_, "", float(matrix.nnstd.max()) or 1.0)
-    figure.colorbar(image, ax=below, label=_SCALE, shrink=0.8)
-    _save(figure, path)
+    figure.colorbar(image, ax=axes, label=_SCALE, shrink=0.8)
+    _save(figure, path, tight=True)  # the layout does not see how high the tree stands
+
+
+def _short(labels: Sequence[str]) -> list[str]:
+    """Labels without the folders that all of them begin with."""
+    parts = [label.split("/") for label in labels]
+    common = 0
+    while all(len(each) > common + 1 and each[common] == parts[0][common] for each in parts):
+        common += 1
+    return ["/".join(each[common:]) for each in parts]
 
 
 def _branches(tree: NDArray[np.float64], order: Sequence[int]) -> Iterator[tuple[list[float], list[float]]]:
@@ -228,7 +239,7 @@ def check_picture(path: Path) -> None:
         )
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, *, tight: bool = False) -> None:
     check_picture(path)
     with whole(path) as draft:
-        figure.savefig(draft, dpi=130)
+        figure.savefig(draft, dpi=130, bbox_inches="tight" if tight else None)

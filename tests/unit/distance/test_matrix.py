@@ -1,0 +1,157 @@
+"""A matrix of distances goes out: files, graphs, clusters, neighbours, pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from scipy.cluster.hierarchy import leaves_list
+
+from stratigraph.errors import InvalidInputError, MissingExtraError
+from stratigraph.ingest.formats import snapshot_file
+from stratigraph.service import plots
+from stratigraph.service.answers import distances_answer
+from stratigraph.service.cli.main import app
+from stratigraph.service.distance import matrix as ours
+from stratigraph.service.distance import pairwise
+from stratigraph.service.distance.matrix import DistanceMatrix
+from stratigraph.service.distance.nnstd import Alignment
+from stratigraph.service.distance.pairwise import distances
+from tests.unit.distance.networks import random_network, rewired
+
+
+@pytest.fixture(scope="module")
+def found() -> DistanceMatrix:
+    """Two families of four, mixed."""
+    rng = np.random.default_rng(3)
+    families = [[random_network(rng, [10, 12, 4], 0.2)] for _ in range(2)]
+    for family in families:
+        while len(family) < 4:
+            family.append(rewired(rng, family[-1], 0.1))
+    mixed = [family[k] for k in range(4) for family in families]
+    return distances(mixed, labels=[f"w{k % 2}@{k}" for k in range(8)], alignment="identity")
+
+
+def directed(found: DistanceMatrix) -> DistanceMatrix:
+    """The same with other values below the diagonal."""
+    layers = found.layers + np.tril(np.full(found.nnstd.shape, 0.01), -1)[:, :, None]
+    return DistanceMatrix(found.labels, "reference", layers.mean(axis=2), layers, found.layer_names)
+
+
+@pytest.mark.parametrize("alignment", ["identity", "reference"])
+def test_a_parquet_file_holds_each_pair_once(
+    found: DistanceMatrix, alignment: Alignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read by pandas: every value to the bit, both ways where they differ, in as many pieces as it takes."""
+    monkeypatch.setattr(ours, "_ROWS", 20)
+    matrix = found if alignment == "identity" else directed(found)
+    matrix.to_parquet(tmp_path / "d.parquet")
+    table = pd.read_parquet(tmp_path / "d.parquet")
+    assert list(table.columns) == ["a", "b", "nnstd", "layer_l0", "layer_l1"]
+    at = {label: k for k, label in enumerate(matrix.labels)}
+    pairs = [(at[a], at[b]) for a, b in zip(table["a"], table["b"], strict=True)]
+    assert sorted(pairs) == [(i, j) for i in range(8) for j in range(8) if i < j or (alignment != "identity" and i > j)]
+    for (i, j), row in zip(pairs, table.itertuples(), strict=True):
+        assert row.nnstd == matrix.nnstd[i, j]
+        assert [row.layer_l0, row.layer_l1] == matrix.layers[i, j].tolist()
+    about = pq.read_schema(tmp_path / "d.parquet").metadata[b"stratigraph"]
+    assert json.loads(about) == {"alignment": alignment, "layers": ["l0", "l1"]}
+
+
+def test_a_graphml_file_holds_the_graph(found: DistanceMatrix, tmp_path: Path) -> None:
+    """As networkx reads it again."""
+    found.to_graphml(tmp_path / "d.graphml")
+    read = nx.read_graphml(tmp_path / "d.graphml")
+    assert sorted(read.nodes) == sorted(found.labels)
+    assert read.number_of_edges() == 28
+    assert read["w0@0"]["w1@3"]["distance"] == found.nnstd[0, 3]
+    assert read["w0@0"]["w1@3"]["layer_l1"] == found.layers[0, 3, 1]
+    directed(found).to_graphml(tmp_path / "d.graphml")
+    assert nx.read_graphml(tmp_path / "d.graphml").number_of_edges() == 56
+
+
+def test_the_clusters_and_their_order_go_together(found: DistanceMatrix) -> None:
+    """The order names the leaves of the linkage from left to right; families stand together; one network is a tree."""
+    order = found.dendrogram_order()
+    assert order == leaves_list(found.linkage()).tolist()
+    assert {k % 2 for k in order[:4]} in ({0}, {1})
+    said = distances_answer(found, nearest=2)
+    assert said["order"] == [found.labels[k] for k in order]
+    assert said["linkage"] == found.linkage().tolist()
+    assert said["nearest"] is not None
+    assert [len(near) for near in said["nearest"]] == [2] * 8
+    assert said["nearest"][0][0]["nnstd"] == found.nnstd[0, 1:].min()
+    alone = distances([random_network(np.random.default_rng(0), [3, 2], 0.5)], alignment="identity")
+    assert distances_answer(alone)["order"] == ["0"]
+    assert distances_answer(alone)["linkage"] == []
+    assert distances_answer(alone, nearest=3)["nearest"] == [[]]
+
+
+def test_a_map_stands_under_its_tree(found: DistanceMatrix, tmp_path: Path) -> None:
+    """One, two and eight networks are drawn; each branch ends above the columns that it joins."""
+    for count in (1, 2, 8):
+        part = DistanceMatrix(
+            found.labels[:count], "identity", found.nnstd[:count, :count], found.layers[:count, :count], ("l0", "l1")
+        )
+        plots.clustered_map(part, tmp_path / f"{count}.png")
+        assert (tmp_path / f"{count}.png").read_bytes().startswith(b"\x89PNG")
+    tree, order = found.linkage(), found.dendrogram_order()
+    branches = list(plots._branches(tree, order))
+    assert len(branches) == 7
+    feet = [x for across, up in branches for x, y in zip(across, up, strict=True) if y == 0]
+    assert sorted(feet) == list(range(8))
+    assert max(max(up) for _, up in branches) == tree[-1, 2]
+    assert plots._short(["a/b/w0", "a/b/w1/x", "a/b/w1/y"]) == ["w0", "w1/x", "w1/y"]
+    assert plots._short(["w0@1", "w1@1"]) == ["w0@1", "w1@1"]
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(
+    found: DistanceMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the format, an error on the way changes nothing and leaves nothing behind."""
+    target = tmp_path / "d.parquet"
+    target.write_text("before")
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", broken)
+    with pytest.raises(InvalidInputError, match=r"d\.parquet: expected a file that can be written: No space left"):
+        found.to_parquet(target)
+    assert target.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--csv", "nowhere/d.csv", "found no directory nowhere"),
+        ("--parquet", ".", "expected the name of a file, found a directory"),
+        ("--png", "d.txt", r"expected the name of a picture \(.png, .svg, .pdf\)"),
+    ],
+)
+def test_a_bad_place_is_told_before_anything_is_computed(
+    option: str, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of work do not end with a file that cannot be written."""
+    monkeypatch.chdir(tmp_path)
+    snapshot_file.write(tmp_path / "a.npz", random_network(np.random.default_rng(0), [3, 2], 0.5))
+    monkeypatch.setattr(pairwise, "distance_of", lambda *_: pytest.fail("computed"))
+    with pytest.raises(InvalidInputError, match=said):
+        app(["distances", "./a.npz", "./a.npz", option, name], standalone_mode=False)
+
+
+def test_without_pyarrow_the_extra_is_named(
+    found: DistanceMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And how to install it."""
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'stratigraph[parquet]'")):
+        found.to_parquet(tmp_path / "d.parquet")
