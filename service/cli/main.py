@@ -10,7 +10,7 @@ import typer
 
 from stratigraph.errors import Code, StratigraphError
 from stratigraph.service.cli import answers, demo, descent, evolving, moving, serving, snapshots
-from stratigraph.service.cli.output import report, say
+from stratigraph.service.cli.output import report, say, tell_of_compiling
 
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
 
@@ -41,6 +41,7 @@ def main() -> None:
     """Run the command line: exit 0 when done, 1 when it failed, 2 when it was asked wrongly."""
     if sys.stdout is None:  # closed by who started us: there is nobody to answer
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    tell_of_compiling()
     try:
         app()
     except StratigraphError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -93,6 +94,18 @@ def archive(store: str | None, *, create: bool = False) -> Iterator[Archive]:
 
     with open_archive(store, create=create) as opened:
         yield opened
+
+
+def tell_of_compiling() -> None:
+    """Let the library's word that it compiles, which takes a while, be heard on stderr."""
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(f"{record.getMessage()} ...")
+
+    logger = logging.getLogger("stratigraph.service.distance.compiling")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Said())
 
 
 def report(error: StratigraphError, *, as_json: bool) -> None:

@@ -15,6 +15,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stratigraph.service.distance import compiling
+
+compiling.prepare()
+
 S = 2329089562800
 # Entries that follow the last holder in ``prepared.Sets``, so that a list may be copied past its end.
 PAD = 8
