@@ -3,6 +3,11 @@
     stratigraph demo --no-serve --out demo-out
     python docs/make_cookbook.py demo-out/archive
 
+And, on a Neo4j server that holds the same archive, writes how it found them into the table of plans.
+
+    stratigraph copy demo-out/archive bolt://localhost
+    python docs/make_cookbook.py --plans bolt://localhost
+
 A query is a block of Cypher with a header (parameters, columns), as in ``queries/``; the line after it names the values
 of its parameters; what stands between ``<!-- answer -->`` and ``<!-- end -->`` is written here. Nothing of an answer
 depends on when it is made, so a second run changes nothing.
@@ -105,10 +110,48 @@ def _graph(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def with_plans(document: str, uri: str) -> str:
+    """The document with the plans of a Neo4j server: where each question begins, and how much it reads."""
+    import neo4j  # noqa: PLC0415 - only this talks to a server by itself
+
+    from stratigraph.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings()
+    auth = settings.neo4j_user, settings.neo4j_secret()
+    lines = []
+    with neo4j.GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF") as driver:
+        for recipe in recipes(document):
+            answer = driver.execute_query("PROFILE " + recipe.text, recipe.values, database_=settings.neo4j_database)
+            agent, plan = answer.summary.server.agent, answer.summary.profile
+            assert plan is not None  # noqa: S101 - asked for
+            starts = "; ".join(dict.fromkeys(_starts(plan)))
+            lines.append(f"| {recipe.number} | {starts} | {_hits(plan):,} | {len(answer.records):,} |")
+    head = [f"{agent}:", "", "| question | begins at | reads (db hits) | rows |", "| ---: | --- | ---: | ---: |"]
+    before, _, rest = document.partition("<!-- plans -->\n")
+    _, end, after = rest.partition("<!-- end -->\n")
+    return before + "<!-- plans -->\n" + "\n".join([*head, *lines]) + "\n" + end + after
+
+
+def _starts(plan: dict[str, Any]) -> Iterator[str]:
+    """The leaves of a plan: what is looked up or scanned first."""
+    kind = plan["operatorType"].partition("@")[0]
+    if not plan.get("children") and kind != "Argument":
+        yield f"{kind} `{plan['args'].get('Details', '')}`"
+    for child in plan.get("children", ()):
+        yield from _starts(child)
+
+
+def _hits(plan: dict[str, Any]) -> int:
+    return int(plan["dbHits"]) + sum(_hits(child) for child in plan.get("children", ()))
+
+
 def main() -> None:
-    """Write the answers anew."""
+    """Write the answers, or the plans, anew."""
     from stratigraph.archive import open_archive  # noqa: PLC0415 - only this needs the server's extra
 
+    if sys.argv[1] == "--plans":
+        DOCUMENT.write_text(with_plans(DOCUMENT.read_text(encoding="utf-8"), sys.argv[2]), encoding="utf-8")
+        return
     with open_archive(sys.argv[1], create=False) as archive:
         for step in COMPARED:
             archive.nnstd(f"w0@{step}", f"w1@{step}")
