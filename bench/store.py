@@ -106,7 +106,7 @@ def measure(name: str, archive: Archive, topologies: list[Topology], *, project:
 
 
 def projected(archive: Archive, topologies: list[Topology]) -> tuple[str, str]:
-    """Births of a snapshot and deaths of one that has nothing left, in turn, a second: the first, and the later ones."""
+    """A second: births of a snapshot and deaths of one that has nothing left, in turn; the first and the later ones."""
     loader, first = archive._loader, topologies[0]  # noqa: SLF001
     empty = Topology.from_masks(
         [Mask(y.mask.n_source, y.mask.n_target, np.empty(0, dtype=np.int64)) for y in first.layers]

@@ -123,7 +123,7 @@ def with_plans(document: str, uri: str) -> str:
         for recipe in recipes(document):
             answer = driver.execute_query("PROFILE " + recipe.text, recipe.values, database_=settings.neo4j_database)
             agent, plan = answer.summary.server.agent, answer.summary.profile
-            assert plan is not None  # noqa: S101 - asked for
+            assert plan is not None
             starts = "; ".join(dict.fromkeys(_starts(plan)))
             lines.append(f"| {recipe.number} | {starts} | {_hits(plan):,} | {len(answer.records):,} |")
     head = [f"{agent}:", "", "| question | begins at | reads (db hits) | rows |", "| ---: | --- | ---: | ---: |"]

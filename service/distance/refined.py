@@ -69,10 +69,10 @@ def _propose(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) 
     offsets, columns, costs = kernels.joint_costs(n, ins, outs, more + most)
     problem = matching.listed(offsets, columns, costs)
     none = np.zeros(n, dtype=np.bool_)
-    column_of, row_of, *tied = matching.solve(problem, 2 * kernels.S, none, none)
-    if len(tied[0]):
-        by_colour = kernels.listed_colour_costs(*tied, a.colours[space], b.colours[space])
-        matching.rematch(*tied, by_colour, column_of, row_of)
+    column_of, row_of, rows, kept, found = matching.solve(problem, 2 * kernels.S, none, none)
+    if len(rows):
+        by_colour = kernels.listed_colour_costs(rows, kept, found, a.colours[space], b.colours[space])
+        matching.rematch(rows, kept, found, by_colour, column_of, row_of)
     mine: Ints = column_of[:n_a]
     return np.where(mine < n_b, mine, -1)
 
