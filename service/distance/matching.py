@@ -518,7 +518,7 @@ def loosened(near, columns, costs, u, v, column_of, row_of):
 
 
 _NOTHING = np.zeros(0, dtype=np.int64)
-_NO_FAR = np.zeros(1, dtype=np.int64), _NOTHING, _NOTHING, np.zeros(0, dtype=np.uint32), *[_NOTHING] * 3
+_NO_FAR = np.zeros(1, dtype=np.int64), _NOTHING, _NOTHING, np.zeros(0, dtype=np.uint32), _NOTHING, _NOTHING, _NOTHING
 
 
 def listed(offsets: Ints, columns: NDArray[np.uint32], costs: Ints) -> tuple[NDArray[Any], ...]:

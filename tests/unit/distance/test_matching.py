@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +39,7 @@ def padded(values: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
-def sparse_problem(one: Sets, two: Sets, n: int) -> tuple[np.ndarray, ...]:
+def sparse_problem(one: Sets, two: Sets, n: int) -> Any:
     names = np.arange(two.elements)
     single = kernels.single_costs(one.largest + two.largest)
     most = kernels.increments(one.ptr, one.keys, names, two.back)[1]
