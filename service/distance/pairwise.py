@@ -273,23 +273,40 @@ class Kept:
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, tuple[Ready, int]] = OrderedDict()
         self._connections = 0
+        self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, load: Loader, ways: Ways) -> Ready:
         """The network of that key, loaded and made ready for ``ways`` where it is not kept."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key][0]
-        topology = load()
-        made = _ready(topology, ways)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = made, topology.nnz
-                self._connections += topology.nnz
-            while len(self._kept) > _KEPT or (self._connections > _KEPT_CONNECTIONS and len(self._kept) > 2):
-                self._connections -= self._kept.popitem(last=False)[1][1]
+            if (found := self._find(key)) is not None:
+                return found
+            making = self._making.setdefault(key, threading.Lock())
+        with making:  # who comes second waits for who came first, instead of loading it too
+            with self._lock:
+                if (found := self._find(key)) is not None:
+                    return found
+            try:
+                topology = load()
+                made = _ready(topology, ways)
+                with self._lock:
+                    self._keep(key, made, topology.nnz)
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
         return made
+
+    def _find(self, key: Hashable) -> Ready | None:
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+    def _keep(self, key: Hashable, made: Ready, connections: int) -> None:
+        self._kept[key] = made, connections
+        self._connections += connections
+        while len(self._kept) > _KEPT or (self._connections > _KEPT_CONNECTIONS and len(self._kept) > 2):
+            self._connections -= self._kept.popitem(last=False)[1][1]
 
 
 def _ready(topology: Topology, ways: Ways) -> Ready:
@@ -376,10 +393,10 @@ def _rectangles(order: Sequence[int], *, symmetric: bool) -> Iterator[tuple[list
     """The networks in blocks, each pair of blocks once where the alignment is symmetric.
 
     Several blocks of rows go together along the columns, and back with the next ones: as many as stay in memory beside
-    two blocks of columns, so that a network is loaded seldom.
+    two blocks of columns, with room for threads that are ahead of others. So a network is loaded seldom.
     """
     blocks = [list(order[begin : begin + TILE]) for begin in range(0, len(order), TILE)]
-    together = max(1, _KEPT // TILE - 2)
+    together = max(1, _KEPT // TILE - 3)
     for turn, top in enumerate(range(0, len(blocks), together)):
         columns: Iterable[int] = range(top if symmetric else 0, len(blocks))
         for column in columns if turn % 2 == 0 else reversed(list(columns)):

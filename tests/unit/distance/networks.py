@@ -1,6 +1,10 @@
-"""Random networks of every kind that has a distance."""
+"""Random networks of every kind that has a distance, and a count of those that are in memory."""
 
 from __future__ import annotations
+
+import threading
+import weakref
+from functools import partial
 
 import numpy as np
 from hypothesis import settings
@@ -76,3 +80,27 @@ def pairs(draw: st.DrawFn, largest: int = 9) -> tuple[Topology, Topology]:
         widths = [widths[0], *(int(rng.integers(1, largest + 1)) for _ in widths[1:-1]), widths[-1]]
     other = draw(st.sampled_from([density, 0.25]))
     return one, random_network(rng, widths, other, taps=taps, residual=residual)
+
+
+class Alive:
+    """Loaders of copies of some networks, and how many copies lived at once."""
+
+    def __init__(self, networks: list[Topology], count: int) -> None:
+        self._networks = networks
+        self._lock = threading.Lock()
+        self.now = self.most = 0
+        self.calls = [0] * count
+        self.loaders = [partial(self._load, k) for k in range(count)]
+
+    def _load(self, at: int) -> Topology:
+        made = Topology(self._networks[at % len(self._networks)].layers)
+        with self._lock:
+            self.calls[at] += 1
+            self.now += 1
+            self.most = max(self.most, self.now)
+        weakref.finalize(made, self._gone)
+        return made
+
+    def _gone(self) -> None:
+        with self._lock:
+            self.now -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from stratigraph.service.distance.nnstd import Alignment, Distance, compare, nns
 from stratigraph.service.distance.pairwise import Cancelled, distances
 from stratigraph.service.distance.prepared import Prepared
 from stratigraph.topology import Topology
-from tests.unit.distance.networks import random_network, rewired
+from tests.unit.distance.networks import Alive, random_network, rewired
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +62,36 @@ def test_the_matrix_holds_the_distance_of_every_pair(
     assert found.labels == tuple("012345678")
 
 
-def test_loaders_are_called_as_needed_and_few_networks_are_kept(
+@pytest.mark.parametrize("alignment", ["identity", "canonical"])
+def test_few_of_many_networks_are_in_memory_and_each_is_loaded_seldom(
+    networks: list[Topology], alignment: Alignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty blocks of networks, of which eight are kept, as if they were 960: memory does not grow with them."""
+    monkeypatch.setattr(pairwise, "TILE", 4)
+    monkeypatch.setattr(pairwise, "_KEPT", 32)
+    monkeypatch.setattr(pairwise, "_SHARE", 1)
+    alive = Alive(networks, 120)
+    found = distances(alive.loaders, alignment=alignment, workers=2)
+    few = distances(networks, alignment=alignment).nnstd
+    at = np.arange(120) % len(networks)
+    assert (found.nnstd == few[np.ix_(at, at)]).all()
+    # Those kept, the first one, and what two threads have in hand.
+    assert alive.most <= 32 + 1 + 2 * 2
+    # Six groups of five blocks of rows: each network comes once with each, and the first one once more.
+    assert max(alive.calls) <= 7
+    assert sum(alive.calls) <= 120 * 7 / 2 + 40
+
+
+def test_networks_that_are_large_leave_room_for_fewer(
     networks: list[Topology], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairwise, "TILE", 2)
-    monkeypatch.setattr(pairwise, "_KEPT", 4)
-    calls = [0] * len(networks)
-
-    def loader(at: int) -> Callable[[], Topology]:
-        def load() -> Topology:
-            calls[at] += 1
-            return networks[at]
-
-        return load
-
-    found = distances([loader(k) for k in range(len(networks))], workers=1)
-    assert (found.nnstd == distances(networks).nnstd).all()
-    assert max(calls) <= 6
+    """Connections count, not only networks; two are always kept, which a pair needs."""
+    for room, most in ((3 * networks[0].nnz, 3), (1, 2)):
+        monkeypatch.setattr(pairwise, "_KEPT_CONNECTIONS", room)
+        alive = Alive(networks, 9)
+        found = distances(alive.loaders, alignment="identity", workers=1)
+        assert alive.most <= most + 4
+        assert (found.nnstd == distances(networks, alignment="identity").nnstd).all()
 
 
 def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
