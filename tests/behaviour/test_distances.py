@@ -13,7 +13,7 @@ from stratigraph.service.distance import pairwise
 from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
 from stratigraph.service.distance.stored import SIDE, StoredTiles, number
 from tests.histories import sparse_history
-from tests.stores import Target, tell
+from tests.stores import Target, contents, tell
 
 Counter = list[tuple[str, str]]
 
@@ -71,6 +71,20 @@ def test_a_new_snapshot_costs_one_row(archive: Archive, computed: Counter) -> No
     assert computed == []
     at = [whole.labels.index(label) for label in part.labels]
     np.testing.assert_array_equal(part.nnstd, whole.nnstd[np.ix_(at, at)])
+
+
+def test_a_matrix_that_is_not_to_be_kept_writes_nothing(archive: Archive, computed: Counter) -> None:
+    """What is known is read, what is not is computed; nodes and relationships stay as they were."""
+    fill(archive, 5)
+    archive.distances(["r0", "r1", "r2"], alignment="identity")
+    computed.clear()
+    before = contents(archive)
+    found = archive.distances(["r*"], alignment="identity", keep=False)
+    assert len(computed) == 15 - 6
+    assert contents(archive) == before
+    kept = archive.distances(["r*"], alignment="identity")
+    assert len(computed) == 2 * (15 - 6)
+    np.testing.assert_array_equal(found.layers, kept.layers)
 
 
 def test_equal_topologies_are_compared_once(archive: Archive, computed: Counter) -> None:

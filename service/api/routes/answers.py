@@ -7,11 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from typing_extensions import TypedDict
 
+from stratigraph.archive import Archive
 from stratigraph.errors import LimitError
 from stratigraph.refs import MAX_STEP, Ref
 from stratigraph.service.answers import (
     ConnectionAnswer,
     DistanceAnswer,
+    DistancesAnswer,
     EvolutionAnswer,
     HistoryAnswer,
     InferenceAnswer,
@@ -22,6 +24,7 @@ from stratigraph.service.answers import (
     TimelineAnswer,
     connections_answer,
     distance_answer,
+    distances_answer,
     evolution_answer,
     history_answer,
     inference_answer,
@@ -38,7 +41,7 @@ from stratigraph.service.evolution.between import Status
 
 router = APIRouter(tags=["answers"])
 
-MOST_INFERRED = 64  # a request computes n^2 / 2 distances while somebody waits
+MOST_COMPARED = 64  # a request computes n^2 / 2 distances while somebody waits
 MOST_POINTS = 500  # likewise, one distance each
 
 RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
@@ -70,6 +73,21 @@ def get_distance(
         one.id, other.id, archive.nnstd(one.id, other.id, alignment=alignment, chance=chance, keep=False)
     )
     return represent(request, found)
+
+
+@router.get("/distances/matrix", response_model=DistancesAnswer)
+def get_distances(
+    request: Request,
+    archive: ArchiveOf,
+    refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = "canonical",
+    nearest: Annotated[int | None, Query(ge=1, description="Add the nearest of each, so many.")] = None,
+) -> Response:
+    """The distances of all pairs of some snapshots, their clusters, and an order in which like ones stand together."""
+    _check_count(archive, refs)
+    return represent(
+        request, distances_answer(archive.distances(refs, alignment=alignment, keep=False), nearest=nearest)
+    )
 
 
 @router.get("/runs/{run}/evolution", response_model=EvolutionAnswer)
@@ -155,14 +173,12 @@ def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
 def get_inferred(
     request: Request,
     archive: ArchiveOf,
-    refs: Annotated[list[str], Query(max_length=MOST_INFERRED, description="Refs or globs, one snapshot of each run.")],
+    refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")],
     root: Annotated[str | None, Query(description="The ancestor of all, where it is known.")] = None,
     alignment: Annotated[Alignment | None, Query(description="Default: what fits the networks.")] = None,
 ) -> Response:
     """Who probably descends from whom, inferred from distances."""
-    count = len(archive.expand(refs))
-    if count > MOST_INFERRED:
-        raise LimitError(f"refs: expected at most {MOST_INFERRED} snapshots in one request, found {count}")
+    _check_count(archive, refs)
     return represent(request, inference_answer(archive.infer(refs, root=root, alignment=alignment, name=None)))
 
 
@@ -183,3 +199,9 @@ def get_timeline(
     return represent(
         request, timeline_answer(archive.timeline(run, other, alignment=alignment, lag=lag, chance=chance))
     )
+
+
+def _check_count(archive: Archive, refs: list[str]) -> None:
+    count = len(archive.expand(refs))
+    if count > MOST_COMPARED:
+        raise LimitError(f"refs: expected at most {MOST_COMPARED} snapshots in one request, found {count}")
