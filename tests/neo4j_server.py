@@ -201,15 +201,21 @@ def answers(server: Neo4jServer) -> bool:
         return False
 
 
-def create_server(name: str, settings: Mapping[str, str] | None = None) -> Neo4jServer:
-    """A server of that release in a fresh home, with a random password; not started yet."""
+def create_server(
+    name: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    recipe: Mapping[str, str] = _SETTINGS,
+    password: str | None = None,
+) -> Neo4jServer:
+    """A server of that release in a fresh home, with a random password; not started yet. ``settings`` add to the recipe."""
     release = RELEASES[name]
     java, jars = find_java(release.java), prepare(release)
     home = Path(tempfile.mkdtemp(prefix=f"stratigraph-{name}-"))
     for folder in ("conf", "data", "logs", "import", "plugins", "run"):
         (home / folder).mkdir()
-    port, password = free_port(), secrets.token_hex(16)
-    all_settings = _SETTINGS | {"server.bolt.listen_address": f"127.0.0.1:{port}"} | dict(settings or {})
+    port, password = free_port(), password or secrets.token_hex(16)
+    all_settings = dict(recipe) | {"server.bolt.listen_address": f"127.0.0.1:{port}"} | dict(settings or {})
     lines = "".join(f"{key}={value}\n" for key, value in all_settings.items())
     (home / "conf" / "neo4j.conf").write_text(lines, "utf-8")
     classes = ["-cp", f"{jars}/*"]
