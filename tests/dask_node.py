@@ -1,6 +1,6 @@
 """A Dask scheduler or worker in a process of its own, which can be killed: says its address, then what happens to it.
 
-Workers come in kinds: ``good``; ``victim``, which says ``computing`` when it has begun its first share, and never ends
+The scheduler has no stratigraph. Workers come in kinds: ``good``; ``victim``, which says ``computing`` when it has begun its first share, and never ends
 it; ``old``, ``bare`` and ``empty``, which have another version of stratigraph, no numba, no stratigraph; ``strict``, for
 which every fan-in set is too large.
 """
@@ -84,6 +84,9 @@ def say(text: str) -> None:
 
 
 def become(kind: str) -> None:
+    if kind == "empty":
+        sys.modules["stratigraph"] = None  # type: ignore[assignment]
+        return
     from stratigraph.service.distance import cluster as ours
     from stratigraph.service.distance import kernels
 
@@ -98,8 +101,6 @@ def become(kind: str) -> None:
         vars(ours)["__version__"] = "0.0.1"
     elif kind == "bare":
         vars(ours)["has_numba"] = lambda: False
-    elif kind == "empty":
-        sys.modules["stratigraph.service.distance.cluster"] = None  # type: ignore[assignment]
     elif kind == "strict":
         kernels.LARGEST_UNION = 1
 
@@ -108,6 +109,7 @@ async def serve(folder: str, role: str, *rest: str) -> None:
     from distributed import Scheduler, Worker
 
     if role == "scheduler":
+        become("empty")
         node: Any = Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0")
     else:
         address, kind = rest

@@ -57,7 +57,7 @@ _PATIENCE_S = 120.0  # for the first worker, and for another where all have gone
 _LOOK_S = 5.0  # between two looks at how many workers there are
 _TICK_S = 0.2  # between two looks at ``cancel``
 _SENT_BYTES = 256 * 2**20  # packed networks that the cluster holds for us
-_WORTH = 20_000_000  # connections times pairs of a share: about a second's work
+_WORTH = 3_000_000  # connections times pairs of a share: about a second's work
 
 # What a worker says of a share: its floats as bytes; the pair that has no distance, and why; or why it cannot compute.
 _LAYERS, _PAIR, _REFUSED = "layers", "pair", "refused"

@@ -384,7 +384,10 @@ class _Job:
         nnstd = np.empty((self.n, self.n))
         count = self.layers.shape[2]
         for i, row in enumerate(self.layers):  # by rows: as Python's floats all at once would fill the memory
-            nnstd[i] = [math.fsum(values) / count for values in row.tolist()]
+            begin = i if self.ways.symmetric else 0
+            nnstd[i, begin:] = [math.fsum(values) / count for values in row[begin:].tolist()]
+            if self.ways.symmetric:
+                nnstd[begin:, i] = nnstd[i, begin:]
         names = layer_names(self.networks.topology(0))
         return DistanceMatrix(self.networks.labels, self.ways.alignment, nnstd, self.layers, names)
 
