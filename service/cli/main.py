@@ -12,6 +12,7 @@ from stratigraph.errors import Code, StratigraphError
 from stratigraph.service.cli import answers, demo, descent, evolving, moving, serving, snapshots
 from stratigraph.service.cli.output import report, say, tell_of_compiling
 
+_INTERRUPTED = 130
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
 
 app = typer.Typer(
@@ -52,9 +53,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         say(f"error: the answer cannot be written: {error.strerror}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
-        sys.exit(130)
+    except SystemExit as ended:  # typer has caught the interrupt
+        if ended.code == _INTERRUPTED:
+            say("interrupted; the same command goes on where it stopped")
+        raise
 
 
 if __name__ == "__main__":

@@ -126,7 +126,15 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
 
     yield "stratigraph", lambda: __version__
     yield "python", lambda: f"{platform.python_version()} on {platform.platform()}"
-    extras = {"distance": "numba", "server": "neo4j", "plot": "matplotlib", "demo": "sklearn"}
+    extras = {
+        "distance": "numba",
+        "server": "neo4j",
+        "plot": "matplotlib",
+        "pandas": "pandas",
+        "parquet": "pyarrow",
+        "dask": "distributed",
+        "demo": "sklearn",
+    }
     for extra, module in extras.items():
         said = "installed" if find_spec(module) else f"not installed: pip install 'stratigraph[{extra}]'"
         yield f"extra [{extra}]", partial(str, said)

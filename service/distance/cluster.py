@@ -237,7 +237,7 @@ class _Work:
             raise self._lost()
         try:
             self._threads = sum(self._client.nthreads().values())
-        except OSError as error:
+        except Exception as error:
             raise self._lost() from error
         self._looked = now
         if self._threads:

@@ -164,13 +164,17 @@ def _executor(
 def _threads(networks: Networks, ways: Ways, cancel: threading.Event | None, workers: int) -> Iterator[Compute]:
     kept = Kept()
     pool = ThreadPoolExecutor(workers)
+    over = threading.Event()
+
+    def stopped() -> bool:
+        return over.is_set() or (cancel is not None and cancel.is_set())
 
     def get(at: int) -> Ready:
         return kept.get(at, lambda: networks.topology(at), ways)
 
     def work(share: Share) -> Floats:
         try:
-            return distances_of(share.pairs, get, ways, cancel=cancel)
+            return distances_of(share.pairs, get, ways, stopped)
         except PairError as error:
             raise networks.named(error) from error.error
 
@@ -187,6 +191,7 @@ def _threads(networks: Networks, ways: Ways, cancel: threading.Event | None, wor
     try:
         yield compute
     finally:
+        over.set()  # after an error or Ctrl-C nobody waits for the pairs that are left of a share
         pool.shutdown(cancel_futures=True)
 
 
@@ -205,12 +210,12 @@ class PairError(Exception):
 
 
 def distances_of(
-    pairs: Ints, get: Callable[[int], Ready], ways: Ways, *, cancel: threading.Event | None = None
+    pairs: Ints, get: Callable[[int], Ready], ways: Ways, stopped: Callable[[], bool] = lambda: False
 ) -> Floats:
     """The distances of each pair's layers, shape (pairs, layers). ``PairError`` says which pair has none."""
     rows = []
     for i, j in pairs.tolist():
-        if cancel is not None and cancel.is_set():
+        if stopped():
             raise Cancelled
         a, b = get(i), get(j)
         try:
