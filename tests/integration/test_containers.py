@@ -94,6 +94,7 @@ def server(secrets: dict[str, Path], http_port: int) -> Iterator[Neo4jServer]:
         made.start()
         yield made
     finally:
+        made.kill()  # nothing of it is to be kept, and to end in good order takes it long
         made.stop()
 
 
