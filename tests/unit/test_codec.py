@@ -270,4 +270,5 @@ def test_sorted_arrays_merge_and_are_searched_like_sets(a: set[int], b: set[int]
     left, right = (np.array(sorted(s), dtype=np.int64) for s in (a, b - a))
     assert codec.merge(left, right).tolist() == sorted(a | b)
     other = np.array(sorted(b), dtype=np.int64)
-    assert codec.in_sorted(left, other).tolist() == [x in b for x in sorted(a)]
+    for apart in (1, 1_000_000):  # among few cells, and among many
+        assert codec.in_sorted(left * apart, other * apart).tolist() == [x in b for x in sorted(a)]
