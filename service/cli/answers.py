@@ -103,7 +103,7 @@ def distances(
 
     files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
     outputs = {kind: path for kind, path in files.items() if path is not None}
-    _check_outputs(outputs)
+    check_outputs(outputs)
     matrix = _matrix(refs, alignment, scheduler, store)
     _write_outputs(matrix, outputs)
     if json_:
@@ -180,7 +180,7 @@ def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str
         return opened.distances(refs, alignment=alignment.value, progress=advance, scheduler=scheduler)
 
 
-def _check_outputs(outputs: dict[str, Path]) -> None:
+def check_outputs(outputs: dict[str, Path]) -> None:
     """What would fail in the end fails now: the distances may take hours."""
     from stratigraph.files import check_target
 

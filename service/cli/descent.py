@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stratigraph.service.cli.answers import Align
+from stratigraph.service.cli.answers import Align, check_outputs
 from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def lineage(
 
     if not infer and (root or by_time or alignment):
         raise typer.BadParameter("--root, --by-time and --alignment go with --infer")
+    check_outputs({kind: path for kind, path in (("graphml", graphml), ("prov", prov), ("png", png)) if path})
     with archive(store) as opened:
         if other is not None:
             if run is None:
@@ -153,16 +154,14 @@ def _show_inference(found: InferenceAnswer, *, as_json: bool) -> None:
 def _export(found: Lineage | Inference, graphml: Path | None, prov: Path | None) -> None:
     import json
 
-    from stratigraph.errors import InvalidInputError
+    from stratigraph.files import whole
     from stratigraph.service.lineage.exports import to_graphml, to_prov
 
     wanted = ((graphml, to_graphml), (prov, lambda one: json.dumps(to_prov(one), indent=1) + "\n"))
     for path, text in wanted:
         if path is not None:
-            try:
-                path.write_text(text(found), encoding="utf-8")
-            except OSError as error:
-                raise InvalidInputError(f"{path}: expected a file that can be written: {error.strerror}") from error
+            with whole(path) as draft:
+                draft.write_text(text(found), encoding="utf-8")
             say(f"wrote {path}")
 
 
