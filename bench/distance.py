@@ -163,8 +163,8 @@ def layer_pair(report: Report, name: str, one: Mask, two: Mask) -> float:
     """One layer, both ways, with the CPU time and how much memory each took at its peak."""
     left, right = prepare_sets(_alone(one)), prepare_sets(_alone(two))
     inputs = {0: np.arange(one.n_source, dtype=np.int64)}
-    spent = [cpu(lambda: rule._by_fan_in(left, right, 1, inputs)) for _ in range(3)]  # noqa: SLF001 - the match alone
-    peak_ours = _peak(lambda: rule._by_fan_in(left, right, 1, inputs))  # noqa: SLF001
+    spent = [cpu(lambda: rule._by_fan_in(left, right, 1, inputs, {})) for _ in range(3)]  # noqa: SLF001 - the match alone
+    peak_ours = _peak(lambda: rule._by_fan_in(left, right, 1, inputs, {}))  # noqa: SLF001
     masks = plain_masks(_alone(one)), plain_masks(_alone(two))
     base = cpu(lambda: plain(*masks))
     ours = statistics.median(spent)
@@ -224,7 +224,7 @@ def convolutions(report: Report) -> None:
         two = rewired(rng, one, 0.3)
         left, right = prepare_sets(_alone(one)), prepare_sets(_alone(two))
         inputs = {0: np.arange(n_source, dtype=np.int64)}
-        ours += times * min(cpu(lambda: rule._by_fan_in(left, right, 1, inputs)) for _ in range(2))  # noqa: B023, SLF001
+        ours += times * min(cpu(lambda: rule._by_fan_in(left, right, 1, inputs, {})) for _ in range(2))  # noqa: B023, SLF001
         base += times * cpu(lambda: plain(plain_masks(_alone(one)), plain_masks(_alone(two))))  # noqa: B023
     report.say(f"Plain SciPy {base:.2f} s, ours {ours:.2f} s: {base / ours:.1f} x.\n")
 
@@ -238,7 +238,7 @@ def growth(report: Report) -> None:
         for density in (0.005, 0.01, 0.02, 0.05, 0.1):
             a, b = (prepare_sets(_alone(random_mask(rng, width, width, density))) for _ in range(2))
             inputs = {0: np.arange(width, dtype=np.int64)}
-            spent = min(cpu(lambda a=a, b=b, inputs=inputs: rule._by_fan_in(a, b, 1, inputs)) for _ in range(3))  # type: ignore[misc]  # noqa: SLF001
+            spent = min(cpu(lambda a=a, b=b, inputs=inputs: rule._by_fan_in(a, b, 1, inputs, {})) for _ in range(3))  # type: ignore[misc]  # noqa: SLF001
             cells.append(f"{spent * 1e3:.1f}")
         report.say(f"| {width} | {' | '.join(cells)} |")
     report.say()

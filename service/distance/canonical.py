@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _SPARSE = 0.3
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Costs = dict[int, tuple[NDArray[Any], ...]]  # by space, as ``kernels.sparse_costs`` gives them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +56,9 @@ def canonical(a: Prepared, b: Prepared) -> dict[int, Match]:
     """The match of every space, in matching order; of those that keep their place, with the identity."""
     partner: dict[int, Ints] = {}
     found: dict[int, Match] = {}
+    known: Costs = {}
     for space in range(len(a.sizes)):
-        match = _identity(a, b, space, partner) if a.kept[space] else _match(a, b, space, partner)
+        match = _identity(a, b, space, partner) if a.kept[space] else _match(a, b, space, partner, known)
         partner[space] = match.partner
         found[space] = match
     return found
@@ -65,7 +68,7 @@ def first_value(a: Prepared, b: Prepared) -> float:
     """The distance of the first matched space of two networks; it depends on no ties, so no colours are needed."""
     space = next(s for s in a.wiring.targets if not a.kept[s])
     partner = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(a.sizes) if a.kept[s]}
-    found = _partner(a, b, space, _by_fan_in(a, b, space, partner))
+    found = _partner(a, b, space, _by_fan_in(a, b, space, partner, {}))
     return layer_value(a, b, space, found, partner)
 
 
@@ -86,13 +89,13 @@ def _identity(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints])
     return Match(columns, layer_value(a, b, space, columns, partner), 0, unique=True)
 
 
-def _match(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> Match:
-    ties = _by_fan_in(a, b, space, partner)
+def _match(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs) -> Match:
+    ties = _by_fan_in(a, b, space, partner, known)
     ambiguous = len(ties.rows)
     unique = True
     if ambiguous:
         if a.wiring.outgoing[space]:
-            ahead = _look_ahead(a, b, space, partner, ties)
+            ahead = _look_ahead(a, b, space, partner, known, ties)
             costs = _fan_out_costs(a, b, space, ahead, ties)
             _narrow(ties, costs)
         unique = _by_colour(a, b, space, ties)
@@ -105,8 +108,11 @@ def _partner(a: Prepared, b: Prepared, space: int, ties: _Ties) -> Ints:
     return found if a.sizes[space] <= b.sizes[space] else np.where(found < b.sizes[space], found, -1)
 
 
-def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> _Ties:
-    """The optimum of the fan-in costs, and its ties."""
+def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs) -> _Ties:
+    """The optimum of the fan-in costs, and its ties.
+
+    ``known`` holds the costs that each space had last: where few partners have changed, few are computed anew.
+    """
     one, two = a.fan_in[space], b.fan_in[space]
     n = max(a.sizes[space], b.sizes[space])
     names = keymap(one, two, partner)
@@ -115,8 +121,19 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
         return _Ties(*dense.solve(n, one, two, names, _empty(one, n), _empty(two, n)))
     single = _single(one.largest + two.largest)
     problem = kernels.sparse_costs(
-        n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, two.smallest, single, most
+        n,
+        one.ptr,
+        one.keys,
+        names,
+        two.sizes,
+        two.back,
+        two.holders,
+        two.smallest,
+        single,
+        most,
+        known.get(space, kernels.NOTHING_KNOWN),
     )
+    known[space] = problem
     return _Ties(*matching.solve(problem, kernels.S, _empty(one, n), _empty(two, n)))
 
 
@@ -163,7 +180,9 @@ def _only_equals(
     return len(nodes) - len(edges) == len({part for part, _, _ in edges})
 
 
-def _look_ahead(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], ties: _Ties) -> dict[int, Ints]:
+def _look_ahead(
+    a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs, ties: _Ties
+) -> dict[int, Ints]:
     """A provisional match of the spaces that ``space`` feeds, with its own ties broken by colour alone.
 
     Tied units that got a partner of another colour count as not matched.
@@ -174,13 +193,13 @@ def _look_ahead(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints
     mine = ties.rows[ties.rows < len(found)]
     mine = mine[found[mine] >= 0]
     found[mine[a.colours[space][mine] != b.colours[space][found[mine]]]] = -1
-    known = {**partner, space: found}
+    partners = {**partner, space: found}
     ahead = {}
     for target in sorted({a.wiring.layers[k][1] for k in a.wiring.outgoing[space]}):
         if a.kept[target]:
             ahead[target] = np.arange(a.sizes[target], dtype=np.int64)
             continue
-        next_ties = _by_fan_in(a, b, target, known)
+        next_ties = _by_fan_in(a, b, target, partners, known)
         _by_colour(a, b, target, next_ties)
         ahead[target] = _partner(a, b, target, next_ties)
     return ahead

@@ -6,7 +6,7 @@ beyond. Sets are flat arrays as in ``prepared.Sets``.
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
-# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912
+# ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0915
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment"
 
 from __future__ import annotations
@@ -114,8 +114,15 @@ def increments(ptr, keys, keymap, back):
     return total, most
 
 
+_NOTHING = np.zeros(0, dtype=np.int64)
+_NO_UNITS = np.zeros(0, dtype=np.uint32)
+NOTHING_KNOWN = (
+    _NOTHING, _NO_UNITS, _NOTHING, _NOTHING, _NOTHING, _NOTHING, _NO_UNITS, _NOTHING, _NOTHING, _NOTHING
+)  # fmt: skip
+
+
 @njit(cache=True, nogil=True)
-def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, smallest_b, single, most):
+def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, smallest_b, single, most, known):
     """The pairs of units that share two elements or more, by row, and what leads to those that share one.
 
     Row i is unit i of A, a column a unit of B; there are n rows, those beyond A's units are absent. A pair that shares
@@ -123,8 +130,10 @@ def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, smallest_
     *Far* pairs share one; their cost is ``single[|a| + |b|]``. In sparse layers most pairs are far and few are looked
     at, so they are not listed, but found through ``names``, A's keys as they are called in B (-1: not there), and the
     holders of each; ``floor`` is the least that any of a row's can cost. ``keymap`` names A's elements in B; ``most``
-    is the second number that ``increments`` gives.
+    is the second number that ``increments`` gives. ``known`` is what this function gave for the same units and another
+    ``keymap``, or ``NOTHING_KNOWN``: rows whose elements have the same names keep their costs.
     """
+    known_near, known_columns, known_costs, _, known_names, _, _, _, known_floor, _ = known
     n_a = len(ptr_a) - 1
     near = np.empty(n + 1, dtype=np.int64)
     floor = np.empty(n_a, dtype=np.int64)
@@ -143,11 +152,25 @@ def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, smallest_
     at = 0
     for i in range(n_a):
         near[i] = at
+        changed = len(known_names) == 0
+        for e in range(ptr_a[i], ptr_a[i + 1]):
+            names[e] = keymap[keys_a[e]]
+            if len(known_names):
+                changed |= names[e] != known_names[e]
+        if not changed:
+            end = known_near[i + 1] - known_near[i]
+            if at + end > room:
+                room = 2 * (at + end)
+                columns, costs = grown(columns, at, room), grown(costs, at, room)
+            for e in range(known_near[i], known_near[i + 1]):
+                columns[at], costs[at] = known_columns[e], known_costs[e]
+                at += 1
+            floor[i] = known_floor[i]
+            continue
         end = 0
         least = np.int64(2**31)
         for e in range(ptr_a[i], ptr_a[i + 1]):
-            other = keymap[keys_a[e]]
-            names[e] = other
+            other = names[e]
             if other < 0:
                 continue
             least = min(least, smallest_b[other])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stratigraph.errors import InvalidInputError, MissingExtraError
 from stratigraph.service.distance import null_model, simple
 from stratigraph.service.distance.null_model import Chance
-from stratigraph.service.distance.wiring import check_comparable, wiring_of
+from stratigraph.service.distance.wiring import Wiring, check_comparable, wiring_of
 from stratigraph.topology import Topology
 
 if TYPE_CHECKING:
@@ -111,9 +111,10 @@ def nnstd(
     check_comparable(a, b)
     if alignment in {"reference", "identity"}:
         method = simple.reference if alignment == "reference" else simple.identity
-        values, partners = method(a, b, wiring_of(a), fix_output=fix_output)
+        wiring = wiring_of(a)
+        values, partners = method(a, b, wiring, fix_output=fix_output)
         counts = None if alignment == "reference" else [0] * len(values)
-        found = describe(a, b, alignment, values, partners, ambiguous=counts)
+        found = describe(a, b, wiring, alignment, values, partners, ambiguous=counts)
         return with_chance(found, a, b, fix_output=fix_output) if chance else found
     need_numba(alignment)
     # numba takes a third of a second to import, which `reference` and `identity` need not wait for.
@@ -149,7 +150,7 @@ def compare(a: Prepared, b: Prepared, *, alignment: Alignment = "canonical") -> 
     if alignment == "reference":
         from stratigraph.service.distance import published  # noqa: PLC0415 - as in nnstd; loads SciPy's optimisers
 
-        return describe(a.topology, b.topology, alignment, *published.reference(a, b))
+        return describe(a.topology, b.topology, a.wiring, alignment, *published.reference(a, b))
     from stratigraph.service.distance import canonical, refined  # noqa: PLC0415
 
     canonical.check_limits(a, b)
@@ -175,7 +176,7 @@ def compare(a: Prepared, b: Prepared, *, alignment: Alignment = "canonical") -> 
     if swapped:
         partners = {s: simple.inverse(partner, a.sizes[s]) for s, partner in partners.items()}
     ordered = [values[s] for s in targets]
-    return describe(a.topology, b.topology, alignment, ordered, partners, ambiguous=counts, canonical=unique)
+    return describe(a.topology, b.topology, a.wiring, alignment, ordered, partners, ambiguous=counts, canonical=unique)
 
 
 def check_alignment(alignment: str) -> Alignment:
@@ -200,6 +201,7 @@ def need_numba(alignment: Alignment) -> None:
 def describe(
     a: Topology,
     b: Topology,
+    wiring: Wiring,
     alignment: Alignment,
     values: list[float],
     partners: Mapping[int, NDArray[np.int64]],
@@ -207,8 +209,7 @@ def describe(
     ambiguous: list[int] | None = None,
     canonical: bool = False,
 ) -> Distance:
-    """The layers' values with their names, widths and densities, and their mean."""
-    wiring = wiring_of(a)
+    """The layers' values with their names, widths and densities, and their mean; ``wiring`` is that of ``a``."""
     rows = []
     for row, (space, value, name) in enumerate(zip(wiring.targets, values, layer_names(a), strict=True)):
         entering = wiring.incoming[space]

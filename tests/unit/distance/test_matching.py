@@ -44,7 +44,7 @@ def sparse_problem(one: Sets, two: Sets, n: int) -> Any:
     single = kernels.single_costs(one.largest + two.largest)
     most = kernels.increments(one.ptr, one.keys, names, two.back)[1]
     return kernels.sparse_costs(
-        n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, two.smallest, single, most
+        n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, two.smallest, single, most, kernels.NOTHING_KNOWN
     )
 
 
