@@ -252,7 +252,8 @@ def price(counts, sizes_a, sizes_b, u, v, near, most):
                 total, common = sizes_a[i] + sizes_b[j], np.int64(row[j])
                 exact = cost(total - 2 * common, total - common)
                 gain = u[i] + v[j] - exact
-                if gain + near >= 0 and total > 0:  # two empty sets are never listed
+                # Pairs that share nothing cost the bypass, which every row has without a list.
+                if gain + near >= 0 and common > 0:
                     columns[at], costs[at] = j, exact
                     gains[at - begin_row] = gain
                     at += 1

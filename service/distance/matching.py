@@ -317,9 +317,9 @@ def tight_pairs(problem, u, v, row_of):
     for i in range(n):
         starts[i] = at
         price = u[i]
-        # A column is listed once or, where it is far, tight once.
-        if at + len(v) > room:
-            room = 2 * (at + len(v))
+        # A column is far and tight at most once.
+        if at + near[i + 1] - near[i] + len(v) > room:
+            room = 2 * (at + near[i + 1] - near[i] + len(v))
             found = grown(found, at, room)
         for e in range(near[i], near[i + 1]):
             j = columns[e]

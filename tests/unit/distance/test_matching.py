@@ -99,6 +99,7 @@ def test_both_solvers_find_the_same_optimum_and_the_same_ties(shape: tuple[int, 
         assert int(costs[np.arange(n), partner].sum()) == best
         assert tied.tolist() == np.flatnonzero(np.bincount(component)[component] > 1).tolist()
         pairs = set(zip(np.repeat(tied, np.diff(offsets)).tolist(), listed.tolist(), strict=True))
+        assert len(pairs) == len(listed), "each once"
         assert pairs == set(zip(*(x.tolist() for x in np.nonzero(used)), strict=True))
 
 
@@ -113,6 +114,28 @@ def test_the_dense_solver_is_exact_on_wide_layers(n_source: int, n: int, density
     partner = dense.solve(n, one, two, np.arange(two.elements), one.empty, two.empty)[0]
     rows, columns = linear_sum_assignment(costs.astype(float))
     assert int(costs[np.arange(n), partner].sum()) == int(costs[rows, columns].sum())
+
+
+def test_many_pairs_that_share_nothing_are_tied_once_each() -> None:
+    """Half of the units of each network read what no unit of the other does: any of them goes with any, at cost 1."""
+    rng = np.random.default_rng(0)
+    half = 150
+
+    def sets(first: int) -> Sets:
+        mask = np.zeros((200, 2 * half), dtype=bool)
+        mask[:100, :half] = rng.random((100, half)) < 0.5
+        mask[rng.integers(first, first + 50, half), half + np.arange(half)] = True
+        return prepare(Topology.from_masks([mask, np.ones((2 * half, 1))])).fan_in[1]
+
+    one, two = sets(100), sets(150)
+    empties = one.empty, two.empty
+    for found in (
+        dense.solve(2 * half, one, two, np.arange(two.elements), *empties),
+        matching.solve(sparse_problem(one, two, 2 * half), kernels.S, *empties),
+    ):
+        _, _, tied, offsets, listed = found
+        pairs = set(zip(np.repeat(tied, np.diff(offsets)).tolist(), listed.tolist(), strict=True))
+        assert len(pairs) == len(listed) == half * half
 
 
 @given(st.integers(0, 2**32), st.integers(2, 12), st.integers(1, 40), st.integers(0, 5))
