@@ -7,13 +7,14 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types wheel check clean
+.PHONY: help demo test quick bounds lint types wheel check clean
 
 help:
 	@echo "make demo    train small sparse networks, archive them, show the story (ARGS=--no-serve ends)"
 	@echo "make test    all tests, with a real embedded engine"
 	@echo "make quick   the tests that take no engine"
-	@echo "make check   what CI runs: test, lint, types, wheel"
+	@echo "make bounds  the tests of the compiled kernels, every index of them checked"
+	@echo "make check   what CI runs: test, bounds, lint, types, wheel"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "stratigraph needs Python 3.11 or later, found " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12")'
@@ -31,6 +32,9 @@ test: $(READY)
 quick: $(READY)
 	$(BIN)/python -m pytest tests/unit tests/oracle -m "not slow" $(ARGS)
 
+bounds: $(READY)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.bounds" $(BIN)/python -m pytest tests/unit/distance tests/oracle $(ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,7 +45,7 @@ types: $(READY)
 wheel: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/check_wheel.sh
 
-check: test lint types wheel
+check: test bounds lint types wheel
 
 clean:
-	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bounds build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
