@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stratigraph.errors import InvalidInputError, MissingExtraError
 from stratigraph.files import whole
 from stratigraph.service.answers import SurvivalAnswer
-from stratigraph.service.distance.matrix import DistanceMatrix, leaves
+from stratigraph.service.distance.matrix import DistanceMatrix, leaves, short
 from stratigraph.service.evolution.stored import RunHistory
 from stratigraph.service.lineage.declared import Lineage
 from stratigraph.service.lineage.inferred import Inference
@@ -51,7 +51,7 @@ def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
         return
     tree = matrix.linkage()
     order = leaves(tree)
-    names = _short(matrix.labels)
+    names = [name.replace("$", r"\$") for name in short(matrix.labels)]  # no formulas
     sorted_ = DistanceMatrix(
         tuple(names[k] for k in order),
         matrix.alignment,
@@ -72,15 +72,6 @@ def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
     above.set_title(f"NNSTD, alignment {matrix.alignment}; above: average linkage")
     figure.colorbar(image, ax=axes, label=_SCALE, shrink=0.8)
     _save(figure, path, tight=True)  # the layout does not see how high the tree stands
-
-
-def _short(labels: Sequence[str]) -> list[str]:
-    """Labels without the folders that all of them begin with."""
-    parts = [label.split("/") for label in labels]
-    common = 0
-    while all(len(each) > common + 1 and each[common] == parts[0][common] for each in parts):
-        common += 1
-    return ["/".join(each[common:]) for each in parts]
 
 
 def _branches(tree: NDArray[np.float64], order: Sequence[int]) -> Iterator[tuple[list[float], list[float]]]:

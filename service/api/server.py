@@ -12,14 +12,15 @@ from stratigraph.errors import MissingExtraError, SettingsError, StoreUnavailabl
 from stratigraph.settings import load_settings
 
 
-def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; ``ready`` is told the URL once requests are answered."""
+def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None]) -> None:
+    """Serve until SIGINT or SIGTERM; ``ready`` is told the URL once requests are answered, and the hosts' names."""
     try:
         import uvicorn  # noqa: PLC0415 - behind an extra
 
         from stratigraph.archive import open_archive  # noqa: PLC0415
         from stratigraph.service.api.app import create_app  # noqa: PLC0415
         from stratigraph.service.api.auth import Guard  # noqa: PLC0415
+        from stratigraph.service.api.door import LOOPBACK  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("the REST API", "server") from error
 
@@ -29,18 +30,19 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str]
     listening = _listen(address, port)
     shown = f"[{address}]" if address.version == 6 else str(address)
     url = f"http://{shown}:{listening.getsockname()[1]}"
+    hosts = settings.api_names() | (set() if address.is_unspecified else {shown})
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                ready(url)
+                ready(url, sorted(hosts | LOOPBACK))
 
     # uvicorn ends in good order at SIGTERM and then raises it anew; the process is to end in good order too.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # The archive keeps its settings, and has no use for the token.
     with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
-        app = create_app(archive=archive, guard=Guard(token) if token else None, hosts=settings.api_names())
+        app = create_app(archive=archive, guard=Guard(token) if token else None, hosts=hosts)
         Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)).run([listening])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
+from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +100,7 @@ def distances(
 ) -> None:
     """The distances of all pairs of a set of snapshots."""
     from stratigraph.service.answers import distances_answer
+    from stratigraph.service.distance.matrix import short
 
     files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
     outputs = {kind: path for kind, path in files.items() if path is not None}
@@ -113,8 +114,13 @@ def distances(
         near = [[label, other, distance] for label, each in found for other, distance in each]
         show(f"nearest by NNSTD, alignment {matrix.alignment}", table(["", "nearest", "distance"], near))
     else:
-        rows = [[label, *row] for label, row in zip(matrix.labels, matrix.nnstd.tolist(), strict=True)]
-        show(f"NNSTD, alignment {matrix.alignment}", table(["", *matrix.labels], rows))
+        labels = short(matrix.labels)
+        heads = labels
+        if sum(len(label) + 2 for label in labels) + max(map(len, labels)) > width():  # then columns have numbers
+            heads = [str(k) for k in range(1, len(labels) + 1)]
+            show(table(["", "network"], zip(heads, labels, strict=True)))
+        rows = [[head, *row] for head, row in zip(heads, matrix.nnstd.tolist(), strict=True)]
+        show(f"NNSTD, alignment {matrix.alignment}", table(["", *heads], rows))
 
 
 def cypher(
@@ -182,10 +188,12 @@ def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str
 
 def check_outputs(outputs: dict[str, Path]) -> None:
     """What would fail in the end fails now: the distances may take hours."""
+    from stratigraph.errors import InvalidInputError
     from stratigraph.files import check_target
 
-    for path in outputs.values():
-        check_target(path)
+    targets = [check_target(path).resolve() for path in outputs.values()]
+    if len(set(targets)) < len(targets):
+        raise InvalidInputError("expected a file of its own for each answer, found one named twice")
     if "parquet" in outputs:
         from stratigraph.service.distance.matrix import need_parquet
 

@@ -50,7 +50,7 @@ def demo(
     if serve:
         from stratigraph.service.api.server import run_server
 
-        run_server(store, host="127.0.0.1", port=port, ready=_invite)
+        run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url))
 
 
 def _clear(out: Path) -> None:

@@ -55,7 +55,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as ended:  # typer has caught the interrupt
         if ended.code == _INTERRUPTED:
-            say("interrupted; the same command goes on where it stopped")
+            say("interrupted; what the archive was told already is not done again")
         raise
 
 

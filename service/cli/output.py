@@ -119,12 +119,17 @@ def report(error: StratigraphError, *, as_json: bool) -> None:
         say(f"  try: {error.hint}")
 
 
+def width() -> int:
+    """The characters that a line of the answer may have."""
+    return _console(stderr=False).width
+
+
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     # A pipe has no width: let rows be as long as they are, so that `grep` and `awk` see whole lines.
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else 200
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 100_000
     return Console(stderr=stderr, width=width)
 
 

@@ -33,11 +33,12 @@ def serve(
     """Serve the REST API until Ctrl-C."""
     from stratigraph.service.api.server import run_server
 
-    def ready(url: str) -> None:
+    def ready(url: str, names: list[str]) -> None:
         if json_:
             answer({"url": url})
         else:
-            say(f"serving {url}/v1/runs (Ctrl-C ends)")
+            say(f"serving {url}/v1/runs (Ctrl-C ends), asked for as {', '.join(names)}")
+            say("other names of this machine: STRATIGRAPH_API_HOSTS")
 
     run_server(store, host=host, port=port, ready=ready)
 
@@ -154,9 +155,13 @@ def _check(name: str, check: Callable[[], str]) -> dict[str, Any]:
 
 
 def _settings_text() -> str:
+    import re
+
     from stratigraph.settings import load_settings
 
-    return "\n".join(f"{name} = {value}" for name, value in load_settings().model_dump().items())
+    held = load_settings().model_dump()
+    held["store"] = re.sub(r"://[^/@]*@", "://***@", held["store"])  # opening refuses a password there; it is still one
+    return "\n".join(f"{name} = {value}" for name, value in held.items())
 
 
 def _rest_text() -> str:

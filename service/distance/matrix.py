@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,7 +52,7 @@ class DistanceMatrix:
 
     def to_csv(self, path: Path) -> None:
         """The matrix with labels in the first row and column; values in full precision."""
-        with whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        with whole(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(["", *self.labels])
             for label, row in zip(self.labels, self.nnstd, strict=True):
@@ -191,3 +191,12 @@ def need_parquet() -> None:
         import pyarrow.parquet  # noqa: F401, PLC0415 - behind an extra
     except ImportError as error:
         raise MissingExtraError("a Parquet file", "parquet") from error
+
+
+def short(labels: Sequence[str]) -> list[str]:
+    """Labels without the folders that all of them begin with."""
+    parts = [label.split("/") for label in labels]
+    common = 0
+    while all(len(each) > common + 1 and each[common] == parts[0][common] for each in parts):
+        common += 1
+    return ["/".join(each[common:]) for each in parts]

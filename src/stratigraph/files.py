@@ -51,4 +51,5 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _is_device(target: Path) -> bool:
-    return target.is_relative_to("/dev") or (target.exists() and not target.is_file())
+    streams = target.is_relative_to("/dev/fd") or str(target) in {"/dev/stdout", "/dev/stderr"}
+    return streams or (target.exists() and not target.is_file())

@@ -20,4 +20,4 @@ def test_an_interrupted_verb_says_how_to_go_on() -> None:
     """Ctrl-C: 130, as a shell has it, one line on stderr, nothing on stdout."""
     ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (130, "")
-    assert ran.stderr == "interrupted; the same command goes on where it stopped\n"
+    assert ran.stderr == "interrupted; what the archive was told already is not done again\n"

@@ -108,8 +108,8 @@ def test_a_map_stands_under_its_tree(found: DistanceMatrix, tmp_path: Path) -> N
     feet = [x for across, up in branches for x, y in zip(across, up, strict=True) if y == 0]
     assert sorted(feet) == list(range(8))
     assert max(max(up) for _, up in branches) == tree[-1, 2]
-    assert plots._short(["a/b/w0", "a/b/w1/x", "a/b/w1/y"]) == ["w0", "w1/x", "w1/y"]
-    assert plots._short(["w0@1", "w1@1"]) == ["w0@1", "w1@1"]
+    assert ours.short(["a/b/w0", "a/b/w1/x", "a/b/w1/y"]) == ["w0", "w1/x", "w1/y"]
+    assert ours.short(["w0@1", "w1@1"]) == ["w0@1", "w1@1"]
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one(
