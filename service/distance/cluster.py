@@ -210,7 +210,7 @@ class _Work:
                 raise ClusterError(
                     f"the Dask workers of {self._address} failed at a part of the distances: "
                     f"{type(error).__name__}: {error}",
-                    hint="their logs say more; the same command goes on where it stopped",
+                    hint="their logs say more; what is finished is kept in the archive",
                 ) from error
             else:
                 break
@@ -245,13 +245,13 @@ class _Work:
         elif now - self._seen > _PATIENCE_S:
             raise ClusterError(
                 f"expected workers at the Dask scheduler {self._address}, found none for {_PATIENCE_S:g} s",
-                hint=f"`dask worker {self._address}` starts one; the same command goes on where it stopped",
+                hint=f"`dask worker {self._address}` starts one; what is finished is kept in the archive",
             )
 
     def _lost(self) -> ClusterError:
         return ClusterError(
             f"the Dask scheduler at {self._address} went away, or dropped the work",
-            hint="start it again; the same command goes on where it stopped",
+            hint="start it again; what is finished is kept in the archive",
         )
 
 
