@@ -1,0 +1,69 @@
+"""How Neo4j finds what our queries ask for: by an index, wherever one is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stratigraph import queries
+from stratigraph.archive import open_archive
+from tests import neo4j_server
+from tests.histories import sparse_history
+from tests.neo4j_server import Neo4jServer
+
+# Questions about everything of a kind read everything of that kind.
+WHOLE = {
+    "lineage/edges": {"DirectedRelationshipTypeScan"},
+    "read/archive": {"NodeByLabelScan"},
+    "read/counts": {"NodeByLabelScan"},
+    "read/projection": {"DirectedRelationshipTypeScan"},
+    "read/steps": {"NodeByLabelScan"},
+    "write/lock_archive": {"NodeByLabelScan"},
+}
+INFERENCE = {
+    "method": "tree", "alignment": "canonical", "steps": [0], "root": None, "depth": None, "samples": 1, "edges": 1,
+    "created_at": "2026-01-01T00:00:00.000+00:00",
+}  # fmt: skip
+NAMES = [name for name in queries.names() if not name.startswith("schema/")]
+
+
+@pytest.fixture(scope="module", params=neo4j_server.RELEASES)
+def server(request: pytest.FixtureRequest) -> Iterator[Neo4jServer]:
+    """A server that holds a few runs, so that the planner has something to count."""
+    with neo4j_server.running(request.param) as running:
+        with open_archive(running.uri, settings=running.settings()) as archive:
+            for number in range(3):
+                history = sparse_history(number, snapshots=4, widths=(60, 60, 30), density=0.1, churn=0.3)
+                for step, topology in history.snapshots:
+                    archive.push(f"run{number}", step, topology)
+        with running.driver() as driver, driver.session(database="neo4j") as session:
+            for number in range(20):
+                told = INFERENCE | {"id": f"i{number}"}
+                session.run(queries.load("lineage/put_inference").text, told).consume()
+                edge = ["run0", 0, f"run{1 + number % 2}", 0, 0, 0.5, None, None, "forward"]
+                session.run(queries.load("lineage/put_inferred_edges").text, id=f"i{number}", rows=[edge]).consume()
+            # What the server does by itself after a while: look at its indexes, so that the planner knows how large.
+            session.run("CALL db.prepareForReplanning()").consume()
+        yield running
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_query_starts_from_an_index(server: Neo4jServer, name: str) -> None:
+    """No query scans what it could look up, and one that is to read is a read to the database as well."""
+    query = queries.load(name)
+    with server.driver() as driver, driver.session(database="neo4j") as session:
+        summary = session.run(f"EXPLAIN {query.text}").consume()
+    assert summary.plan is not None
+    scans = {kind for kind in operators(summary.plan) if "Scan" in kind}
+    assert scans <= WHOLE.get(name, set())
+    if name.startswith(("read/", "evolution/")):
+        assert summary.query_type == "r"
+
+
+def operators(plan: dict[str, Any]) -> Iterator[str]:
+    """The kinds of operator in a plan, without the database's name."""
+    yield plan["operatorType"].partition("@")[0]
+    for child in plan.get("children", ()):
+        yield from operators(child)
