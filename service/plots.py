@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stratigraph.errors import InvalidInputError, MissingExtraError
 from stratigraph.files import whole
-from stratigraph.service.answers import SurvivalAnswer
+from stratigraph.service.answers.evolution import SurvivalAnswer
 from stratigraph.service.distance.matrix import DistanceMatrix, leaves, short
 from stratigraph.service.evolution.stored import RunHistory
 from stratigraph.service.lineage.declared import Lineage

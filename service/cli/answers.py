@@ -58,7 +58,7 @@ def nnstd(
 ) -> None:
     """The distance of two topologies, 0 (same wiring) to 1 (nothing in common)."""
     from stratigraph.refs import is_path
-    from stratigraph.service.answers import distance_answer
+    from stratigraph.service.answers.distances import distance_answer
     from stratigraph.service.distance.nnstd import nnstd as distance_of
 
     with _archive_for([a, b], store) as opened:
@@ -99,7 +99,7 @@ def distances(
     json_: JsonFlag = False,
 ) -> None:
     """The distances of all pairs of a set of snapshots."""
-    from stratigraph.service.answers import distances_answer
+    from stratigraph.service.answers.distances import distances_answer
     from stratigraph.service.distance.matrix import short
 
     files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}

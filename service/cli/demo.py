@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from stratigraph.archive import Archive
-    from stratigraph.service.answers import EvolutionAnswer
+    from stratigraph.service.answers.evolution import EvolutionAnswer
     from stratigraph.service.demo.training import Digits, Network, Rewire
 
 _NETWORKS = 5
@@ -98,14 +98,16 @@ def _train(archive: Archive, data: Digits, epochs: int) -> None:
 def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     """What became of the networks, every number of it read from the archive; and the pictures."""
     from stratigraph import queries
-    from stratigraph.service import answers
+    from stratigraph.service.answers.descent import inference_answer, lineage_answer
+    from stratigraph.service.answers.distances import distances_answer
+    from stratigraph.service.answers.evolution import evolution_answer, survival_answer
     from stratigraph.service.plots import descent_tree, heat_maps, survival_curves
 
     start, end = (archive.distances([f"w?@{step}"]) for step in (0, epochs))
     steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})
     inferred = archive.infer(["w?@0"], root="w0")
     lives = archive.cypher(queries.load("evolution/lives").text, {"run": "w0", "space": "input"})
-    survival = answers.survival_answer(archive.history("w0"))
+    survival = survival_answer(archive.history("w0"))
     declared = archive.lineage("w0")
     heat_maps({"before training": start, f"after {epochs} epochs": end}, out / "distances.png")
     survival_curves(survival, out / "survival.png")
@@ -113,11 +115,11 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     return {
         "counts": archive.counts(),
         "networks": [_network(archive, run.id) for run in archive.all_runs()],
-        "distances_before": answers.distances_answer(start),
-        "distances_after": answers.distances_answer(end),
-        "evolution": [answers.evolution_answer(archive.evolution("w0", 0, step)) for step in steps],
-        "lineage": answers.lineage_answer(declared),
-        "inferred": answers.inference_answer(inferred),
+        "distances_before": distances_answer(start),
+        "distances_after": distances_answer(end),
+        "evolution": [evolution_answer(archive.evolution("w0", 0, step)) for step in steps],
+        "lineage": lineage_answer(declared),
+        "inferred": inference_answer(inferred),
         "lives": {"columns": list(lives.columns), "rows": lives.rows},
         "pictures": [str(out / name) for name in ("distances.png", "survival.png", "descent.png")],
     }

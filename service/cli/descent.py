@@ -12,7 +12,7 @@ from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archiv
 
 if TYPE_CHECKING:
     from stratigraph.archive import Archive
-    from stratigraph.service.answers import InferenceAnswer, KinshipAnswer, LineageAnswer
+    from stratigraph.service.answers.descent import InferenceAnswer, KinshipAnswer, LineageAnswer
     from stratigraph.service.lineage.declared import Lineage
     from stratigraph.service.lineage.inferred import Inference
     from stratigraph.service.lineage.stored import StoredInference
@@ -47,7 +47,7 @@ def lineage(
     json_: JsonFlag = False,
 ) -> None:
     """Who descends from whom: as declared when the runs were pushed, or inferred from their distances."""
-    from stratigraph.service.answers import inference_answer, kinship_answer, lineage_answer
+    from stratigraph.service.answers.descent import inference_answer, kinship_answer, lineage_answer
 
     if not infer and (root or by_time or alignment):
         raise typer.BadParameter("--root, --by-time and --alignment go with --infer")
@@ -82,7 +82,7 @@ def timeline(
     json_: JsonFlag = False,
 ) -> None:
     """How far two runs are apart over time, and when they were closest; or a run from its own past."""
-    from stratigraph.service.answers import timeline_answer
+    from stratigraph.service.answers.descent import timeline_answer
 
     with archive(store) as opened:
         line = opened.timeline(run, other, alignment=alignment.value if alignment else None, lag=lag, chance=chance)

@@ -13,7 +13,7 @@ from stratigraph.service.cli.output import JsonFlag, StoreOption, answer, archiv
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stratigraph.service.answers import DegreesAnswer
+    from stratigraph.service.answers.evolution import DegreesAnswer
 
 _MOST_ROWS = 20
 
@@ -51,7 +51,7 @@ def evolution(
     json_: JsonFlag = False,
 ) -> None:
     """What survived, was regrown, died and was born between two steps of a run."""
-    from stratigraph.service.answers import evolution_answer
+    from stratigraph.service.answers.evolution import evolution_answer
 
     with archive(store) as opened:
         found = evolution_answer(opened.evolution(run, from_, to, through_parents=through_parents))
@@ -74,7 +74,7 @@ def history(
     json_: JsonFlag = False,
 ) -> None:
     """Births, deaths, regrowth and exploration of a run at each of its snapshots."""
-    from stratigraph.service.answers import history_answer
+    from stratigraph.service.answers.evolution import history_answer
 
     with archive(store) as opened:
         followed = opened.history(run, through_parents=through_parents)
@@ -107,7 +107,7 @@ def survival(
     json_: JsonFlag = False,
 ) -> None:
     """How long connections live: what is left of those alive at a step, and the Kaplan-Meier estimate."""
-    from stratigraph.service.answers import survival_answer
+    from stratigraph.service.answers.evolution import survival_answer
 
     with archive(store) as opened:
         followed = opened.history(run, through_parents=through_parents)
@@ -152,7 +152,7 @@ def connections(
     json_: JsonFlag = False,
 ) -> None:
     """The connections of a layer that survived, died, were born or regrown between two steps."""
-    from stratigraph.service.answers import connections_answer
+    from stratigraph.service.answers.evolution import connections_answer
 
     with archive(store) as opened:
         fates = opened.fates(run, layer, from_, to, through_parents=through_parents)
@@ -172,7 +172,7 @@ def structure(
     json_: JsonFlag = False,
 ) -> None:
     """Fan-in and fan-out, hubs, dead units, and the connections that lie on a path from input to output."""
-    from stratigraph.service.answers import structure_answer
+    from stratigraph.service.answers.evolution import structure_answer
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)

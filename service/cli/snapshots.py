@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stratigraph.ingest.formats.reading import Frame
     from stratigraph.ingest.load import Project
     from stratigraph.runs import Parent
-    from stratigraph.service.answers import RunAnswer, SnapshotAnswer
+    from stratigraph.service.answers.runs import RunAnswer, SnapshotAnswer
 
 
 class BiasRow(StrEnum):
@@ -98,7 +98,7 @@ def push(
     from stratigraph.errors import NotFoundError
     from stratigraph.ingest.formats.reading import read
     from stratigraph.refs import check_run_id, check_step
-    from stratigraph.service.answers import push_answer
+    from stratigraph.service.answers.runs import push_answer
 
     check_run_id(run)
     steps = {check_step(one) for one in step or []}
@@ -156,7 +156,7 @@ def ls(
     from fnmatch import fnmatchcase
 
     from stratigraph.refs import is_glob
-    from stratigraph.service.answers import run_answer, snapshot_answer
+    from stratigraph.service.answers.runs import run_answer, snapshot_answer
 
     with archive(store) as opened:
         if pattern is not None and not is_glob(pattern):
@@ -181,7 +181,7 @@ def show_ref(
     json_: JsonFlag = False,
 ) -> None:
     """Show one snapshot, its run and its layers."""
-    from stratigraph.service.answers import layer_answer, run_answer, snapshot_answer
+    from stratigraph.service.answers.runs import layer_answer, run_answer, snapshot_answer
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)

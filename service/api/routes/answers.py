@@ -10,29 +10,28 @@ from typing_extensions import TypedDict
 from stratigraph.archive import Archive
 from stratigraph.errors import LimitError
 from stratigraph.refs import MAX_STEP, Ref
-from stratigraph.service.answers import (
-    ConnectionAnswer,
-    DistanceAnswer,
-    DistancesAnswer,
-    EvolutionAnswer,
-    HistoryAnswer,
+from stratigraph.service.answers.descent import (
     InferenceAnswer,
     KinshipAnswer,
     LineageAnswer,
-    StructureAnswer,
-    SurvivalAnswer,
     TimelineAnswer,
-    connections_answer,
-    distance_answer,
-    distances_answer,
-    evolution_answer,
-    history_answer,
     inference_answer,
     kinship_answer,
     lineage_answer,
+    timeline_answer,
+)
+from stratigraph.service.answers.distances import DistanceAnswer, DistancesAnswer, distance_answer, distances_answer
+from stratigraph.service.answers.evolution import (
+    ConnectionAnswer,
+    EvolutionAnswer,
+    HistoryAnswer,
+    StructureAnswer,
+    SurvivalAnswer,
+    connections_answer,
+    evolution_answer,
+    history_answer,
     structure_answer,
     survival_answer,
-    timeline_answer,
 )
 from stratigraph.service.api.representation import PAGE, ArchiveOf, Cursor, Limit, page, read_number, represent
 from stratigraph.service.api.routes.runs import RunId, StepPath

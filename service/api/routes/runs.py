@@ -16,7 +16,7 @@ from stratigraph.archive import Archive
 from stratigraph.errors import LimitError
 from stratigraph.ingest.formats.reading import DEFAULT, read_snapshot_bytes
 from stratigraph.refs import MAX_STEP, Ref, check_run_id
-from stratigraph.service.answers import RunAnswer, SnapshotAnswer, run_answer, snapshot_answer
+from stratigraph.service.answers.runs import RunAnswer, SnapshotAnswer, run_answer, snapshot_answer
 from stratigraph.service.api.representation import (
     PAGE,
     ArchiveOf,

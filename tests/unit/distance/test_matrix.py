@@ -17,7 +17,7 @@ from scipy.cluster.hierarchy import leaves_list
 from stratigraph.errors import InvalidInputError, MissingExtraError
 from stratigraph.ingest.formats import snapshot_file
 from stratigraph.service import plots
-from stratigraph.service.answers import distances_answer
+from stratigraph.service.answers.distances import distances_answer
 from stratigraph.service.cli.main import app
 from stratigraph.service.distance import matrix as ours
 from stratigraph.service.distance import pairwise
