@@ -93,16 +93,14 @@ def fit(epochs: list[Epoch], *, bias: Bias, limits: Limits) -> Plan:
                     f"{epochs[0].directory.name}, found {shape[0]} x {shape[1]}",
                     hint="a network whose widths change is another run",
                 )
-    parts = [Part(name, rows, cols, _unread) for name, (rows, cols) in first.items()]
+    parts = [_part(name, epochs[0].files[name], shape, None, limits) for name, shape in first.items()]
     return plan(parts, bias=bias, where=str(epochs[0].directory), limits=limits)
 
 
 def topology_of(epoch: Epoch, fitted: Plan, *, zeros: Zeros | None, limits: Limits) -> Topology:
     """The wiring of one epoch, its files read one after the other."""
     parts = [
-        Part(
-            name, n_source, n_target, partial(_cells, name, path, (n_source + fitted.last_row, n_target), zeros, limits)
-        )
+        _part(name, path, (n_source + fitted.last_row, n_target), zeros, limits)
         for (name, path), (n_source, n_target, _) in zip(epoch.files.items(), fitted.shapes, strict=True)
     ]
     return assemble(parts, fitted, where=str(epoch.directory), limits=limits)
@@ -186,6 +184,10 @@ def _shape(path: Path, limits: Limits) -> tuple[int, int]:
         return scipy_shape(npz)
 
 
+def _part(name: str, path: Path, shape: tuple[int, int], zeros: Zeros | None, limits: Limits) -> Part:
+    return Part(name, *shape, partial(_cells, name, path, shape, zeros, limits))
+
+
 def _cells(name: str, path: Path, shape: tuple[int, int], zeros: Zeros | None, limits: Limits) -> NDArray[np.int64]:
     with _open(path, limits) as npz:
         part = scipy_part(npz, name, zeros=zeros, orientation="in-out")
@@ -195,7 +197,3 @@ def _cells(name: str, path: Path, shape: tuple[int, int], zeros: Zeros | None, l
                 hint="the file changed while it was read",
             )
         return part.load()
-
-
-def _unread() -> NDArray[np.int64]:
-    raise NotImplementedError  # a plan looks at shapes alone
