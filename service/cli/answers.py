@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import category
 
 import typer
 
@@ -99,14 +100,20 @@ def distances(
     json_: JsonFlag = False,
 ) -> None:
     """The distances of all pairs of a set of snapshots."""
-    from stratigraph.service.answers.distances import distances_answer
-    from stratigraph.service.distance.matrix import short
-
     files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
     outputs = {kind: path for kind, path in files.items() if path is not None}
     check_outputs(outputs)
     matrix = _matrix(refs, alignment, scheduler, store)
-    _write_outputs(matrix, outputs)
+    try:
+        _write_outputs(matrix, outputs)
+    finally:  # what was computed is shown, whatever became of the files
+        _show_matrix(matrix, nearest, json_=json_)
+
+
+def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) -> None:
+    from stratigraph.service.answers.distances import distances_answer
+    from stratigraph.service.distance.matrix import short
+
     if json_:
         answer(distances_answer(matrix, nearest=nearest))
     elif nearest is not None:
@@ -177,10 +184,15 @@ def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str
     if any(paths) and not all(paths):
         raise typer.BadParameter("expected refs of the archive or paths, found both; push the files first")
     if all(paths):
+        refs = list(dict.fromkeys(refs))
         topologies = _loaders(refs)
         with progress("distances") as advance:
             return all_distances(
-                topologies, labels=refs, alignment=alignment.value, progress=advance, scheduler=scheduler
+                topologies,
+                labels=[_printable(ref) for ref in refs],
+                alignment=alignment.value,
+                progress=advance,
+                scheduler=scheduler,
             )
     with archive(store) as opened, progress("distances") as advance:
         return opened.distances(refs, alignment=alignment.value, progress=advance, scheduler=scheduler)
@@ -213,6 +225,11 @@ def _write_outputs(matrix: DistanceMatrix, outputs: dict[str, Path]) -> None:
         else:
             getattr(matrix, f"to_{kind}")(path)
         say(f"wrote {path}")
+
+
+def _printable(path: str) -> str:
+    """A path that can stand in a table, in XML and in UTF-8: what has no place there as an escape."""
+    return "".join(c.encode("unicode_escape").decode() if category(c) in {"Cc", "Cs"} else c for c in path)
 
 
 def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:

@@ -202,11 +202,12 @@ class _Work:
         while True:
             try:
                 kind, *said = future.result(timeout=_TICK_S)
-            except TimeoutError:  # its worker was lost after it was done: another one is at it
-                self._check()
             except CancelledError as error:
                 raise self._lost() from error
             except Exception as error:
+                if isinstance(error, TimeoutError) and future.status != "error":
+                    self._check()  # its worker was lost after it was done: another one is at it
+                    continue
                 raise ClusterError(
                     f"the Dask workers of {self._address} failed at a part of the distances: "
                     f"{type(error).__name__}: {error}",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -141,6 +142,9 @@ def distances(
     for what, given in (("label", names), ("digest", digests), ("place", order)):
         if given is not None and len(given) != n:
             raise InvalidInputError(f"distances: expected {n} {what}s, one per network, found {len(given)}")
+    if len(set(names)) < n:
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise InvalidInputError(f"distances: expected a label of its own for each network, found {twice!r} twice")
     ways = Ways(alignment, fix_output)
     networks = Networks(topologies, names, digests)
     job = _Job(networks, ways, cache, progress, cancel)
@@ -179,14 +183,18 @@ def _threads(networks: Networks, ways: Ways, cancel: threading.Event | None, wor
             raise networks.named(error) from error.error
 
     def compute(tiles: Iterator[Tile]) -> Iterator[tuple[Share, Floats]]:
-        flying: deque[tuple[Share, Future[Floats]]] = deque()
+        flying: dict[Future[Floats], Share] = {}
+        done: SimpleQueue[Future[Floats]] = SimpleQueue()
         for share in (share for tile in tiles for share in tile.shares(_SHARE)):
-            flying.append((share, pool.submit(work, share)))
+            future = pool.submit(work, share)
+            flying[future] = share
+            future.add_done_callback(done.put)
             if len(flying) > workers:  # one more than there are threads waits, so that none does
-                first, future = flying.popleft()
-                yield first, future.result()
-        for share, future in flying:
-            yield share, future.result()
+                future = done.get()
+                yield flying.pop(future), future.result()
+        while flying:
+            future = done.get()
+            yield flying.pop(future), future.result()
 
     try:
         yield compute

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -100,19 +100,15 @@ def _table() -> Iterator[None]:
             (ROOT / os.environ[WRITE_TO]).write_text(document(text), "utf-8")
 
 
-@pytest.fixture(scope="module", params=neo4j_server.RELEASES)
-def server(request: pytest.FixtureRequest) -> Iterator[Neo4jServer]:
-    """A server of this module's own, to be killed."""
-    with neo4j_server.running(request.param) as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(server: Neo4jServer) -> Iterator[FaultProxy]:
-    """What stands between the archive and that server."""
-    host, _, port = server.uri.removeprefix("bolt://").partition(":")
-    with proxied(host, int(port)) as opened:
-        yield opened
+@pytest.fixture(scope="module")
+def campaigns() -> Iterator[dict[str, Aside[Tally]]]:
+    """A campaign against each release, side by side: mostly they wait for a server to start."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(projection, "_BATCH", 200)  # several batches a snapshot, so that faults fall between them too
+        started = {name: Aside(partial(fight, name), limit_s=1700) for name in neo4j_server.RELEASES}
+        yield started
+        for campaign in started.values():
+            campaign.join()
 
 
 class Campaign:
@@ -229,28 +225,39 @@ class Campaign:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_nothing_acknowledged_is_lost(server: Neo4jServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("release", neo4j_server.RELEASES)
+def test_nothing_acknowledged_is_lost(campaigns: dict[str, Aside[Tally]], release: str) -> None:
     """Kills, cuts, resets and delays at random bytes; after each one every acknowledged snapshot is there, whole."""
-    monkeypatch.setattr(projection, "_BATCH", 200)  # several batches a snapshot, so that faults fall between them too
-    began = time.monotonic()
-    tally = Tally(neo4j_server.RELEASES[server.name].version)
+    faults = campaigns[release].result().faults
+    assert faults.total() >= 100
+    assert sum(count for (what, _), count in faults.items() if what == _NAMES["call"]) >= 15
+
+
+def fight(release: str) -> Tally:
+    """All faults against a server of that release, which is this module's own, to be killed."""
+    tally = Tally(neo4j_server.RELEASES[release].version)
     TALLIES.append(tally)
-    campaign = Campaign(server, proxy, tally)
-    try:
-        strikes = [(h, p, d) for h, times in PLAN.items() for p in _PHASES for d in _DIRECTIONS for _ in range(times)]
-        campaign.random.shuffle(strikes)
-        for harm, phase, direction in strikes:
-            campaign.strike(harm, phase, direction)
-        _kill_writers(campaign)
-        _pair_writers(campaign)
-        _lock_dead(campaign)
-        assert violations(campaign.reader) == []
-        assert campaign.reader.behind() == []
-    finally:
-        campaign.close()
-        tally.seconds = time.monotonic() - began
-    assert tally.faults.total() >= 100
-    assert sum(count for (what, _), count in tally.faults.items() if what == _NAMES["call"]) >= 15
+    began = time.monotonic()
+    with neo4j_server.running(release) as server:
+        host, _, port = server.uri.removeprefix("bolt://").partition(":")
+        with proxied(host, int(port)) as proxy, closing(Campaign(server, proxy, tally)) as campaign:
+            strikes = [
+                (harm, phase, direction)
+                for harm, times in PLAN.items()
+                for phase in _PHASES
+                for direction in _DIRECTIONS
+                for _ in range(times)
+            ]
+            campaign.random.shuffle(strikes)
+            for harm, phase, direction in strikes:
+                campaign.strike(harm, phase, direction)
+            _kill_writers(campaign)
+            _pair_writers(campaign)
+            _lock_dead(campaign)
+            assert violations(campaign.reader) == []
+            assert campaign.reader.behind() == []
+    tally.seconds = time.monotonic() - began
+    return tally
 
 
 def _kill_writers(campaign: Campaign) -> None:
@@ -348,15 +355,20 @@ def _lock_dead(campaign: Campaign) -> None:
 class Aside(Generic[T]):
     """Work in a thread of its own; what it raised is raised where its result is asked for."""
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], *, limit_s: float = 120) -> None:
         self._work = work
+        self._limit_s = limit_s
         self._answer: list[T] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    def join(self) -> None:
+        """Wait for its end, whatever comes of it."""
+        self._thread.join(timeout=self._limit_s)
+
     def result(self) -> T:
-        self._thread.join(timeout=120)
+        self.join()
         if self._error is not None:
             raise self._error
         assert self._answer, "it never ended"

@@ -148,6 +148,40 @@ def test_a_bad_place_is_told_before_anything_is_computed(
         app(["distances", "./a.npz", "./a.npz", option, name], standalone_mode=False)
 
 
+def test_the_answer_is_shown_whatever_becomes_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that fills while the file is written costs the file, not the hours before it."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        snapshot_file.write(tmp_path / f"{name}.npz", random_network(rng, [3, 2], 0.5))
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", broken)
+    arguments = ["distances", f"{tmp_path}/a.npz", f"{tmp_path}/b.npz", "--parquet", f"{tmp_path}/d.parquet", "--json"]
+    with pytest.raises(InvalidInputError, match="No space left"):
+        app(arguments, standalone_mode=False)
+    assert json.loads(capfd.readouterr().out)["refs"] == arguments[1:3]
+
+
+def test_files_count_once_and_their_names_are_written_so_that_all_can_read_them(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Globs of a shell overlap; a file's name may hold a line break, or bytes that are no text."""
+    rng = np.random.default_rng(0)
+    named = [f"{tmp_path}/{name}.npz" for name in ("a", "line\nbreak", "no\udcfftext", "Übung")]
+    for name in named:
+        snapshot_file.write(Path(name), random_network(rng, [3, 2], 0.5))
+    files = ["--graphml", f"{tmp_path}/d.graphml", "--csv", f"{tmp_path}/d.csv", "--parquet", f"{tmp_path}/d.parquet"]
+    app(["distances", *named, named[0], *files, "--json"], standalone_mode=False)
+    refs = json.loads(capfd.readouterr().out)["refs"]
+    assert refs == [f"{tmp_path}/{name}.npz" for name in ("a", "line\\nbreak", "no\\udcfftext", "Übung")]
+    assert list(nx.read_graphml(tmp_path / "d.graphml")) == refs
+    assert pd.read_csv(tmp_path / "d.csv", index_col=0).columns.tolist() == refs
+
+
 def test_without_pyarrow_the_extra_is_named(
     found: DistanceMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,8 @@ def test_an_error_names_the_networks(networks: list[Topology]) -> None:
         distances([networks[0], odd], labels=["first", "odd"])
     with pytest.raises(InvalidInputError, match="expected 2 labels, one per network, found 1"):
         distances(networks[:2], labels=["a"])
+    with pytest.raises(InvalidInputError, match="expected a label of its own for each network, found 'a' twice"):
+        distances(networks[:3], labels=["b", "a", "a"])
     with pytest.raises(InvalidInputError, match="at least one network"):
         distances([])
 
