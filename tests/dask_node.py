@@ -1,8 +1,8 @@
 """A Dask scheduler or worker in a process of its own, which can be killed: says its address, then what happens to it.
 
-The scheduler has no stratigraph. Workers come in kinds: ``good``; ``victim``, which says ``computing`` when it has begun its first share, and never ends
-it; ``old``, ``bare`` and ``empty``, which have another version of stratigraph, no numba, no stratigraph; ``strict``, for
-which every fan-in set is too large.
+The scheduler has no stratigraph. Workers come in kinds: ``good``; ``victim``, which says ``computing`` when it has begun its first
+share, and never ends it; ``failing``, which raises ``TimeoutError`` at every share; ``old``, ``bare`` and ``empty``, which
+have another version of stratigraph, no numba, no stratigraph; ``strict``, for which every fan-in set is too large.
 """
 
 from __future__ import annotations
@@ -97,6 +97,12 @@ def become(kind: str) -> None:
             threading.Event().wait()
 
         vars(ours)["distances_of"] = hang
+    elif kind == "failing":
+
+        def fail(*_: Any) -> None:
+            raise TimeoutError("its disk does not answer")
+
+        vars(ours)["distances_of"] = fail
     elif kind == "old":
         vars(ours)["__version__"] = "0.0.1"
     elif kind == "bare":

@@ -181,6 +181,13 @@ def test_a_worker_that_cannot_compute_says_so(alone: Cluster, networks: list[Top
     assert "install" in caught.value.hint
 
 
+def test_a_worker_that_fails_is_an_error(alone: Cluster, networks: list[Topology]) -> None:
+    """Even where it fails as waiting for it would."""
+    alone.worker("failing")
+    with pytest.raises(ClusterError, match="failed at a part of the distances: TimeoutError: its disk does not answer"):
+        distances(networks[:3], scheduler=alone.address)
+
+
 @pytest.mark.usefixtures("small_tiles")
 def test_a_scheduler_that_goes_away_is_an_error(alone: Cluster, networks: list[Topology]) -> None:
     """Killed while a worker computes: no waiting for what will not come."""
