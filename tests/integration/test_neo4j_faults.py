@@ -414,7 +414,8 @@ After each of them a client that the faults do not reach reads the run: every ac
 topology equal to what was pushed, and what a reader asks at any step up to a layer's projected step is answered right.
 After each kill that falls later than a run's first snapshot, before any writer is let in, and after every tenth look,
 a client that remembers nothing does the same, and `verify` finds nothing in the whole archive. Pushing the same again
-completes what was broken off. One wrong answer fails the run. Silence is 0.05 to 0.5 s. Two writers on one run have a cut between them as well.
+completes what was broken off. One wrong answer fails the run. Silence is 0.05 to 0.5 s.
+Two writers on one run have a cut between them as well. Both servers are tried at the same time, on the same machine.
 
 Made by `STRATIGRAPH_TEST_FAULTS_TO=docs/reliability.md pytest tests/integration/test_neo4j_faults.py` on
 {datetime.now(UTC):%Y-%m-%d}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.
