@@ -10,11 +10,10 @@ import scipy.sparse as sp
 
 from stratigraph.topology import Topology
 
-RNG = np.random.default_rng(7)
 
-
-def matrix(rows: int, cols: int, *, density: float = 0.3, bias: bool = False) -> sp.csr_array:
-    dense = RNG.normal(size=(rows, cols)).astype(np.float32) * (RNG.random((rows, cols)) < density)
+def matrix(rows: int, cols: int, *, density: float = 0.3, bias: bool = False, seed: int = 7) -> sp.csr_array:
+    rng = np.random.default_rng([rows, cols, seed])
+    dense = rng.normal(size=(rows, cols)).astype(np.float32) * (rng.random((rows, cols)) < density)
     dense[0, 0] = 1.0
     if bias:
         dense = np.vstack([dense, np.ones((1, cols), np.float32)])
@@ -33,7 +32,7 @@ def run_directory(path: Path, epochs: tuple[int, ...] = (0, 10, 50), *, bias: bo
     """A directory of epochs of a 6-5-4-3 network, and what it should be read as."""
     truth: dict[int, Topology] = {}
     for epoch in epochs:
-        layers = [matrix(6, 5, bias=bias), matrix(5, 4, bias=bias), matrix(4, 3, bias=bias)]
+        layers = [matrix(a, b, bias=bias, seed=epoch) for a, b in ((6, 5), (5, 4), (4, 3))]
         save_epoch(path / f"epoch_{epoch:03d}", layers)
         truth[epoch] = Topology.from_masks([m[:-1] if bias else m for m in layers], zeros="absent")
     return truth

@@ -171,7 +171,7 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
     if is_path(text) or opened is None:
         from stratigraph.ingest.formats.reading import read_one
 
-        return text, read_one(parse_path_ref(text)).topology
+        return _printable(text), read_one(parse_path_ref(text)).topology
     snapshot = opened.snapshot(text)
     return snapshot.id, opened.topology(snapshot.id)
 
@@ -217,19 +217,31 @@ def check_outputs(outputs: dict[str, Path]) -> None:
 
 
 def _write_outputs(matrix: DistanceMatrix, outputs: dict[str, Path]) -> None:
-    for kind, path in outputs.items():
-        if kind == "png":
-            from stratigraph.service.plots import clustered_map
+    """Write all that can be written; the first error is raised afterwards."""
+    from stratigraph.errors import StratigraphError
 
-            clustered_map(matrix, path)
+    failed: list[StratigraphError] = []
+    for kind, path in outputs.items():
+        try:
+            if kind == "png":
+                from stratigraph.service.plots import clustered_map
+
+                clustered_map(matrix, path)
+            else:
+                getattr(matrix, f"to_{kind}")(path)
+        except StratigraphError as error:
+            failed.append(error)
         else:
-            getattr(matrix, f"to_{kind}")(path)
-        say(f"wrote {path}")
+            say(f"wrote {path}")
+    if failed:
+        raise failed[0]
 
 
 def _printable(path: str) -> str:
-    """A path that can stand in a table, in XML and in UTF-8: what has no place there as an escape."""
-    return "".join(c.encode("unicode_escape").decode() if category(c) in {"Cc", "Cs"} else c for c in path)
+    """A path that can stand in a table, in XML and in UTF-8: what has no place there, and a backslash, as an escape."""
+    return "".join(
+        c.encode("unicode_escape").decode() if category(c) in {"Cc", "Cs"} or c in "\\\ufffe\uffff" else c for c in path
+    )
 
 
 def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:

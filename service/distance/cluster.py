@@ -202,17 +202,15 @@ class _Work:
         while True:
             try:
                 kind, *said = future.result(timeout=_TICK_S)
+            except TimeoutError as error:
+                if future.status != "error":  # its worker was lost after it was done: another one is at it
+                    self._check()
+                    continue
+                raise self._failed(future.exception() or error) from error
             except CancelledError as error:
                 raise self._lost() from error
             except Exception as error:
-                if isinstance(error, TimeoutError) and future.status != "error":
-                    self._check()  # its worker was lost after it was done: another one is at it
-                    continue
-                raise ClusterError(
-                    f"the Dask workers of {self._address} failed at a part of the distances: "
-                    f"{type(error).__name__}: {error}",
-                    hint="their logs say more; what is finished is kept in the archive",
-                ) from error
+                raise self._failed(error) from error
             else:
                 break
         if kind == _REFUSED:
@@ -248,6 +246,12 @@ class _Work:
                 f"expected workers at the Dask scheduler {self._address}, found none for {_PATIENCE_S:g} s",
                 hint=f"`dask worker {self._address}` starts one; what is finished is kept in the archive",
             )
+
+    def _failed(self, error: BaseException) -> ClusterError:
+        return ClusterError(
+            f"the Dask workers of {self._address} failed at a part of the distances: {type(error).__name__}: {error}",
+            hint="their logs say more; what is finished is kept in the archive",
+        )
 
     def _lost(self) -> ClusterError:
         return ClusterError(

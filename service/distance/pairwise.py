@@ -122,13 +122,14 @@ def distances(
     """The distances of all pairs, on ``workers`` threads (default: one per core) or on a Dask cluster.
 
     A network may be given as a function that loads it: so there are never more than a few hundred in memory.
-    ``labels`` are ``0``, ``1``, ... where none are given. ``progress(done, all)`` is told how many pairs are done;
-    ``cancel``, once set, ends the work with ``Cancelled``. ``scheduler`` is the address of a Dask scheduler, such as
-    ``tcp://host:8786``: its workers compute the same values, to the bit (docs/dask.md). ``cache`` is asked for each
-    tile before it is computed and told it afterwards, by ``digests`` (computed where they are not given); ``order`` is
-    the one in which the networks are cut into tiles.
+    ``labels``, no two alike, are ``0``, ``1``, ... where none are given. ``progress(done, all)`` is told how many pairs
+    are done; ``cancel``, once set, ends the work with ``Cancelled``. ``scheduler`` is the address of a Dask scheduler,
+    such as ``tcp://host:8786``: its workers compute the same values, to the bit (docs/dask.md). ``cache`` is asked for
+    each tile before it is computed and told it afterwards, by ``digests`` (computed where they are not given);
+    ``order`` is the one in which the networks are cut into tiles.
 
-    Raises as ``nnstd`` does, and the error names the two labels; ``ClusterError`` where the cluster cannot compute.
+    Raises as ``nnstd`` does, and the error names the labels of the pair that was met first; ``ClusterError`` where the
+    cluster cannot compute.
     """
     check_alignment(alignment)
     if workers is not None and scheduler is not None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -87,37 +87,40 @@ class Tally:
     checks: int = 0
 
 
-TALLIES: list[Tally] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _table() -> Iterator[None]:
-    yield
-    if TALLIES:
-        text = table(TALLIES)
-        sys.stderr.write(f"\n{text}\n")
-        if os.environ.get(WRITE_TO):
-            (ROOT / os.environ[WRITE_TO]).write_text(document(text), "utf-8")
+class AbandonedError(Exception):
+    """The tests are over, the campaign is not."""
 
 
 @pytest.fixture(scope="module")
-def campaigns() -> Iterator[dict[str, Aside[Tally]]]:
-    """A campaign against each release, side by side: mostly they wait for a server to start."""
-    with pytest.MonkeyPatch.context() as patched:
+def campaigns(request: pytest.FixtureRequest) -> Iterator[dict[str, Aside[Tally]]]:
+    """A campaign against each release that is asked for, side by side: mostly they wait for a server to start."""
+    asked = {item.callspec.params["release"] for item in request.session.items if item.path == request.path}  # type: ignore[attr-defined]
+    over = threading.Event()
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patched:
         patched.setattr(projection, "_BATCH", 200)  # several batches a snapshot, so that faults fall between them too
-        started = {name: Aside(partial(fight, name), limit_s=1700) for name in neo4j_server.RELEASES}
-        yield started
-        for campaign in started.values():
-            campaign.join()
+        servers = [stack.enter_context(neo4j_server.running(name)) for name in neo4j_server.RELEASES if name in asked]
+        fights = {server.name: Aside(partial(fight, server, over), limit_s=1700) for server in servers}
+        try:
+            yield fights
+        finally:
+            over.set()
+            for each in fights.values():
+                each.wait(60)  # where something hangs, its server goes away now
+    fought = [each.result() for each in fights.values() if each.succeeded]
+    if fought:
+        sys.stderr.write(f"\n{table(fought)}\n")
+    if os.environ.get(WRITE_TO) and len(fought) == len(neo4j_server.RELEASES):
+        (ROOT / os.environ[WRITE_TO]).write_text(document(table(fought)), "utf-8")
 
 
 class Campaign:
     """Pushes one snapshot after the other through a proxy that strikes, and looks at the server past it."""
 
-    def __init__(self, server: Neo4jServer, proxy: FaultProxy, tally: Tally) -> None:
+    def __init__(self, server: Neo4jServer, proxy: FaultProxy, tally: Tally, over: threading.Event) -> None:
         self.server = server
         self.proxy = proxy
         self.tally = tally
+        self.over = over
         self.random = np.random.default_rng(SEED)
         self.writer = self.open()
         self.reader = open_archive(server.uri, settings=server.settings())
@@ -133,6 +136,11 @@ class Campaign:
         except StoreUnavailableError:
             return open_archive(uri, settings=self.server.settings())
 
+    def go_on(self) -> None:
+        """Not where nobody waits for the end."""
+        if self.over.is_set():
+            raise AbandonedError
+
     def close(self) -> None:
         self.writer.close()
         self.reader.close()
@@ -140,6 +148,7 @@ class Campaign:
     def strike(self, harm: Harm, phase: str, direction: Direction) -> None:
         """One snapshot, and one fault in that phase of it; again until the fault was reached."""
         while True:
+            self.go_on()
             step, topology = self._next()
             fault = Fault(
                 harm,
@@ -233,29 +242,27 @@ def test_nothing_acknowledged_is_lost(campaigns: dict[str, Aside[Tally]], releas
     assert sum(count for (what, _), count in faults.items() if what == _NAMES["call"]) >= 15
 
 
-def fight(release: str) -> Tally:
-    """All faults against a server of that release, which is this module's own, to be killed."""
-    tally = Tally(neo4j_server.RELEASES[release].version)
-    TALLIES.append(tally)
+def fight(server: Neo4jServer, over: threading.Event) -> Tally:
+    """All faults against a server, which is this module's own, to be killed."""
+    tally = Tally(neo4j_server.RELEASES[server.name].version)
     began = time.monotonic()
-    with neo4j_server.running(release) as server:
-        host, _, port = server.uri.removeprefix("bolt://").partition(":")
-        with proxied(host, int(port)) as proxy, closing(Campaign(server, proxy, tally)) as campaign:
-            strikes = [
-                (harm, phase, direction)
-                for harm, times in PLAN.items()
-                for phase in _PHASES
-                for direction in _DIRECTIONS
-                for _ in range(times)
-            ]
-            campaign.random.shuffle(strikes)
-            for harm, phase, direction in strikes:
-                campaign.strike(harm, phase, direction)
-            _kill_writers(campaign)
-            _pair_writers(campaign)
-            _lock_dead(campaign)
-            assert violations(campaign.reader) == []
-            assert campaign.reader.behind() == []
+    host, _, port = server.uri.removeprefix("bolt://").partition(":")
+    with proxied(host, int(port)) as proxy, closing(Campaign(server, proxy, tally, over)) as campaign:
+        strikes = [
+            (harm, phase, direction)
+            for harm, times in PLAN.items()
+            for phase in _PHASES
+            for direction in _DIRECTIONS
+            for _ in range(times)
+        ]
+        campaign.random.shuffle(strikes)
+        for harm, phase, direction in strikes:
+            campaign.strike(harm, phase, direction)
+        _kill_writers(campaign)
+        _pair_writers(campaign)
+        _lock_dead(campaign)
+        assert violations(campaign.reader) == []
+        assert campaign.reader.behind() == []
     tally.seconds = time.monotonic() - began
     return tally
 
@@ -264,6 +271,7 @@ def _kill_writers(campaign: Campaign) -> None:
     """Writers in processes of their own, killed at a random byte; who pushes the same again completes the run."""
     flown = 0
     for number in range(KILLED_WRITERS + 1):  # the first one lives, to be measured
+        campaign.go_on()
         run, seed = f"writer{number}", 1000 + number
         before = campaign.proxy.passed["to server"]
         process = subprocess.Popen(
@@ -296,6 +304,7 @@ def _kill_writers(campaign: Campaign) -> None:
 def _pair_writers(campaign: Campaign) -> None:
     """Two writers on one run, and a cut: with the same snapshots both succeed, with others one of them for each step."""
     for number in range(WRITER_PAIRS * 2):
+        campaign.go_on()
         rivals = number % 2 == 1
         run = f"pair{number}"
         campaign.proxy.arm(Fault("cut", "to server", int(campaign.random.integers(1, 100_000))))
@@ -331,6 +340,7 @@ def _push_all(campaign: Campaign, run: str, whole: History, *, rivals: bool) -> 
 def _lock_dead(campaign: Campaign) -> None:
     """Somebody holds what a push wants and wants what it holds: the database ends one of them, the push succeeds."""
     for number in range(DEADLOCKS):
+        campaign.go_on()
         run = f"dead{number}"
         whole = history(4000 + number)
         campaign.reader.push(run, *whole.snapshots[0])
@@ -357,18 +367,23 @@ class Aside(Generic[T]):
 
     def __init__(self, work: Callable[[], T], *, limit_s: float = 120) -> None:
         self._work = work
-        self._limit_s = limit_s
+        self._ends = time.monotonic() + limit_s
         self._answer: list[T] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait for its end, whatever comes of it."""
-        self._thread.join(timeout=self._limit_s)
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended with a result."""
+        return bool(self._answer)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, whatever comes of it, but no longer than that."""
+        self._thread.join(timeout=seconds)
 
     def result(self) -> T:
-        self.join()
+        self.wait(max(0, self._ends - time.monotonic()))
         if self._error is not None:
             raise self._error
         assert self._answer, "it never ended"

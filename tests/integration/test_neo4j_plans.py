@@ -58,8 +58,7 @@ def test_a_query_starts_from_an_index(server: Neo4jServer, name: str) -> None:
     assert summary.plan is not None
     scans = {kind for kind in operators(summary.plan) if "Scan" in kind}
     assert scans <= WHOLE.get(name, set())
-    if name.startswith(("read/", "evolution/")):
-        assert summary.query_type == "r"
+    assert (summary.query_type == "r") == (not name.startswith(("write/", "lineage/put_", "lineage/drop_")))
 
 
 def operators(plan: dict[str, Any]) -> Iterator[str]:

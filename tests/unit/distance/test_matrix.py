@@ -171,15 +171,19 @@ def test_files_count_once_and_their_names_are_written_so_that_all_can_read_them(
 ) -> None:
     """Globs of a shell overlap; a file's name may hold a line break, or bytes that are no text."""
     rng = np.random.default_rng(0)
-    named = [f"{tmp_path}/{name}.npz" for name in ("a", "line\nbreak", "no\udcfftext", "Übung")]
+    named = [f"{tmp_path}/{name}.npz" for name in ("a", "line\nbreak", "line\\nbreak", "no\udcfftext", "Übung")]
     for name in named:
         snapshot_file.write(Path(name), random_network(rng, [3, 2], 0.5))
     files = ["--graphml", f"{tmp_path}/d.graphml", "--csv", f"{tmp_path}/d.csv", "--parquet", f"{tmp_path}/d.parquet"]
     app(["distances", *named, named[0], *files, "--json"], standalone_mode=False)
     refs = json.loads(capfd.readouterr().out)["refs"]
-    assert refs == [f"{tmp_path}/{name}.npz" for name in ("a", "line\\nbreak", "no\\udcfftext", "Übung")]
+    assert refs == [
+        f"{tmp_path}/{name}.npz" for name in ("a", "line\\nbreak", r"line\\nbreak", "no\\udcfftext", "Übung")
+    ]
     assert list(nx.read_graphml(tmp_path / "d.graphml")) == refs
     assert pd.read_csv(tmp_path / "d.csv", index_col=0).columns.tolist() == refs
+    app(["nnstd", named[1], named[3], "--json"], standalone_mode=False)
+    assert json.loads(capfd.readouterr().out)["b"] == refs[3]
 
 
 def test_without_pyarrow_the_extra_is_named(

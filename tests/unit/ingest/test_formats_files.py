@@ -14,7 +14,7 @@ from stratigraph.errors import InvalidInputError
 from stratigraph.ingest.formats import snapshot_file
 from stratigraph.ingest.formats.reading import Frame, Orientation, read
 from stratigraph.topology import Topology
-from tests.epochs import RNG, matrix
+from tests.epochs import matrix
 
 
 def test_layers_follow_the_natural_order_of_their_names(tmp_path: Path) -> None:
@@ -159,8 +159,9 @@ def test_one_layer_of_a_state_dict_has_no_bias_row(tmp_path: Path) -> None:
 
 
 def test_convolutions_have_taps_and_flatten_channel_major(tmp_path: Path) -> None:
-    conv1, conv2 = RNG.random((4, 2, 3, 3)) < 0.3, RNG.random((5, 4, 2, 2)) < 0.3
-    linear = RNG.random((3, 5 * 6)) < 0.3  # out x (channels * positions)
+    rng = np.random.default_rng(7)
+    conv1, conv2 = rng.random((4, 2, 3, 3)) < 0.3, rng.random((5, 4, 2, 2)) < 0.3
+    linear = rng.random((3, 5 * 6)) < 0.3  # out x (channels * positions)
     tensors = {"conv1.weight": conv1, "conv2.weight": conv2, "fc.weight": linear}
     safetensors.numpy.save_file({k: v.astype(np.float32) for k, v in tensors.items()}, tmp_path / "cnn.safetensors")
     (frame,) = read(tmp_path / "cnn.safetensors")
@@ -176,7 +177,7 @@ def test_convolutions_have_taps_and_flatten_channel_major(tmp_path: Path) -> Non
 
 
 def test_a_kernel_of_jax_has_its_channels_last(tmp_path: Path) -> None:
-    kernel = RNG.random((3, 3, 2, 4)) < 0.3
+    kernel = np.random.default_rng(7).random((3, 3, 2, 4)) < 0.3
     orders: list[tuple[str, Any, Orientation]] = [
         ("jax", kernel, "in-out"),
         ("torch", kernel.transpose(3, 2, 0, 1), "out-in"),
