@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
+# Two processes with a test file each: most tests wait for a server. One given from outside is there only once.
+TWO    := $(if $(STRATIGRAPH_TEST_NEO4J),,--numprocesses 2 --dist loadfile)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick bounds lint types wheel check clean
@@ -27,7 +29,7 @@ demo: $(READY)
 	$(BIN)/stratigraph demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(TWO) $(ARGS)
 
 quick: $(READY)
 	$(BIN)/python -m pytest tests/unit tests/oracle -m "not slow" $(ARGS)

@@ -200,11 +200,17 @@ class Projector:
         self._batch = number
 
     def _write_cells(self, tx: Transaction, step: int, kind: Kind, pieces: list[_Work]) -> None:
-        make = transform.birth_groups if kind == "born" else transform.death_groups
-        groups = [group for p in pieces for group in make(self._run, p.layer.name, p.layer.shape, p.cells)]
+        groups: transform.Groups = []
         if kind == "born":
-            rows = tx.run("write/create_births", run=self._run, step=step, groups=groups)
+            targets: list[str] = []
+            for p in pieces:
+                theirs, more = transform.birth_groups(self._run, p.layer.name, p.layer.shape, p.cells, len(targets))
+                targets += theirs
+                groups += more
+            rows = tx.run("write/create_births", run=self._run, step=step, targets=targets, groups=groups)
         else:
+            for p in pieces:
+                groups += transform.death_groups(self._run, p.layer.name, p.layer.shape, p.cells)
             rows = tx.run("write/set_deaths", step=step, groups=groups)
         written = {row["layer"]: row[kind] for row in rows}
         expected: dict[str, int] = {}

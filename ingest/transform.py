@@ -57,13 +57,17 @@ def chunks(cells: Cells, shape: Shape, size: int) -> Iterator[Cells]:
         yield ordered[at : at + size]
 
 
-def birth_groups(run: str, layer: str, shape: Shape, cells: Cells) -> Groups:
-    """Cells (ordered by source) as groups ``[source id, layer, [[target id, tap], ...]]``."""
+def birth_groups(run: str, layer: str, shape: Shape, cells: Cells, first: int) -> tuple[list[str], Groups]:
+    """Cells (ordered by source) as the ids of their targets and groups ``[source id, layer, [[place, tap], ...]]``.
+
+    A place is that of a target among all targets of a statement, in which those of the cells begin at ``first``.
+    """
     sources, targets, taps = shape.split(cells)
-    prefix = f"{run}/{shape.target}/"
-    rows = [[prefix + str(t), tap] for t, tap in zip(targets.tolist(), taps.tolist(), strict=True)]
+    unique, places = np.unique(targets, return_inverse=True)
+    rows = np.stack([places + first, taps], axis=1).tolist()
     prefix = f"{run}/{shape.source}/"
-    return [[prefix + str(source), layer, rows[a:b]] for source, a, b in _runs(sources)]
+    groups: Groups = [[prefix + str(source), layer, rows[a:b]] for source, a, b in _runs(sources)]
+    return [f"{run}/{shape.target}/{target}" for target in unique.tolist()], groups
 
 
 def death_groups(run: str, layer: str, shape: Shape, cells: Cells) -> Groups:

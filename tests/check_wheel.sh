@@ -33,6 +33,6 @@ else:
 PY
 
 echo "the whole install passes the tests"
-venv/bin/python -m pip install --quiet "$wheel[demo,pandas,parquet]" pytest pytest-timeout hypothesis
-STRATIGRAPH_REFERENCE_TOPOLOGIES=$topologies venv/bin/python -m pytest -q -o pythonpath= -o addopts=--import-mode=importlib \
+venv/bin/python -m pip install --quiet "$wheel[demo,pandas,parquet]" pytest pytest-timeout pytest-xdist hypothesis
+STRATIGRAPH_REFERENCE_TOPOLOGIES=$topologies venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile -o pythonpath= -o addopts=--import-mode=importlib \
   -m "not slow and not checkout" tests/unit tests/oracle

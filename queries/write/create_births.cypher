@@ -1,9 +1,14 @@
-// purpose: Connections born at a step. A group: id of the source neuron, layer, then rows of id of the target neuron and tap.
-// parameters: run, step, groups
+// purpose: Connections born at a step, each target neuron looked up once. A group: id of the source neuron, layer, then rows of a place among the targets and a tap.
+// parameters: run, step, targets, groups
 // columns: layer, born
+UNWIND range(0, size($targets) - 1) AS place
+MATCH (b:Neuron {id: $targets[place]})
+WITH place, b ORDER BY place
+WITH collect(b) AS targets
+WHERE size(targets) = size($targets)
 UNWIND $groups AS g
 MATCH (a:Neuron {id: g[0]})
 UNWIND g[2] AS row
-MATCH (b:Neuron {id: row[0]})
-CREATE (a)-[c:CONNECTS {run: $run, layer: g[1], tap: row[1], born_step: $step}]->(b)
-RETURN g[1] AS layer, count(c) AS born
+WITH g[1] AS layer, row[1] AS tap, a, targets[row[0]] AS b
+CREATE (a)-[c:CONNECTS {run: $run, layer: layer, tap: tap, born_step: $step}]->(b)
+RETURN layer, count(c) AS born

@@ -213,3 +213,13 @@ def test_a_projector_that_finds_another_graph_than_the_masks_say_stops(archive: 
             other.push("w0", 1, Topology.from_masks([1 - np.eye(2)]))
         assert other.snapshot("w0").step == 1, "acknowledged all the same"
         assert lags(other) == {("w0", "l0"): ("follow", 0, 1)}
+
+
+def test_a_neuron_that_is_not_there_gets_no_connections_and_none_gets_its(archive: Archive, target: Target) -> None:
+    """The targets of a step are looked up by their places in a list: a gap may not shift the others into it."""
+    archive.push("w0", 0, Topology.from_masks([np.eye(3)]))
+    tell(archive, "MATCH (n:Neuron {id: 'w0/output/0'}) DETACH DELETE n")
+    with target.open() as other:
+        with pytest.raises(CorruptError, match=r"'w0', layer 'l0', step 1: expected 2 .*born, found 0"):
+            other.push("w0", 1, Topology.from_masks([np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1]])]))
+        assert other.cypher("MATCH ()-[c:CONNECTS {born_step: 1}]->() RETURN count(c) AS n").rows == [[0]]

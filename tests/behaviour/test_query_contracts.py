@@ -47,7 +47,7 @@ OWN: dict[str, dict[str, Any]] = {
     "write/create_snapshot": {"step": 9, "before": "w0@1"},
     "write/move_projected": {"rows": [["w0/l0", 1, 3]]},
     "write/set_projection": {"id": "w0/l0"},
-    "write/create_births": {"groups": [["w0/input/0", "l0", [["w0/hidden1/0", 0]]]]},
+    "write/create_births": {"targets": ["w0/hidden1/0"], "groups": [["w0/input/0", "l0", [[0, 0]]]]},
     "write/set_deaths": {"groups": [["w0/input/0", "l0", 1, [0]]]},
     "write/create_layers": {"rows": [["l9", 9, "a", "b", 1, 1, 1, True, False, "follow"]]},
     "write/put_masks": {"rows": [["d9", 3, "full", None, 0, "c", 10, 1, b"\x00"]]},

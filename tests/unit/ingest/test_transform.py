@@ -62,10 +62,12 @@ def test_groups_hold_every_cell_once_and_no_chunk_is_too_large(seed: int, size: 
     died: list[tuple[str, int]] = []
     for chunk in transform.chunks(cells, shape, size):
         assert 0 < chunk.size <= size
-        births, deaths = transform.birth_groups("r", "y", shape, chunk), transform.death_groups("r", "y", shape, chunk)
+        targets, births = transform.birth_groups("r", "y", shape, chunk, 5)
+        deaths = transform.death_groups("r", "y", shape, chunk)
+        assert len(set(targets)) == len(targets)
         assert [g[0] for g in births] == [g[0] for g in deaths]
         assert len({str(g[0]) for g in births}) == len(births), "one group for each source"
-        born += [(str(g[0]), row[0], row[1]) for g in births for row in g[2]]  # type: ignore[attr-defined]
+        born += [(str(g[0]), targets[row[0] - 5], row[1]) for g in births for row in g[2]]  # type: ignore[attr-defined]
         died += [(str(g[0]), code) for g in deaths for code in g[3]]  # type: ignore[attr-defined]
     expected = connections(layer.mask)
     a, b = f"r/{shape.source}/", f"r/{shape.target}/"
@@ -77,10 +79,10 @@ def test_a_small_layer_is_grouped_as_the_graph_takes_it() -> None:
     """One literal: two sources, two taps."""
     shape = transform.Shape("x", "h", 2, 2, 2)
     cells = next(transform.chunks(np.array([0, 3, 4, 7]), shape, 10))
-    assert transform.birth_groups("w0", "y", shape, cells) == [
-        ["w0/x/0", "y", [["w0/h/0", 0], ["w0/h/1", 0]]],
-        ["w0/x/1", "y", [["w0/h/0", 1], ["w0/h/1", 1]]],
-    ]
+    assert transform.birth_groups("w0", "y", shape, cells, 0) == (
+        ["w0/h/0", "w0/h/1"],
+        [["w0/x/0", "y", [[0, 0], [1, 0]]], ["w0/x/1", "y", [[0, 1], [1, 1]]]],
+    )
     assert transform.death_groups("w0", "y", shape, cells) == [["w0/x/0", "y", 2, [0, 2]], ["w0/x/1", "y", 2, [1, 3]]]
 
 
