@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
 # Two processes with a test file each: most tests wait for a server. One given from outside is there only once.
-TWO    := $(if $(STRATIGRAPH_TEST_NEO4J),,--numprocesses 2 --dist loadfile)
+TWO    := $(if $(STRATIGRAPH_TEST_NEO4J),,--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick bounds lint types wheel check clean
