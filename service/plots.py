@@ -71,7 +71,7 @@ def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
     above.spines[["top", "right", "bottom"]].set_visible(False)
     above.set_title(f"NNSTD, alignment {matrix.alignment}; above: average linkage")
     figure.colorbar(image, ax=axes, label=_SCALE, shrink=0.8)
-    _save(figure, path, tight=True)  # the layout does not see how high the tree stands
+    _save(figure, path)
 
 
 def _branches(tree: NDArray[np.float64], order: Sequence[int]) -> Iterator[tuple[list[float], list[float]]]:
@@ -230,7 +230,7 @@ def check_picture(path: Path) -> None:
         )
 
 
-def _save(figure: Figure, path: Path, *, tight: bool = False) -> None:
+def _save(figure: Figure, path: Path) -> None:
     check_picture(path)
-    with whole(path) as draft:
-        figure.savefig(draft, dpi=130, bbox_inches="tight" if tight else None)
+    with whole(path) as draft:  # "tight": the layout does not see all of a square map's labels, nor a tree above it
+        figure.savefig(draft, dpi=130, bbox_inches="tight")

@@ -106,10 +106,11 @@ def test_packages_hold_no_logic() -> None:
 
 
 def test_the_package_list_is_what_lies_on_the_disk() -> None:
-    """`packages` and `package-dir`, written by hand, name every package and nothing else."""
+    """`packages` and `package-dir`, written by hand, name every package and nothing else; folders of queries count."""
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     found = sorted(module for module, path in modules() if path.name == "__init__.py")
-    assert setuptools["packages"] == found
+    folders = {f"stratigraph.queries.{file.parent.name}" for file in (ROOT / "queries").glob("*/*.cypher")}
+    assert setuptools["packages"] == sorted({*found, *folders})
     assert sorted(setuptools["package-dir"]) == found
     for package, folder in setuptools["package-dir"].items():
         assert (ROOT / folder / "__init__.py").is_file(), package

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.image import imread
 from scipy.cluster.hierarchy import leaves_list
 
 from stratigraph.errors import InvalidInputError, MissingExtraError
@@ -110,6 +111,16 @@ def test_a_map_stands_under_its_tree(found: DistanceMatrix, tmp_path: Path) -> N
     assert max(max(up) for _, up in branches) == tree[-1, 2]
     assert ours.short(["a/b/w0", "a/b/w1/x", "a/b/w1/y"]) == ["w0", "w1/x", "w1/y"]
     assert ours.short(["w0@1", "w1@1"]) == ["w0@1", "w1@1"]
+
+
+def test_nothing_of_a_picture_is_cut_off(found: DistanceMatrix, tmp_path: Path) -> None:
+    """Titles above and labels below: the outermost pixels are those of the background."""
+    five = DistanceMatrix(found.labels[:5], "identity", found.nnstd[:5, :5], found.layers[:5, :5], ("l0", "l1"))
+    plots.heat_maps({"before training": five, "after": five}, tmp_path / "two.png")
+    plots.clustered_map(five, tmp_path / "tree.png")
+    for name in ("two.png", "tree.png"):
+        pixels = imread(tmp_path / name)
+        assert all((edge == 1).all() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one(
