@@ -1,4 +1,4 @@
-"""Lineage for other programs: JSON, GraphML (Gephi, yEd, igraph, networkx) and PROV-JSON (the W3C's provenance model).
+"""Lineage for other programs: GraphML (Gephi, yEd, igraph, networkx) and PROV-JSON (the W3C's provenance model).
 
 Declared descent and inferred ancestry go out the same way; what is only a guess says so in every format.
 """
@@ -14,36 +14,6 @@ from stratigraph.service.lineage.inferred import Inference
 
 # A name for what an archive holds, not a place: the prefix stands for names that are unique within one archive.
 NAMESPACE = "urn:stratigraph:"
-
-
-def to_json(found: Lineage | Inference) -> dict[str, Any]:
-    """Nodes and edges as plain values, in the order in which they are held.
-
-    >>> to_json(Inference("tree", "identity", None, ()))
-    {'method': 'tree', 'alignment': 'identity', 'depth': None, 'root': None, 'samples': 0, 'nodes': [], 'edges': []}
-    """
-    if isinstance(found, Lineage):
-        edges = [{"parent": e.parent, "step": e.step, "child": e.child, "how": e.how} for e in found.edges]
-        return {"nodes": list(found.nodes), "edges": edges}
-    return {
-        "method": found.method,
-        "alignment": found.alignment,
-        "depth": found.depth,
-        "root": found.root,
-        "samples": found.samples,
-        "nodes": list(found.nodes),
-        "edges": [
-            {
-                "parent": e.parent,
-                "child": e.child,
-                "distance": e.distance,
-                "margin": e.margin,
-                "support": e.support,
-                "direction": e.direction,
-            }
-            for e in found.edges
-        ],
-    }
 
 
 def to_graphml(found: Lineage | Inference) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import networkx as nx
 import pytest
 
+from stratigraph.service.answers.descent import inference_answer, lineage_answer
 from stratigraph.service.lineage.declared import Descent, Lineage
-from stratigraph.service.lineage.exports import to_graphml, to_json, to_prov
+from stratigraph.service.lineage.exports import to_graphml, to_prov
 from stratigraph.service.lineage.inferred import Inference, InferredEdge
+from stratigraph.service.lineage.stored import StoredInference
 
 DECLARED = Lineage(
     ("w0", "w1", "w<2>", "x"),
@@ -38,14 +41,15 @@ INFERRED = Inference(
 
 def test_json_holds_every_edge() -> None:
     """What goes out is plain JSON, unknown numbers as null."""
-    assert json.loads(json.dumps(to_json(DECLARED)))["edges"][0] == {
+    assert json.loads(json.dumps(lineage_answer(DECLARED)))["edges"][0] == {
         "parent": "w0",
         "step": 0,
         "child": "w1",
         "how": "perturbation",
     }
-    found = json.loads(json.dumps(to_json(INFERRED), allow_nan=False))
-    assert found["nodes"] == ["w0", "w1", "w2", "w3"]
+    stored = StoredInference("i", datetime(2026, 1, 1, tzinfo=UTC), {"w0": 0}, INFERRED)
+    found = json.loads(json.dumps(inference_answer(stored), allow_nan=False))
+    assert list(INFERRED.nodes) == ["w0", "w1", "w2", "w3"]
     assert (found["root"], found["alignment"], found["depth"], found["samples"]) == (None, "canonical", 1, 8)
     assert found["edges"][1] == {
         "parent": "w0",
