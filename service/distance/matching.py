@@ -17,7 +17,7 @@ assignment problems", Computing 38, 1987.)
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast. (The walk over a
-# row's far pairs stands here four times: gathered by one function, inlined or not, small networks took a third longer.)
+# row's far pairs stands here four times: gathered by one function, inlined or not, small networks took longer.)
 # ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0915
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment"
 
