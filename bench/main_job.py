@@ -18,13 +18,23 @@ from surroundings import surroundings
 
 from stratigraph.store.embedded import status, stop
 
+COMMAND = str(Path(sys.executable).with_name("stratigraph"))
 NETWORKS = ("e5_s0_w0", "e5_s0_w1", "e5_s0_w2", "e5_s0_w3", "e5_s0_w4")
 
 
+_START = """
+import sys
+from pathlib import Path
+from stratigraph.store.embedded import EmbeddedEngine
+with EmbeddedEngine(Path(sys.argv[1])) as engine:
+    engine.connect()
+"""
+
+
 def timed(*arguments: str) -> tuple[float, float]:
-    """Seconds and peak memory (MiB) of one command."""
+    """Seconds and peak memory (MiB) of one process."""
     began = time.perf_counter()
-    with subprocess.Popen(["stratigraph", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         _, code, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(code)
     assert child.returncode == 0, arguments
@@ -39,7 +49,9 @@ def main() -> None:
         store = str(Path(folder) / "archive")
 
         def row(what: str, *arguments: str, times: int = 1) -> None:
-            runs = [timed(*arguments) for _ in range(times)]
+            say(what, [timed(COMMAND, *arguments) for _ in range(times)])
+
+        def say(what: str, runs: list[tuple[float, float]]) -> None:
             print(f"| {what} | {statistics.median(s for s, _ in runs):.2f} | {max(m for _, m in runs):.0f} |")
 
         row("`stratigraph --help` (median of ten)", "--help", times=10)
@@ -60,6 +72,11 @@ def main() -> None:
         running = status(Path(store)) or {}
         stop(Path(store), force=True)
         row("`ls`, engine stopped: its start to the first answer", "ls", "--store", store, times=1)
+        started = []
+        for _ in range(5):
+            stop(Path(store), force=True)
+            started.append(timed(sys.executable, "-c", _START, store))
+        say("its start alone: a fresh Python until the engine takes connections (median of five)", started)
         print(f"\nEngine after the pushes: {running}")
         stop(Path(store), force=True)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
