@@ -1,0 +1,105 @@
+"""Archives and exports of the first format, made before the product had its present name: every later version opens them.
+
+``archive-format-1.zip`` is the directory of an embedded archive (three runs with three snapshots each, projected, one
+inference, single distances of all alignments and a matrix), ``archive-format-1-export.zip`` its export and
+``archive-format-1.json`` what the version that made them answered.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stratigraph.archive import Archive, open_archive
+from stratigraph.store.embedded import stop
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+pytestmark = pytest.mark.checkout
+
+
+@pytest.fixture(scope="module")
+def answers() -> Any:
+    """What the version that made the archive answered."""
+    return json.loads((DATA / "archive-format-1.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """The old directory, unpacked and opened by today's code."""
+    folder = tmp_path_factory.mktemp("old")
+    with zipfile.ZipFile(DATA / "archive-format-1.zip") as file:
+        file.extractall(folder)
+    directory = folder / ".stratigraph"
+    try:
+        with open_archive(str(directory), create=False) as opened:
+            yield opened
+    finally:
+        stop(directory, force=True)
+
+
+def _snapshots(archive: Archive) -> list[list[Any]]:
+    return [
+        [one.id, one.digest, one.nnz, one.epoch, dict(one.metrics)]
+        for run in archive.all_runs()
+        for one in archive.all_snapshots(run.id)
+    ]
+
+
+def test_an_old_archive_holds_what_it_held(archive: Archive, answers: Any) -> None:
+    """Runs, parents, snapshots, digests and metrics are as they were, and everything adds up."""
+    assert [
+        [run.id, run.name, run.config, list(run.tags), [[p.run, p.step, p.how] for p in run.parents]]
+        for run in archive.all_runs()
+    ] == answers["runs"]
+    assert _snapshots(archive) == answers["snapshots"]
+    assert dict(archive.counts()) == answers["counts"]
+    assert list(archive.verify()) == []
+
+
+def test_masks_of_an_old_archive_have_their_digests(archive: Archive, answers: Any) -> None:
+    """Every topology is read from its packed masks, and has the digest that was written with it."""
+    for ref, digest, nnz, _epoch, _metrics in answers["snapshots"]:
+        topology = archive.topology(ref)
+        assert (topology.digest, topology.nnz) == (digest, nnz)
+
+
+def test_an_old_archive_answers_with_the_same_distances(archive: Archive, answers: Any) -> None:
+    """Each alignment gives the number that it gave, to the bit; so does the matrix, and what is stored is still there."""
+    for asked, value in answers["nnstd"].items():
+        a, b, alignment = asked.split()
+        assert archive.nnstd(a, b, alignment=alignment, keep=False).nnstd == value, asked
+    assert archive.distances(["w*@10"], keep=False).nnstd.tolist() == answers["distances"]
+    stored = archive.cypher(
+        "MATCH (a:Snapshot)-[d:DISTANCE]->(b:Snapshot) RETURN a.id, b.id, d.alignment, d.nnstd "
+        "ORDER BY a.id, b.id, d.alignment"
+    )
+    assert [list(row) for row in stored.rows] == answers["stored_distances"]
+
+
+def test_an_old_archive_knows_its_evolution_and_descent(archive: Archive, answers: Any) -> None:
+    """Evolution, the inference that was kept, and the connections in the graph are as they were."""
+    assert [
+        [y.name, y.alive_from, y.alive_to, y.survived, y.regrown, y.died, y.born, y.jaccard_distance]
+        for y in archive.evolution("w0").layers
+    ] == answers["evolution"]
+    assert [
+        [e.parent, e.child, e.distance, e.margin, e.support, e.direction]
+        for e in archive.inference("inferred").inference.edges
+    ] == answers["inference"]
+    connections = archive.cypher(
+        "MATCH (a:Neuron)-[c:CONNECTS]->(b:Neuron) WHERE c.run = 'w2' RETURN a.id, b.id, c.layer, c.tap, c.born_step, "
+        "c.died_step ORDER BY a.id, b.id, c.layer, c.born_step"
+    )
+    assert [list(row) for row in connections.rows] == answers["connections"]
+
+
+def test_an_old_archive_takes_new_snapshots(archive: Archive) -> None:
+    """It is not only read: the next snapshot of a run follows."""
+    assert archive.push("w0", 15, archive.topology("w0@5")) == "added"
+    assert archive.topology("w0@15") == archive.topology("w0@5")
+    assert list(archive.verify()) == []
