@@ -4,27 +4,27 @@ ARG BASE=python:3.12.13-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /build
-RUN python -m venv /tools && python -m venv --without-pip /opt/stratigraph
+RUN python -m venv /tools && python -m venv --without-pip /opt/topostrata
 COPY docker/build.txt docker/requirements.txt docker/
 # The embedded engine stays out, and with it a Java runtime: here is a Neo4j server.
 RUN --mount=type=cache,target=/root/.cache/pip \
     /tools/bin/pip install --require-hashes -r docker/build.txt \
-    && /tools/bin/pip --python /opt/stratigraph/bin/python install --require-hashes --only-binary :all: \
+    && /tools/bin/pip --python /opt/topostrata/bin/python install --require-hashes --only-binary :all: \
         -r docker/requirements.txt
 COPY . .
 RUN /tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
-    && /tools/bin/pip --python /opt/stratigraph/bin/python install --no-index --no-deps --find-links dist stratigraph \
-    && /opt/stratigraph/bin/python -c "import stratigraph.service.api.app"
+    && /tools/bin/pip --python /opt/topostrata/bin/python install --no-index --no-deps --find-links dist topostrata \
+    && /opt/topostrata/bin/python -c "import topostrata.service.api.app"
 
 FROM ${BASE}
-COPY --from=build /opt/stratigraph /opt/stratigraph
+COPY --from=build /opt/topostrata /opt/topostrata
 COPY --chmod=0444 docker/forward.py /opt/forward.py
 # Numba compiles the distances once per machine and keeps them here: the one place that has to be writable.
-ENV PATH=/opt/stratigraph/bin:$PATH \
+ENV PATH=/opt/topostrata/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/tmp/numba
 USER 10001:10001
 EXPOSE 8321
-ENTRYPOINT ["stratigraph"]
+ENTRYPOINT ["topostrata"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
 # Two processes with a test file each: most tests wait for a server. One given from outside is there only once.
-TWO    := $(if $(STRATIGRAPH_TEST_NEO4J),,--numprocesses 2 --dist loadfile --no-loadscope-reorder)
+TWO    := $(if $(TOPOSTRATA_TEST_NEO4J),,--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick bounds lint types wheel check clean
@@ -19,14 +19,14 @@ help:
 	@echo "make check   what CI runs: test, bounds, lint, types, wheel"
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "stratigraph needs Python 3.11 or later, found " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "topostrata needs Python 3.11 or later, found " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable ".[demo]" --group dev
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/stratigraph demo $(ARGS)
+	$(BIN)/topostrata demo $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(TWO) $(ARGS)

@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.service.distance.nnstd import nnstd
-from stratigraph.service.lineage.inferred import from_distances, suggest
-from stratigraph.topology import Mask, Topology
+from topostrata.distance.nnstd import nnstd
+from topostrata.lineage.inferred import from_distances, suggest
+from topostrata.topology import Mask, Topology
 
 WIDTHS = (50, 50, 50, 50, 10)
 FAN_IN = 5
@@ -208,7 +208,7 @@ def error(rates: Sequence[float]) -> float:
 
 
 def page(lines: Iterable[str], repetitions: int, seconds: float) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("stratigraph", "numpy", "scipy", "networkx", "numba"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("topostrata", "numpy", "scipy", "networkx", "numba"))
     machine = f"{platform.system()} {platform.machine()}, one core of {os.cpu_count()}"
     networks = 1 + DEPTH * SIBLINGS
     widths = "-".join(map(str, WIDTHS))

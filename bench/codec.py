@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from stratigraph import codec
-from stratigraph.topology import Mask
+from topostrata import codec
+from topostrata.topology import Mask
 
 SHAPES = ((784, 0.006), (784, 0.013), (784, 0.05), (4000, 0.01), (4472, 0.05))
 CHURN = 0.2

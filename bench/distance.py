@@ -28,15 +28,15 @@ import scipy
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
-from stratigraph.service.distance import canonical as rule
-from stratigraph.service.distance.nnstd import compare, nnstd
-from stratigraph.service.distance.pairwise import distances
-from stratigraph.service.distance.prepared import prepare, prepare_sets
-from stratigraph.topology import Layer, Mask, Space, Topology
+from topostrata.distance import canonical as rule
+from topostrata.distance.nnstd import compare, nnstd
+from topostrata.distance.pairwise import distances
+from topostrata.distance.prepared import prepare, prepare_sets
+from topostrata.topology import Layer, Mask, Space, Topology
 
 TURNS = 9
 NETWORKS = Path(
-    os.environ.get("STRATIGRAPH_REFERENCE_TOPOLOGIES")
+    os.environ.get("TOPOSTRATA_REFERENCE_TOPOLOGIES")
     or Path(__file__).resolve().parents[1] / ".." / "shared" / "set-topologies"
 )
 # ResNet-50: (input channels, output channels, kernel positions) and how often.

@@ -14,11 +14,11 @@ import numpy as np
 from store import next_mask
 from surroundings import surroundings
 
-from stratigraph.archive import open_archive
-from stratigraph.service.evolution.history import follow, total
-from stratigraph.service.evolution.survival import ages, kaplan_meier, survival
-from stratigraph.store.embedded import stop
-from stratigraph.topology import Mask, Topology
+from topostrata.archive import open_archive
+from topostrata.evolution.history import follow, total
+from topostrata.evolution.survival import ages, kaplan_meier, survival
+from topostrata.store.embedded import stop
+from topostrata.topology import Mask, Topology
 
 
 def masks(width: int, connections: int, snapshots: int) -> Iterator[Mask]:

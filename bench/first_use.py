@@ -1,4 +1,4 @@
-"""``stratigraph nnstd DIR DIR`` from the shell: the first time, when its kernels are compiled, and afterwards.
+"""``topostrata nnstd DIR DIR`` from the shell: the first time, when its kernels are compiled, and afterwards.
 
 ``python bench/first_use.py``. Wall seconds, and CPU seconds, which other work on the machine blurs less.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 import numba
 
 NETWORKS = Path(
-    os.environ.get("STRATIGRAPH_REFERENCE_TOPOLOGIES")
+    os.environ.get("TOPOSTRATA_REFERENCE_TOPOLOGIES")
     or Path(__file__).resolve().parents[1] / ".." / "shared" / "set-topologies"
 )
 
@@ -27,7 +27,7 @@ NETWORKS = Path(
 def run(cache: str, alignment: str) -> tuple[float, float]:
     """Wall and CPU seconds of one command."""
     pair = [str(NETWORKS / f"e5_s0_{run}" / "epoch_050") for run in ("w0", "w1")]
-    command = [sys.executable, "-m", "stratigraph.service.cli.main", "nnstd", *pair, "--alignment", alignment, "--json"]
+    command = [sys.executable, "-m", "topostrata.service.cli.main", "nnstd", *pair, "--alignment", alignment, "--json"]
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"NUMBA_CACHE_DIR": cache})
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)

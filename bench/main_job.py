@@ -16,16 +16,16 @@ from pathlib import Path
 
 from surroundings import surroundings
 
-from stratigraph.store.embedded import status, stop
+from topostrata.store.embedded import status, stop
 
-COMMAND = str(Path(sys.executable).with_name("stratigraph"))
+COMMAND = str(Path(sys.executable).with_name("topostrata"))
 NETWORKS = ("e5_s0_w0", "e5_s0_w1", "e5_s0_w2", "e5_s0_w3", "e5_s0_w4")
 
 
 _START = """
 import sys
 from pathlib import Path
-from stratigraph.store.embedded import EmbeddedEngine
+from topostrata.store.embedded import EmbeddedEngine
 with EmbeddedEngine(Path(sys.argv[1])) as engine:
     engine.connect()
 """
@@ -54,7 +54,7 @@ def main() -> None:
         def say(what: str, runs: list[tuple[float, float]]) -> None:
             print(f"| {what} | {statistics.median(s for s, _ in runs):.2f} | {max(m for _, m in runs):.0f} |")
 
-        row("`stratigraph --help` (median of ten)", "--help", times=10)
+        row("`topostrata --help` (median of ten)", "--help", times=10)
         row(
             "first push: a new engine, one network of three epochs",
             "push", str(data / NETWORKS[0]), "--run", "w0", "--store", store,

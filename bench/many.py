@@ -24,9 +24,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.service.distance.matrix import DistanceMatrix
-from stratigraph.service.distance.pairwise import distances
-from stratigraph.topology import Mask, Topology
+from topostrata.distance.matrix import DistanceMatrix
+from topostrata.distance.pairwise import distances
+from topostrata.topology import Mask, Topology
 
 CLUSTER = """
 import sys

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from surroundings import surroundings
 
-from stratigraph.archive import Archive, open_archive
-from stratigraph.store.embedded import stop
-from stratigraph.topology import Mask, Topology
+from topostrata.archive import Archive, open_archive
+from topostrata.store.embedded import stop
+from topostrata.topology import Mask, Topology
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import neo4j_server

@@ -1,11 +1,11 @@
 """Runs every query of docs/cypher.md on the demo's archive and writes its answer under it.
 
-    stratigraph demo --no-serve --out demo-out
+    topostrata demo --no-serve --out demo-out
     python docs/make_cookbook.py demo-out/archive
 
 And, on a Neo4j server that holds the same archive, writes how it found them into the table of plans.
 
-    stratigraph copy demo-out/archive bolt://localhost
+    topostrata copy demo-out/archive bolt://localhost
     python docs/make_cookbook.py --plans bolt://localhost
 
 A query is a block of Cypher with a header (parameters, columns), as in ``queries/``; the line after it names the values
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stratigraph.archive import Archive
-    from stratigraph.store.graph import Table
+    from topostrata.archive import Archive
+    from topostrata.store.graph import Table
 
 DOCUMENT = Path(__file__).resolve().parent / "cypher.md"
 SHOWN = 10  # rows of an answer
@@ -114,7 +114,7 @@ def with_plans(document: str, uri: str) -> str:
     """The document with the plans of a Neo4j server: where each question begins, and how much it reads."""
     import neo4j  # noqa: PLC0415 - only this talks to a server by itself
 
-    from stratigraph.settings import load_settings  # noqa: PLC0415
+    from topostrata.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
     auth = settings.neo4j_user, settings.neo4j_secret()
@@ -147,7 +147,7 @@ def _hits(plan: dict[str, Any]) -> int:
 
 def main() -> None:
     """Write the answers, or the plans, anew."""
-    from stratigraph.archive import open_archive  # noqa: PLC0415 - only this needs the server's extra
+    from topostrata.archive import open_archive  # noqa: PLC0415 - only this needs the server's extra
 
     if sys.argv[1] == "--plans":
         DOCUMENT.write_text(with_plans(DOCUMENT.read_text(encoding="utf-8"), sys.argv[2]), encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stratigraph.service.api.app import create_app
+from topostrata.service.api.app import create_app
 
 TARGET = Path(__file__).with_name("openapi.json")
 

@@ -7,7 +7,7 @@ import tempfile
 
 import numpy as np
 
-import stratigraph as sg
+import topostrata as ts
 
 
 def rewire(mask: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -24,11 +24,11 @@ def main(store: str) -> None:
     rng = np.random.default_rng(0)
     # Rows are source units, columns target units; the weights of torch.nn.Linear are the transpose.
     masks = [rng.random((20, 30)) < 0.2, rng.random((30, 4)) < 0.5]
-    with sg.open(store) as archive:
+    with ts.open(store) as archive:
         for step in range(5):
-            archive.push("first", step, sg.Topology.from_masks(masks), metrics={"loss": 1.0 / (step + 1)})
+            archive.push("first", step, ts.Topology.from_masks(masks), metrics={"loss": 1.0 / (step + 1)})
             masks = [rewire(mask, 0.1, rng) for mask in masks]
-        archive.create_run("second", parents=[sg.Parent("first", 2, "fork")])
+        archive.create_run("second", parents=[ts.Parent("first", 2, "fork")])
         archive.push("second", 3, archive.topology("first@2"))
 
         print("distance", archive.nnstd("first@0", "first@last", alignment="identity").nnstd)

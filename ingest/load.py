@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from stratigraph.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
-from stratigraph.ingest.projection import Projector, SupersededError
-from stratigraph.refs import check_run_id, check_step
-from stratigraph.runs import HOWS, MAX_METRICS, Parent, Status, check_epoch, check_metrics, check_tag
-from stratigraph.store.graph import GraphStore, Row, Transaction
-from stratigraph.store.masks import MaskStore, Stored
-from stratigraph.topology import Topology
+from topostrata.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
+from topostrata.ingest.projection import Projector, SupersededError
+from topostrata.refs import check_run_id, check_step
+from topostrata.runs import HOWS, MAX_METRICS, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.store.graph import GraphStore, Row, Transaction
+from topostrata.store.masks import MaskStore, Stored
+from topostrata.topology import Topology
 
 Outcome = Literal["added", "unchanged"]
 Project = Literal["all", "none"] | Sequence[str]
@@ -81,7 +81,7 @@ class Loader:
 
         def work(tx: Transaction) -> bool:
             if declared:
-                tx.run("write/lock_archive", token=_token())
+                tx.run("archive/lock_archive", token=_token())
             row = self._lock(
                 tx, run, name=name, config=wanted_config, tags=wanted_tags, status=status, created_at=moment
             )
@@ -92,9 +92,9 @@ class Loader:
             if name is not None and row["name"] != name:
                 raise ConflictError(f"run {run!r}: expected its name {row['name']!r}, found {name!r}")
             if merged != old_tags:
-                tx.run("write/set_tags", run=run, tags=merged)
+                tx.run("runs/set_tags", run=run, tags=merged)
             if status is not None and row["status"] != status:
-                tx.run("write/set_status", run=run, status=status)
+                tx.run("runs/set_status", run=run, status=status)
             for parent in declared:
                 _add_parent(tx, run, parent)
             return bool(row["created"])
@@ -188,9 +188,9 @@ class Loader:
             _settle(tx, run, step, last, topology, properties["metrics"])
             return None
         if last is None:
-            tx.run("write/create_layers", run=run, rows=_layer_rows(topology, project))
+            tx.run("runs/create_layers", run=run, rows=_layer_rows(topology, project))
         elif known.wiring != topology.wiring():
-            _check_wiring(run, topology, tx.run("read/layers", run=run))
+            _check_wiring(run, topology, tx.run("runs/layers", run=run))
         bases = known.masks
         if last is not None and not bases:
             bases = self._stored_masks(tx, f"{run}@{last}")
@@ -204,7 +204,7 @@ class Loader:
             raise _StaleError("a mask is gone") from error
         rows = [[n, m.digest] for n, m in new.items()]
         linked = tx.run(
-            "write/create_snapshot",
+            "runs/create_snapshot",
             run=run,
             step=step,
             before=None if last is None else f"{run}@{last}",
@@ -219,7 +219,7 @@ class Loader:
 
     def _lock(self, tx: Transaction, run: str, **fields: Any) -> Row:
         row = tx.one(
-            "write/lock_run",
+            "runs/lock_run",
             run=run,
             name=fields.get("name") or run,
             status=fields.get("status") or "open",
@@ -232,22 +232,22 @@ class Loader:
         return row
 
     def _stored_masks(self, tx: Transaction, snapshot: str) -> dict[str, Stored]:
-        rows = tx.run("read/snapshot_masks", ids=[snapshot])
+        rows = tx.run("masks/snapshot_masks", ids=[snapshot])
         masks = self._masks.get(r["digest"] for r in rows)
         return {r["layer"]: Stored(masks[r["digest"]], r["depth"]) for r in rows}
 
     def _is_behind(self, run: str) -> bool:
         """Whether connections of acknowledged snapshots are missing: whoever was to write them may have been killed."""
-        last = self._store.read("read/run", run=run)[0]["last_step"]
+        last = self._store.read("runs/run", run=run)[0]["last_step"]
         return any(
             row["projection"] == "follow" and row["projected_step"] != last
-            for row in self._store.read("read/layers", run=run)
+            for row in self._store.read("runs/layers", run=run)
         )
 
     def project(self, run: str) -> None:
         """Bring the connections of a run up to its last snapshot; completes what a killed projector left behind."""
         taken, layers = self._store.write(
-            lambda tx: (tx.one("write/take_projection", run=run), tx.run("read/layers", run=run))
+            lambda tx: (tx.one("projection/take_projection", run=run), tx.run("runs/layers", run=run))
         )
         if taken is None:
             raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
@@ -268,7 +268,7 @@ class Loader:
 def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology, metrics: dict[str, float]) -> None:
     """A step that is not after the last: the same snapshot again is welcome, all else is an error."""
     ref = f"{run}@{step}"
-    row = tx.one("read/snapshot", id=ref)
+    row = tx.one("runs/snapshot", id=ref)
     if row is None:
         raise StepOrderError(
             f"{ref}: expected a step after the last one, {last}",
@@ -291,7 +291,7 @@ def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology,
     if added and count > MAX_METRICS:
         raise InvalidInputError(f"{ref}: expected at most {MAX_METRICS} metrics, found {count} with those recorded")
     if added:
-        tx.run("write/add_metrics", id=ref, metrics=added)
+        tx.run("runs/add_metrics", id=ref, metrics=added)
 
 
 def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
@@ -309,7 +309,7 @@ def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
         if one not in seen:
             seen.add(one)
             above.extend(graph.get(one, ()))
-    row = tx.one("write/add_parent", run=run, parent=ref, how=parent.how)
+    row = tx.one("lineage/add_parent", run=run, parent=ref, how=parent.how)
     if row is None:
         raise NotFoundError(f"parent {ref}: expected this snapshot in the archive, found none")
     if row["how"] != parent.how:

@@ -16,11 +16,11 @@ from typing import Literal
 
 import numpy as np
 
-from stratigraph.errors import CorruptError
-from stratigraph.ingest import transform
-from stratigraph.store.graph import GraphStore, Row, Transaction
-from stratigraph.store.masks import MaskStore
-from stratigraph.topology import Mask
+from topostrata.errors import CorruptError
+from topostrata.ingest import transform
+from topostrata.store.graph import GraphStore, Row, Transaction
+from topostrata.store.masks import MaskStore
+from topostrata.topology import Mask
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Projector:
     def bring_up(self, rows: list[Row], last: int, *, look: bool) -> None:
         """Project what is missing up to the step ``last``; ``look`` first for what an earlier projector began.
 
-        ``rows`` are the run's layers as ``read/layers`` gives them.
+        ``rows`` are the run's layers as ``runs/layers`` gives them.
         """
         behind = [
             r
@@ -99,7 +99,7 @@ class Projector:
         step = row["projected_step"]
         mask = shape.empty()
         if step is not None:
-            at = self._store.read("read/run_masks", run=self._run, layers=[row["name"]], first=step, last=step)
+            at = self._store.read("masks/run_masks", run=self._run, layers=[row["name"]], first=step, last=step)
             mask = self._masks.get([at[0]["digest"]])[at[0]["digest"]]
         return _Layer(row["id"], row["name"], shape, -1 if step is None else step, row["lifetimes"] or 0, mask)
 
@@ -110,7 +110,7 @@ class Projector:
                 final = min(first + _NEURONS, size) - 1
                 self._store.write(
                     lambda tx, s=space, a=first, b=final: tx.run(  # type: ignore[misc]
-                        "write/create_neurons", run=self._run, space=s, first=a, last=b
+                        "projection/create_neurons", run=self._run, space=s, first=a, last=b
                     )
                 )
 
@@ -119,7 +119,7 @@ class Projector:
         found: dict[tuple[str, int], list[int]] = {}
         shape = layer.shape
         rows = self._store.read(
-            "read/projected_beyond",
+            "projection/projected_beyond",
             run=self._run,
             layer=layer.name,
             space=shape.source,
@@ -142,7 +142,7 @@ class Projector:
     ) -> Iterator[_Work]:
         """All that is to be written, in the order of the steps; a layer that would go over the limit stops there."""
         first = min(layer.projected_step for layer in layers.values()) + 1
-        rows = self._store.read("read/run_masks", run=self._run, layers=list(layers), first=first, last=last)
+        rows = self._store.read("masks/run_masks", run=self._run, layers=list(layers), first=first, last=last)
         for row in rows:
             layer = layers.get(row["layer"])
             if layer is None or row["step"] <= layer.projected_step:
@@ -179,7 +179,7 @@ class Projector:
 
         def work(tx: Transaction) -> None:
             held = tx.one(
-                "write/guard_projection", run=self._run, token=uuid.uuid4().hex, epoch=self._epoch, batch=number
+                "projection/guard_projection", run=self._run, token=uuid.uuid4().hex, epoch=self._epoch, batch=number
             )
             if held is None or held["epoch"] != self._epoch:
                 raise SupersededError
@@ -191,10 +191,10 @@ class Projector:
                 self._write_cells(tx, step, kind, list(pieces))
             ends = {p.layer.id: [p.layer.id, p.step, p.lifetimes] for p in batch if p.kind == "done"}
             if ends:
-                tx.run("write/move_projected", rows=list(ends.values()))
+                tx.run("projection/move_projected", rows=list(ends.values()))
             for piece in batch:
                 if piece.kind == "limit":
-                    tx.run("write/set_projection", id=piece.layer.id, projection="limit")
+                    tx.run("projection/set_projection", id=piece.layer.id, projection="limit")
 
         self._store.write(work)
         self._batch = number
@@ -207,11 +207,11 @@ class Projector:
                 theirs, more = transform.birth_groups(self._run, p.layer.name, p.layer.shape, p.cells, len(targets))
                 targets += theirs
                 groups += more
-            rows = tx.run("write/create_births", run=self._run, step=step, targets=targets, groups=groups)
+            rows = tx.run("projection/create_births", run=self._run, step=step, targets=targets, groups=groups)
         else:
             for p in pieces:
                 groups += transform.death_groups(self._run, p.layer.name, p.layer.shape, p.cells)
-            rows = tx.run("write/set_deaths", step=step, groups=groups)
+            rows = tx.run("projection/set_deaths", step=step, groups=groups)
         written = {row["layer"]: row[kind] for row in rows}
         expected: dict[str, int] = {}
         for p in pieces:
@@ -221,5 +221,5 @@ class Projector:
                 raise CorruptError(
                     f"run {self._run!r}, layer {layer!r}, step {step}: expected {count} connections to be {kind}, "
                     f"found {written.get(layer, 0)}",
-                    hint="the projection does not match the masks: `stratigraph verify`",
+                    hint="the projection does not match the masks: `topostrata verify`",
                 )

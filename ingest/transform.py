@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph import codec
-from stratigraph.topology import Mask
+from topostrata import codec
+from topostrata.topology import Mask
 
 Cells = NDArray[np.int64]
 Groups = list[list[object]]  # a row for each source neuron: its id, the layer, and what happens to its connections

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stratigraph.errors import CorruptError
-from stratigraph.ingest import transform
-from stratigraph.store.graph import GraphStore, Row
-from stratigraph.store.masks import MaskStore, layer_of
-from stratigraph.topology import Mask, Topology
+from topostrata.errors import CorruptError
+from topostrata.ingest import transform
+from topostrata.store.graph import GraphStore, Row
+from topostrata.store.masks import MaskStore, layer_of
+from topostrata.topology import Mask, Topology
 
 _Life = tuple[int, int, int]  # cell, born step, died step
 
@@ -46,21 +46,21 @@ def verify(
 
 
 def _runs(store: GraphStore) -> Iterator[Row]:
-    page = store.read("read/runs", after="", limit=_PAGE)
+    page = store.read("runs/runs", after="", limit=_PAGE)
     while page:
         yield from page
-        page = store.read("read/runs", after=page[-1]["id"], limit=_PAGE)
+        page = store.read("runs/runs", after=page[-1]["id"], limit=_PAGE)
 
 
 def _verify_run(store: GraphStore, masks: MaskStore, run: Row) -> Iterator[Violation]:
     name = run["id"]
-    order = store.read("read/next_edges", run=name)
+    order = store.read("runs/next_edges", run=name)
     steps = [row["step"] for row in order]
     yield from _differ("last step", name, steps[-1] if steps else None, run["last_step"])
     yield from _differ("first step", name, steps[0] if steps else None, run["first_step"])
     for at, row in enumerate(order, start=1):
         yield from _differ("order of snapshots", f"{name}@{row['step']}", steps[at : at + 1], row["following"])
-    layers = store.read("read/layers", run=name)
+    layers = store.read("runs/layers", run=name)
     for step in steps:
         yield from _verify_snapshot(store, masks, f"{name}@{step}", layers)
     for layer in layers:
@@ -68,17 +68,17 @@ def _verify_run(store: GraphStore, masks: MaskStore, run: Row) -> Iterator[Viola
     projected = [row for row in layers if row["projected_step"] is not None]
     sizes = {r["source"]: r["n_source"] for r in projected} | {r["target"]: r["n_target"] for r in projected}
     for space, size in sizes.items():
-        found = store.read("read/neurons", run=name, space=space)[0]["neurons"]
+        found = store.read("projection/neurons", run=name, space=space)[0]["neurons"]
         yield from _differ("neurons", f"{name}/{space}", size, found)
 
 
 def _verify_snapshot(store: GraphStore, masks: MaskStore, ref: str, layers: list[Row]) -> Iterator[Violation]:
-    nodes = store.read("read/snapshot", id=ref)
+    nodes = store.read("runs/snapshot", id=ref)
     if not nodes:
         yield Violation("a snapshot's id is run@step", ref, "a snapshot of this id", "none")
         return
     node = nodes[0]["snapshot"]
-    rows = store.read("read/snapshot_masks", ids=[ref])
+    rows = store.read("masks/snapshot_masks", ids=[ref])
     expected, held = sorted(row["name"] for row in layers), sorted(row["layer"] for row in rows)
     if held != expected:
         yield Violation("a mask for each layer", ref, _text(expected), _text(held))
@@ -144,14 +144,14 @@ def _compare(true: list[_Life], told: list[_Life], upto: int) -> tuple[list[_Lif
 
 
 def _history(store: GraphStore, masks: MaskStore, run: str, layer: str, last: int) -> Iterator[tuple[int, Mask]]:
-    for row in store.read("read/run_masks", run=run, layers=[layer], first=0, last=last):
+    for row in store.read("masks/run_masks", run=run, layers=[layer], first=0, last=last):
         yield row["step"], masks.get([row["digest"]])[row["digest"]]
 
 
 def _projected(store: GraphStore, run: str, row: Row, shape: transform.Shape) -> transform.Lifetimes:
     """What the graph says of a layer, whole and half written steps alike."""
     lives: list[_Life] = []
-    for group in store.read("read/lifetimes", run=run, layer=row["name"], space=shape.source):
+    for group in store.read("projection/lifetimes", run=run, layer=row["name"], space=shape.source):
         for target, tap, born, died in group["lifetimes"]:
             if None in (group["source"], target, tap, born):
                 lives.append(_NO_LIFE)

@@ -12,14 +12,14 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError, MissingExtraError
-from stratigraph.files import whole
-from stratigraph.service.answers.evolution import SurvivalAnswer
-from stratigraph.service.distance.matrix import DistanceMatrix, leaves, short
-from stratigraph.service.evolution.stored import RunHistory
-from stratigraph.service.lineage.declared import Lineage
-from stratigraph.service.lineage.inferred import Inference
-from stratigraph.service.lineage.timelines import Timeline
+from topostrata.distance.matrix import DistanceMatrix, leaves, short
+from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.evolution.stored import RunHistory
+from topostrata.files import whole
+from topostrata.lineage.declared import Lineage
+from topostrata.lineage.inferred import Inference
+from topostrata.lineage.timelines import Timeline
+from topostrata.service.answers.evolution import SurvivalAnswer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from stratigraph.topology import Topology
+from topostrata.topology import Topology
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,10 +26,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def reference_directory() -> Path:
     """Where the reference networks lie: a part of the data published with the NNSTD paper."""
     path = Path(
-        os.environ.get("STRATIGRAPH_REFERENCE_TOPOLOGIES") or ROOT / ".." / "shared" / "set-topologies"
+        os.environ.get("TOPOSTRATA_REFERENCE_TOPOLOGIES") or ROOT / ".." / "shared" / "set-topologies"
     ).resolve()
     if not path.is_dir():
-        message = f"no reference networks at {path}: set STRATIGRAPH_REFERENCE_TOPOLOGIES"
+        message = f"no reference networks at {path}: set TOPOSTRATA_REFERENCE_TOPOLOGIES"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

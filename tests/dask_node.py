@@ -1,8 +1,8 @@
 """A Dask scheduler or worker in a process of its own, which can be killed: says its address, then what happens to it.
 
-The scheduler has no stratigraph. Workers come in kinds: ``good``; ``victim``, which says ``computing`` when it has begun its first
+The scheduler has no topostrata. Workers come in kinds: ``good``; ``victim``, which says ``computing`` when it has begun its first
 share, and never ends it; ``failing``, which raises ``TimeoutError`` at every share; ``old``, ``bare`` and ``empty``, which
-have another version of stratigraph, no numba, no stratigraph; ``strict``, for which every fan-in set is too large.
+have another version of topostrata, no numba, no topostrata; ``strict``, for which every fan-in set is too large.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def say(text: str) -> None:
 
 def become(kind: str) -> None:
     if kind == "empty":
-        sys.modules["stratigraph"] = None  # type: ignore[assignment]
+        sys.modules["topostrata"] = None  # type: ignore[assignment]
         return
-    from stratigraph.service.distance import cluster as ours
-    from stratigraph.service.distance import kernels
+    from topostrata.distance import cluster as ours
+    from topostrata.distance import kernels
 
     if kind == "victim":
 

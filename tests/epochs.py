@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from stratigraph.topology import Topology
+from topostrata.topology import Topology
 
 
 def matrix(rows: int, cols: int, *, density: float = 0.3, bias: bool = False, seed: int = 7) -> sp.csr_array:

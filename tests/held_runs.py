@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stratigraph.ingest.formats.export_file import RunRecord
-from stratigraph.runs import Parent, Run, Snapshot
-from stratigraph.topology import Topology
 from tests.histories import random_history
+from topostrata.ingest.formats.export_file import RunRecord
+from topostrata.runs import Parent, Run, Snapshot
+from topostrata.topology import Topology
 
 BEGIN = datetime(2026, 3, 1, 8, 0, 0, 123_000, tzinfo=UTC)
 

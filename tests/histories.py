@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.random import Generator
 
-from stratigraph.topology import Layer, Mask, Space, Topology
+from topostrata.topology import Layer, Mask, Space, Topology
 
 Connection = tuple[int, int, int]  # source unit, tap, target unit
 Neuron = tuple[str, int]  # space, index

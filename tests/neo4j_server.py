@@ -1,7 +1,7 @@
 """A real Neo4j for the tests: its JARs prepared once by Maven, each server in a home of its own that goes when it stops.
 
 Nothing here is part of the product. The JARs are GPLv3 and come from Maven Central by its ordinary client; they lie in a
-cache beside the repository's other caches and are never committed. A server given by ``STRATIGRAPH_TEST_NEO4J`` is used
+cache beside the repository's other caches and are never committed. A server given by ``TOPOSTRATA_TEST_NEO4J`` is used
 instead of the started one of its generation; its database must be empty, because tests empty it.
 """
 
@@ -29,10 +29,10 @@ import pytest
 from neo4j import exceptions as bolt
 from pydantic import SecretStr
 
-from stratigraph.settings import Settings
+from topostrata.settings import Settings
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stratigraph-tests"
-GIVEN = "STRATIGRAPH_TEST_NEO4J"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "topostrata-tests"
+GIVEN = "TOPOSTRATA_TEST_NEO4J"
 
 _START_S = 120.0
 _MAVEN_S = 900.0
@@ -40,7 +40,7 @@ _COMPLETE = "complete"
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
-  <groupId>stratigraph.tests</groupId><artifactId>neo4j-{version}</artifactId><version>1</version>
+  <groupId>topostrata.tests</groupId><artifactId>neo4j-{version}</artifactId><version>1</version>
   <packaging>pom</packaging>
   <dependencies>
     <dependency><groupId>org.neo4j.app</groupId><artifactId>neo4j-server</artifactId><version>{version}</version></dependency>
@@ -102,12 +102,12 @@ class Neo4jServer:
     process: subprocess.Popen[bytes] | None = None
 
     def settings(self, **others: Any) -> Settings:
-        """The settings with which Stratigraph opens this server."""
+        """The settings with which Topostrata opens this server."""
         return Settings(neo4j_user=self.user, neo4j_password=SecretStr(self.password), **others)
 
     def environment(self) -> dict[str, str]:
         """The same, for a process of its own."""
-        return {"STRATIGRAPH_NEO4J_USER": self.user, "STRATIGRAPH_NEO4J_PASSWORD": self.password}
+        return {"TOPOSTRATA_NEO4J_USER": self.user, "TOPOSTRATA_NEO4J_PASSWORD": self.password}
 
     def configure(self, **settings: str) -> None:
         """Settings that count from the next start on; ``__`` stands for a dot."""
@@ -211,7 +211,7 @@ def create_server(
     """A server of that release in a fresh home, with a random password; not started yet. ``settings`` add to the recipe."""
     release = RELEASES[name]
     java, jars = find_java(release.java), prepare(release)
-    home = Path(tempfile.mkdtemp(prefix=f"stratigraph-{name}-"))
+    home = Path(tempfile.mkdtemp(prefix=f"topostrata-{name}-"))
     for folder in ("conf", "data", "logs", "import", "plugins", "run"):
         (home / folder).mkdir()
     port, password = free_port(), password or secrets.token_hex(16)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stratigraph.archive import Archive
-from stratigraph.ingest.verify import Violation
 from tests.histories import Connection, History, Lifetime, connections
+from topostrata.archive import Archive
+from topostrata.ingest.verify import Violation
 
 
 def push(archive: Archive, run: str, history: History) -> list[str]:
@@ -17,7 +17,7 @@ def push(archive: Archive, run: str, history: History) -> list[str]:
 def lifetimes(archive: Archive, run: str, layer: str) -> list[Lifetime]:
     """The lives of a layer's connections as they stand in the graph, each as often as it stands there."""
     space = next(row["source"] for row in archive.layers(run) if row["name"] == layer)
-    rows = archive._store.read("read/lifetimes", run=run, layer=layer, space=space)
+    rows = archive._store.read("projection/lifetimes", run=run, layer=layer, space=space)
     return [((row["source"], tap, target), born, died) for row in rows for target, tap, born, died in row["lifetimes"]]
 
 

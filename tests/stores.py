@@ -15,10 +15,10 @@ from typing import Any
 import neo4j
 from pydantic import SecretStr
 
-from stratigraph.archive import Archive, open_archive
-from stratigraph.settings import Settings
-from stratigraph.store.embedded import EmbeddedEngine, stop
 from tests import neo4j_server
+from topostrata.archive import Archive, open_archive
+from topostrata.settings import Settings
+from topostrata.store.embedded import EmbeddedEngine, stop
 
 # Statements of the tests take milliseconds; one that is to run away is to end soon.
 COMMAND_TIMEOUT_MS = 10_000
@@ -37,7 +37,7 @@ class Target:
         """The settings as a process of its own reads them."""
         held = {name: getattr(self.settings, name) for name in sorted(self.settings.model_fields_set)}
         return {
-            f"STRATIGRAPH_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            f"TOPOSTRATA_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             for name, value in held.items()
         }
 

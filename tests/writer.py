@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stratigraph.archive import open_archive
-from stratigraph.ingest import projection
-from stratigraph.ingest.load import Loader
-from stratigraph.store.graph import Transaction
 from tests.histories import random_history
 from tests.stores import Target
+from topostrata.archive import open_archive
+from topostrata.ingest import projection
+from topostrata.ingest.load import Loader
+from topostrata.store.graph import Transaction
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,12 +16,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.ingest.formats.limits import MIB, Limits
-from stratigraph.ingest.formats.parts import SCIPY_MEMBERS, Bias, Part, Plan, assemble, plan, scipy_part, scipy_shape
-from stratigraph.ingest.formats.safe_npz import SafeNpz
-from stratigraph.refs import MAX_STEP
-from stratigraph.topology import Topology, Zeros
+from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats.file_layers import (
+    SCIPY_MEMBERS,
+    Bias,
+    FileLayer,
+    Plan,
+    assemble,
+    plan,
+    scipy_part,
+    scipy_shape,
+)
+from topostrata.ingest.formats.limits import MIB, Limits
+from topostrata.ingest.formats.safe_npz import SafeNpz
+from topostrata.refs import MAX_STEP
+from topostrata.topology import Topology, Zeros
 
 METRIC = "accuracy"
 
@@ -184,8 +193,8 @@ def _shape(path: Path, limits: Limits) -> tuple[int, int]:
         return scipy_shape(npz)
 
 
-def _part(name: str, path: Path, shape: tuple[int, int], zeros: Zeros | None, limits: Limits) -> Part:
-    return Part(name, *shape, partial(_cells, name, path, shape, zeros, limits))
+def _part(name: str, path: Path, shape: tuple[int, int], zeros: Zeros | None, limits: Limits) -> FileLayer:
+    return FileLayer(name, *shape, partial(_cells, name, path, shape, zeros, limits))
 
 
 def _cells(name: str, path: Path, shape: tuple[int, int], zeros: Zeros | None, limits: Limits) -> NDArray[np.int64]:

@@ -27,14 +27,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, get_args
 
-from stratigraph import __version__
-from stratigraph.errors import InvalidInputError, LimitError, StratigraphError, UnsupportedFormatError
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.ingest.formats.limits import DEFAULT, MIB, Limits
-from stratigraph.ingest.formats.safe_tensors import parse_json
-from stratigraph.refs import check_run_id, check_step
-from stratigraph.runs import HOWS, Parent, Run, Snapshot, Status, check_metrics, check_tag
-from stratigraph.topology import Layer, Space, Topology
+from topostrata import __version__, format_1
+from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
+from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
+from topostrata.ingest.formats.safe_tensors import parse_json
+from topostrata.refs import check_run_id, check_step
+from topostrata.runs import HOWS, Parent, Run, Snapshot, Status, check_metrics, check_tag
+from topostrata.topology import Layer, Space, Topology
 
 Wiring = tuple[tuple[str, Space, Space, int], ...]  # per layer its name, source, target and taps
 
@@ -94,7 +94,7 @@ def write(
             made.writestr(zipfile.ZipInfo(f"topologies/{digest}.npz"), packed.getvalue())  # packed already: stored
             progress(done, len(first))
         counts = Counts(len(records), count, len(first))
-        head = {"format": FORMAT, "stratigraph": __version__, **_counted(counts)}
+        head = {"format": FORMAT, format_1.EXPORT_VERSION: __version__, **_counted(counts)}
         made.writestr(zipfile.ZipInfo(_ARCHIVE), _line(head))
     return counts
 
@@ -190,9 +190,9 @@ class ExportFile:
         if claim["format"] != FORMAT:
             raise UnsupportedFormatError(
                 f"{at}: expected format {FORMAT}, found {str(claim['format'])[:80]}",
-                hint="a newer Stratigraph may read it",
+                hint="a newer Topostrata may read it",
             )
-        _fields(claim, "format", "stratigraph", *_counted(Counts(0, 0, 0)), at=at)
+        _fields(claim, "format", format_1.EXPORT_VERSION, *_counted(Counts(0, 0, 0)), at=at)
         return Counts(*(_whole(claim, name, at) for name in _counted(Counts(0, 0, 0))))
 
     def _records(self) -> Iterator[RunRecord]:
@@ -445,7 +445,7 @@ def _as_invalid_input(where: str) -> Iterator[None]:
     """All that a damaged zip or a rule of our values raises, as one error that names the place in the file."""
     try:
         yield
-    except StratigraphError as error:
+    except TopostrataError as error:
         if error.message.startswith(where):
             raise
         kind = type(error) if isinstance(error, LimitError | UnsupportedFormatError) else InvalidInputError

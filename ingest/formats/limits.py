@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stratigraph.errors import LimitError
+from topostrata.errors import LimitError
 
 MIB = 2**20
 

@@ -16,18 +16,18 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.ingest.formats.parts import (
+from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats.file_layers import (
     SCIPY_MEMBERS,
+    FileLayer,
     Orientation,
-    Part,
     dense_cells,
     dense_shape,
     scipy_part,
 )
-from stratigraph.ingest.formats.safe_npz import SafeNpz
-from stratigraph.ingest.formats.safe_tensors import SafeTensors
-from stratigraph.topology import Zeros
+from topostrata.ingest.formats.safe_npz import SafeNpz
+from topostrata.ingest.formats.safe_tensors import SafeTensors
+from topostrata.topology import Zeros
 
 _NAME = re.compile(
     r"(?P<prefix>(?:weights?|mask)_)?(?P<layer>.+?)(?P<suffix>(?:[._](?:weights?|kernel))?(?:[._](?:mask|orig))?)",
@@ -35,7 +35,7 @@ _NAME = re.compile(
 )
 
 
-def parts_of_npz(npz: SafeNpz, *, zeros: Zeros | None, orientation: Orientation) -> list[Part]:
+def parts_of_npz(npz: SafeNpz, *, zeros: Zeros | None, orientation: Orientation) -> list[FileLayer]:
     """The layers of a multi-layer archive, in the natural order of their names; shapes only."""
     sparse = {name.removesuffix("indptr") for name in npz.names if re.fullmatch(r".+[._]indptr", name)}
     for prefix in sorted(sparse):
@@ -48,11 +48,11 @@ def parts_of_npz(npz: SafeNpz, *, zeros: Zeros | None, orientation: Orientation)
     in_parts = {prefix + part for prefix in sparse for part in SCIPY_MEMBERS}
     dense = [name for name in npz.names if name not in in_parts]
     shapes = {name: npz.header(name).shape for name in dense}
-    found: dict[str, Part] = {}
+    found: dict[str, FileLayer] = {}
     for layer, name in _choose([name for name in dense if len(shapes[name]) >= 2], npz.where).items():
         n_source, n_target, taps = dense_shape(shapes[name], orientation)
         load = partial(_dense, npz, name, layer, orientation)
-        found[layer] = Part(layer, n_source, n_target, load, taps, kernel=len(shapes[name]) > 2)
+        found[layer] = FileLayer(layer, n_source, n_target, load, taps, kernel=len(shapes[name]) > 2)
     for layer, name in _choose([prefix[:-1] for prefix in sparse], npz.where).items():
         if layer in found:
             raise InvalidInputError(f"{npz.where}: layer {layer!r}: expected it once, found it dense and sparse")
@@ -61,15 +61,15 @@ def parts_of_npz(npz: SafeNpz, *, zeros: Zeros | None, orientation: Orientation)
     return [found[layer] for layer in sorted(found, key=natural)]
 
 
-def parts_of_safetensors(tensors: SafeTensors, *, orientation: Orientation) -> list[Part]:
+def parts_of_safetensors(tensors: SafeTensors, *, orientation: Orientation) -> list[FileLayer]:
     """The layers of a state dict, in the natural order of their names; shapes only."""
     names = [name for name, tensor in tensors.tensors.items() if len(tensor.shape) >= 2]
-    parts: list[Part] = []
+    parts: list[FileLayer] = []
     for layer, name in sorted(_choose(names, tensors.where).items(), key=lambda item: natural(item[0])):
         shape = tensors.tensors[name].shape
         n_source, n_target, taps = dense_shape(shape, orientation)
         load = partial(_dense, tensors, name, layer, orientation)
-        parts.append(Part(layer, n_source, n_target, load, taps, kernel=len(shape) > 2))
+        parts.append(FileLayer(layer, n_source, n_target, load, taps, kernel=len(shape) > 2))
     return parts
 
 

@@ -1,11 +1,11 @@
-"""Snapshots from files: the one door to every format that Stratigraph reads.
+"""Snapshots from files: the one door to every format that Topostrata reads.
 
 ========================================  ==================================================================
 a directory of epochs                     ``DIR/epoch_EEE/weight_l<k>.npz``, ``DIR/testacc.txt`` beside them
 one epoch directory                       ``weight_l<k>.npz``, SciPy matrices, rows = sources
 ``.npz`` with several arrays              one layer per array, rows = sources; see ``named_arrays``
 ``.safetensors``                          a state dict or masks, rows = targets; see ``named_arrays``
-Stratigraph's own file                    ``.npz`` or ``.safetensors``; see ``snapshot_file``
+Topostrata's own file                    ``.npz`` or ``.safetensors``; see ``snapshot_file``
 ========================================  ==================================================================
 
 What a matrix's last row is (``bias``) is told from how the layers chain; see ``parts``.
@@ -19,18 +19,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, get_args
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.ingest.formats import epochs as epoch_files
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.ingest.formats.epochs import Epoch
-from stratigraph.ingest.formats.limits import DEFAULT, Limits
-from stratigraph.ingest.formats.named_arrays import parts_of_npz, parts_of_safetensors
-from stratigraph.ingest.formats.parts import SCIPY_MEMBERS, Bias, Orientation, Part, Plan, assemble, plan, scipy_part
-from stratigraph.ingest.formats.safe_npz import SafeNpz
-from stratigraph.ingest.formats.safe_tensors import SafeTensors
-from stratigraph.ingest.formats.snapshot_file import SnapshotFile
-from stratigraph.refs import PathRef, Step
-from stratigraph.topology import Topology, Zeros
+from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats import epochs as epoch_files
+from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats.epochs import Epoch
+from topostrata.ingest.formats.file_layers import (
+    SCIPY_MEMBERS,
+    Bias,
+    FileLayer,
+    Orientation,
+    Plan,
+    assemble,
+    plan,
+    scipy_part,
+)
+from topostrata.ingest.formats.limits import DEFAULT, Limits
+from topostrata.ingest.formats.named_arrays import parts_of_npz, parts_of_safetensors
+from topostrata.ingest.formats.safe_npz import SafeNpz
+from topostrata.ingest.formats.safe_tensors import SafeTensors
+from topostrata.ingest.formats.snapshot_file import SnapshotFile
+from topostrata.refs import PathRef, Step
+from topostrata.topology import Topology, Zeros
 
 __all__ = [
     "DEFAULT",
@@ -46,7 +55,7 @@ __all__ = [
 
 LAYOUTS = (
     "known are a directory of epoch_<N>/weight_l<k>.npz, one such epoch directory, a .npz with one array per layer, "
-    "a .safetensors file, and a snapshot that Stratigraph exported"
+    "a .safetensors file, and a snapshot that Topostrata exported"
 )
 _STEP_IN_NAME = re.compile(r"(?:.*@|(?:.*[_.-])?(?:step|epoch)[_-]?)(\d{1,15})", re.ASCII)
 
@@ -107,7 +116,7 @@ def read_one(
 
 
 def read_snapshot_bytes(data: bytes | BinaryIO, *, limits: Limits = DEFAULT) -> SnapshotFile:
-    """Stratigraph's own npz or safetensors body, as ``PUT /v1/runs/{run}/snapshots/{step}`` takes it."""
+    """Topostrata's own npz or safetensors body, as ``PUT /v1/runs/{run}/snapshots/{step}`` takes it."""
     return snapshot_file.read(data, limits=limits)
 
 
@@ -201,7 +210,7 @@ def _read_safetensors(path: Path, options: _Options) -> SnapshotFile:
         return SnapshotFile(_assemble(parts, path, options))
 
 
-def _assemble(parts: list[Part], path: Path, options: _Options) -> Topology:
+def _assemble(parts: list[FileLayer], path: Path, options: _Options) -> Topology:
     fitted = plan(parts, bias=options.bias, where=str(path), limits=options.limits)
     return assemble(parts, fitted, where=str(path), limits=options.limits)
 

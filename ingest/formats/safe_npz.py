@@ -24,8 +24,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError, LimitError, StratigraphError
-from stratigraph.ingest.formats.limits import DEFAULT, MIB, Limits
+from topostrata.errors import InvalidInputError, LimitError, TopostrataError
+from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
 
 Source = Path | bytes | BinaryIO
 
@@ -297,7 +297,7 @@ def _as_invalid_input(where: str) -> Iterator[None]:
     """All that ``zipfile`` and ``zlib`` raise about a damaged archive, as one error that names the file."""
     try:
         yield
-    except StratigraphError as error:
+    except TopostrataError as error:
         if not error.message.startswith(where):
             raise type(error)(f"{where}: {error.message}", hint=error.hint) from error
         raise

@@ -1,7 +1,7 @@
 """Reading ``.safetensors`` files within limits: the header is checked as a whole before a tensor is touched.
 
 The format is 8 bytes of header length, a JSON header (name -> dtype, shape, offsets), then the tensors' bytes end to
-end. It has no checksum: Stratigraph's own files carry the digest of their topology in the metadata.
+end. It has no checksum: Topostrata's own files carry the digest of their topology in the metadata.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError, LimitError
-from stratigraph.ingest.formats.limits import DEFAULT, MIB, Limits
+from topostrata.errors import InvalidInputError, LimitError
+from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
 
 _MAX_HEADER = 16 * MIB
 _MAX_NAME = 200

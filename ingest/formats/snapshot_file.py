@@ -1,4 +1,4 @@
-"""Stratigraph's own file of one snapshot: what ``export`` writes, ``push`` reads and the service takes as a body.
+"""Topostrata's own file of one snapshot: what ``export`` writes, ``push`` reads and the service takes as a body.
 
 An npz (or safetensors) file with two arrays per layer k, ``<k>.indptr`` and ``<k>.indices``: per target unit the sorted
 keys ``source * taps + tap`` of its inputs, one target after the other (CSC). Beside them a JSON text ``topology`` (a
@@ -29,12 +29,12 @@ from typing import Any, BinaryIO, Literal
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError, InvalidTopologyError, UnsupportedFormatError
-from stratigraph.ingest.formats.limits import DEFAULT, Limits
-from stratigraph.ingest.formats.safe_npz import SafeNpz
-from stratigraph.ingest.formats.safe_tensors import SafeTensors, parse_json
-from stratigraph.runs import check_metrics
-from stratigraph.topology import Layer, Mask, Space, Topology
+from topostrata.errors import InvalidInputError, InvalidTopologyError, UnsupportedFormatError
+from topostrata.ingest.formats.limits import DEFAULT, Limits
+from topostrata.ingest.formats.safe_npz import SafeNpz
+from topostrata.ingest.formats.safe_tensors import SafeTensors, parse_json
+from topostrata.runs import check_metrics
+from topostrata.topology import Layer, Mask, Space, Topology
 
 Container = Literal["npz", "safetensors"]
 
@@ -177,7 +177,7 @@ def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], wher
         raise InvalidInputError(f"{at}: expected an object with format, spaces and layers, found {text[:80]!r}")
     if document["format"] != FORMAT:
         raise UnsupportedFormatError(
-            f"{at}: expected format {FORMAT}, found {document['format']!r}", hint="a newer Stratigraph may read it"
+            f"{at}: expected format {FORMAT}, found {document['format']!r}", hint="a newer Topostrata may read it"
         )
     _check_keys(document, _REQUIRED, _OPTIONAL, at)
     spaces = _spaces(document["spaces"], at, limits)

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from stratigraph.service.evolution.survival import ages, kaplan_meier, lifetimes, survival
+from topostrata.evolution.survival import ages, kaplan_meier, lifetimes, survival
 
 if TYPE_CHECKING:  # a verb loads what it asks for, not all that could be asked
-    from stratigraph.service.evolution.between import Evolution
-    from stratigraph.service.evolution.history import LayerHistory
-    from stratigraph.service.evolution.stored import RunHistory
-    from stratigraph.service.evolution.structure import Degrees, Structure
-    from stratigraph.topology import Mask
+    from topostrata.evolution.between import Evolution
+    from topostrata.evolution.history import LayerHistory
+    from topostrata.evolution.stored import RunHistory
+    from topostrata.measures.structure import Degrees, Structure
+    from topostrata.topology import Mask
 
 
 class LayerEvolutionAnswer(TypedDict):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:  # a verb loads what it asks for, not all that could be asked
-    from stratigraph.runs import Parent, Run, Snapshot
-    from stratigraph.topology import Layer
+    from topostrata.runs import Parent, Run, Snapshot
+    from topostrata.topology import Layer
 
 
 class ParentAnswer(TypedDict):

@@ -9,13 +9,13 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from stratigraph import __version__
-from stratigraph.archive import Archive, open_archive
-from stratigraph.errors import StratigraphError
-from stratigraph.service.api import auth, problems
-from stratigraph.service.api.door import Door
-from stratigraph.service.api.representation import ArchiveOf
-from stratigraph.service.api.routes import answers, runs
+from topostrata import __version__
+from topostrata.archive import Archive, open_archive
+from topostrata.errors import TopostrataError
+from topostrata.service.api import auth, problems
+from topostrata.service.api.access import AccessCheck
+from topostrata.service.api.representation import ArchiveOf
+from topostrata.service.api.routes import answers, runs
 
 
 def create_app(
@@ -41,14 +41,14 @@ def create_app(
 
     # The interactive pages load their scripts from elsewhere, which no archive on loopback should ask of a browser.
     app = FastAPI(
-        title="Stratigraph",
+        title="Topostrata",
         version=__version__,
         summary="How far apart are two sparse topologies, what survived, who descends from whom?",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Door, hosts=hosts, guard=guard)
+    app.add_middleware(AccessCheck, hosts=hosts, guard=guard)
     app.middleware("http")(_harden)  # around the door: what is refused there is hardened too
     problems.install(app)
     for router in (runs.router, answers.router):
@@ -64,7 +64,7 @@ def create_app(
         """Whether each part that an answer needs is there."""
         try:
             archive.counts()
-        except StratigraphError as error:
+        except TopostrataError as error:
             return JSONResponse({"status": "unavailable", "archive": str(error.code)}, status_code=503)
         return JSONResponse({"status": "ok", "archive": "ok"})
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
-from stratigraph.service.api.problems import problem
+from topostrata.service.api.problems import problem
 
 OPEN = frozenset({"/healthz", "/readyz"})
 
@@ -17,7 +17,7 @@ OPEN = frozenset({"/healthz", "/readyz"})
 documented = HTTPBearer(
     auto_error=False,
     scheme_name="token",
-    description="The token of STRATIGRAPH_API_TOKEN. On loopback a server without one answers everybody.",
+    description="The token of TOPOSTRATA_API_TOKEN. On loopback a server without one answers everybody.",
 )
 
 

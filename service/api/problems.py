@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from stratigraph.errors import Code, StratigraphError
+from topostrata.errors import Code, TopostrataError
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +50,14 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Answer every error of the app as a problem document."""
-    app.add_exception_handler(StratigraphError, _stratigraph)
+    app.add_exception_handler(TopostrataError, _topostrata)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _stratigraph(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, StratigraphError)  # noqa: S101 - registered for it
+def _topostrata(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TopostrataError)  # noqa: S101 - registered for it
     status = _STATUS.get(error.code, 500)
     if error.code in _OURS:
         logger.error("%s", error)

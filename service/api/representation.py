@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request, Response
 
-from stratigraph.archive import MAX_PAGE, Archive
-from stratigraph.errors import InvalidInputError
+from topostrata.archive import MAX_PAGE, Archive
+from topostrata.errors import InvalidInputError
 
 PAGE = 100
 MOST = MAX_PAGE

@@ -8,8 +8,8 @@ import socket
 import sys
 from collections.abc import Callable
 
-from stratigraph.errors import MissingExtraError, SettingsError, StoreUnavailableError
-from stratigraph.settings import load_settings
+from topostrata.errors import MissingExtraError, SettingsError, StoreUnavailableError
+from topostrata.settings import load_settings
 
 
 def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None]) -> None:
@@ -17,10 +17,10 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
     try:
         import uvicorn  # noqa: PLC0415 - behind an extra
 
-        from stratigraph.archive import open_archive  # noqa: PLC0415
-        from stratigraph.service.api.app import create_app  # noqa: PLC0415
-        from stratigraph.service.api.auth import Guard  # noqa: PLC0415
-        from stratigraph.service.api.door import LOOPBACK  # noqa: PLC0415
+        from topostrata.archive import open_archive  # noqa: PLC0415
+        from topostrata.service.api.access import LOOPBACK  # noqa: PLC0415
+        from topostrata.service.api.app import create_app  # noqa: PLC0415
+        from topostrata.service.api.auth import Guard  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("the REST API", "server") from error
 
@@ -54,7 +54,7 @@ def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.I
     if not (guarded or address.is_loopback):
         raise SettingsError(
             f"host: expected a loopback address (127.0.0.1, ::1) where no token is set, found {host!r}",
-            hint="set STRATIGRAPH_API_TOKEN_FILE to a file with a token, and every request has to show it",
+            hint="set TOPOSTRATA_API_TOKEN_FILE to a file with a token, and every request has to show it",
         )
     return address
 

@@ -1,4 +1,4 @@
-"""``stratigraph demo``: the papers' story in a minute, on networks that are trained while you watch."""
+"""``topostrata demo``: the papers' story in a minute, on networks that are trained while you watch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stratigraph.service.cli.output import JsonFlag, answer, progress, say, show, table
+from topostrata.service.cli.output import JsonFlag, answer, progress, say, show, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stratigraph.archive import Archive
-    from stratigraph.service.answers.evolution import EvolutionAnswer
-    from stratigraph.service.demo.training import Digits, Network, Rewire
+    from topostrata.archive import Archive
+    from topostrata.service.answers.evolution import EvolutionAnswer
+    from topostrata.service.demo.training import Digits, Network, Rewire
 
 _NETWORKS = 5
-_MARK = ".stratigraph-demo"
+_MARK = ".topostrata-demo"
 
 
 def register(app: typer.Typer) -> None:
@@ -33,8 +33,8 @@ def demo(
     json_: JsonFlag = False,
 ) -> None:
     """Train small sparse networks, archive their wiring after every epoch, and show what became of it."""
-    from stratigraph.archive import open_archive
-    from stratigraph.service.demo.training import load_digits
+    from topostrata.archive import open_archive
+    from topostrata.service.demo.training import load_digits
 
     data = load_digits()
     _clear(out)
@@ -46,9 +46,9 @@ def demo(
         answer(story)
     else:
         _tell(story)
-    say(f"ask on: stratigraph ls --store {store}")
+    say(f"ask on: topostrata ls --store {store}")
     if serve:
-        from stratigraph.service.api.server import run_server
+        from topostrata.service.api.server import run_server
 
         run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url))
 
@@ -57,8 +57,8 @@ def _clear(out: Path) -> None:
     """An empty place for a new demo; what something else put there is left alone."""
     import shutil
 
-    from stratigraph.errors import ConflictError
-    from stratigraph.store.embedded import stop
+    from topostrata.errors import ConflictError
+    from topostrata.store.embedded import stop
 
     if out.exists() and any(out.iterdir()):
         if not (out / _MARK).exists():
@@ -71,8 +71,8 @@ def _clear(out: Path) -> None:
 
 def _train(archive: Archive, data: Digits, epochs: int) -> None:
     """Train every network and push each epoch's topology."""
-    from stratigraph.runs import Parent
-    from stratigraph.service.demo.training import family, train
+    from topostrata.runs import Parent
+    from topostrata.service.demo.training import family, train
 
     say(f"Training {_NETWORKS} SET networks, a static sparse and a dense one on scikit-learn's digits.")
     say("w1 is w0 with 1 % of its connections moved, w2 is w1 with 1 % moved, and so on to w4.")
@@ -97,11 +97,11 @@ def _train(archive: Archive, data: Digits, epochs: int) -> None:
 
 def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     """What became of the networks, every number of it read from the archive; and the pictures."""
-    from stratigraph import queries
-    from stratigraph.service.answers.descent import inference_answer, lineage_answer
-    from stratigraph.service.answers.distances import distances_answer
-    from stratigraph.service.answers.evolution import evolution_answer, survival_answer
-    from stratigraph.service.plots import descent_tree, heat_maps, survival_curves
+    from topostrata import queries
+    from topostrata.service.answers.distance import distances_answer
+    from topostrata.service.answers.evolution import evolution_answer, survival_answer
+    from topostrata.service.answers.lineage import inference_answer, lineage_answer
+    from topostrata.service.plots import descent_tree, heat_maps, survival_curves
 
     start, end = (archive.distances([f"w?@{step}"]) for step in (0, epochs))
     steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})

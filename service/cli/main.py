@@ -1,4 +1,4 @@
-"""``stratigraph VERB``: the verbs, and how their errors end."""
+"""``topostrata VERB``: the verbs, and how their errors end."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 import typer
 
-from stratigraph.errors import Code, StratigraphError
-from stratigraph.service.cli import answers, demo, descent, evolving, moving, serving, snapshots
-from stratigraph.service.cli.output import report, say, tell_of_compiling
+from topostrata.errors import Code, TopostrataError
+from topostrata.service.cli import demo, distance, evolution, lineage, operation, runs, transfer
+from topostrata.service.cli.output import report, say, tell_of_compiling
 
 _INTERRUPTED = 130
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
 
 app = typer.Typer(
-    name="stratigraph",
+    name="topostrata",
     help="An archive of how sparse neural networks' wiring evolves.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (snapshots, answers, evolving, descent, moving, serving, demo):
+for group in (runs, distance, evolution, lineage, transfer, operation, demo):
     group.register(app)
 
 
@@ -32,7 +32,7 @@ def root(
 ) -> None:
     """What holds for all verbs."""
     if version:
-        from stratigraph import __version__
+        from topostrata import __version__
 
         typer.echo(__version__)
         raise typer.Exit
@@ -45,7 +45,7 @@ def main() -> None:
     tell_of_compiling()
     try:
         app()
-    except StratigraphError as error:
+    except TopostrataError as error:
         report(error, as_json="--json" in sys.argv)
         sys.exit(2 if error.code in _MISUSE else 1)
     except OSError as error:

@@ -16,8 +16,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from stratigraph.archive import Archive
-    from stratigraph.errors import StratigraphError
+    from topostrata.archive import Archive
+    from topostrata.errors import TopostrataError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 StoreOption = Annotated[
@@ -25,7 +25,7 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         metavar="PATH_OR_URI",
-        help="Where the archive is: a directory, or neo4j:// or bolt:// of a server. [default: .stratigraph]",
+        help="Where the archive is: a directory, or neo4j:// or bolt:// of a server. [default: .topostrata]",
     ),
 ]
 
@@ -90,7 +90,7 @@ def progress(label: str) -> Iterator[Advance]:
 @contextmanager
 def archive(store: str | None, *, create: bool = False) -> Iterator[Archive]:
     """The archive that the command works on, closed afterwards."""
-    from stratigraph.archive import open_archive
+    from topostrata.archive import open_archive
 
     with open_archive(store, create=create) as opened:
         yield opened
@@ -103,12 +103,12 @@ def tell_of_compiling() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             say(f"{record.getMessage()} ...")
 
-    logger = logging.getLogger("stratigraph.service.distance.compiling")
+    logger = logging.getLogger("topostrata.distance.compiling")
     logger.setLevel(logging.INFO)
     logger.addHandler(Said())
 
 
-def report(error: StratigraphError, *, as_json: bool) -> None:
+def report(error: TopostrataError, *, as_json: bool) -> None:
     """Print an error on stderr: what is wrong, and what to do."""
     if as_json:
         problem = {"code": str(error.code), "message": error.message, "hint": error.hint}

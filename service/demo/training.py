@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stratigraph.errors import InvalidInputError, MissingExtraError
-from stratigraph.topology import Topology
+from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.topology import Topology
 
 Rewire = Literal["set", "static", "dense"]
 Floats = NDArray[Any]  # float32 in training, float64 where gradients are checked against finite differences

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stratigraph.archive import Archive
 from tests.stores import STORES, Target, wipe
+from topostrata.archive import Archive
 
 
 @pytest.fixture(scope="session", params=STORES)

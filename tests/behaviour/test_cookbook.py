@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.runs import Parent
-from stratigraph.service.distance.nnstd import nnstd
 from tests.histories import Connection, History, sparse_history
 from tests.stores import Target, wipe
+from topostrata.archive import Archive
+from topostrata.distance.nnstd import nnstd
+from topostrata.runs import Parent
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SPEC = importlib.util.spec_from_file_location("make_cookbook", DOCS / "make_cookbook.py")

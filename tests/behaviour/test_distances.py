@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.service.distance import pairwise
-from stratigraph.service.distance.nnstd import Alignment, Distance, nnstd
-from stratigraph.service.distance.stored import SIDE, StoredTiles, number
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
+from topostrata.archive import Archive
+from topostrata.distance import pairwise
+from topostrata.distance.nnstd import Alignment, Distance, nnstd
+from topostrata.distance.stored import SIDE, StoredTiles, number
 
 Counter = list[tuple[str, str]]
 

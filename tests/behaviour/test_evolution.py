@@ -7,14 +7,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.errors import InvalidInputError, NotFoundError
-from stratigraph.runs import Parent
-from stratigraph.service.lineage.declared import Descent
-from stratigraph.topology import Topology
 from tests.histories import Connection, History, random_history
 from tests.pushed import push
 from tests.stores import Target
+from topostrata.archive import Archive
+from topostrata.errors import InvalidInputError, NotFoundError
+from topostrata.lineage.declared import Descent
+from topostrata.runs import Parent
+from topostrata.topology import Topology
 
 
 def jaccard(a: set[Connection], b: set[Connection]) -> Fraction:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.errors import ConflictError, NotFoundError
-from stratigraph.runs import Parent
-from stratigraph.service.evolution.survival import ages, lifetimes, survival
 from tests.histories import random_history, sparse_history
 from tests.pushed import push
+from topostrata.archive import Archive
+from topostrata.errors import ConflictError, NotFoundError
+from topostrata.evolution.survival import ages, lifetimes, survival
+from topostrata.runs import Parent
 
 
 def asked(archive: Archive, name: str, **parameters: Any) -> list[tuple[Any, ...]]:

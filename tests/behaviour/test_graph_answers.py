@@ -7,10 +7,10 @@ from itertools import count
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
 from tests.histories import History, neurons, random_history
 from tests.pushed import push
 from tests.stores import Target
+from topostrata.archive import Archive
 
 numbers = count()
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.errors import InvalidQueryError, LimitError, QueryRefusedError
-from stratigraph.topology import Topology
 from tests.stores import Target, contents, wipe
+from topostrata.archive import Archive
+from topostrata.errors import InvalidQueryError, LimitError, QueryRefusedError
+from topostrata.topology import Topology
 
 # Where the listener of the tests waits; every query that could make the engine reach it is to leave it alone.
 URL = "http://127.0.0.1:{port}/x.csv"

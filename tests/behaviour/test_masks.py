@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.store import masks as mask_store
-from stratigraph.topology import Layer, Mask, Space, Topology
 from tests.histories import random_mask, replaced, sparse_history
 from tests.pushed import assert_snapshots, push
 from tests.stores import Target, tell
+from topostrata.archive import Archive
+from topostrata.store import masks as mask_store
+from topostrata.topology import Layer, Mask, Space, Topology
 
 
 def chain(archive: Archive, run: str) -> list[tuple[str, int]]:

@@ -8,11 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.errors import CorruptError, NotFoundError
-from stratigraph.ingest import projection
-from stratigraph.ingest.load import Loader
-from stratigraph.topology import Topology
 from tests.histories import History, random_history, sparse_history
 from tests.pushed import (
     assert_projected,
@@ -22,6 +17,11 @@ from tests.pushed import (
     push,
 )
 from tests.stores import Target, tell
+from topostrata.archive import Archive
+from topostrata.errors import CorruptError, NotFoundError
+from topostrata.ingest import projection
+from topostrata.ingest.load import Loader
+from topostrata.topology import Topology
 
 
 def lags(archive: Archive) -> dict[tuple[str, str], tuple[str, int | None, int]]:

@@ -9,27 +9,27 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.errors import (
+from tests.histories import random_history
+from tests.pushed import assert_projected, assert_snapshots, push
+from tests.stores import Target, contents
+from topostrata.archive import Archive
+from topostrata.errors import (
     ConflictError,
     InvalidInputError,
     InvalidRefError,
     LineageCycleError,
     NotFoundError,
     StepOrderError,
-    StratigraphError,
+    TopostrataError,
 )
-from stratigraph.runs import Parent
-from stratigraph.topology import Layer, Mask, Space, Topology
-from tests.histories import random_history
-from tests.pushed import assert_projected, assert_snapshots, push
-from tests.stores import Target, contents
+from topostrata.runs import Parent
+from topostrata.topology import Layer, Mask, Space, Topology
 
 A = Topology.from_masks([np.eye(3), np.ones((3, 2))])
 B = Topology.from_masks([np.ones((3, 3)), np.eye(3, 2)])
 
 
-def refused(archive: Archive, error: type[StratigraphError], match: str, act: Callable[[], object]) -> None:
+def refused(archive: Archive, error: type[TopostrataError], match: str, act: Callable[[], object]) -> None:
     """The act raises that error, and the database is afterwards what it was before."""
     before = unguarded(archive)
     with pytest.raises(error, match=match):
@@ -144,7 +144,7 @@ def test_a_snapshot_never_has_more_than_64_metrics(archive: Archive) -> None:
     ],
 )
 def test_what_cannot_be_named_or_counted_is_refused(
-    archive: Archive, run: str, step: int, metrics: dict[str, float], error: type[StratigraphError]
+    archive: Archive, run: str, step: int, metrics: dict[str, float], error: type[TopostrataError]
 ) -> None:
     """Ids, steps and metrics that break a rule reach no database."""
     refused(archive, error, "expected", lambda: archive.push(run, step, A, metrics=metrics))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.runs import Parent
-from stratigraph.topology import Topology
 from tests.stores import Target, contents
+from topostrata.archive import Archive
+from topostrata.runs import Parent
+from topostrata.topology import Topology
 
 A = Topology.from_masks([np.eye(3), np.ones((3, 2))])
 B = Topology.from_masks([np.ones((3, 3)), np.eye(3, 2)])
@@ -78,8 +78,8 @@ def test_without_the_extra_the_error_says_how_to_get_it(archive: Archive, target
     """Where py2neo is not installed."""
     code = (
         "import sys; sys.modules['py2neo'] = None\n"
-        "from stratigraph.archive import open_archive\n"
-        "from stratigraph.errors import MissingExtraError\n"
+        "from topostrata.archive import open_archive\n"
+        "from topostrata.errors import MissingExtraError\n"
         "with open_archive(sys.argv[1]) as archive:\n"
         "    try:\n        archive.py2neo()\n"
         "    except MissingExtraError as error:\n        print(error)\n"
@@ -90,5 +90,5 @@ def test_without_the_extra_the_error_says_how_to_get_it(archive: Archive, target
     )  # fmt: skip
     assert (
         done.stdout
-        == "archive.py2neo() needs the extra [py2neo], which is not installed (pip install 'stratigraph[py2neo]')\n"
+        == "archive.py2neo() needs the extra [py2neo], which is not installed (pip install 'topostrata[py2neo]')\n"
     )

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph import queries
-from stratigraph.archive import Archive
-from stratigraph.runs import Parent
-from stratigraph.topology import Topology
 from tests.stores import Target, contents, reading, wipe
+from topostrata import queries
+from topostrata.archive import Archive
+from topostrata.runs import Parent
+from topostrata.topology import Topology
 
 QUERIES = [name for name in queries.names() if not name.startswith("schema/")]
 
@@ -39,27 +39,27 @@ OWN: dict[str, dict[str, Any]] = {
     "lineage/drop_inferred_edges": {"id": "i0"},
     "lineage/put_inference": {"id": "i9"},
     "lineage/put_inferred_edges": {"id": "i0", "rows": [["w0", 0, "w1", 0, 0, 0.5, None, None, "forward"]]},
-    "read/distance_blocks": {"ids": ["b0"]},
-    "read/mask_part": {"id": "d0/1"},
-    "read/snapshots": {"after": -1},
-    "write/lock_distance_block": {"id": "b9"},
-    "write/put_distance_block": {"id": "b0"},
-    "write/create_snapshot": {"step": 9, "before": "w0@1"},
-    "write/move_projected": {"rows": [["w0/l0", 1, 3]]},
-    "write/set_projection": {"id": "w0/l0"},
-    "write/create_births": {"targets": ["w0/hidden1/0"], "groups": [["w0/input/0", "l0", [[0, 0]]]]},
-    "write/set_deaths": {"groups": [["w0/input/0", "l0", 1, [0]]]},
-    "write/create_layers": {"rows": [["l9", 9, "a", "b", 1, 1, 1, True, False, "follow"]]},
-    "write/put_masks": {"rows": [["d9", 3, "full", None, 0, "c", 10, 1, b"\x00"]]},
-    "write/number_topologies": {"rows": [["d9", 9]]},
-    "write/put_distances": {"rows": [["w0@0", "w0@1", 0.5, [0.5], 0]]},
+    "distance/distance_blocks": {"ids": ["b0"]},
+    "masks/mask_part": {"id": "d0/1"},
+    "runs/snapshots": {"after": -1},
+    "distance/lock_distance_block": {"id": "b9"},
+    "distance/put_distance_block": {"id": "b0"},
+    "runs/create_snapshot": {"step": 9, "before": "w0@1"},
+    "projection/move_projected": {"rows": [["w0/l0", 1, 3]]},
+    "projection/set_projection": {"id": "w0/l0"},
+    "projection/create_births": {"targets": ["w0/hidden1/0"], "groups": [["w0/input/0", "l0", [[0, 0]]]]},
+    "projection/set_deaths": {"groups": [["w0/input/0", "l0", 1, [0]]]},
+    "runs/create_layers": {"rows": [["l9", 9, "a", "b", 1, 1, 1, True, False, "follow"]]},
+    "masks/put_masks": {"rows": [["d9", 3, "full", None, 0, "c", 10, 1, b"\x00"]]},
+    "distance/number_topologies": {"rows": [["d9", 9]]},
+    "distance/put_distances": {"rows": [["w0@0", "w0@1", 0.5, [0.5], 0]]},
 }
 # Written first, so that every question has an answer: some engines name the columns of rows only.
 PREPARED: dict[str, dict[str, Any]] = {
-    "write/put_masks": {"rows": [["d0", 3, "full", None, 0, "c", 10, 2, b"\x00"]]},
-    "write/put_mask_part": {},
-    "write/number_topologies": {"rows": [["d0", 0]]},
-    "write/lock_distance_block": {"id": "b0"},
+    "masks/put_masks": {"rows": [["d0", 3, "full", None, 0, "c", 10, 2, b"\x00"]]},
+    "masks/put_mask_part": {},
+    "distance/number_topologies": {"rows": [["d0", 0]]},
+    "distance/lock_distance_block": {"id": "b0"},
     "lineage/put_inference": {"id": "i0"},
     "lineage/put_inferred_edges": {},
 }
@@ -116,4 +116,4 @@ def test_a_query_is_sent_with_exactly_its_parameters(held: Archive) -> None:
     """One too few or too many is an error of the caller, before anything is sent."""
     for wrong in ({}, {"run": "w0", "more": 1}, {"ran": "w0"}):
         with pytest.raises(TypeError, match="expected parameters"):
-            held._store.read("read/run", **wrong)
+            held._store.read("runs/run", **wrong)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratigraph.archive import Archive
-from stratigraph.errors import InvalidInputError, InvalidRefError, NotFoundError
-from stratigraph.topology import Topology
 from tests.histories import random_history
 from tests.pushed import assert_projected, assert_snapshots, push
 from tests.stores import Target, wipe
+from topostrata.archive import Archive
+from topostrata.errors import InvalidInputError, InvalidRefError, NotFoundError
+from topostrata.topology import Topology
 
 numbers = count()
 

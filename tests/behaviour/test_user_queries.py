@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from neo4j.exceptions import Neo4jError
 
-from stratigraph.archive import Archive
-from stratigraph.errors import InvalidQueryError, LimitError
-from stratigraph.topology import Topology
 from tests.histories import sparse_history
 from tests.stores import Target, contents, reading, wipe
+from topostrata.archive import Archive
+from topostrata.errors import InvalidQueryError, LimitError
+from topostrata.topology import Topology
 
 WRITES = [
     "CREATE (:Run {id: 'x'})",

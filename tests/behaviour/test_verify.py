@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.runs import Parent
-from stratigraph.topology import Topology
 from tests.histories import random_history, sparse_history
 from tests.pushed import push
 from tests.stores import Target, tell
+from topostrata.archive import Archive
+from topostrata.runs import Parent
+from topostrata.topology import Topology
 
 Damage = Callable[[Archive], object]
 

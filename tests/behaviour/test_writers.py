@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.errors import ConflictError, LineageCycleError, StepOrderError
-from stratigraph.ingest import projection
-from stratigraph.ingest.load import Loader
-from stratigraph.runs import Parent
 from tests.histories import History, random_history
 from tests.pushed import assert_projected, assert_snapshots, push, violations
 from tests.stores import Target, tell
 from tests.writer import Orders, Writer
+from topostrata.archive import Archive
+from topostrata.errors import ConflictError, LineageCycleError, StepOrderError
+from topostrata.ingest import projection
+from topostrata.ingest.load import Loader
+from topostrata.runs import Parent
 
 
 def at_once(*works: Callable[[], object]) -> list[object]:

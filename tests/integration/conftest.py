@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stratigraph.store.embedded import stop
-from stratigraph.store.engine_files import EngineFiles
+from topostrata.store.embedded import stop
+from topostrata.store.engine_files import EngineFiles
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any
 
 import neo4j
 
-from stratigraph.store.embedded import EmbeddedEngine, Endpoint
-from stratigraph.store.engine_files import EngineFiles
+from topostrata.store.embedded import EmbeddedEngine, Endpoint
+from topostrata.store.engine_files import EngineFiles
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
@@ -24,8 +24,8 @@ SOURCES = Path(__file__).resolve().parents[2] / "src"
 _CLIENT = """
 import dataclasses, json, sys
 from pathlib import Path
-from stratigraph.errors import StratigraphError
-from stratigraph.store.embedded import EmbeddedEngine
+from topostrata.errors import TopostrataError
+from topostrata.store.embedded import EmbeddedEngine
 engine = EmbeddedEngine(Path(sys.argv[1]), idle_seconds=float(sys.argv[2]))
 print(json.dumps("started"), flush=True)
 for line in sys.stdin:
@@ -34,7 +34,7 @@ for line in sys.stdin:
             answer = dataclasses.asdict(engine.connect())
         else:
             answer = engine.close()
-    except StratigraphError as error:
+    except TopostrataError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     print(json.dumps(answer), flush=True)
 """

@@ -19,10 +19,10 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import Message
 
-from stratigraph.archive import Archive, open_archive
-from stratigraph.service.api.app import create_app
-from stratigraph.service.api.auth import Guard
-from stratigraph.store.embedded import stop
+from topostrata.archive import Archive, open_archive
+from topostrata.service.api.app import create_app
+from topostrata.service.api.auth import Guard
+from topostrata.store.embedded import stop
 
 TOKEN = "f8Jq2mX0-vT7_b3.nR5~kD1+wL9/cY6aZ4eH8sG="
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -224,10 +224,10 @@ def test_the_contract_names_the_scheme(app: FastAPI) -> None:
             assert ("401" in route["responses"]) is (path not in OPEN), path
 
 
-def stratigraph(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def topostrata(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "stratigraph.service.cli.main", *arguments],
-        env=os.environ | {f"STRATIGRAPH_{name}": value for name, value in settings.items()},
+        [sys.executable, "-m", "topostrata.service.cli.main", *arguments],
+        env=os.environ | {f"TOPOSTRATA_{name}": value for name, value in settings.items()},
         capture_output=True,
         text=True,
         check=False,
@@ -239,7 +239,7 @@ def stratigraph(*arguments: str, **settings: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize("weak", ["", "short", "a" * 64])
 def test_a_server_does_not_start_with_a_weak_token(tmp_path: Path, host: str, weak: str) -> None:
     """Better no service than one that looks guarded; on loopback as well."""
-    done = stratigraph("serve", "--host", host, "--port", "0", "--store", str(tmp_path / "none"), API_TOKEN=weak)
+    done = topostrata("serve", "--host", host, "--port", "0", "--store", str(tmp_path / "none"), API_TOKEN=weak)
     assert done.returncode == 2
     assert "expected 32 random characters" in done.stderr
     assert not (tmp_path / "none").exists()
@@ -247,10 +247,10 @@ def test_a_server_does_not_start_with_a_weak_token(tmp_path: Path, host: str, we
 
 def test_doctor_shows_that_there_is_a_token_and_not_which(tmp_path: Path) -> None:
     """What is in force, masked."""
-    done = stratigraph("doctor", "--json", "--store", str(tmp_path / "none"), API_TOKEN=TOKEN)
+    done = topostrata("doctor", "--json", "--store", str(tmp_path / "none"), API_TOKEN=TOKEN)
     checks: dict[str, Any] = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert "api_token = **********" in checks["settings"]["found"]
     assert checks["rest"] == {"check": "rest", "ok": True, "found": "every request has to show the token"}
     assert TOKEN not in done.stdout + done.stderr
-    open_to_all = json.loads(stratigraph("doctor", "--json", "--store", str(tmp_path / "none")).stdout)
+    open_to_all = json.loads(topostrata("doctor", "--json", "--store", str(tmp_path / "none")).stdout)
     assert "open, on loopback only: no token is set" in [one["found"] for one in open_to_all["checks"]]

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stratigraph.archive import open_archive
-from stratigraph.errors import ClusterError, InvalidInputError, LimitError, MissingExtraError, NotComparableError
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.service.distance import cluster as ours
-from stratigraph.service.distance import pairwise
-from stratigraph.service.distance.nnstd import Alignment
-from stratigraph.service.distance.pairwise import Cancelled, distances
-from stratigraph.topology import Topology
 from tests.dask_node import Cluster, cluster
 from tests.unit.distance.networks import Alive, random_network, rewired
+from topostrata.archive import open_archive
+from topostrata.distance import cluster as ours
+from topostrata.distance import pairwise
+from topostrata.distance.nnstd import Alignment
+from topostrata.distance.pairwise import Cancelled, distances
+from topostrata.errors import ClusterError, InvalidInputError, LimitError, MissingExtraError, NotComparableError
+from topostrata.ingest.formats import snapshot_file
+from topostrata.topology import Topology
 
 
 @pytest.fixture(scope="module")
@@ -167,13 +167,13 @@ def test_networks_that_have_no_distance_are_named(running: Cluster, alone: Clust
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("old", r"the Dask worker tcp://.*: expected stratigraph .*, found 0\.0\.1"),
+        ("old", r"the Dask worker tcp://.*: expected topostrata .*, found 0\.0\.1"),
         ("bare", "the Dask worker tcp://.*: expected numba for the canonical alignment, found none"),
-        ("empty", "the Dask worker on .*: expected stratigraph .*, found "),
+        ("empty", "the Dask worker on .*: expected topostrata .*, found "),
     ],
 )
 def test_a_worker_that_cannot_compute_says_so(alone: Cluster, networks: list[Topology], kind: str, said: str) -> None:
-    """Another version, no numba, no stratigraph at all."""
+    """Another version, no numba, no topostrata at all."""
     alone.worker(kind)
     with pytest.raises(ClusterError, match=said) as caught:
         distances(networks[:3], scheduler=alone.address)
@@ -236,7 +236,7 @@ def test_no_workers_is_an_error_after_a_while(
 def test_without_dask_the_extra_is_named(networks: list[Topology], monkeypatch: pytest.MonkeyPatch) -> None:
     """And how to install it."""
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'stratigraph\[dask\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'topostrata\[dask\]'"):
         distances(networks, scheduler="tcp://127.0.0.1:1")
 
 
@@ -248,7 +248,7 @@ def test_the_command_line_computes_on_a_cluster(running: Cluster, networks: list
         files.append(f"./{k}.npz")
 
     def ask(more: Sequence[str]) -> object:
-        command = [sys.executable, "-m", "stratigraph.service.cli.main", "distances", *files, "--json", *more]
+        command = [sys.executable, "-m", "topostrata.service.cli.main", "distances", *files, "--json", *more]
         return json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout)
 
     assert ask(["--scheduler", running.address]) == ask([])

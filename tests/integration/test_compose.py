@@ -64,7 +64,7 @@ def test_images_are_pinned(name: str) -> None:
     """By version, those of others by digest too, the own one by the version of this checkout and from no registry."""
     service = SERVICES[name]
     if "build" in service:
-        assert service["image"] == f"stratigraph:{PROJECT['version']}"
+        assert service["image"] == f"topostrata:{PROJECT['version']}"
         assert service["pull_policy"] == "build"
     else:
         assert re.fullmatch(r"[a-z0-9]+:\d+\.\d+\.\d+-[a-z]+@sha256:[0-9a-f]{64}", service["image"])
@@ -136,7 +136,7 @@ def test_neo4j_stands_on_a_network_without_a_way_out() -> None:
 
 def test_browser_is_there_for_those_who_want_it() -> None:
     """Only with the profile; without it two services run."""
-    assert [name for name, service in SERVICES.items() if "profiles" not in service] == ["neo4j", "stratigraph"]
+    assert [name for name, service in SERVICES.items() if "profiles" not in service] == ["neo4j", "topostrata"]
     assert SERVICES["explore"]["profiles"] == ["explore"]
     routes = [route.split(":") for route in SERVICES["explore"]["command"]]
     assert [f"127.0.0.1:{listen}:{listen}" for listen, _, _ in routes] == SERVICES["explore"]["ports"]
@@ -164,7 +164,7 @@ def test_no_secret_stands_in_the_file() -> None:
                 assert value.removeprefix("/run/secrets/") in service["secrets"]
     assert SERVICES["neo4j"]["environment"]["NEO4J_AUTH_FILE"] == "/run/secrets/neo4j_auth"
     defaults = re.findall(r"\$\{(\w+):-([^}]*)\}", compose.FILE.read_text("utf-8"))
-    assert defaults == [("STRATIGRAPH_API_HOSTS", "")]
+    assert defaults == [("TOPOSTRATA_API_HOSTS", "")]
 
 
 def test_the_documents_make_the_secrets(tmp_path: Path) -> None:
@@ -259,14 +259,14 @@ def test_the_image_is_small_and_nobody_in_particular() -> None:
     instructions = [line.split()[0] for line in last.splitlines() if re.match("[A-Z]+ ", line)]
     assert "RUN" not in instructions
     assert "ADD" not in DOCKERFILE
-    assert f"USER {SERVICES['stratigraph']['user']}\n" in last
-    assert last.rstrip().endswith('ENTRYPOINT ["stratigraph"]\nCMD ["serve", "--host", "0.0.0.0"]')
+    assert f"USER {SERVICES['topostrata']['user']}\n" in last
+    assert last.rstrip().endswith('ENTRYPOINT ["topostrata"]\nCMD ["serve", "--host", "0.0.0.0"]')
     for stage in DOCKERFILE.split("FROM ")[1:]:
         assert "/root/.cache" not in stage or "--mount=type=cache" in stage
     # Numba keeps what it compiled where the service may write.
     cache = re.search(r"NUMBA_CACHE_DIR=(\S+)", last)
     assert cache
-    assert any(cache[1].startswith(path + "/") for path in compose.tmpfs(SERVICES["stratigraph"]))
+    assert any(cache[1].startswith(path + "/") for path in compose.tmpfs(SERVICES["topostrata"]))
 
 
 def test_only_what_is_needed_comes_into_the_image() -> None:
@@ -275,7 +275,7 @@ def test_only_what_is_needed_comes_into_the_image() -> None:
     tops = {path.partition("/")[0] for path in taken}
     assert tops == {"LICENSE", "README.md", "docker", "ingest", "pyproject.toml", "queries", "service", "src"}
     assert not [path for path in taken if "__pycache__" in path or ".egg-info" in path]
-    assert {"src/stratigraph/queries", "queries/read/runs.cypher", "docker/requirements.txt"} <= set(taken)
+    assert {"src/topostrata/queries", "queries/read/runs.cypher", "docker/requirements.txt"} <= set(taken)
 
 
 def test_packages_of_the_image_are_those_of_the_extra() -> None:
@@ -288,7 +288,7 @@ def test_packages_of_the_image_are_those_of_the_extra() -> None:
     for line in [*PROJECT["dependencies"], *extras["server"], *extras["distance"]]:
         wanted = Requirement(line)
         name = canonicalize_name(wanted.name)
-        if name == "stratigraph":
+        if name == "topostrata":
             assert wanted.extras == {"distance"}
         elif name == "arcadedb-embedded":
             assert name not in listed, "the embedded engine has no place beside Neo4j"

@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 from neo4j.exceptions import ClientError
 
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.topology import Topology
 from tests import compose, container, neo4j_server
 from tests.neo4j_server import Neo4jServer, create_server, free_port
+from topostrata.ingest.formats import snapshot_file
+from topostrata.topology import Topology
 
 SERVICES: dict[str, dict[str, Any]] = compose.load()["services"]
 SETTINGS = compose.neo4j_settings(SERVICES["neo4j"]["environment"])
@@ -173,10 +173,10 @@ def service(
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The service of the file with its own entry point, against that Neo4j: its URL, and its process."""
     port, said = free_port(), tmp_path / "log"
-    environment = {"STRATIGRAPH_STORE": server.uri, "STRATIGRAPH_API_HOSTS": "archive.example.org"}
+    environment = {"TOPOSTRATA_STORE": server.uri, "TOPOSTRATA_API_HOSTS": "archive.example.org"}
     assert image.command == ["serve", "--host", "0.0.0.0"]
     with running(
-        image, "stratigraph", said, secrets=secrets, environment=environment, arguments=["--port", str(port)]
+        image, "topostrata", said, secrets=secrets, environment=environment, arguments=["--port", str(port)]
     ) as process:
         url = f"http://127.0.0.1:{port}"
         poll(lambda: answers(f"{url}/readyz"), process, said)
@@ -188,7 +188,7 @@ def test_nothing_but_the_tmpfs_can_be_written(image: container.Image, tmp_path: 
     code = """
 import os, pathlib
 print(os.getuid(), os.getgid(), os.getgroups(), os.environ["HOME"])
-for top in ("/", "/opt", "/opt/stratigraph/bin", "/run/secrets", "/tmp", "/usr/local/lib", "/var", "/etc", "/root"):
+for top in ("/", "/opt", "/opt/topostrata/bin", "/run/secrets", "/tmp", "/usr/local/lib", "/var", "/etc", "/root"):
     try:
         pathlib.Path(top, "x").write_text("x")
         print("wrote", top)
@@ -199,7 +199,7 @@ print({name: status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "No
 """
     said = tmp_path / "log"
     changes = {"entrypoint": ["python", "-c", code], "command": [], "secrets": []}
-    with running(image, "stratigraph", said, changes, secrets={}, environment={}) as process:
+    with running(image, "topostrata", said, changes, secrets={}, environment={}) as process:
         assert process.wait(START_S) == 0, said.read_text("utf-8")
     none = "0" * 16
     assert said.read_text("utf-8").splitlines() == [
@@ -211,8 +211,8 @@ print({name: status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "No
 
 def test_the_image_holds_no_engine_and_no_installer(image: container.Image) -> None:
     """Neither Java nor pip: what is not there cannot be used."""
-    packages = {path.name.lower() for path in image.root.glob("opt/stratigraph/lib/python3*/site-packages/*")}
-    assert {"stratigraph", "neo4j", "numba", "fastapi"} <= packages
+    packages = {path.name.lower() for path in image.root.glob("opt/topostrata/lib/python3*/site-packages/*")}
+    assert {"topostrata", "neo4j", "numba", "fastapi"} <= packages
     assert not {name for name in packages if name.startswith(("arcadedb", "jpype", "pip", "setuptools"))}
 
 
@@ -245,13 +245,13 @@ def test_the_service_answers_as_it_is_deployed(
 def test_its_health_check_sees_whether_it_is_well(service: tuple[str, subprocess.Popen[bytes]]) -> None:
     """The command of the file, with the port of the test: 0 while it answers, not 0 when SIGTERM has ended it, with 0."""
     url, process = service
-    kind, program, *arguments = SERVICES["stratigraph"]["healthcheck"]["test"]
+    kind, program, *arguments = SERVICES["topostrata"]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "python")
     command = [sys.executable, *(word.replace(":8321/", f":{url.rpartition(':')[2]}/") for word in arguments)]
     assert command[1:] != arguments
     assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
     process.terminate()
-    assert process.wait(compose.seconds(SERVICES["stratigraph"]["stop_grace_period"])) == 0
+    assert process.wait(compose.seconds(SERVICES["topostrata"]["stop_grace_period"])) == 0
     assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode != 0
 
 
@@ -259,8 +259,8 @@ def test_it_does_not_start_without_a_token(image: container.Image, server: Neo4j
     """A container listens on all its addresses: with no secret, or an empty one, there is no service."""
     empty = tmp_path / "empty"
     empty.touch()
-    held = dict(SERVICES["stratigraph"]["environment"])
-    del held["STRATIGRAPH_API_TOKEN_FILE"], held["STRATIGRAPH_NEO4J_PASSWORD_FILE"]
+    held = dict(SERVICES["topostrata"]["environment"])
+    del held["TOPOSTRATA_API_TOKEN_FILE"], held["TOPOSTRATA_NEO4J_PASSWORD_FILE"]
     cases: list[tuple[dict[str, Any], str]] = [
         ({"environment": held, "secrets": []}, "expected a loopback address"),
         ({"secrets": ["api_token", "neo4j_password"]}, "expected 32 random characters"),
@@ -268,8 +268,8 @@ def test_it_does_not_start_without_a_token(image: container.Image, server: Neo4j
     for k, (changes, message) in enumerate(cases):
         said = tmp_path / f"log-{k}"
         secrets = {"api_token": empty, "neo4j_password": empty}
-        environment = {"STRATIGRAPH_STORE": server.uri, "STRATIGRAPH_API_HOSTS": ""}
-        with running(image, "stratigraph", said, changes, secrets=secrets, environment=environment) as process:
+        environment = {"TOPOSTRATA_STORE": server.uri, "TOPOSTRATA_API_HOSTS": ""}
+        with running(image, "topostrata", said, changes, secrets=secrets, environment=environment) as process:
             assert process.wait(START_S) == 2
         assert message in said.read_text("utf-8")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.service.api.app import create_app
-from stratigraph.store.embedded import stop
+from topostrata.ingest.formats import snapshot_file
+from topostrata.service.api.app import create_app
+from topostrata.store.embedded import stop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def test_the_commands_of_the_readme_work(tmp_path: Path, reference_directory: Path) -> None:
-    """Each `stratigraph` line of README.md, in order, in an empty directory with two real runs."""
+    """Each `topostrata` line of README.md, in order, in an empty directory with two real runs."""
     for run in ("w0", "w1"):
         (tmp_path / "my-runs").mkdir(exist_ok=True)
         (tmp_path / "my-runs" / run).symlink_to(reference_directory / f"e5_s0_{run}")
@@ -34,7 +34,7 @@ def test_the_commands_of_the_readme_work(tmp_path: Path, reference_directory: Pa
         line
         for block in blocks(ROOT / "README.md", "sh")
         for line in block.splitlines()
-        if line.startswith("stratigraph ") and not line.startswith(("stratigraph serve", "stratigraph copy"))
+        if line.startswith("topostrata ") and not line.startswith(("topostrata serve", "topostrata copy"))
     ]
     assert len(lines) >= 8
     binary = Path(sys.executable).parent
@@ -48,7 +48,7 @@ def test_the_commands_of_the_readme_work(tmp_path: Path, reference_directory: Pa
             assert done.stdout.strip(), line
         assert (tmp_path / "distances.png").read_bytes().startswith(b"\x89PNG")
     finally:
-        stop(tmp_path / ".stratigraph", force=True)
+        stop(tmp_path / ".topostrata", force=True)
 
 
 def test_the_quickstart_runs(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_the_openapi_document_is_that_of_the_routes() -> None:
 
 
 def test_the_demo_tells_its_story(tmp_path: Path) -> None:
-    """`stratigraph demo` in short: trained, archived, shown, drawn; a second time in the same place works too."""
+    """`topostrata demo` in short: trained, archived, shown, drawn; a second time in the same place works too."""
     out = tmp_path / "demo"
-    command = [sys.executable, "-m", "stratigraph.service.cli.main", "demo", "--no-serve", "--epochs", "2"]
+    command = [sys.executable, "-m", "topostrata.service.cli.main", "demo", "--no-serve", "--epochs", "2"]
     for _ in range(2):
         done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ def test_the_demo_touches_no_directory_of_others(tmp_path: Path) -> None:
     """A directory with other files in it is refused and left as it is."""
     (tmp_path / "thesis.tex").write_text("mine")
     done = subprocess.run(
-        [sys.executable, "-m", "stratigraph.service.cli.main", "demo", "--no-serve", "--out", str(tmp_path)],
+        [sys.executable, "-m", "topostrata.service.cli.main", "demo", "--no-serve", "--out", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

@@ -13,9 +13,9 @@ import neo4j
 import pytest
 from neo4j.exceptions import Neo4jError
 
-from stratigraph.errors import EngineError, MissingExtraError, SettingsError, StoreUnavailableError
-from stratigraph.store.embedded import EmbeddedEngine, status, stop
-from stratigraph.store.engine_files import EngineFiles, FileLock, host_name
+from topostrata.errors import EngineError, MissingExtraError, SettingsError, StoreUnavailableError
+from topostrata.store.embedded import EmbeddedEngine, status, stop
+from topostrata.store.engine_files import EngineFiles, FileLock, host_name
 
 from .engine_helpers import (
     Client,
@@ -174,7 +174,7 @@ def test_the_reader_reads_and_is_refused_everything_else(engine_directory: Path)
         "DROP USER root",
         "SHOW USERS",
         "CREATE DATABASE other",
-        "DROP DATABASE stratigraph",
+        "DROP DATABASE topostrata",
         "LOAD CSV FROM 'http://127.0.0.1:1/' AS line RETURN line",
         "LOAD CSV FROM 'file:///etc/passwd' AS line RETURN line",
         "CALL merge.node(['Mark'], {id: 2}, {}, {})",
@@ -234,7 +234,7 @@ def test_two_directories_have_two_engines(engine_directory: Path, tmp_path: Path
             assert (marks(end), marks(other_end)) == ([1], [2])
             assert end.port != other_end.port
             assert end.password != other_end.password
-            assert (other_directory / "engine" / "databases" / "stratigraph").is_dir()
+            assert (other_directory / "engine" / "databases" / "topostrata").is_dir()
     finally:
         assert stop(other_directory, force=True)
 
@@ -338,7 +338,7 @@ def test_status_tells_what_runs_and_starts_nothing(engine_directory: Path) -> No
 def test_a_directory_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path) -> None:
     """Neither a file in its place nor a place that cannot be made ends in an OSError."""
     (tmp_path / "file").write_text("", "ascii")
-    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/stratigraph")):
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/topostrata")):
         with pytest.raises(EngineError) as caught:
             open_engine(place).connect()
         assert str(place) in str(caught.value)
@@ -375,7 +375,7 @@ class Hidden:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Hidden())
 from pathlib import Path
-from stratigraph.store.embedded import EmbeddedEngine
+from topostrata.store.embedded import EmbeddedEngine
 try:
     EmbeddedEngine(Path(sys.argv[1])).connect()
 except Exception as error:
@@ -383,7 +383,7 @@ except Exception as error:
 """
     out, err = run_python(program, str(tmp_path / "archive")).communicate(timeout=60)
     assert out.startswith(MissingExtraError.__name__), err
-    assert "stratigraph[server]" in out
+    assert "topostrata[server]" in out
     assert not (tmp_path / "archive").exists()
 
 
@@ -431,7 +431,7 @@ def test_the_supervisor_is_no_child_of_its_client(engine_directory: Path) -> Non
     program = """
 import os, sys
 from pathlib import Path
-from stratigraph.store.embedded import EmbeddedEngine
+from topostrata.store.embedded import EmbeddedEngine
 engine = EmbeddedEngine(Path(sys.argv[1]), idle_seconds=5)
 engine.connect()
 try:
@@ -451,7 +451,7 @@ def test_modules_beside_the_users_script_do_not_reach_the_supervisor(engine_dire
     program = """
 import sys
 from pathlib import Path
-from stratigraph.store.embedded import EmbeddedEngine
+from topostrata.store.embedded import EmbeddedEngine
 sys.path.insert(0, sys.argv[2])
 print(EmbeddedEngine(Path(sys.argv[1]), idle_seconds=5).connect().version)
 """

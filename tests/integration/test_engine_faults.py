@@ -13,10 +13,10 @@ from pathlib import Path
 import neo4j
 import pytest
 
-from stratigraph.errors import EngineError
-from stratigraph.store import supervisor
-from stratigraph.store.embedded import status
-from stratigraph.store.engine_files import EngineFiles, end_engine
+from topostrata.errors import EngineError
+from topostrata.store import supervisor
+from topostrata.store.embedded import status
+from topostrata.store.engine_files import EngineFiles, end_engine
 
 from .engine_helpers import (
     Client,

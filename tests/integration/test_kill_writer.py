@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph.archive import Archive
-from stratigraph.errors import NotFoundError
-from stratigraph.ingest import projection
-from stratigraph.store import embedded as engine
-from stratigraph.store.graph import Transaction
 from tests.histories import History, random_history
 from tests.pushed import assert_projected, assert_readable_up_to_projected, assert_snapshots, push, violations
 from tests.stores import STORES, Target, wipe
 from tests.writer import Orders, Writer
+from topostrata.archive import Archive
+from topostrata.errors import NotFoundError
+from topostrata.ingest import projection
+from topostrata.store import embedded as engine
+from topostrata.store.graph import Transaction
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,28 +36,28 @@ SNAPSHOTS, BATCH = 7, 6
 KILLS = 14  # at random moments
 
 POINTS = [
-    ("write/lock_run", "after", 1),
-    ("write/lock_run", "after", 4),
-    ("write/create_layers", "after", 1),
-    ("write/put_masks", "after", 2),
-    ("write/create_snapshot", "after", 1),
-    ("write/create_snapshot", "after", 5),
-    ("write/create_snapshot", "after", 3),
-    ("write/take_projection", "before", 1),
-    ("write/take_projection", "before", 4),
-    ("write/take_projection", "after", 2),
-    ("write/create_neurons", "before", 2),
-    ("write/create_neurons", "after", 3),
-    ("write/guard_projection", "before", 1),
-    ("write/guard_projection", "before", 3),
-    ("write/guard_projection", "before", 8),
-    ("write/create_births", "after", 2),
-    ("write/create_births", "after", 6),
-    ("write/set_deaths", "after", 1),
-    ("write/set_deaths", "after", 3),
-    ("write/guard_projection", "after", 4),
-    ("write/move_projected", "before", 2),
-    ("write/move_projected", "after", 3),
+    ("runs/lock_run", "after", 1),
+    ("runs/lock_run", "after", 4),
+    ("runs/create_layers", "after", 1),
+    ("masks/put_masks", "after", 2),
+    ("runs/create_snapshot", "after", 1),
+    ("runs/create_snapshot", "after", 5),
+    ("runs/create_snapshot", "after", 3),
+    ("projection/take_projection", "before", 1),
+    ("projection/take_projection", "before", 4),
+    ("projection/take_projection", "after", 2),
+    ("projection/create_neurons", "before", 2),
+    ("projection/create_neurons", "after", 3),
+    ("projection/guard_projection", "before", 1),
+    ("projection/guard_projection", "before", 3),
+    ("projection/guard_projection", "before", 8),
+    ("projection/create_births", "after", 2),
+    ("projection/create_births", "after", 6),
+    ("projection/set_deaths", "after", 1),
+    ("projection/set_deaths", "after", 3),
+    ("projection/guard_projection", "after", 4),
+    ("projection/move_projected", "before", 2),
+    ("projection/move_projected", "after", 3),
 ]
 
 
@@ -197,16 +197,16 @@ class Assassin:
 
 
 ENGINE_KILLS = [
-    ("write/lock_run", "before", 1),
-    ("write/create_snapshot", "after", 1),
-    ("write/take_projection", "after", 1),
-    ("write/create_births", "after", 2),
-    ("write/move_projected", "after", 1),
+    ("runs/lock_run", "before", 1),
+    ("runs/create_snapshot", "after", 1),
+    ("projection/take_projection", "after", 1),
+    ("projection/create_births", "after", 2),
+    ("projection/move_projected", "after", 1),
 ]
 SUPERVISOR_KILLS = [
-    ("write/create_snapshot", "after", 1),
-    ("write/create_births", "before", 2),
-    ("write/move_projected", "after", 2),
+    ("runs/create_snapshot", "after", 1),
+    ("projection/create_births", "before", 2),
+    ("projection/move_projected", "after", 2),
 ]
 
 

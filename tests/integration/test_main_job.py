@@ -17,22 +17,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.store.embedded import stop
-from stratigraph.topology import Topology
+from topostrata.ingest.formats import snapshot_file
+from topostrata.store.embedded import stop
+from topostrata.topology import Topology
 
 RUNS = ("w0", "w1", "w2", "w3", "w4")
 STEPS = (0, 10, 50)
 
 
 class Shell:
-    """`stratigraph` as a command, on one archive."""
+    """`topostrata` as a command, on one archive."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "stratigraph.service.cli.main", *arguments, "--store", str(self.store)]
+        command = [sys.executable, "-m", "topostrata.service.cli.main", *arguments, "--store", str(self.store)]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
     def json(self, *arguments: str) -> Any:
@@ -65,8 +65,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory, reference_directory: Path) -
 
 @contextmanager
 def served(store: Path) -> Iterator[httpx.Client]:
-    """A client of `stratigraph serve` on an archive."""
-    command = [sys.executable, "-m", "stratigraph.service.cli.main", "serve", "--port", "0", "--store", str(store)]
+    """A client of `topostrata serve` on an archive."""
+    command = [sys.executable, "-m", "topostrata.service.cli.main", "serve", "--port", "0", "--store", str(store)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         said = server.stderr.readline()

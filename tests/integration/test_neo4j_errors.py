@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from stratigraph.archive import Archive, open_archive
-from stratigraph.errors import SettingsError, StoreUnavailableError
-from stratigraph.settings import Settings, load_settings
-from stratigraph.store.failures import check_version
-from stratigraph.topology import Topology
 from tests import neo4j_server
 from tests.neo4j_server import Neo4jServer
+from topostrata.archive import Archive, open_archive
+from topostrata.errors import SettingsError, StoreUnavailableError
+from topostrata.settings import Settings, load_settings
+from topostrata.store.failures import check_version
+from topostrata.topology import Topology
 
 A = Topology.from_masks([np.eye(4), np.ones((4, 2))])
 B = Topology.from_masks([np.ones((4, 4)), np.ones((4, 2))])
@@ -80,7 +80,7 @@ def test_a_wrong_password_is_said_to_be_wrong(server: Neo4jServer, scheme: str) 
     """The error names the settings, and shows neither the right nor the wrong password."""
     uri = server.uri.replace("bolt", scheme)
     said = refusal(uri, Settings(neo4j_user="neo4j", neo4j_password=SecretStr("not-the-password")))
-    assert said.startswith(f"{uri}: user or password is wrong (set STRATIGRAPH_NEO4J_USER")
+    assert said.startswith(f"{uri}: user or password is wrong (set TOPOSTRATA_NEO4J_USER")
 
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
@@ -88,7 +88,7 @@ def test_a_database_that_is_not_there_is_named(server: Neo4jServer, scheme: str)
     """The error names the database that was asked for and the setting."""
     said = refusal(server.uri.replace("bolt", scheme), server.settings(neo4j_database="elsewhere"))
     assert "the server has no database 'elsewhere'" in said
-    assert "STRATIGRAPH_NEO4J_DATABASE" in said
+    assert "TOPOSTRATA_NEO4J_DATABASE" in said
 
 
 @pytest.mark.parametrize("scheme", ["bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc"])
@@ -108,10 +108,10 @@ def test_routing_reaches_a_single_server(server: Neo4jServer) -> None:
 
 
 def test_a_password_may_come_from_a_file(server: Neo4jServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``STRATIGRAPH_NEO4J_PASSWORD_FILE`` holds it, with or without a newline at its end."""
+    """``TOPOSTRATA_NEO4J_PASSWORD_FILE`` holds it, with or without a newline at its end."""
     file = tmp_path / "password"
     file.write_text(server.password + "\n", "utf-8")
-    monkeypatch.setenv("STRATIGRAPH_NEO4J_PASSWORD_FILE", str(file))
+    monkeypatch.setenv("TOPOSTRATA_NEO4J_PASSWORD_FILE", str(file))
     with open_archive(server.uri, settings=load_settings()) as archive:
         assert archive.runs() == []
 
@@ -194,7 +194,7 @@ def test_a_full_disk_loses_nothing_acknowledged(server: Neo4jServer) -> None:
 
 
 def test_certificates_are_checked_as_the_settings_say(server: Neo4jServer, tmp_path: Path) -> None:
-    """``+s`` trusts the machine's certificates or those of ``STRATIGRAPH_NEO4J_CA_FILE``; ``+ssc`` any."""
+    """``+s`` trusts the machine's certificates or those of ``TOPOSTRATA_NEO4J_CA_FILE``; ``+ssc`` any."""
     assert server.home is not None
     folder = server.home / "certificates" / "bolt"
     folder.mkdir(parents=True, exist_ok=True)
@@ -230,7 +230,7 @@ def certify(folder: Path, host: str) -> None:
     if openssl is None:
         pytest.skip("expected openssl to make a certificate with, found none")
     made = ["-keyout", str(folder / "private.key"), "-out", str(folder / "public.crt")]
-    named = ["-subj", "/CN=stratigraph-test", "-addext", f"subjectAltName=IP:{host}"]
+    named = ["-subj", "/CN=topostrata-test", "-addext", f"subjectAltName=IP:{host}"]
     subprocess.run(
         [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *made, *named],
         check=True,
@@ -247,7 +247,7 @@ def certify(folder: Path, host: str) -> None:
         ("bolt://neo4j:hunter/22@127.0.0.1", "expected bolt://HOST:PORT"),
         ("bolt://neo4j:hunter#22@127.0.0.1", "expected bolt://HOST:PORT"),
         ("bolt://127.0.0.1:hunter22", "a port that is none"),
-        ("bolt://127.0.0.1:7687/elsewhere", "STRATIGRAPH_NEO4J_DATABASE"),
+        ("bolt://127.0.0.1:7687/elsewhere", "TOPOSTRATA_NEO4J_DATABASE"),
         ("http://127.0.0.1:7687", "expected a path or one of neo4j"),
     ],
 )

@@ -2,7 +2,7 @@
 
 The faults strike at a random byte of what flows between the archive and the server (``tests/fault_proxy.py``): kill -9 of
 the server and of writers, connections cut, reset and delayed. Two writers on one run and deadlocks come without the
-proxy. Everything is drawn from a seed. ``STRATIGRAPH_TEST_FAULTS_TO=docs/reliability.md`` writes the table there.
+proxy. Everything is drawn from a seed. ``TOPOSTRATA_TEST_FAULTS_TO=docs/reliability.md`` writes the table there.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ import numpy as np
 import pytest
 from neo4j.exceptions import TransientError
 
-from stratigraph.archive import Archive, open_archive
-from stratigraph.errors import ConflictError, StoreUnavailableError
-from stratigraph.ingest import projection
-from stratigraph.topology import Topology
 from tests import neo4j_server
 from tests.fault_proxy import Direction, Fault, FaultProxy, Harm, proxied
 from tests.histories import History, sparse_history
 from tests.neo4j_server import Neo4jServer
 from tests.pushed import assert_projected, assert_readable_up_to_projected, assert_snapshots, violations
+from topostrata.archive import Archive, open_archive
+from topostrata.errors import ConflictError, StoreUnavailableError
+from topostrata.ingest import projection
+from topostrata.topology import Topology
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 2026
 STEPS = 8
-WRITE_TO = "STRATIGRAPH_TEST_FAULTS_TO"
+WRITE_TO = "TOPOSTRATA_TEST_FAULTS_TO"
 
 # What is done to the connection, how often in each phase and direction; kills of the server are the slow ones.
 PLAN: dict[Harm, int] = {"call": 4, "cut": 5, "reset": 5, "delay": 4, "drop": 2}
@@ -61,7 +61,7 @@ _DIRECTIONS: tuple[Direction, ...] = ("to server", "to client")
 
 _WRITER = """
 import sys
-from stratigraph.archive import open_archive
+from topostrata.archive import open_archive
 from tests.histories import sparse_history
 uri, run, seed, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with open_archive(uri) as archive:
@@ -432,7 +432,7 @@ a client that remembers nothing does the same, and `verify` finds nothing in the
 completes what was broken off. One wrong answer fails the run. Silence is 0.05 to 0.5 s.
 Two writers on one run have a cut between them as well. Both servers are tried at the same time, on the same machine.
 
-Made by `STRATIGRAPH_TEST_FAULTS_TO=docs/reliability.md pytest tests/integration/test_neo4j_faults.py` on
+Made by `TOPOSTRATA_TEST_FAULTS_TO=docs/reliability.md pytest tests/integration/test_neo4j_faults.py` on
 {datetime.now(UTC):%Y-%m-%d}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.
 
 {text}

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from stratigraph import queries
-from stratigraph.archive import open_archive
 from tests import neo4j_server
 from tests.histories import sparse_history
 from tests.neo4j_server import Neo4jServer
+from topostrata import queries
+from topostrata.archive import open_archive
 
 # Questions about everything of a kind read everything of that kind.
 WHOLE = {
     "lineage/edges": {"DirectedRelationshipTypeScan"},
-    "read/archive": {"NodeByLabelScan"},
-    "read/counts": {"NodeByLabelScan"},
-    "read/projection": {"DirectedRelationshipTypeScan"},
-    "read/steps": {"NodeByLabelScan"},
-    "write/lock_archive": {"NodeByLabelScan"},
+    "archive/archive": {"NodeByLabelScan"},
+    "archive/counts": {"NodeByLabelScan"},
+    "projection/projection": {"DirectedRelationshipTypeScan"},
+    "runs/steps": {"NodeByLabelScan"},
+    "archive/lock_archive": {"NodeByLabelScan"},
 }
 INFERENCE = {
     "method": "tree", "alignment": "canonical", "steps": [0], "root": None, "depth": None, "samples": 1, "edges": 1,

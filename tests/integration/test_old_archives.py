@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from stratigraph.archive import Archive, open_archive
-from stratigraph.store.embedded import stop
+from topostrata.archive import Archive, open_archive
+from topostrata.store.embedded import stop
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 pytestmark = pytest.mark.checkout
@@ -34,7 +34,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     folder = tmp_path_factory.mktemp("old")
     with zipfile.ZipFile(DATA / "archive-format-1.zip") as file:
         file.extractall(folder)
-    directory = folder / ".stratigraph"
+    directory = folder / ".topostrata"
     try:
         with open_archive(str(directory), create=False) as opened:
             yield opened

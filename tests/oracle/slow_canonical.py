@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from stratigraph.topology import Topology
+from topostrata.topology import Topology
 
 M64 = 2**64 - 1
 S = 2329089562800

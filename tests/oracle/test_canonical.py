@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratigraph.service.distance.nnstd import nnstd
-from stratigraph.service.distance.pairwise import distances
-from stratigraph.service.distance.prepared import prepare
-from stratigraph.topology import Topology
 from tests.oracle import slow_canonical
 from tests.unit.distance.networks import pairs, random_network, rewired
+from topostrata.distance.nnstd import nnstd
+from topostrata.distance.pairwise import distances
+from topostrata.distance.prepared import prepare
+from topostrata.topology import Topology
 
 
 def test_canonical_agrees_with_the_prototypes(

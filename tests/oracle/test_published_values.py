@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stratigraph.service.distance.pairwise import distances
-from stratigraph.topology import Topology
+from topostrata.distance.pairwise import distances
+from topostrata.topology import Topology
 
 
 def test_reference_agrees_with_the_published_procedure(

@@ -12,10 +12,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratigraph import codec
-from stratigraph.errors import CorruptError, LimitError
-from stratigraph.topology import Mask
 from tests.histories import replaced
+from topostrata import codec
+from topostrata.errors import CorruptError, LimitError
+from topostrata.topology import Mask
 
 # Written by the first version of the format.
 FULL = "53474d31000200000002000000030000000400000000000000010d00000028b52ffd2004210000000405027a5f01dac793c1bd"

@@ -7,11 +7,11 @@ import sys
 
 INTERRUPTED = """
 import sys
-from stratigraph.service.cli import main
+from topostrata.service.cli import main
 @main.app.command()
 def stop() -> None:
     raise KeyboardInterrupt
-sys.argv = ["stratigraph", "stop"]
+sys.argv = ["topostrata", "stop"]
 main.main()
 """
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.files import check_target, whole
+from topostrata.errors import InvalidInputError
+from topostrata.files import check_target, whole
 
 
 def test_a_file_is_replaced_when_all_is_written(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_is_no_file_is_written_as_it_is(tmp_path: Path) -> None:
             draft.write_text("through")
         assert reader.communicate()[0] == "through"
     assert pipe.is_fifo()
-    code = "from stratigraph.files import whole\nwith whole('/dev/stdout') as d: d.write_text('out')"
+    code = "from topostrata.files import whole\nwith whole('/dev/stdout') as d: d.write_text('out')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "out"
 

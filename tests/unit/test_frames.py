@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from stratigraph.frames import frame
-from stratigraph.service.distance.pairwise import distances
-from stratigraph.service.evolution.between import Evolution, between
-from stratigraph.service.evolution.history import follow
-from stratigraph.service.evolution.survival import kaplan_meier, survival
-from stratigraph.topology import Mask, Topology
+from topostrata.distance.pairwise import distances
+from topostrata.evolution.between import Evolution, between
+from topostrata.evolution.history import follow
+from topostrata.evolution.survival import kaplan_meier, survival
+from topostrata.frames import frame
+from topostrata.topology import Mask, Topology
 
 MASKS = [Mask(2, 2, np.array(cells)) for cells in ([0, 1], [1, 2], [1, 2])]
 

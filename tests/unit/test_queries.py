@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import stratigraph
-from stratigraph import queries
+import topostrata
+from topostrata import queries
 
 NAMES = list(queries.names())
 SCHEMA = [name for name in NAMES if name.startswith("schema/")]
@@ -22,7 +22,7 @@ _CYPHER = re.compile(
     r"\(\w*:[A-Z]\w+[ ){]|-\[\w*:[A-Z_]{3,}|\b(MATCH|MERGE|CREATE)\s+\(|\bUNWIND\s+[$\[]|\bRETURN\s+\w+\.\w"
     r"|\bCREATE (INDEX|CONSTRAINT) \w+ (IF|FOR)\b"
 )
-_PROGRAM = Path(stratigraph.__file__).parent
+_PROGRAM = Path(topostrata.__file__).parent
 
 
 def test_every_file_is_found_and_loads() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph.errors import InvalidRefError
-from stratigraph.refs import (
+from topostrata.errors import InvalidRefError
+from topostrata.refs import (
     MAX_STEP,
     PathRef,
     Ref,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.runs import MAX_METRICS, Snapshot, check_metrics, check_tag
+from topostrata.errors import InvalidInputError
+from topostrata.runs import MAX_METRICS, Snapshot, check_metrics, check_tag
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True)
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stratigraph.errors import SettingsError
-from stratigraph.settings import Settings, load_settings
+from topostrata.errors import SettingsError
+from topostrata.settings import Settings, load_settings
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-VARIABLE = "STRATIGRAPH_API_TOKEN"
+VARIABLE = "TOPOSTRATA_API_TOKEN"
 
 
 def test_no_token_is_no_token() -> None:
@@ -62,13 +62,13 @@ def test_secrets_are_masked_where_settings_are_shown(monkeypatch: pytest.MonkeyP
 def test_hosts_are_names_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a Host header has them, without the port."""
     assert Settings().api_names() == frozenset()
-    monkeypatch.setenv("STRATIGRAPH_API_HOSTS", "Archive.example.org, 10.0.0.7,[fe80::1],")
+    monkeypatch.setenv("TOPOSTRATA_API_HOSTS", "Archive.example.org, 10.0.0.7,[fe80::1],")
     assert load_settings().api_names() == {"archive.example.org", "10.0.0.7", "[fe80::1]"}
 
 
 @pytest.mark.parametrize("wrong", ["*", "*.example.org", "http://example.org", "example.org:8321", "a b", "/"])
 def test_a_host_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     """No wildcard: it would take the check away that names are there for."""
-    monkeypatch.setenv("STRATIGRAPH_API_HOSTS", wrong)
-    with pytest.raises(SettingsError, match=r"STRATIGRAPH_API_HOSTS: .*without scheme, port or"):
+    monkeypatch.setenv("TOPOSTRATA_API_HOSTS", wrong)
+    with pytest.raises(SettingsError, match=r"TOPOSTRATA_API_HOSTS: .*without scheme, port or"):
         load_settings()

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph.errors import InvalidTopologyError
-from stratigraph.topology import Layer, Mask, Space, Topology, Zeros
 from tests.histories import connections, random_topology, random_wiring
+from topostrata.errors import InvalidTopologyError
+from topostrata.topology import Layer, Mask, Space, Topology, Zeros
 
 seeds = st.integers(0, 2**32 - 1)
 

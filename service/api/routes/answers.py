@@ -7,21 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from typing_extensions import TypedDict
 
-from stratigraph.archive import Archive
-from stratigraph.errors import LimitError
-from stratigraph.refs import MAX_STEP, Ref
-from stratigraph.service.answers.descent import (
-    InferenceAnswer,
-    KinshipAnswer,
-    LineageAnswer,
-    TimelineAnswer,
-    inference_answer,
-    kinship_answer,
-    lineage_answer,
-    timeline_answer,
-)
-from stratigraph.service.answers.distances import DistanceAnswer, DistancesAnswer, distance_answer, distances_answer
-from stratigraph.service.answers.evolution import (
+from topostrata.archive import Archive
+from topostrata.distance.nnstd import Alignment
+from topostrata.errors import LimitError
+from topostrata.evolution.between import Status
+from topostrata.refs import MAX_STEP, Ref
+from topostrata.service.answers.distance import DistanceAnswer, DistancesAnswer, distance_answer, distances_answer
+from topostrata.service.answers.evolution import (
     ConnectionAnswer,
     EvolutionAnswer,
     HistoryAnswer,
@@ -33,10 +25,18 @@ from stratigraph.service.answers.evolution import (
     structure_answer,
     survival_answer,
 )
-from stratigraph.service.api.representation import PAGE, ArchiveOf, Cursor, Limit, page, read_number, represent
-from stratigraph.service.api.routes.runs import RunId, StepPath
-from stratigraph.service.distance.nnstd import Alignment
-from stratigraph.service.evolution.between import Status
+from topostrata.service.answers.lineage import (
+    InferenceAnswer,
+    KinshipAnswer,
+    LineageAnswer,
+    TimelineAnswer,
+    inference_answer,
+    kinship_answer,
+    lineage_answer,
+    timeline_answer,
+)
+from topostrata.service.api.representation import PAGE, ArchiveOf, Cursor, Limit, page, read_number, represent
+from topostrata.service.api.routes.runs import RunId, StepPath
 
 router = APIRouter(tags=["answers"])
 

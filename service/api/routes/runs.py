@@ -12,12 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict
 
-from stratigraph.archive import Archive
-from stratigraph.errors import LimitError
-from stratigraph.ingest.formats.reading import DEFAULT, read_snapshot_bytes
-from stratigraph.refs import MAX_STEP, Ref, check_run_id
-from stratigraph.service.answers.runs import RunAnswer, SnapshotAnswer, run_answer, snapshot_answer
-from stratigraph.service.api.representation import (
+from topostrata.archive import Archive
+from topostrata.errors import LimitError
+from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
+from topostrata.refs import MAX_STEP, Ref, check_run_id
+from topostrata.service.answers.runs import RunAnswer, SnapshotAnswer, run_answer, snapshot_answer
+from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
     Cursor,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from stratigraph.errors import InvalidInputError, MissingExtraError
-from stratigraph.service.demo.training import (
+from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.service.demo.training import (
     Bools,
     Digits,
     Floats,
@@ -26,7 +26,7 @@ from stratigraph.service.demo.training import (
     prune,
     train,
 )
-from stratigraph.topology import Topology
+from topostrata.topology import Topology
 
 SPARSE, OUTPUT = slice(0, 3), 3
 
@@ -300,7 +300,7 @@ def test_training_that_cannot_be_is_refused_at_the_call(wrong: dict[str, float],
 def test_without_scikit_learn_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message holds the command that installs it."""
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'stratigraph\[demo\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'topostrata\[demo\]'"):
         load_digits()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from stratigraph.topology import Layer, Mask, Space, Topology
+from topostrata.topology import Layer, Mask, Space, Topology
 
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")

@@ -12,9 +12,9 @@ import pytest
 # Two kernels, since all of them take long. The command line's handler, in a process of its own.
 USE = """
 import numpy as np
-from stratigraph.service.cli.output import tell_of_compiling
+from topostrata.service.cli.output import tell_of_compiling
 tell_of_compiling()
-from stratigraph.service.distance import kernels
+from topostrata.distance import kernels
 some = np.arange(3, dtype=np.uint64)
 assert kernels.mixed(some)[0] != kernels.grown(some, 1, 2)[0]
 """

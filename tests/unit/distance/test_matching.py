@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
-from stratigraph.service.distance import dense, kernels, matching
-from stratigraph.service.distance.prepared import Sets, prepare
-from stratigraph.topology import Topology
 from tests.unit.distance.networks import random_mask
+from topostrata.distance import dense, kernels, matching
+from topostrata.distance.prepared import Sets, prepare
+from topostrata.topology import Topology
 
 
 def fan_in(rng: np.random.Generator, n_source: int, n: int, density: float) -> Sets:

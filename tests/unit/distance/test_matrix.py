@@ -15,17 +15,17 @@ import pytest
 from matplotlib.image import imread
 from scipy.cluster.hierarchy import leaves_list
 
-from stratigraph.errors import InvalidInputError, MissingExtraError
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.service import plots
-from stratigraph.service.answers.distances import distances_answer
-from stratigraph.service.cli.main import app
-from stratigraph.service.distance import matrix as ours
-from stratigraph.service.distance import pairwise
-from stratigraph.service.distance.matrix import DistanceMatrix
-from stratigraph.service.distance.nnstd import Alignment
-from stratigraph.service.distance.pairwise import distances
 from tests.unit.distance.networks import random_network, rewired
+from topostrata.distance import matrix as ours
+from topostrata.distance import pairwise
+from topostrata.distance.matrix import DistanceMatrix
+from topostrata.distance.nnstd import Alignment
+from topostrata.distance.pairwise import distances
+from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.ingest.formats import snapshot_file
+from topostrata.service import plots
+from topostrata.service.answers.distance import distances_answer
+from topostrata.service.cli.main import app
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_parquet_file_holds_each_pair_once(
     for (i, j), row in zip(pairs, table.itertuples(), strict=True):
         assert row.nnstd == matrix.nnstd[i, j]
         assert [row.layer_l0, row.layer_l1] == matrix.layers[i, j].tolist()
-    about = pq.read_schema(tmp_path / "d.parquet").metadata[b"stratigraph"]
+    about = pq.read_schema(tmp_path / "d.parquet").metadata[b"topostrata"]
     assert json.loads(about) == {"alignment": alignment, "layers": ["l0", "l1"]}
 
 
@@ -202,5 +202,5 @@ def test_without_pyarrow_the_extra_is_named(
 ) -> None:
     """And how to install it."""
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'stratigraph[parquet]'")):
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'topostrata[parquet]'")):
         found.to_parquet(tmp_path / "d.parquet")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratigraph.errors import InvalidInputError, MissingExtraError, NotComparableError
-from stratigraph.service.distance.nnstd import Alignment, nnstd
-from stratigraph.topology import Layer, Mask, Space, Topology
 from tests.unit.distance.networks import pairs, random_network, relabelled, rewired
+from topostrata.distance.nnstd import Alignment, nnstd
+from topostrata.errors import InvalidInputError, MissingExtraError, NotComparableError
+from topostrata.topology import Layer, Mask, Space, Topology
 
 SYMMETRIC: tuple[Alignment, ...] = ("canonical", "refined", "identity")
 EVERY: tuple[Alignment, ...] = ("reference", *SYMMETRIC)

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.service.distance import null_model
-from stratigraph.service.distance.nnstd import nnstd
-from stratigraph.service.distance.null_model import chance
 from tests.unit.distance.networks import random_network, rewired
+from topostrata.distance import null_model
+from topostrata.distance.nnstd import nnstd
+from topostrata.distance.null_model import chance
+from topostrata.errors import InvalidInputError
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stratigraph.errors import InvalidInputError, NotComparableError
-from stratigraph.service.distance import pairwise
-from stratigraph.service.distance.matrix import DistanceMatrix
-from stratigraph.service.distance.nnstd import Alignment, Distance, compare, nnstd
-from stratigraph.service.distance.pairwise import Cancelled, distances
-from stratigraph.service.distance.prepared import Prepared
-from stratigraph.topology import Topology
 from tests.unit.distance.networks import Alive, random_network, rewired
+from topostrata.distance import pairwise
+from topostrata.distance.matrix import DistanceMatrix
+from topostrata.distance.nnstd import Alignment, Distance, compare, nnstd
+from topostrata.distance.pairwise import Cancelled, distances
+from topostrata.distance.prepared import Prepared
+from topostrata.errors import InvalidInputError, NotComparableError
+from topostrata.topology import Topology
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from stratigraph.service.distance import published, simple
-from stratigraph.service.distance.prepared import prepare_sets
-from stratigraph.topology import Topology
 from tests.unit.distance.networks import pairs
+from topostrata.distance import published, simple
+from topostrata.distance.prepared import prepare_sets
+from topostrata.topology import Topology
 
 
 @given(pairs())

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph.errors import InvalidInputError, NotFoundError
-from stratigraph.service.evolution import history as module
-from stratigraph.service.evolution.between import between, fates
-from stratigraph.service.evolution.history import LayerHistory, follow, total
-from stratigraph.service.evolution.survival import ages, kaplan_meier, lifetimes, survival
-from stratigraph.topology import Mask
+from topostrata.errors import InvalidInputError, NotFoundError
+from topostrata.evolution import history as module
+from topostrata.evolution.between import between, fates
+from topostrata.evolution.history import LayerHistory, follow, total
+from topostrata.evolution.survival import ages, kaplan_meier, lifetimes, survival
+from topostrata.topology import Mask
 
 SIZE = 24
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph.errors import InvalidInputError, LimitError, StratigraphError, UnsupportedFormatError
-from stratigraph.ingest.formats import export_file, snapshot_file
-from stratigraph.ingest.formats.export_file import ExportFile, RunRecord
-from stratigraph.ingest.formats.limits import Limits
-from stratigraph.runs import Snapshot
-from stratigraph.topology import Topology
 from tests.held_runs import HeldRuns, family
+from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
+from topostrata.ingest.formats import export_file, snapshot_file
+from topostrata.ingest.formats.export_file import ExportFile, RunRecord
+from topostrata.ingest.formats.limits import Limits
+from topostrata.runs import Snapshot
+from topostrata.topology import Topology
 
 Whole = list[tuple[RunRecord, list[tuple[Snapshot, Topology]]]]
 
@@ -112,7 +112,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.zip"
     for length in [*range(0, len(data), 97), *range(len(data) - 60, len(data))]:
         path.write_bytes(data[:length])
-        with pytest.raises(StratigraphError, match=r"cut\.zip"):
+        with pytest.raises(TopostrataError, match=r"cut\.zip"):
             read(path)
 
 
@@ -128,7 +128,7 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path, seed: int
         path.write_bytes(data[:at] + bytes([data[at] ^ int(random.integers(1, 256))]) + data[at + 1 :])
         try:
             found = read(path)
-        except StratigraphError as error:
+        except TopostrataError as error:
             refused += "flipped.zip" in error.message
         else:
             assert found == expected, at

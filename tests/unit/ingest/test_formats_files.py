@@ -10,11 +10,11 @@ import pytest
 import safetensors.numpy
 import scipy.sparse as sp
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.ingest.formats.reading import Frame, Orientation, read
-from stratigraph.topology import Topology
 from tests.epochs import matrix
+from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats.reading import Frame, Orientation, read
+from topostrata.topology import Topology
 
 
 def test_layers_follow_the_natural_order_of_their_names(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from stratigraph.errors import InvalidInputError, LimitError
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.ingest.formats.reading import Frame, Limits, read, read_one
-from stratigraph.refs import PathRef, parse_path_ref
-from stratigraph.topology import Topology
 from tests.epochs import matrix, run_directory, save_epoch
+from topostrata.errors import InvalidInputError, LimitError
+from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats.reading import Frame, Limits, read, read_one
+from topostrata.refs import PathRef, parse_path_ref
+from topostrata.topology import Topology
 
 
 def test_all_fifteen_agree_with_scipy_reading_them(

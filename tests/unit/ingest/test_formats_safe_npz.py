@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph.errors import InvalidInputError, LimitError, StratigraphError
-from stratigraph.ingest.formats.limits import Limits
-from stratigraph.ingest.formats.safe_npz import SafeNpz
+from topostrata.errors import InvalidInputError, LimitError, TopostrataError
+from topostrata.ingest.formats.limits import Limits
+from topostrata.ingest.formats.safe_npz import SafeNpz
 
 
 def npz(**arrays: Any) -> bytes:
@@ -294,7 +294,7 @@ def test_a_damaged_byte_anywhere_is_an_error_or_changes_nothing() -> None:
     for bytes_ in damaged:
         try:
             found = read_all(bytes_)
-        except StratigraphError as error:
+        except TopostrataError as error:
             assert isinstance(error, InvalidInputError | LimitError)  # noqa: PT017  # any error but these must show itself
         else:
             assert {name: array.tobytes() for name, array in found.items()} == {

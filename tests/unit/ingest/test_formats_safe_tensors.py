@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from stratigraph.errors import InvalidInputError, LimitError
-from stratigraph.ingest.formats.limits import Limits
-from stratigraph.ingest.formats.safe_tensors import SafeTensors
+from topostrata.errors import InvalidInputError, LimitError
+from topostrata.ingest.formats.limits import Limits
+from topostrata.ingest.formats.safe_tensors import SafeTensors
 
 
 def packed(header: Any, body: bytes = b"") -> bytes:

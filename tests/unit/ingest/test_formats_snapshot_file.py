@@ -1,4 +1,4 @@
-"""Stratigraph's own file: what is written is read, equal input gives equal bytes, damage never gives another wiring."""
+"""Topostrata's own file: what is written is read, equal input gives equal bytes, damage never gives another wiring."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratigraph.errors import InvalidInputError, LimitError, StratigraphError, UnsupportedFormatError
-from stratigraph.ingest.formats import snapshot_file
-from stratigraph.ingest.formats.limits import Limits
-from stratigraph.ingest.formats.reading import read_snapshot_bytes
-from stratigraph.ingest.formats.snapshot_file import Container, SnapshotFile
-from stratigraph.topology import Layer, Mask, Space, Topology
+from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
+from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats.limits import Limits
+from topostrata.ingest.formats.reading import read_snapshot_bytes
+from topostrata.ingest.formats.snapshot_file import Container, SnapshotFile
+from topostrata.topology import Layer, Mask, Space, Topology
 
 NAMES = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=12)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
@@ -149,7 +149,7 @@ def test_a_damaged_byte_anywhere_is_an_error_or_the_same_wiring(container: Conta
     for bytes_ in damaged:
         try:
             found = read_snapshot_bytes(bytes_)
-        except StratigraphError as error:
+        except TopostrataError as error:
             assert isinstance(error, InvalidInputError | LimitError | UnsupportedFormatError)  # noqa: PT017  # others show
         else:
             assert found.topology.digest == small().digest
@@ -246,7 +246,7 @@ def test_a_document_that_does_not_fit_is_refused(container: Container, changed: 
 
 
 def test_a_newer_format_is_told_apart_from_a_wrong_one() -> None:
-    with pytest.raises(UnsupportedFormatError, match=r"expected format 1, found 2 \(a newer Stratigraph may read it\)"):
+    with pytest.raises(UnsupportedFormatError, match=r"expected format 1, found 2 \(a newer Topostrata may read it\)"):
         read_snapshot_bytes(repacked(format=2))
     with pytest.raises(InvalidInputError, match="expected an object with format, spaces and layers"):
         read_snapshot_bytes(repacked(format=...))

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph.ingest import transform
-from stratigraph.topology import Layer, Mask
 from tests.histories import History, connections, random_history
+from topostrata.ingest import transform
+from topostrata.topology import Layer, Mask
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph.service.lineage.declared import Descent, family, kinship
+from topostrata.lineage.declared import Descent, family, kinship
 
 # Runs 0..9; a parent has a smaller number, so that there is no cycle.
 graphs = st.sets(

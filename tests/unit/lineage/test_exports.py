@@ -10,11 +10,11 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from stratigraph.service.answers.descent import inference_answer, lineage_answer
-from stratigraph.service.lineage.declared import Descent, Lineage
-from stratigraph.service.lineage.exports import to_graphml, to_prov
-from stratigraph.service.lineage.inferred import Inference, InferredEdge
-from stratigraph.service.lineage.stored import StoredInference
+from topostrata.lineage.declared import Descent, Lineage
+from topostrata.lineage.exports import to_graphml, to_prov
+from topostrata.lineage.inferred import Inference, InferredEdge
+from topostrata.lineage.stored import StoredInference
+from topostrata.service.answers.lineage import inference_answer, lineage_answer
 
 DECLARED = Lineage(
     ("w0", "w1", "w<2>", "x"),

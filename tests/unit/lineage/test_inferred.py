@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.service.distance.nnstd import ALIGNMENTS, nnstd
-from stratigraph.service.lineage.inferred import Compare, Inference, from_distances, infer, suggest
-from stratigraph.service.lineage.unit_terms import agreement, unit_terms
-from stratigraph.topology import Mask, Topology
+from topostrata.distance.nnstd import ALIGNMENTS, nnstd
+from topostrata.errors import InvalidInputError
+from topostrata.lineage.inferred import Compare, Inference, from_distances, infer, suggest
+from topostrata.lineage.unit_terms import agreement, unit_terms
+from topostrata.topology import Mask, Topology
 
 identity = partial(nnstd, alignment="identity")
 canonical = partial(nnstd, alignment="canonical")

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stratigraph import queries
-from stratigraph.archive import Archive
-from stratigraph.errors import InvalidInputError, NotFoundError
-from stratigraph.service.distance.nnstd import nnstd
-from stratigraph.service.lineage import stored
-from stratigraph.service.lineage.inferred import Inference, InferredEdge, infer
-from stratigraph.store.graph import GraphStore
-from stratigraph.topology import Topology
 from tests.stores import STORES, wipe
+from topostrata import queries
+from topostrata.archive import Archive
+from topostrata.distance.nnstd import nnstd
+from topostrata.errors import InvalidInputError, NotFoundError
+from topostrata.lineage import stored
+from topostrata.lineage.inferred import Inference, InferredEdge, infer
+from topostrata.store.graph import GraphStore
+from topostrata.topology import Topology
 
 pytestmark = pytest.mark.slow  # starts engines
 

@@ -8,10 +8,10 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from stratigraph.errors import InvalidInputError
-from stratigraph.service.distance.nnstd import nnstd
-from stratigraph.service.lineage.timelines import Point, Timeline, between_runs, own_past
-from stratigraph.topology import Mask, Topology
+from topostrata.distance.nnstd import nnstd
+from topostrata.errors import InvalidInputError
+from topostrata.lineage.timelines import Point, Timeline, between_runs, own_past
+from topostrata.topology import Mask, Topology
 
 
 def identity(a: Topology, b: Topology) -> tuple[float, None]:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratigraph import queries
-from stratigraph.errors import LimitError, QueryRefusedError
-from stratigraph.store.read_only import MAX_CHARACTERS, check_read_only
 from tests.behaviour.test_hostile_queries import ADMINISTRATION, DISGUISED, HONEST, OUTSIDE, SEVERAL, WRITES
+from topostrata import queries
+from topostrata.errors import LimitError, QueryRefusedError
+from topostrata.store.read_only import MAX_CHARACTERS, check_read_only
 
 HOSTILE = WRITES + DISGUISED + SEVERAL + OUTSIDE + ADMINISTRATION
 

@@ -1,0 +1,410 @@
+"""Whole runs on the move: out to a file, in from one, and from one archive to another.
+
+A move brings what is not there yet and nothing else, so one that was interrupted is resumed by starting it again.
+Before a word is written, all that both sides hold is compared: a conflict stops the move with nothing written. At the
+end every snapshot of the source is read back from the target and its digest computed anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from topostrata.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError, TopostrataError
+from topostrata.ingest.formats import export_file
+from topostrata.ingest.formats.export_file import ExportFile, RunRecord
+from topostrata.ingest.formats.limits import DEFAULT, Limits
+from topostrata.runs import Parent, Run, Snapshot, Status
+from topostrata.topology import Space, Topology
+
+Progress = Callable[[int, int], None]
+
+
+class Source(Protocol):
+    """What is read of an archive; ``topostrata.archive.Archive`` is one."""
+
+    @property
+    def location(self) -> str:
+        """Where it is."""
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run by its id."""
+
+    def run(self, run: str, /) -> Run:
+        """One run."""
+
+    def all_snapshots(self, run: str, /) -> Iterator[Snapshot]:
+        """Every snapshot of a run by its step."""
+
+    def layers(self, run: str, /) -> list[dict[str, Any]]:
+        """The layers of a run, as rows of ``runs/layers``."""
+
+    def topology(self, ref: str, /) -> Topology:
+        """The wiring of a snapshot, checked against its digest."""
+
+
+class Target(Source, Protocol):
+    """What is said to an archive that runs are brought to."""
+
+    def create_run(
+        self,
+        run: str,
+        /,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+        status: Status | None = None,
+        created_at: datetime | None = None,
+    ) -> bool:
+        """Make a run, or add to one; see ``ingest.load``."""
+
+    def push(
+        self,
+        run: str,
+        step: int,
+        topology: Topology,
+        /,
+        *,
+        epoch: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        recorded_at: datetime | None = None,
+        project: Sequence[str] = (),
+    ) -> object:
+        """Store one snapshot; see ``ingest.load``."""
+
+    def anew(self) -> Source:
+        """The same archive, remembering nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a file holds, and how large it is."""
+
+    runs: tuple[str, ...]
+    snapshots: int
+    topologies: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move did: all of ``snapshots`` stand in the target now, ``added`` of them were brought."""
+
+    runs: tuple[str, ...]
+    runs_added: tuple[str, ...]
+    snapshots: int
+    added: int
+
+    @property
+    def unchanged(self) -> int:
+        """Snapshots that were there already."""
+        return self.snapshots - self.added
+
+
+def export(
+    archive: Source, path: Path, *, runs: Iterable[str] | None = None, progress: Progress = lambda _done, _total: None
+) -> Exported:
+    """Write runs (all by default) and all that they descend from to one file, whole or not at all.
+
+    The file stands under its name when everything in it is on the disk; before, nothing does. A file of that name is
+    replaced. Equal runs give equal bytes.
+    """
+    source = _Held(archive, runs)
+    with _whole_file(path) as stream:
+        counts = export_file.write(
+            stream, source.records, source.snapshots, lambda one: archive.topology(one.id), progress=progress
+        )
+        size = stream.seek(0, os.SEEK_END)
+    return Exported(tuple(one.run.id for one in source.records), counts.snapshots, counts.topologies, size)
+
+
+def import_(
+    path: Path, archive: Target, *, progress: Progress = lambda _done, _total: None, limits: Limits = DEFAULT
+) -> Moved:
+    """Bring the runs of an exported file into an archive; the whole file is checked before a word is written."""
+    with ExportFile(path, limits=limits) as source:
+        source.check(progress=lambda done, total: progress(done, 3 * total))
+        total = source.counts.snapshots
+        return _bring(source, archive, lambda done, _: progress(total + done, 3 * total))
+
+
+def copy(
+    source: Source,
+    target: Target,
+    *,
+    runs: Iterable[str] | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Moved:
+    """Bring runs (all by default) and all that they descend from, from one archive to another."""
+    return _bring(_Held(source, runs), target, progress)
+
+
+class _Histories(Protocol):
+    """Runs in order of descent, each with its snapshots: an open file, or an archive."""
+
+    where: str
+
+    def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]: ...
+    def topology(self, record: RunRecord, snapshot: Snapshot, /) -> Topology: ...
+
+
+class _Held:
+    """The runs of an archive as they were when the move began: what is pushed since moves with the next move."""
+
+    def __init__(self, archive: Source, runs: Iterable[str] | None) -> None:
+        self.where = archive.location
+        self._archive = archive
+        self.records = _records(archive, runs)
+
+    def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]:
+        for record in self.records:
+            yield record, self.snapshots(record)
+
+    def snapshots(self, record: RunRecord) -> Iterator[Snapshot]:
+        last = record.run.last_step
+        if last is not None:
+            yield from takewhile(lambda one: one.step <= last, self._archive.all_snapshots(record.run.id))
+
+    def topology(self, _record: RunRecord, snapshot: Snapshot) -> Topology:
+        return self._archive.topology(snapshot.id)
+
+
+def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
+    held = {run.id: run for run in target.all_runs()}
+    total = 0
+    for record, snapshots in source.histories():
+        _check_run(record, held.get(record.run.id), target)
+        total += sum(1 for _ in _compared(record, snapshots, target, held))
+    done = added = 0
+    for record, snapshots in source.histories():
+        run = record.run
+        target.create_run(
+            run.id,
+            name=run.name,
+            config=run.config,
+            tags=run.tags,
+            parents=run.parents,
+            created_at=run.created_at,
+        )
+        last = None
+        for snapshot, there in _compared(record, snapshots, target, held):
+            if there is None or snapshot.metrics.items() - there.metrics.items():
+                _push(source, target, record, snapshot)
+            added += there is None
+            last = snapshot
+            done += 1
+            progress(done, 2 * total)
+        _finish(source, target, record, last)
+    for record, snapshots in source.histories():
+        for _ in _verified(source.where, record, snapshots, target):
+            done += 1
+            progress(done, max(done, 2 * total))
+    runs = tuple(record.run.id for record, _ in source.histories())
+    return Moved(runs, tuple(run for run in runs if run not in held), total, added)
+
+
+def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snapshot) -> None:
+    target.push(
+        snapshot.run,
+        snapshot.step,
+        source.topology(record, snapshot),
+        epoch=snapshot.epoch,
+        metrics=snapshot.metrics,
+        recorded_at=snapshot.recorded_at,
+        project=record.projected,
+    )
+
+
+def _finish(source: _Histories, target: Target, record: RunRecord, last: Snapshot | None) -> None:
+    """What is left when a run's snapshots are there: its projection, if a move was killed in it, and its status."""
+    now = target.run(record.run.id)
+    behind = [row for row in target.layers(now.id) if row["projected_step"] != now.last_step]
+    if last is not None and any(row["projection"] == "follow" for row in behind):
+        _push(source, target, record, last)
+    if now.last_step == (last.step if last else None) and now.status != record.run.status:
+        target.create_run(now.id, status=record.run.status)
+
+
+def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
+    """A run that is there already must be the same run."""
+    if there is None:
+        return
+    run = record.run
+    for what, ours, theirs in (
+        ("name", run.name, there.name),
+        ("config", dict(run.config), dict(there.config)),
+        ("layers", record.wiring, _wiring(target.layers(run.id))),
+    ):
+        if ours != theirs and not (what == "layers" and not (ours and theirs)):
+            raise ConflictError(
+                f"run {run.id!r}: {target.location} holds a run of this id with other {what}: expected {_short(ours)}, "
+                f"found {_short(theirs)}; nothing was written"
+            )
+    hows = {(parent.run, parent.step): parent.how for parent in there.parents}
+    for parent in run.parents:
+        how = hows.get((parent.run, parent.step), parent.how)
+        if how != parent.how:
+            raise ConflictError(
+                f"run {run.id!r}: in {target.location} it descends from {parent.run}@{parent.step} by {how!r}, not by "
+                f"{parent.how!r}; nothing was written"
+            )
+
+
+def _compared(
+    record: RunRecord, ours: Iterable[Snapshot], target: Target, held: Mapping[str, Run]
+) -> Iterator[tuple[Snapshot, Snapshot | None]]:
+    """Each snapshot with the one that the target has at its step, if any; an error where the two histories part."""
+    run = record.run.id
+    theirs = target.all_snapshots(run) if run in held and held[run].snapshots else iter(())
+    for snapshot in ours:
+        there = next(theirs, None)
+        if there is not None and there.step != snapshot.step:
+            step = min(there.step, snapshot.step)
+            where = target.location if step == there.step else "the source"
+            raise ConflictError(
+                f"{run}@{step}: expected this snapshot on both sides, found it only in {where}: the two runs part here"
+            )
+        if there is not None:
+            _check_snapshot(snapshot, there, target.location)
+        yield snapshot, there
+
+
+def _check_snapshot(ours: Snapshot, theirs: Snapshot, location: str) -> None:
+    if ours.digest != theirs.digest:
+        raise ConflictError(
+            f"{ours.id}: {location} holds another topology: expected {ours.digest[:12]}, found {theirs.digest[:12]}"
+        )
+    for name, value in ours.metrics.items():
+        if theirs.metrics.get(name, value) != value:
+            raise ConflictError(
+                f"{ours.id}: {location} holds another {name!r}: expected {value}, found {theirs.metrics[name]}"
+            )
+
+
+def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: Target) -> Iterator[None]:
+    """Read every snapshot back, past everything that this client remembers."""
+    run = record.run
+    anew = target.anew()
+    found = anew.run(run.id)
+    if not set(run.parents) <= set(found.parents):
+        raise CorruptError(f"run {run.id!r}: expected the parents it has in {where}, found {_short(found.parents)}")
+    theirs = anew.all_snapshots(run.id) if record.wiring else iter(())
+    for snapshot in ours:
+        there = next(theirs, None)
+        if there is None or there.step != snapshot.step or not snapshot.metrics.items() <= there.metrics.items():
+            raise CorruptError(
+                f"{snapshot.id}: expected it in {target.location} as in {where}, found {there}",
+                hint="if somebody was writing there, start the move again: it goes on where it was",
+            )
+        topology = anew.topology(snapshot.id)
+        if topology.digest != snapshot.digest or topology.wiring() != record.wiring:
+            raise CorruptError(
+                f"{snapshot.id}: expected the wiring that {where} holds ({snapshot.digest[:12]}), "
+                f"found {topology.digest[:12]} in {target.location}"
+            )
+        yield
+
+
+def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
+    """These runs and all that they descend from, parents before children, runs beside each other by their ids."""
+    held = {run.id: run for run in archive.all_runs()}
+    wanted = sorted(held) if runs is None else list(dict.fromkeys(runs))
+    for run in wanted:
+        if run not in held:
+            archive.run(run)  # raises, with what there is
+            raise NotFoundError(f"run {run!r}: it was made while this move began")
+    order: dict[str, None] = {}
+    above = sorted(wanted, reverse=True)
+    while above:  # depth first without recursion: descent may be thousands of generations deep
+        parents = sorted({p.run for p in held[above[-1]].parents if p.run not in order}, reverse=True)
+        if parents:
+            above.extend(parents)
+        else:
+            order.setdefault(above.pop())
+    records = []
+    for run in order:
+        rows = archive.layers(run)
+        projected = tuple(row["name"] for row in rows if row["projection"] != "off")
+        empty = held[run].last_step is None
+        records.append(RunRecord(held[run]) if empty else RunRecord(held[run], _wiring(rows), projected))
+    return records
+
+
+def _wiring(rows: list[dict[str, Any]]) -> export_file.Wiring:
+    return tuple(
+        (
+            row["name"],
+            Space(row["source"], row["n_source"], row["source_labelled"]),
+            Space(row["target"], row["n_target"], row["target_labelled"]),
+            row["taps"],
+        )
+        for row in rows
+    )
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A stream beside the file that takes its name when all is on the disk.
+
+    What a killed export leaves, ``.NAME.part``, is written over by the next one to the same name.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        stream = _locked(part)
+        try:
+            stream.truncate(0)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # a full disk, told already
+                stream.close()
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if isinstance(error, TopostrataError):
+            raise
+        hint = (
+            "nothing was written under that name" if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else None
+        )
+        raise InvalidInputError(
+            f"{path}: expected a file that can be written, found: {error.strerror}", hint=hint
+        ) from error
+
+
+def _locked(part: Path) -> BinaryIO:
+    """The file beside, held by us alone: two exports to one name must not write into each other."""
+    while True:
+        stream = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "w+b")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.close()
+            raise ConflictError(f"{part}: another export is writing to this name") from error
+        with contextlib.suppress(FileNotFoundError):  # between open and lock its holder may have given it its name
+            if os.path.samestat(part.stat(), os.fstat(stream.fileno())):
+                return stream
+        stream.close()
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,272 @@
+"""Verbs that compare and ask: nnstd, distances, cypher."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import category
+
+import typer
+
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table, width
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from topostrata.archive import Archive
+    from topostrata.distance.matrix import DistanceMatrix
+    from topostrata.topology import Topology
+
+
+_HELD = 256  # networks of files that stay in memory
+
+
+class Align(StrEnum):
+    """Which unit of the one network is compared with which of the other."""
+
+    CANONICAL = "canonical"
+    REFERENCE = "reference"
+    REFINED = "refined"
+    IDENTITY = "identity"
+
+
+AlignOption = Annotated[
+    Align,
+    typer.Option(
+        "--alignment",
+        help="canonical: matched layer by layer, well defined and symmetric; reference: as published; refined: the "
+        "smallest a local search finds; identity: same index, same unit (inside one run).",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    for verb in (nnstd, distances, cypher):
+        app.command()(verb)
+
+
+def nnstd(
+    a: Annotated[str, typer.Argument(help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    alignment: AlignOption = Align.CANONICAL,
+    chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent layers would have.")] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The distance of two topologies, 0 (same wiring) to 1 (nothing in common)."""
+    from topostrata.distance.nnstd import nnstd as distance_of
+    from topostrata.refs import is_path
+    from topostrata.service.answers.distance import distance_answer
+
+    with _archive_for([a, b], store) as opened:
+        if opened is not None and not is_path(a) and not is_path(b):
+            label_a, label_b = opened.snapshot(a).id, opened.snapshot(b).id
+            distance = opened.nnstd(label_a, label_b, alignment=alignment.value, chance=chance)
+        else:
+            (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
+            distance = distance_of(topology_a, topology_b, alignment=alignment.value, chance=chance)
+    found = distance_answer(label_a, label_b, distance)
+    if json_:
+        answer(found)
+        return
+    columns = ["name", "distance", "width", "density_a", "density_b", "ambiguous"]
+    columns += ["chance", "chance_error", "z"] if chance else []
+    rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
+    show(
+        f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment.value}",
+        table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
+    )
+
+
+def distances(
+    refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
+    alignment: AlignOption = Align.CANONICAL,
+    nearest: Annotated[int | None, typer.Option(min=1, help="Show the nearest of each, so many, instead.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write a row for each pair to this file, as Parquet.")] = None,
+    graphml: Annotated[Path | None, typer.Option(help="Write a graph with an edge for each pair to this file.")] = None,
+    npz: Annotated[Path | None, typer.Option(help="Write everything to this file as NumPy arrays.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw it, like ones together, into this file (.png, .svg, .pdf).")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Compute on a Dask cluster: tcp://HOST:8786 of its scheduler.")
+    ] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The distances of all pairs of a set of snapshots."""
+    files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
+    outputs = {kind: path for kind, path in files.items() if path is not None}
+    check_outputs(outputs)
+    matrix = _matrix(refs, alignment, scheduler, store)
+    try:
+        _write_outputs(matrix, outputs)
+    finally:  # what was computed is shown, whatever became of the files
+        _show_matrix(matrix, nearest, json_=json_)
+
+
+def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) -> None:
+    from topostrata.distance.matrix import short
+    from topostrata.service.answers.distance import distances_answer
+
+    if json_:
+        answer(distances_answer(matrix, nearest=nearest))
+    elif nearest is not None:
+        found = zip(matrix.labels, matrix.nearest(nearest), strict=True)
+        near = [[label, other, distance] for label, each in found for other, distance in each]
+        show(f"nearest by NNSTD, alignment {matrix.alignment}", table(["", "nearest", "distance"], near))
+    else:
+        labels = short(matrix.labels)
+        heads = labels
+        if sum(len(label) + 2 for label in labels) + max(map(len, labels)) > width():  # then columns have numbers
+            heads = [str(k) for k in range(1, len(labels) + 1)]
+            show(table(["", "network"], zip(heads, labels, strict=True)))
+        rows = [[head, *row] for head, row in zip(heads, matrix.nnstd.tolist(), strict=True)]
+        show(f"NNSTD, alignment {matrix.alignment}", table(["", *heads], rows))
+
+
+def cypher(
+    query: Annotated[str, typer.Argument(help="A Cypher query that only reads; values as parameters, $name.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="JSON, else text.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most rows to print. [default: 1000]")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Longest it may take, seconds. [default: 10]")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Ask the graph in Cypher, read-only."""
+    with archive(store) as opened:
+        found = opened.cypher(query, _parameters(parameter or []), limit=limit, timeout_s=timeout)
+        behind = opened.behind()
+    if json_:
+        answer({"columns": list(found.columns), "rows": found.rows, "truncated": found.truncated, "behind": behind})
+        return
+    show(table(found.columns, found.rows))
+    if found.truncated:
+        say(f"note: there are more than these {len(found.rows)} rows; --limit shows more")
+    for row in behind:
+        say(
+            f"note: run {row['run']}, layer {row['layer']}: connections are in the graph up to step "
+            f"{row['projected_step']}, the run goes on to {row['last_step']}"
+        )
+
+
+def _archive_for(refs: list[str], store: str | None) -> AbstractContextManager[Archive | None]:
+    from contextlib import nullcontext
+
+    from topostrata.refs import is_path
+
+    return nullcontext() if all(is_path(ref) for ref in refs) else archive(store)
+
+
+def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
+    from topostrata.refs import is_path, parse_path_ref
+
+    if is_path(text) or opened is None:
+        from topostrata.ingest.formats.reading import read_one
+
+        return _printable(text), read_one(parse_path_ref(text)).topology
+    snapshot = opened.snapshot(text)
+    return snapshot.id, opened.topology(snapshot.id)
+
+
+def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str | None) -> DistanceMatrix:
+    from topostrata.distance.pairwise import distances as all_distances
+    from topostrata.refs import is_path
+
+    paths = [is_path(ref) for ref in refs]
+    if any(paths) and not all(paths):
+        raise typer.BadParameter("expected refs of the archive or paths, found both; push the files first")
+    if all(paths):
+        refs = list(dict.fromkeys(refs))
+        topologies = _loaders(refs)
+        with progress("distances") as advance:
+            return all_distances(
+                topologies,
+                labels=[_printable(ref) for ref in refs],
+                alignment=alignment.value,
+                progress=advance,
+                scheduler=scheduler,
+            )
+    with archive(store) as opened, progress("distances") as advance:
+        return opened.distances(refs, alignment=alignment.value, progress=advance, scheduler=scheduler)
+
+
+def check_outputs(outputs: dict[str, Path]) -> None:
+    """What would fail in the end fails now: the distances may take hours."""
+    from topostrata.errors import InvalidInputError
+    from topostrata.files import check_target
+
+    targets = [check_target(path).resolve() for path in outputs.values()]
+    if len(set(targets)) < len(targets):
+        raise InvalidInputError("expected a file of its own for each answer, found one named twice")
+    if "parquet" in outputs:
+        from topostrata.distance.matrix import need_parquet
+
+        need_parquet()
+    if "png" in outputs:
+        from topostrata.service.plots import check_picture
+
+        check_picture(outputs["png"])
+
+
+def _write_outputs(matrix: DistanceMatrix, outputs: dict[str, Path]) -> None:
+    """Write all that can be written; the first error is raised afterwards."""
+    from topostrata.errors import TopostrataError
+
+    failed: list[TopostrataError] = []
+    for kind, path in outputs.items():
+        try:
+            if kind == "png":
+                from topostrata.service.plots import clustered_map
+
+                clustered_map(matrix, path)
+            else:
+                getattr(matrix, f"to_{kind}")(path)
+        except TopostrataError as error:
+            failed.append(error)
+        else:
+            say(f"wrote {path}")
+    if failed:
+        raise failed[0]
+
+
+def _printable(path: str) -> str:
+    """A path that can stand in a table, in XML and in UTF-8: what has no place there, and a backslash, as an escape."""
+    return "".join(
+        c.encode("unicode_escape").decode() if category(c) in {"Cc", "Cs"} or c in "\\\ufffe\uffff" else c for c in path
+    )
+
+
+def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:
+    """The networks in files. Each is read, so that a bad one is told at once; of many, most are read again."""
+
+    def load(ref: str) -> Topology:
+        return _load(ref, None)[1]
+
+    found: list[Topology | Callable[[], Topology]] = []
+    for ref in refs:
+        topology = load(ref)
+        found.append(topology if len(found) < _HELD else partial(load, ref))
+    return found
+
+
+def _parameters(texts: list[str]) -> dict[str, Any]:
+    import json
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"expected NAME=VALUE, found {text!r}", param_hint="-p")
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values

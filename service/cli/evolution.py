@@ -1,0 +1,203 @@
+"""Verbs about what happens inside a run: evolution, history, survival, connections, structure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, say, show, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from topostrata.service.answers.evolution import DegreesAnswer
+
+_MOST_ROWS = 20
+
+
+class Status(StrEnum):
+    """What became of a connection between two steps."""
+
+    SURVIVED = "survived"
+    REGROWN = "regrown"
+    DIED = "died"
+    BORN = "born"
+
+
+RunArgument = Annotated[str, typer.Argument(help="The run.")]
+FromOption = Annotated[int | None, typer.Option("--from", metavar="STEP", help="[default: the first]")]
+ToOption = Annotated[int | None, typer.Option("--to", metavar="STEP", help="[default: the last]")]
+ParentsFlag = Annotated[
+    bool, typer.Option("--through-parents", help="Begin in the runs that this one resumed or was forked from.")
+]
+PngOption = Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    for verb in (evolution, history, survival, connections, structure):
+        app.command()(verb)
+
+
+def evolution(
+    run: RunArgument,
+    from_: FromOption = None,
+    to: ToOption = None,
+    through_parents: ParentsFlag = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """What survived, was regrown, died and was born between two steps of a run."""
+    from topostrata.service.answers.evolution import evolution_answer
+
+    with archive(store) as opened:
+        found = evolution_answer(opened.evolution(run, from_, to, through_parents=through_parents))
+    if json_:
+        answer(found)
+        return
+    columns = ["name", "alive_from", "alive_to", "survived", "regrown", "died", "born", "jaccard_distance"]
+    columns += ["unit_distance", "dead_from", "dead_to", "revived"]
+    rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
+    heads = ["layer", "alive before", "alive after", "survived", "regrown", "died", "born", "jaccard distance"]
+    heads += ["unit distance", "dead before", "dead after", "revived"]
+    show(f"{found['from_run']}@{found['from']} to {run}@{found['to']}", table(heads, rows))
+
+
+def history(
+    run: RunArgument,
+    through_parents: ParentsFlag = False,
+    png: PngOption = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Births, deaths, regrowth and exploration of a run at each of its snapshots."""
+    from topostrata.service.answers.evolution import history_answer
+
+    with archive(store) as opened:
+        followed = opened.history(run, through_parents=through_parents)
+    found = history_answer(followed)
+    if png is not None:
+        from topostrata.service.plots import births_and_deaths
+
+        births_and_deaths(followed, png)
+        say(f"wrote {png}")
+    if json_:
+        answer(found)
+        return
+    total = found["total"]
+    columns = ("alive", "born", "died", "regrown", "density", "exploration")
+    series = [total[name] for name in columns]  # type: ignore[literal-required]
+    rows = [[ref, *(values[k] for values in series)] for k, ref in enumerate(found["refs"])]
+    show("all layers together", table(["snapshot", *columns], _thinned(rows)))
+    ends = [[y["name"], y["density"][-1], y["exploration"][-1]] for y in found["layers"]]
+    if (rewired := found["rewired"]) is not None:
+        ends.append(["not always full", rewired["density"][-1], rewired["exploration"][-1]])
+    show("at the last snapshot", table(["layer", "density", "exploration"], ends))
+
+
+def survival(
+    run: RunArgument,
+    from_: FromOption = None,
+    through_parents: ParentsFlag = False,
+    png: PngOption = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """How long connections live: what is left of those alive at a step, and the Kaplan-Meier estimate."""
+    from topostrata.service.answers.evolution import survival_answer
+
+    with archive(store) as opened:
+        followed = opened.history(run, through_parents=through_parents)
+    found = survival_answer(followed, from_)
+    if png is not None:
+        from topostrata.service.plots import survival_curves
+
+        survival_curves(found, png)
+        say(f"wrote {png}")
+    if json_:
+        answer(found)
+        return
+    layers = [*found["layers"], found["total"]]
+    rows = [[ref, *(f"{layer['share'][k]:.1%}" for layer in layers)] for k, ref in enumerate(found["refs"])]
+    show(
+        f"share of the connections alive at {found['from']} that are alive at every snapshot since",
+        table(["snapshot", *(layer["name"] for layer in layers)], _thinned(rows)),
+    )
+    lived = [
+        [
+            layer["name"],
+            layer["kaplan_meier"]["median"],
+            sum(layer["kaplan_meier"]["deaths"]),
+            layer["kaplan_meier"]["censored"],
+            layer["kaplan_meier"]["left_truncated"],
+        ]
+        for layer in layers
+    ]
+    heads = ["layer", "median life, steps", "ended", "alive at the end", "of unknown age, left out"]
+    show("lifetimes (Kaplan-Meier; deaths are known to the spacing of the snapshots)", table(heads, lived))
+
+
+def connections(
+    run: RunArgument,
+    layer: Annotated[str, typer.Option(help="The layer.")],
+    status: Annotated[Status, typer.Option(help="Which connections.")],
+    from_: FromOption = None,
+    to: ToOption = None,
+    through_parents: ParentsFlag = False,
+    limit: Annotated[int, typer.Option(min=1, help="Most connections to print.")] = 1000,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The connections of a layer that survived, died, were born or regrown between two steps."""
+    from topostrata.service.answers.evolution import connections_answer
+
+    with archive(store) as opened:
+        fates = opened.fates(run, layer, from_, to, through_parents=through_parents)
+    cells = fates.of(status.value)
+    found = connections_answer(fates.first, cells[:limit])
+    if json_:
+        answer({"run": run, "layer": layer, "status": status.value, "count": cells.size, "connections": found})
+        return
+    show(table(["source", "tap", "target"], [[one["source"], one["tap"], one["target"]] for one in found]))
+    if cells.size > limit:
+        say(f"note: these are {limit} of {cells.size}; --limit shows more")
+
+
+def structure(
+    ref: Annotated[str, typer.Argument(help="A snapshot: run, run@STEP, run@first, run@last.")],
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Fan-in and fan-out, hubs, dead units, and the connections that lie on a path from input to output."""
+    from topostrata.service.answers.evolution import structure_answer
+
+    with archive(store) as opened:
+        snapshot = opened.snapshot(ref)
+        found = structure_answer(snapshot.id, opened.structure(ref))
+    if json_:
+        answer(found)
+        return
+    rows = []
+    for space in found["spaces"]:
+        for side, degrees in (("inputs", space["fan_in"]), ("outputs", space["fan_out"])):
+            if degrees is not None:
+                rows.append([f"{space['name']}, {side}", space["size"], *_degree_cells(degrees)])
+    show(table(["units", "number", "mean", "cv", "gini", "without any", "most connections (unit)"], rows))
+    layers = [list(layer.values()) for layer in found["layers"]]
+    show(table(["layer", "connections", "density", "effective", "effective density"], layers))
+
+
+def _degree_cells(degrees: DegreesAnswer) -> Iterable[object]:
+    hubs = ", ".join(f"{hub['connections']} ({hub['unit']})" for hub in degrees["hubs"][:3])
+    return degrees["mean"], degrees["cv"], degrees["gini"], len(degrees["dead"]), hubs
+
+
+def _thinned(rows: Sequence[Sequence[object]]) -> Sequence[Sequence[object]]:
+    """At most so many rows that they can be read, the first and last among them; --json has them all."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    say(f"note: these are {_MOST_ROWS} of {len(rows)} snapshots; --json gives all")
+    return [rows[round(k * (len(rows) - 1) / (_MOST_ROWS - 1))] for k in range(_MOST_ROWS)]

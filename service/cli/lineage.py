@@ -1,0 +1,191 @@
+"""Verbs about what happens between runs: lineage, timeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from topostrata.service.cli.distance import Align, check_outputs
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
+
+if TYPE_CHECKING:
+    from topostrata.archive import Archive
+    from topostrata.lineage.declared import Lineage
+    from topostrata.lineage.inferred import Inference
+    from topostrata.lineage.stored import StoredInference
+    from topostrata.service.answers.lineage import InferenceAnswer, KinshipAnswer, LineageAnswer
+
+OptionalAlign = Annotated[
+    Align | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command()(lineage)
+    app.command()(timeline)
+
+
+def lineage(
+    run: Annotated[str | None, typer.Argument(help="The run whose family is asked for. [default: all runs]")] = None,
+    depth: Annotated[int | None, typer.Option(min=0, help="So many generations up and down. [default: all]")] = None,
+    other: Annotated[str | None, typer.Option("--with", metavar="RUN", help="How RUN is related to this run.")] = None,
+    infer: Annotated[
+        list[str] | None,
+        typer.Option("--infer", metavar="REFS", help="Infer the descent of these snapshots, such as 'w*@0', instead."),
+    ] = None,
+    root: Annotated[str | None, typer.Option(help="With --infer: the run that is the ancestor of all.")] = None,
+    by_time: Annotated[bool, typer.Option("--by-time", help="With --infer: no run descends from a younger.")] = False,
+    alignment: OptionalAlign = None,
+    name: Annotated[str, typer.Option(help="With --infer: what the inference is kept as.")] = "inferred",
+    graphml: Annotated[Path | None, typer.Option(help="Write it as GraphML.")] = None,
+    prov: Annotated[Path | None, typer.Option(help="Write it as PROV-JSON.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Who descends from whom: as declared when the runs were pushed, or inferred from their distances."""
+    from topostrata.service.answers.lineage import inference_answer, kinship_answer, lineage_answer
+
+    if not infer and (root or by_time or alignment):
+        raise typer.BadParameter("--root, --by-time and --alignment go with --infer")
+    check_outputs({kind: path for kind, path in (("graphml", graphml), ("prov", prov), ("png", png)) if path})
+    with archive(store) as opened:
+        if other is not None:
+            if run is None:
+                raise typer.BadParameter("expected a run to relate it to", param_hint="--with")
+            _show_kinship(kinship_answer(opened.kinship(run, other)), as_json=json_)
+            return
+        declared = opened.lineage(run, depth=depth)
+        found = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name) if infer else None
+    _export(found.inference if found else declared, graphml, prov)
+    if png is not None:
+        _draw(declared, found.inference if found else None, png)
+    if found is not None:
+        _show_inference(inference_answer(found), as_json=json_)
+    else:
+        _show_lineage(lineage_answer(declared), run, depth, as_json=json_)
+
+
+def timeline(
+    run: Annotated[str, typer.Argument(help="The run.")],
+    other: Annotated[str | None, typer.Argument(help="Another run. [default: the run's own past]")] = None,
+    alignment: OptionalAlign = None,
+    lag: Annotated[
+        int | None, typer.Option(min=1, help="Compare with so many snapshots before. [default: the first]")
+    ] = None,
+    chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent networks have.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """How far two runs are apart over time, and when they were closest; or a run from its own past."""
+    from topostrata.service.answers.lineage import timeline_answer
+
+    with archive(store) as opened:
+        line = opened.timeline(run, other, alignment=alignment.value if alignment else None, lag=lag, chance=chance)
+    found = timeline_answer(line)
+    if png is not None:
+        from topostrata.service.plots import timeline_curve
+
+        timeline_curve(line, png)
+        say(f"wrote {png}")
+    if json_:
+        answer(found)
+        return
+    closest = found["closest"]
+    if closest is None:
+        say("no two snapshots to compare")
+        return
+    columns = ["step", "other step", "distance", *(["chance"] if chance else [])]
+    rows = [list(point.values())[: len(columns)] for point in found["points"]]
+    show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}; {found['course']}")
+
+
+def _infer(
+    opened: Archive, refs: list[str], *, root: str | None, by_time: bool, alignment: Align | None, name: str
+) -> StoredInference:
+    with progress("infer") as advance:
+        return opened.infer(
+            refs,
+            root=root,
+            by_time=by_time,
+            alignment=alignment.value if alignment else None,
+            name=name,
+            progress=advance,
+        )
+
+
+def _show_kinship(found: KinshipAnswer, *, as_json: bool) -> None:
+    if as_json:
+        answer(found)
+    elif found["ancestors"]:
+        show(f"nearest common ancestor: {', '.join(found['ancestors'])}")
+        show(" -> ".join(found["to_a"]), " -> ".join(found["to_b"]))
+    else:
+        show(f"{found['a']} and {found['b']} have no declared ancestor in common")
+
+
+def _show_lineage(found: LineageAnswer, run: str | None, depth: int | None, *, as_json: bool) -> None:
+    if as_json:
+        answer(found)
+    elif found["nodes"]:
+        show(_forest(found["nodes"], found["edges"], run))
+        if found["cut"]:
+            say(f"note: {found['cut']} more runs lie beyond {depth} generations")
+    else:
+        say("no runs yet")
+
+
+def _show_inference(found: InferenceAnswer, *, as_json: bool) -> None:
+    if as_json:
+        answer(found)
+        return
+    rows = [list(edge.values()) for edge in found["edges"]]
+    known = f"root {found['root']}" if found["root"] else "no root: a direction that is unknown may be the other"
+    show(
+        f"probable descent, {found['alignment']} distances, {known}",
+        table(["parent", "child", "distance", "margin", "support", "direction by"], rows),
+    )
+
+
+def _export(found: Lineage | Inference, graphml: Path | None, prov: Path | None) -> None:
+    import json
+
+    from topostrata.files import whole
+    from topostrata.lineage.exports import to_graphml, to_prov
+
+    wanted = ((graphml, to_graphml), (prov, lambda one: json.dumps(to_prov(one), indent=1) + "\n"))
+    for path, text in wanted:
+        if path is not None:
+            with whole(path) as draft:
+                draft.write_text(text(found), encoding="utf-8")
+            say(f"wrote {path}")
+
+
+def _draw(declared: Lineage, inferred: Inference | None, path: Path) -> None:
+    from topostrata.service.plots import descent_tree
+
+    descent_tree(declared, inferred, path)
+    say(f"wrote {path}")
+
+
+def _forest(nodes: list[str], edges: Any, marked: str | None) -> Any:
+    """Each run under its first parent; a run with several parents is drawn once and says the others."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    forest = Tree(Text("descent"))
+    made: dict[str, Tree] = {}
+    for node in nodes:
+        above = [edge for edge in edges if edge["child"] == node]
+        label = Text(node, style="bold" if node == marked else "")
+        if above:
+            first, *others = above
+            label.append(f"  {first['how']} of {first['parent']}@{first['step']}", style="not bold")
+            for other in others:
+                label.append(f", {other['how']} of {other['parent']}@{other['step']}", style="not bold")
+        made[node] = (made[above[0]["parent"]] if above else forest).add(label)
+    return forest

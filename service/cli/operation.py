@@ -1,0 +1,185 @@
+"""Verbs that run and check the archive: serve, doctor, verify, engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+engine = typer.Typer(help="The embedded engine of a directory.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    for verb in (serve, doctor, verify):
+        app.command()(verb)
+    app.add_typer(engine, name="engine")
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="A loopback address; any address where TOPOSTRATA_API_TOKEN is set.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8321,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Serve the REST API until Ctrl-C."""
+    from topostrata.service.api.server import run_server
+
+    def ready(url: str, names: list[str]) -> None:
+        if json_:
+            answer({"url": url})
+        else:
+            say(f"serving {url}/v1/runs (Ctrl-C ends), asked for as {', '.join(names)}")
+            say("other names of this machine: TOPOSTRATA_API_HOSTS")
+
+    run_server(store, host=host, port=port, ready=ready)
+
+
+def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
+    """Check that everything in the archive adds up; exit 1 where it does not."""
+    from dataclasses import asdict
+
+    with archive(store) as opened, progress("verify") as advance:
+        runs = opened.counts()["runs"]
+        seen: list[str] = []
+
+        def each(run: str) -> None:
+            seen.append(run)
+            advance(len(seen), runs)
+
+        violations = [asdict(one) for one in opened.verify(progress=each)]
+    if json_:
+        answer({"runs": runs, "violations": violations})
+    elif violations:
+        show(table(["rule", "where", "expected", "found"], [list(one.values()) for one in violations]))
+    else:
+        show(f"{runs} runs: everything adds up")
+    if violations:
+        raise typer.Exit(1)
+
+
+def doctor(store: StoreOption = None, json_: JsonFlag = False) -> None:
+    """Show the settings in force and check each part; exit 1 where one fails."""
+    checks = [_check(name, check) for name, check in _checks(store)]
+    failed = any(not one["ok"] for one in checks)
+    if json_:
+        answer({"ok": not failed, "checks": checks})
+    else:
+        show(table(["check", "", "found"], [[c["check"], "ok" if c["ok"] else "FAILED", c["found"]] for c in checks]))
+    if failed:
+        raise typer.Exit(1)
+
+
+@engine.command()
+def status(store: StoreOption = None, json_: JsonFlag = False) -> None:
+    """Say whether the engine runs, without starting it."""
+    from topostrata.store.embedded import status as engine_status
+
+    found = engine_status(_directory(store))
+    if json_:
+        answer(found)
+    elif found is None:
+        show("not running")
+    else:
+        show(table(["", ""], [[name.replace("_", " "), value] for name, value in found.items()]))
+
+
+@engine.command()
+def stop(
+    store: StoreOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Stop it although it is in use.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Stop the engine; the next command starts it again."""
+    from topostrata.store.embedded import stop as engine_stop
+
+    stopped = engine_stop(_directory(store), force=force)
+    if json_:
+        answer({"stopped": stopped})
+    else:
+        say("stopped" if stopped else "it was not running")
+
+
+def _directory(store: str | None) -> Path:
+    from topostrata.settings import load_settings
+
+    name = store or load_settings().store
+    if "://" in name:
+        raise typer.BadParameter(f"expected the directory of an embedded archive, found {name}", param_hint="--store")
+    return Path(name).expanduser()
+
+
+def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
+    import platform
+    import sys
+    from functools import partial
+    from importlib.util import find_spec
+
+    from topostrata import __version__
+
+    yield "topostrata", lambda: __version__
+    yield "python", lambda: f"{platform.python_version()} on {platform.platform()}"
+    extras = {
+        "distance": "numba",
+        "server": "neo4j",
+        "plot": "matplotlib",
+        "pandas": "pandas",
+        "parquet": "pyarrow",
+        "dask": "distributed",
+        "demo": "sklearn",
+    }
+    for extra, module in extras.items():
+        said = "installed" if find_spec(module) else f"not installed: pip install 'topostrata[{extra}]'"
+        yield f"extra [{extra}]", partial(str, said)
+    yield "settings", _settings_text
+    yield "rest", _rest_text
+    yield "archive", lambda: _archive_text(store)
+    yield "executable", lambda: sys.executable
+
+
+def _check(name: str, check: Callable[[], str]) -> dict[str, Any]:
+    from topostrata.errors import TopostrataError
+
+    try:
+        return {"check": name, "ok": True, "found": check()}
+    except TopostrataError as error:
+        return {"check": name, "ok": False, "found": str(error)}
+
+
+def _settings_text() -> str:
+    import re
+
+    from topostrata.settings import load_settings
+
+    held = load_settings().model_dump()
+    held["store"] = re.sub(r"://[^/@]*@", "://***@", held["store"])  # opening refuses a password there; it is still one
+    return "\n".join(f"{name} = {value}" for name, value in held.items())
+
+
+def _rest_text() -> str:
+    from topostrata.settings import load_settings
+
+    guarded = load_settings().api_secret() is not None
+    return "every request has to show the token" if guarded else "open, on loopback only: no token is set"
+
+
+def _archive_text(store: str | None) -> str:
+    from topostrata.errors import NotFoundError
+
+    try:
+        with archive(store) as opened:
+            counts = opened.counts()
+            behind = opened.behind()
+            version, where = opened.engine_version(), opened.location
+    except NotFoundError as error:  # none yet: nothing is broken
+        return str(error)
+    text = f"{where}: {version}, {counts['runs']} runs, {counts['snapshots']} snapshots, {counts['mask_bytes']:,} bytes"
+    return text + "".join(f"\n{r['run']}/{r['layer']} is projected up to {r['projected_step']} only" for r in behind)

@@ -1,0 +1,269 @@
+"""Verbs that put snapshots in and look them up: push, ls, show."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from topostrata.service.cli.output import (
+    JsonFlag,
+    StoreOption,
+    answer,
+    archive,
+    progress,
+    say,
+    show,
+    table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from topostrata.archive import Archive
+    from topostrata.ingest.formats.reading import Frame
+    from topostrata.ingest.load import Project
+    from topostrata.runs import Parent
+    from topostrata.service.answers.runs import RunAnswer, SnapshotAnswer
+
+
+class BiasRow(StrEnum):
+    """Whether the last row of each matrix is a bias."""
+
+    AUTO = "auto"
+    LAST_ROW = "last-row"
+    NONE = "none"
+
+
+class StoredZeros(StrEnum):
+    """What a stored zero of a sparse matrix is."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+
+
+class Axes(StrEnum):
+    """What the rows of a matrix are: sources (in-out) or targets (out-in)."""
+
+    IN_OUT = "in-out"
+    OUT_IN = "out-in"
+
+
+class How(StrEnum):
+    """How a run departed from its parent."""
+
+    RESUME = "resume"
+    FORK = "fork"
+    PERTURBATION = "perturbation"
+    PRUNED = "pruned"
+    DECLARED = "declared"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command()(push)
+    app.command()(ls)
+    app.command(name="show")(show_ref)
+
+
+def push(
+    source: Annotated[Path, typer.Argument(help="A directory of epochs, an epoch, a .npz or .safetensors file.")],
+    run: Annotated[str, typer.Option("--run", help="The run that the snapshots belong to.")],
+    step: Annotated[
+        list[int] | None, typer.Option("--step", help="Push only these steps; for a single file: its step.")
+    ] = None,
+    bias: Annotated[BiasRow, typer.Option(help="Is the last row of each matrix a bias?")] = BiasRow.AUTO,
+    zeros: Annotated[
+        StoredZeros | None, typer.Option(help="Is a stored zero a connection? [default: in masks yes, in weights no]")
+    ] = None,
+    orientation: Annotated[
+        Axes | None, typer.Option(help="Are rows sources (in-out) or targets? [default: in-out, safetensors out-in]")
+    ] = None,
+    parent: Annotated[
+        list[str] | None, typer.Option("--parent", metavar="REF", help="The snapshot that the run started from.")
+    ] = None,
+    how: Annotated[How, typer.Option(help="How the run departed from its parent.")] = How.DECLARED,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag for the run; may be repeated.")] = None,
+    project: Annotated[
+        str, typer.Option(metavar="all|none|LAYERS", help="Which layers' connections Cypher shall see.")
+    ] = "all",
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Put snapshots into the archive. Pushing the same again changes nothing."""
+    from topostrata.errors import NotFoundError
+    from topostrata.ingest.formats.reading import read
+    from topostrata.refs import check_run_id, check_step
+    from topostrata.service.answers.runs import push_answer
+
+    check_run_id(run)
+    steps = {check_step(one) for one in step or []}
+    layers: Project = project if project in {"all", "none"} else project.split(",")
+
+    def frames() -> Iterator[Frame]:
+        found = read(
+            source,
+            bias=bias.value,
+            zeros=zeros.value if zeros else None,
+            orientation=orientation.value if orientation else None,
+        )
+        return _choose(found, source, steps)
+
+    # Everything is read once before anything is written, so that a bad file half-way leaves nothing half pushed.
+    total, names = 0, set[str]()
+    for frame in frames():
+        total += 1
+        names.update(layer.name for layer in frame.topology.layers)
+    if not isinstance(layers, str) and (unknown := set(layers) - names):
+        raise NotFoundError(f"--project {min(unknown)}: expected one of the layers {', '.join(sorted(names))}")
+    pushed = []
+    with archive(store, create=True) as opened, progress(f"push {run}") as advance:
+        parents = [_parent(opened, text, how) for text in parent or []]
+        # A new run knows its parents from the start; one that is there gains them only once its snapshots fit.
+        is_new = not opened.has_run(run)
+        if is_new and (parents or tag):
+            opened.create_run(run, tags=tag or [], parents=parents)
+        for frame in frames():
+            outcome = opened.push(
+                run, frame.step, frame.topology, epoch=frame.epoch, metrics=frame.metrics, project=layers
+            )
+            pushed.append((frame.step, outcome, frame.topology.nnz))
+            advance(len(pushed), total)
+        if not is_new and (parents or tag):
+            opened.create_run(run, tags=tag or [], parents=parents)
+        behind = [row for row in opened.behind() if row["run"] == run and row["projection"] == "limit"]
+    done = push_answer(run, pushed)
+    if json_:
+        answer(done)
+    elif done["added"]:
+        show(f"{run}: {len(done['added'])} snapshots added, {done['connections']:,} connections")
+    else:
+        show(f"{run}: nothing new ({len(done['unchanged'])} snapshots are there already)")
+    for row in behind:
+        say(f"note: layer {row['layer']}: Cypher sees its connections up to step {row['projected_step']} only")
+
+
+def ls(
+    pattern: Annotated[str | None, typer.Argument(help="A run (its snapshots are listed) or a glob of runs.")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """List the runs, or the snapshots of one run."""
+    from fnmatch import fnmatchcase
+
+    from topostrata.refs import is_glob
+    from topostrata.service.answers.runs import run_answer, snapshot_answer
+
+    with archive(store) as opened:
+        if pattern is not None and not is_glob(pattern):
+            snapshots = [snapshot_answer(one) for one in opened.all_snapshots(pattern)]
+            if json_:
+                answer({"run": pattern, "snapshots": snapshots})
+            else:
+                show(_snapshots_table(snapshots))
+            return
+        runs = [run_answer(one) for one in opened.all_runs() if pattern is None or fnmatchcase(one.id, pattern)]
+    if json_:
+        answer({"runs": runs})
+    elif runs:
+        show(_runs_table(runs))
+    else:
+        say("no runs" + (f" match {pattern!r}" if pattern else " yet: `topostrata push DIR --run NAME` adds one"))
+
+
+def show_ref(
+    ref: Annotated[str, typer.Argument(help="A run or a snapshot: run, run@STEP, run@first, run@last.")],
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Show one snapshot, its run and its layers."""
+    from topostrata.service.answers.runs import layer_answer, run_answer, snapshot_answer
+
+    with archive(store) as opened:
+        snapshot = opened.snapshot(ref)
+        run = run_answer(opened.run(snapshot.run))
+        topology = opened.topology(ref)
+    layers = [layer_answer(layer) for layer in topology.layers]
+    if json_:
+        answer({"snapshot": snapshot_answer(snapshot), "run": run, "layers": layers})
+        return
+    rows = [
+        [
+            y["name"],
+            f"{y['source']} {y['n_source']}",
+            f"{y['target']} {y['n_target']}",
+            y["taps"],
+            y["connections"],
+            y["density"],
+            y["dead_sources"],
+            y["dead_targets"],
+        ]
+        for y in layers
+    ]
+    show(
+        _runs_table([run]),
+        _snapshots_table([snapshot_answer(snapshot)]),
+        f"digest {snapshot.digest}",
+        table(["layer", "from", "to", "taps", "connections", "density", "without outputs", "without inputs"], rows),
+    )
+
+
+def _choose(frames: Iterator[Frame], source: Path, steps: set[int]) -> Iterator[Frame]:
+    """The frames of these steps; the one frame of a file takes the step that is given for it."""
+    from dataclasses import replace
+
+    from topostrata.errors import InvalidInputError
+
+    wanted = set(steps)
+    for frame in frames:
+        if not steps or frame.step in wanted:
+            wanted.discard(frame.step)
+            yield frame
+        elif frame.source == source and len(steps) == 1:
+            yield replace(frame, step=wanted.pop())
+    if wanted:
+        raise InvalidInputError(f"{source}: expected epochs {sorted(wanted)}, found none of that number")
+
+
+def _parent(opened: Archive, text: str, how: How) -> Parent:
+    from topostrata.runs import Parent
+
+    snapshot = opened.snapshot(text)
+    return Parent(snapshot.run, snapshot.step, how.value)
+
+
+def _runs_table(runs: list[RunAnswer]) -> RenderableType:
+    rows = [
+        [
+            run["run"],
+            run["snapshots"],
+            run["first_step"],
+            run["last_step"],
+            run["status"],
+            ", ".join(f"{p['parent']}@{p['step']} ({p['how']})" for p in run["parents"]) or None,
+            ", ".join(run["tags"]) or None,
+            run["created_at"][:19].replace("T", " "),
+        ]
+        for run in runs
+    ]
+    return table(["run", "snapshots", "first", "last", "status", "parents", "tags", "created (UTC)"], rows)
+
+
+def _snapshots_table(snapshots: list[SnapshotAnswer]) -> RenderableType:
+    metrics = sorted({name for one in snapshots for name in one["metrics"]})
+    rows = [
+        [
+            one["ref"],
+            one["epoch"],
+            one["connections"],
+            *(one["metrics"].get(name) for name in metrics),
+            one["digest"][:12],
+            one["recorded_at"][:19].replace("T", " "),
+        ]
+        for one in snapshots
+    ]
+    return table(["snapshot", "epoch", "connections", *metrics, "digest", "recorded (UTC)"], rows)

@@ -1,0 +1,130 @@
+"""Verbs that move runs: export, import, copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, show
+
+if TYPE_CHECKING:
+    from topostrata.archive import Archive
+    from topostrata.ingest.transfer import Moved
+
+RunsArgument = Annotated[
+    list[str] | None, typer.Argument(help="Runs or globs such as 'w*', with all they descend from. [default: all]")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command()(export)
+    app.command(name="import")(import_)
+    app.command()(copy)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="The file to write, such as runs.zip.")],
+    runs: RunsArgument = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file where there is one.")] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Write runs to one file that any program can read (docs/export-file.md)."""
+    from topostrata.errors import ConflictError
+    from topostrata.ingest import transfer
+
+    if file.exists() and not force:
+        raise ConflictError(f"{file}: expected a new file, found one of this name", hint="--force replaces it")
+    with archive(store) as opened, progress(f"export {file.name}") as advance:
+        done = transfer.export(opened, file, runs=_chosen(opened, runs), progress=advance)
+    if json_:
+        answer(
+            {
+                "file": str(file),
+                "runs": list(done.runs),
+                "snapshots": done.snapshots,
+                "topologies": done.topologies,
+                "bytes": done.bytes,
+            }
+        )
+    else:
+        show(f"{file}: {len(done.runs)} runs, {done.snapshots} snapshots, {done.bytes:,} bytes")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file that `topostrata export` wrote.")],
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Bring the runs of an exported file into the archive. What is there already stays; a conflict stops it."""
+    from topostrata.errors import InvalidInputError
+    from topostrata.ingest import transfer
+
+    if not file.is_file():  # before an archive is made for it
+        raise InvalidInputError(f"{file}: expected a file, found none")
+    with archive(store, create=True) as opened, progress(f"import {file.name}") as advance:
+        done = transfer.import_(file, opened, progress=advance)
+        place = opened.location
+    _tell(done, str(file), place, json_=json_)
+
+
+def copy(
+    from_: Annotated[str, typer.Argument(metavar="FROM", help="An archive: a directory, or the URI of a server.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="Another one; a directory is made where there is none.")],
+    runs: RunsArgument = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Bring runs from one archive into another. Interrupted, it goes on where it was when started again."""
+    from topostrata.errors import InvalidInputError
+    from topostrata.ingest import transfer
+
+    with archive(from_) as source, archive(to, create=True) as target, progress("copy") as advance:
+        if source.location == target.location:
+            raise InvalidInputError(f"expected two archives, found {source.location} twice")
+        done = transfer.copy(source, target, runs=_chosen(source, runs), progress=advance)
+        places = source.location, target.location
+    _tell(done, *places, json_=json_)
+
+
+def _chosen(opened: Archive, patterns: list[str] | None) -> list[str] | None:
+    """The runs that ids and globs name; a glob that names none is an error."""
+    from fnmatch import fnmatchcase
+
+    from topostrata.errors import NotFoundError
+    from topostrata.refs import is_glob
+
+    if not patterns:
+        return None
+    held = [run.id for run in opened.all_runs()]
+    chosen = []
+    for pattern in patterns:
+        hits = [run for run in held if fnmatchcase(run, pattern)] if is_glob(pattern) else [pattern]
+        if not hits:
+            raise NotFoundError(f"{pattern!r}: expected at least one run, found none of {len(held)}")
+        chosen += hits
+    return chosen
+
+
+def _tell(done: Moved, source: str, target: str, *, json_: bool) -> None:
+    if json_:
+        answer(
+            {
+                "from": source,
+                "to": target,
+                "runs": list(done.runs),
+                "runs_added": list(done.runs_added),
+                "snapshots": done.snapshots,
+                "added": done.added,
+                "unchanged": done.unchanged,
+            }
+        )
+    elif done.added or done.runs_added:
+        show(
+            f"{target}: {len(done.runs_added)} runs and {done.added} snapshots added, {done.unchanged} were there; "
+            f"all {done.snapshots} read back and equal to those of {source}"
+        )
+    else:
+        show(f"{target}: nothing new, it holds all {done.snapshots} snapshots of {source}")

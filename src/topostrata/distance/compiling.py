@@ -1,0 +1,68 @@
+"""The compilation of the kernels: numba does it at the first use and keeps the result, or cannot keep it.
+
+It takes some seconds, so it is said: in a log, at level INFO, which the command line shows. Nothing is said where the
+kernels are there already. Imported by ``kernels``, before the first of them is declared.
+"""
+
+# mypy: disable-error-code="misc,no-untyped-call"
+
+from __future__ import annotations
+
+import atexit
+import logging
+import shutil
+import tempfile
+from typing import Any
+
+import numba
+from numba.core import config, event
+
+from topostrata.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+_OURS = "topostrata."
+
+
+class _Told(event.Listener):
+    """Says that kernels are compiled, when the first of this process is."""
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = kept
+        self._said = False
+
+    def on_start(self, event: Any) -> None:
+        if not self._said and str(event.data["dispatcher"].py_func.__module__).startswith(_OURS):
+            self._said = True
+            logger.info(
+                "compiling the kernels of the distance (about 15 s; %s)",
+                "only the first time"
+                if self._kept
+                else "each time, since no directory to keep them in can be written: NUMBA_CACHE_DIR may name one",
+            )
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say."""
+
+
+def prepare() -> None:
+    """See that numba has a place for what it compiles, and that compiling is said."""
+    kept = True
+    try:
+        numba.njit(cache=True)(_nothing)
+    except RuntimeError:  # neither beside the sources nor in the user's cache: numba would refuse to go on
+        kept = False
+        try:
+            place = tempfile.mkdtemp(prefix="topostrata-kernels-")
+        except OSError as error:
+            raise EngineError(
+                "the kernels of the distance: expected a directory that can be written, found none",
+                hint="let NUMBA_CACHE_DIR or TMPDIR name one",
+            ) from error
+        vars(config)["CACHE_DIR"] = place
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+    event.register("numba:compile", _Told(kept=kept))
+
+
+def _nothing() -> None:
+    """What numba is asked to find a place for: it stands beside the kernels."""

@@ -1,0 +1,202 @@
+"""The distances of all pairs of a set of networks: what can be asked of them, and the files they go out as."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata.distance.nnstd import Alignment, check_alignment
+from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.files import whole
+from topostrata.frames import frame
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Path = str | os.PathLike[str]
+Method = Literal["single", "complete", "average", "weighted", "centroid", "median", "ward"]
+
+# Beyond, the best order of the leaves takes seconds, then minutes; any order that follows the tree is given.
+_MOST_ORDERED = 500
+_ROWS = 2**18  # of a table, in memory at once
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceMatrix:
+    """Pairwise distances of n networks with L layers: ``nnstd[i, j]`` is that of ``labels[i]`` and ``labels[j]``.
+
+    ``nnstd`` has shape (n, n), ``layers`` (n, n, L), both 0 to 1; symmetric except for the alignment ``"reference"``,
+    where row i stands for the first argument. Files are written whole or not at all.
+    """
+
+    labels: tuple[str, ...]
+    alignment: Alignment
+    nnstd: Floats
+    layers: Floats
+    layer_names: tuple[str, ...]
+
+    @property
+    def directed(self) -> bool:
+        """Whether the distance of a and b may be another than that of b and a."""
+        return self.alignment == "reference"
+
+    def to_csv(self, path: Path) -> None:
+        """The matrix with labels in the first row and column; values in full precision."""
+        with whole(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
+            writer.writerow(["", *self.labels])
+            for label, row in zip(self.labels, self.nnstd, strict=True):
+                writer.writerow([label, *map(repr, row.tolist())])
+
+    def to_parquet(self, path: Path) -> None:
+        """A table with a row for each pair: ``a``, ``b``, ``nnstd``, and ``layer_<name>`` for each layer.
+
+        Each two networks stand there once, both ways where they may differ (``reference``); none with itself. The
+        alignment is in the metadata of the file, as ``topostrata``. Needs pyarrow, the extra ``parquet``.
+        """
+        need_parquet()
+        import pyarrow as pa  # noqa: PLC0415 - behind an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        columns = ["nnstd", *(f"layer_{name}" for name in self.layer_names)]
+        about = json.dumps({"alignment": self.alignment, "layers": list(self.layer_names)})
+        schema = pa.schema(
+            [pa.field(name, pa.string(), nullable=False) for name in ("a", "b")]
+            + [pa.field(name, pa.float64(), nullable=False) for name in columns],
+            metadata={"topostrata": about},
+        )
+        labels = pa.array(self.labels, pa.string())
+        with whole(path) as draft, pq.ParquetWriter(draft, schema) as writer:
+            for i, j in self._pairs():
+                values = [self.nnstd[i, j], *self.layers[i, j].T]
+                writer.write_table(
+                    pa.Table.from_arrays([labels.take(pa.array(i)), labels.take(pa.array(j)), *values], schema=schema)
+                )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row and a column for each network, by its label."""
+        made = frame(dict(zip(self.labels, row, strict=True)) for row in self.nnstd.tolist())
+        return made.set_index(made.columns)
+
+    def to_networkx(self) -> nx.Graph[str]:
+        """A complete graph: an edge for each pair with its ``distance`` and ``layers``; directed for ``reference``."""
+        made = self._nodes()
+        for i, j in self._pairs():
+            for a, b in zip(i.tolist(), j.tolist(), strict=True):
+                layers = self.layers[a, b].tolist()
+                made.add_edge(self.labels[a], self.labels[b], distance=float(self.nnstd[a, b]), layers=layers)
+        return made
+
+    def to_graphml(self, path: Path) -> None:
+        """The graph of ``to_networkx`` for Gephi, yEd or igraph: ``distance`` and ``layer_<name>`` of each edge."""
+        import networkx as nx  # noqa: PLC0415 - seldom needed
+
+        graph = self.to_networkx()
+        graph.graph["alignment"] = self.alignment
+        for *_, held in graph.edges(data=True):
+            held.update(zip((f"layer_{name}" for name in self.layer_names), held.pop("layers"), strict=True))
+        with whole(path) as draft, draft.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in nx.generate_graphml(graph))
+
+    def to_npz(self, path: Path) -> None:
+        """Everything, as NumPy arrays ``labels``, ``alignment``, ``nnstd``, ``layers``, ``layer_names``."""
+        with whole(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(
+                file,
+                labels=np.array(self.labels),
+                alignment=np.array(self.alignment),
+                nnstd=self.nnstd,
+                layers=self.layers,
+                layer_names=np.array(self.layer_names),
+            )
+
+    @staticmethod
+    def from_npz(path: Path) -> DistanceMatrix:
+        """What ``to_npz`` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            alignment: Any = check_alignment(str(file["alignment"]))
+            names = tuple(tuple(file[key].tolist()) for key in ("labels", "layer_names"))
+            return DistanceMatrix(names[0], alignment, file["nnstd"], file["layers"], names[1])
+
+    def linkage(self, method: Method = "average") -> Floats:
+        """Hierarchical clustering as ``scipy.cluster.hierarchy.linkage`` gives it, shape (n - 1, 4).
+
+        The two sides of each branch stand so that neighbouring leaves are alike (up to 500 networks), in
+        ``dendrogram_order``. Where the two directions differ (``reference``) their mean is taken. Needs at least two
+        networks.
+        """
+        from scipy.cluster.hierarchy import linkage, optimal_leaf_ordering  # noqa: PLC0415 - slow to import
+        from scipy.spatial.distance import squareform  # noqa: PLC0415
+
+        if len(self.labels) < 2:
+            raise InvalidInputError(f"linkage: expected at least 2 networks, found {len(self.labels)}")
+        even = (self.nnstd + self.nnstd.T) / 2
+        np.fill_diagonal(even, 0.0)
+        flat = squareform(even, checks=False)
+        found: Floats = linkage(flat, method=method)
+        return optimal_leaf_ordering(found, flat) if len(self.labels) <= _MOST_ORDERED else found
+
+    def dendrogram_order(self, method: Method = "average") -> list[int]:
+        """The networks in an order in which similar ones stand together: the leaves of the linkage, left to right."""
+        return leaves(self.linkage(method)) if len(self.labels) > 1 else [0]
+
+    def nearest(self, count: int = 10) -> list[list[tuple[str, float]]]:
+        """For every network the nearest others, nearest first, equally near ones in the order of the labels."""
+        found = []
+        for i, row in enumerate(self.nnstd):
+            order = np.argsort(row, kind="stable")
+            near = order[order != i][:count].tolist()
+            found.append([(self.labels[j], float(row[j])) for j in near])
+        return found
+
+    def _pairs(self) -> Iterator[tuple[Ints, Ints]]:
+        """The pairs of different networks as indices, some at a time: i < j, or both ways where they may differ."""
+        n = len(self.labels)
+        step = max(1, _ROWS // n)
+        for begin in range(0, n, step):
+            rows = np.arange(begin, min(begin + step, n))
+            chosen = rows[:, None] != np.arange(n) if self.directed else rows[:, None] < np.arange(n)
+            i, j = np.nonzero(chosen)
+            yield i + begin, j
+
+    def _nodes(self) -> nx.Graph[str]:
+        import networkx as nx  # noqa: PLC0415 - seldom needed
+
+        made: nx.Graph[str] = nx.DiGraph() if self.directed else nx.Graph()
+        made.add_nodes_from(self.labels)
+        return made
+
+
+def leaves(tree: Floats) -> list[int]:
+    """The leaves of a linkage from left to right."""
+    from scipy.cluster.hierarchy import leaves_list  # noqa: PLC0415 - slow to import, seldom needed
+
+    order: list[int] = leaves_list(tree).tolist()
+    return order
+
+
+def need_parquet() -> None:
+    """Refuse a Parquet file where pyarrow is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401, PLC0415 - behind an extra
+    except ImportError as error:
+        raise MissingExtraError("a Parquet file", "parquet") from error
+
+
+def short(labels: Sequence[str]) -> list[str]:
+    """Labels without the folders that all of them begin with."""
+    parts = [label.split("/") for label in labels]
+    common = 0
+    while all(len(each) > common + 1 and each[common] == parts[0][common] for each in parts):
+        common += 1
+    return ["/".join(each[common:]) for each in parts]

@@ -1,0 +1,258 @@
+"""Distances that were computed before, kept in the graph: in tiles by topology, and as relationships for Cypher.
+
+Every topology that was ever compared has a number, given once (``(:Topology {digest, family, number})``); topologies of
+a family have the same depth, so that they may have a distance. A tile (``(:DistanceBlock)``) holds the distances of 32
+numbers to 32 others, NaN where they are not known. So the tile of a pair follows from its two numbers, whatever set it
+is asked in; a new snapshot touches one row of tiles; and n networks make n^2 / 2048 nodes, not n^2 / 2 relationships.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata.distance.matrix import DistanceMatrix
+from topostrata.distance.nnstd import VERSION, Alignment, Distance
+from topostrata.distance.pairwise import distances
+from topostrata.errors import CorruptError
+from topostrata.store.graph import GraphStore, Transaction
+from topostrata.topology import Topology
+
+SIDE = 32
+NEAREST = 10
+
+Floats = NDArray[np.float64]
+_KEPT = 64  # tiles in memory
+_PAGE = 1000
+_NOWHERE = 2**40
+
+
+def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[str, int]:
+    """The numbers of the topologies, new ones given where they have none; a pair has ``layers`` distances."""
+    family = str(layers)
+    wanted = list(dict.fromkeys(digests))
+    known = {r["digest"]: r["number"] for r in store.read("distance/topology_numbers", digests=wanted)}
+    if len(known) == len(wanted):
+        return known
+
+    def work(tx: Transaction) -> dict[str, int]:
+        tx.run("archive/lock_archive", token=uuid.uuid4().hex)
+        found = {r["digest"]: r["number"] for r in tx.run("distance/topology_numbers", digests=wanted)}
+        first = tx.run("distance/next_topology_number", family=family)[0]["number"]
+        new = {digest: first + k for k, digest in enumerate(d for d in wanted if d not in found)}
+        rows = list(new.items())
+        for at in range(0, len(rows), _PAGE):
+            tx.run("distance/number_topologies", family=family, rows=[list(row) for row in rows[at : at + _PAGE]])
+        return found | new
+
+    return store.write(work)
+
+
+def _numbers_to_read(store: GraphStore, digests: Sequence[str]) -> dict[str, int]:
+    """The numbers of the topologies that have one; others get one that no tile knows, and that is kept nowhere."""
+    rows = store.read("distance/topology_numbers", digests=list(dict.fromkeys(digests)))
+    return {digest: _NOWHERE + k for k, digest in enumerate(digests)} | {r["digest"]: r["number"] for r in rows}
+
+
+class StoredTiles:
+    """The tiles of one alignment, as ``pairwise.distances`` asks for them and, with ``keep``, fills them."""
+
+    def __init__(
+        self,
+        store: GraphStore,
+        numbers: Mapping[str, int],
+        *,
+        alignment: Alignment,
+        layers: int,
+        fix_output: bool = True,
+        keep: bool = True,
+    ) -> None:
+        self._store = store
+        self._numbers = numbers
+        self._alignment = alignment
+        self._layers = layers
+        self._options = options(fix_output=fix_output)
+        self._keeps = keep
+        self._symmetric = alignment != "reference"
+        self._tiles: OrderedDict[str, Floats] = OrderedDict()
+
+    def get_tile(self, rows: Sequence[str], columns: Sequence[str]) -> Floats | None:
+        """The known distances, shape (rows, columns, layers), NaN where one is not known; ``None`` where none is."""
+        found = np.full((len(rows), len(columns), self._layers), np.nan)
+        pieces = list(self._pieces(rows, columns))
+        tiles = self._read({self._id(*place) for place, _ in pieces})
+        for place, (mine, theirs) in pieces:
+            if (tile := tiles.get(self._id(*place))) is not None:
+                found[mine] = tile[theirs]
+        return None if np.isnan(found).all() else found
+
+    def put_tile(self, rows: Sequence[str], columns: Sequence[str], layers: Floats) -> None:
+        """Keep distances, shape (rows, columns, layers); each tile is changed in a transaction of its own."""
+        if not self._keeps:
+            return
+        touched: dict[tuple[int, int], list[tuple[tuple[_Index, ...], tuple[_Index, ...]]]] = {}
+        for place, pair in self._pieces(rows, columns):
+            touched.setdefault(place, []).append(pair)
+        for place, pairs in touched.items():
+            self._merge(place, [(theirs, layers[mine]) for mine, theirs in pairs])
+
+    def _merge(self, place: tuple[int, int], values: list[tuple[tuple[_Index, ...], Floats]]) -> None:
+        tile_id = self._id(*place)
+
+        def work(tx: Transaction) -> Floats:
+            row = tx.run(
+                "distance/lock_distance_block",
+                id=tile_id,
+                alignment=self._alignment,
+                options=self._options,
+                version=VERSION,
+                family=str(self._layers),
+                row=place[0],
+                column=place[1],
+                token=uuid.uuid4().hex,
+            )[0]
+            tile = self._decode(tile_id, row["data"])
+            for theirs, found in values:
+                tile[theirs] = found
+            tx.run("distance/put_distance_block", id=tile_id, data=tile.astype("<f8").tobytes())
+            return tile
+
+        self._keep(tile_id, self._store.write(work))
+
+    def _pieces(
+        self, rows: Sequence[str], columns: Sequence[str]
+    ) -> Iterator[tuple[tuple[int, int], tuple[tuple[_Index, ...], tuple[_Index, ...]]]]:
+        """Which part of the asked-for rectangle lies where in which tile; with symmetry each pair has one place."""
+        mine = [np.array([self._numbers[digest] for digest in side], dtype=np.int64) for side in (rows, columns)]
+        groups = [side // SIDE for side in mine]
+        for g in np.unique(groups[0]).tolist():
+            i = np.flatnonzero(groups[0] == g)
+            for h in np.unique(groups[1]).tolist():
+                j = np.flatnonzero(groups[1] == h)
+                inside_i, inside_j = mine[0][i] % SIDE, mine[1][j] % SIDE
+                if self._symmetric and g > h:
+                    yield (h, g), ((i[:, None], j[None, :]), (inside_j[None, :], inside_i[:, None]))
+                else:
+                    yield (g, h), ((i[:, None], j[None, :]), (inside_i[:, None], inside_j[None, :]))
+                if self._symmetric and g == h:
+                    yield (g, h), ((i[:, None], j[None, :]), (inside_j[None, :], inside_i[:, None]))
+
+    def _read(self, ids: set[str]) -> dict[str, Floats]:
+        found = {one: self._tiles[one] for one in ids if one in self._tiles}
+        missing = sorted(ids - found.keys())
+        if missing:
+            for row in self._store.read("distance/distance_blocks", ids=missing):
+                found[row["id"]] = self._decode(row["id"], row["data"])
+                self._keep(row["id"], found[row["id"]])
+        return found
+
+    def _keep(self, tile_id: str, tile: Floats) -> None:
+        self._tiles[tile_id] = tile
+        self._tiles.move_to_end(tile_id)
+        while len(self._tiles) > _KEPT:
+            self._tiles.popitem(last=False)
+
+    def _decode(self, tile_id: str, data: bytes | None) -> Floats:
+        shape = (SIDE, SIDE, self._layers)
+        if data is None:
+            return np.full(shape, np.nan)
+        if len(data) != 8 * SIDE * SIDE * self._layers:
+            raise CorruptError(
+                f"distances {tile_id}: expected {8 * SIDE * SIDE * self._layers} bytes, found {len(data)}"
+            )
+        return np.frombuffer(data, dtype="<f8").reshape(shape).astype(np.float64)
+
+    def _id(self, row: int, column: int) -> str:
+        return f"{self._alignment}/{self._options}/{VERSION}/{self._layers}/{row}-{column}"
+
+
+_Index = NDArray[np.int64]
+
+
+def stored_distances(
+    store: GraphStore,
+    networks: Sequence[tuple[str, str, Callable[[], Topology]]],
+    *,
+    layers: int,
+    alignment: Alignment,
+    fix_output: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
+    scheduler: str | None = None,
+    keep: bool = True,
+) -> DistanceMatrix:
+    """The distances of all pairs of (label, digest, loader), taking from the graph what was computed before.
+
+    What is computed is kept, tile by tile, so that an interrupted job goes on where it stopped; without ``keep``
+    nothing is written.
+    """
+    digests = [digest for _, digest, _ in networks]
+    numbers = number(store, digests, layers=layers) if keep else _numbers_to_read(store, digests)
+    return distances(
+        [loader for _, _, loader in networks],
+        labels=[label for label, _, _ in networks],
+        digests=digests,
+        alignment=alignment,
+        fix_output=fix_output,
+        progress=progress,
+        cancel=cancel,
+        scheduler=scheduler,
+        cache=StoredTiles(store, numbers, alignment=alignment, layers=layers, fix_output=fix_output, keep=keep),
+        # That of their numbers, so that a tile of the job is a tile of the graph.
+        order=sorted(range(len(networks)), key=lambda k: numbers[digests[k]]),
+    )
+
+
+def options(*, fix_output: bool) -> str:
+    """What else the value of a distance depends on, as text."""
+    return "fix_output" if fix_output else "match_output"
+
+
+def put_distance(store: GraphStore, a: str, b: str, found: Distance, *, fix_output: bool = True) -> None:
+    """Write one distance as a relationship between two snapshots, given by their refs."""
+    if found.alignment != "reference":
+        a, b = min(a, b), max(a, b)
+    counts = [row.ambiguous for row in found.layers]
+    ambiguous = None if None in counts else counts
+    row = [a, b, found.nnstd, [row.distance for row in found.layers], ambiguous]
+    _put(store, [row], found.alignment, fix_output=fix_output)
+
+
+def put_nearest(store: GraphStore, matrix: DistanceMatrix, *, fix_output: bool = True) -> int:
+    """Let Cypher walk from each snapshot of a matrix to its ten nearest; gives how many relationships were written.
+
+    One relationship a pair where the alignment is symmetric, from the smaller ref to the larger.
+    """
+    symmetric = matrix.alignment != "reference"
+    at = {label: k for k, label in enumerate(matrix.labels)}
+    pairs: set[tuple[str, str]] = set()
+    for label, near in zip(matrix.labels, matrix.nearest(NEAREST), strict=True):
+        for other, _ in near:
+            if other != label:
+                pairs.add((min(label, other), max(label, other)) if symmetric else (label, other))
+    rows = [
+        [a, b, float(matrix.nnstd[at[a], at[b]]), matrix.layers[at[a], at[b]].tolist(), None] for a, b in sorted(pairs)
+    ]
+    return _put(store, rows, matrix.alignment, fix_output=fix_output)
+
+
+def _put(store: GraphStore, rows: list[list[object]], alignment: Alignment, *, fix_output: bool) -> int:
+    written = 0
+    for at in range(0, len(rows), _PAGE):
+        page = rows[at : at + _PAGE]
+        found = store.write(
+            lambda tx, page=page: tx.run(  # type: ignore[misc]
+                "distance/put_distances",
+                alignment=alignment,
+                options=options(fix_output=fix_output),
+                version=VERSION,
+                rows=page,
+            )
+        )
+        written += int(found[0]["written"]) if found else 0
+    return written

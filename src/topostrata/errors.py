@@ -1,0 +1,174 @@
+"""Every error Topostrata raises, and the stable codes by which programs tell them apart.
+
+An error says what was expected, what was found, where, and what to do. Each class also derives from the builtin that
+a caller would look for (``ValueError``, ``LookupError``, ...). Codes are append-only: a released one never changes its
+meaning.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Stable names of what can go wrong, used in REST problems, in ``--json`` errors and in logs."""
+
+    # The caller's input is wrong: mend it and ask again.
+    INVALID_TOPOLOGY = "invalid-topology"
+    INVALID_REF = "invalid-ref"
+    INVALID_INPUT = "invalid-input"
+    INVALID_QUERY = "invalid-query"
+    NOT_COMPARABLE = "not-comparable"
+    SETTINGS = "settings"
+    # What was asked for is not there.
+    NOT_FOUND = "not-found"
+    # The archive holds something else already: nothing was written.
+    CONFLICT = "conflict"
+    STEP_ORDER = "step-order"
+    LINEAGE_CYCLE = "lineage-cycle"
+    # Not allowed, or more than is allowed.
+    QUERY_REFUSED = "query-refused"
+    LIMIT = "limit"
+    # The archive itself is damaged: run `topostrata verify`.
+    CORRUPT = "corrupt"
+    # The surroundings: an engine, an extra, a platform.
+    STORE_UNAVAILABLE = "store-unavailable"
+    ENGINE = "engine"
+    MISSING_EXTRA = "missing-extra"
+    UNSUPPORTED_FORMAT = "unsupported-format"
+    CLUSTER = "cluster"
+
+
+class TopostrataError(Exception):
+    """The root of the tree: a message, a stable ``code`` and, where there is one, a ``hint`` at what to do."""
+
+    code: Code
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} ({self.hint})"
+
+
+class InvalidTopologyError(TopostrataError, ValueError):
+    """A layer, space or topology breaks a rule of its type."""
+
+    code = Code.INVALID_TOPOLOGY
+
+
+class InvalidRefError(TopostrataError, ValueError):
+    """A ref such as ``run@step`` cannot be read."""
+
+    code = Code.INVALID_REF
+
+
+class InvalidInputError(TopostrataError, ValueError):
+    """A file, directory or value handed in is not what it should be; nothing of it was stored."""
+
+    code = Code.INVALID_INPUT
+
+
+class InvalidQueryError(TopostrataError, ValueError):
+    """A Cypher query does not parse or lacks a parameter."""
+
+    code = Code.INVALID_QUERY
+
+
+class NotComparableError(TopostrataError, ValueError):
+    """Two topologies have no distance: their depth, wiring or labelled spaces differ."""
+
+    code = Code.NOT_COMPARABLE
+
+
+class SettingsError(TopostrataError, ValueError):
+    """A setting is unknown or has a value that is not allowed."""
+
+    code = Code.SETTINGS
+
+
+class NotFoundError(TopostrataError, LookupError):
+    """The archive has no such run, snapshot or layer."""
+
+    code = Code.NOT_FOUND
+
+
+class ConflictError(TopostrataError, ValueError):
+    """The archive already holds something else under this name; nothing was written."""
+
+    code = Code.CONFLICT
+
+
+class StepOrderError(ConflictError):
+    """A snapshot's step is smaller than the last one of its run; to go back in time, fork the run."""
+
+    code = Code.STEP_ORDER
+
+
+class LineageCycleError(ConflictError):
+    """A declared parent would make a run its own ancestor."""
+
+    code = Code.LINEAGE_CYCLE
+
+
+class QueryRefusedError(TopostrataError, PermissionError):
+    """A Cypher query wants to write, or more than a reader may."""
+
+    code = Code.QUERY_REFUSED
+
+    # PermissionError is an OSError, whose __str__ would look for errno and file name.
+    __str__ = TopostrataError.__str__
+
+
+class LimitError(TopostrataError, ValueError):
+    """An input or an answer is larger than its limit."""
+
+    code = Code.LIMIT
+
+
+class CorruptError(TopostrataError, ValueError):
+    """Stored bytes do not add up: a checksum, digest or length is wrong."""
+
+    code = Code.CORRUPT
+
+
+class StoreUnavailableError(TopostrataError, ConnectionError):
+    """The graph database does not answer."""
+
+    code = Code.STORE_UNAVAILABLE
+
+    __str__ = TopostrataError.__str__
+
+
+class EngineError(TopostrataError, RuntimeError):
+    """The embedded engine cannot be started or run here."""
+
+    code = Code.ENGINE
+
+
+class ClusterError(TopostrataError, RuntimeError):
+    """A Dask cluster cannot be reached, or cannot compute what it was given; finished tiles are kept."""
+
+    code = Code.CLUSTER
+
+
+class MissingExtraError(TopostrataError, ImportError):
+    """An optional part is not installed; the message holds the command that installs it."""
+
+    code = Code.MISSING_EXTRA
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the extra [{extra}], which is not installed",
+            hint=f"pip install 'topostrata[{extra}]'",
+        )
+
+    __str__ = TopostrataError.__str__
+
+
+class UnsupportedFormatError(TopostrataError, ValueError):
+    """An archive or file was written in a format number this version does not know."""
+
+    code = Code.UNSUPPORTED_FORMAT

@@ -1,0 +1,139 @@
+"""What became of a layer's connections between two snapshots. Inside a run, same index means same unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata import codec
+from topostrata.frames import frame
+from topostrata.topology import Mask
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["survived", "regrown", "died", "born"]
+STATUSES: tuple[Status, ...] = ("survived", "regrown", "died", "born")
+Cells = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEvolution:
+    """Counts of connections of one layer, from one step to another.
+
+    ``alive_from`` = survived + regrown + died, ``alive_to`` = survived + regrown + born. *Survived*: alive at both
+    steps and at every recorded step between; *regrown*: alive at both, recorded dead in between. ``jaccard_distance``
+    is that of the two sets of connections; ``unit_distance`` the mean, over the layer's target units, of the Jaccard
+    distance of their fan-in sets (NNSTD without matching: Liu et al. 2020, section 3). Both go from 0 (the same) to 1
+    (nothing shared). ``dead_from`` and ``dead_to`` count target units without inputs, ``revived`` those that had none
+    and have some.
+    """
+
+    name: str
+    alive_from: int
+    alive_to: int
+    survived: int
+    regrown: int
+    died: int
+    born: int
+    jaccard_distance: float
+    unit_distance: float
+    dead_from: int
+    dead_to: int
+    revived: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """What became of each layer of a run between two of its snapshots (``from_run`` may be an ancestor)."""
+
+    run: str
+    from_step: int
+    to_step: int
+    layers: tuple[LayerEvolution, ...]
+    from_run: str
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each layer."""
+        return frame(asdict(layer) for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fates:
+    """The connections of a layer by what became of them, as sorted cells, and the two masks at the ends."""
+
+    first: Mask
+    last: Mask
+    survived: Cells
+    regrown: Cells
+    died: Cells
+    born: Cells
+
+    def of(self, status: Status) -> Cells:
+        """The cells of one status."""
+        cells: Cells = getattr(self, status)
+        return cells
+
+
+def fates(masks: Iterable[Mask]) -> Fates:
+    """Tell the connections apart, given the masks of every recorded step from the first to the last."""
+    each: Iterator[Mask] = iter(masks)
+    first = last = next(each)
+    throughout = first.cells
+    for mask in each:
+        throughout = throughout[codec.in_sorted(throughout, mask.cells)]
+        last = mask
+    stays = codec.in_sorted(first.cells, last.cells)
+    both = first.cells[stays]
+    return Fates(
+        first,
+        last,
+        survived=throughout,
+        regrown=both[~codec.in_sorted(both, throughout)],
+        died=first.cells[~stays],
+        born=last.cells[~codec.in_sorted(last.cells, first.cells)],
+    )
+
+
+def between(name: str, masks: Iterable[Mask]) -> LayerEvolution:
+    """Count what became of the connections, given the masks of every recorded step from the first to the last.
+
+    >>> a, b = (Mask(2, 2, np.array(cells)) for cells in ([0, 1, 2], [0, 3]))
+    >>> found = between("l0", [a, b])
+    >>> found.survived, found.died, found.born, found.jaccard_distance, found.unit_distance
+    (1, 2, 1, 0.75, 0.75)
+    """
+    found = fates(masks)
+    first, last = found.first, found.last
+    common = found.survived.size + found.regrown.size
+    union = first.nnz + last.nnz - common
+    dead_before, dead_after = first.fan_in == 0, last.fan_in == 0
+    return LayerEvolution(
+        name,
+        alive_from=first.nnz,
+        alive_to=last.nnz,
+        survived=int(found.survived.size),
+        regrown=int(found.regrown.size),
+        died=int(found.died.size),
+        born=int(found.born.size),
+        jaccard_distance=(union - common) / union if union else 0.0,
+        unit_distance=_unit_distance(found),
+        dead_from=int(dead_before.sum()),
+        dead_to=int(dead_after.sum()),
+        revived=int((dead_before & ~dead_after).sum()),
+    )
+
+
+def _unit_distance(found: Fates) -> float:
+    first, last = found.first, found.last
+    common = np.bincount(found.survived // first.stride, minlength=first.n_target)
+    common += np.bincount(found.regrown // first.stride, minlength=first.n_target)
+    union = first.fan_in + last.fan_in - common
+    # A unit without inputs at either step has not changed: distance 0.
+    distances = (union - common) / np.maximum(union, 1)
+    return math.fsum(distances.tolist()) / first.n_target

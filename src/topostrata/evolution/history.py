@@ -1,0 +1,157 @@
+"""A layer over a whole run, in one pass: births, deaths, regrowth, exploration, and how long connections live.
+
+Memory holds two snapshots, one counter a connection that is alive, and one bit a connection that ever was; never the
+history itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata import codec
+from topostrata.errors import InvalidInputError
+from topostrata.topology import Mask
+
+Counts = NDArray[np.int64]
+
+_MOST_FLAGS = 2**30  # possible connections up to which one byte each is kept; beyond, sorted cells
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerHistory:
+    """What happened to the connections of a layer (or of several) at each of K snapshots.
+
+    ``alive``, ``born``, ``died``, ``regrown``, ``explored`` have shape (K,): connections alive at a snapshot; born
+    there (at the first: all); died there, that is, alive at the one before; born there after an earlier life; and
+    alive there or ever before. ``lives`` has shape (n, 3): birth, death (as positions in ``steps``, K while alive)
+    and how many lifetimes have both. ``size`` is the number of possible connections.
+    """
+
+    name: str
+    size: int
+    steps: tuple[int, ...]
+    alive: Counts
+    born: Counts
+    died: Counts
+    regrown: Counts
+    explored: Counts
+    lives: Counts
+
+    @property
+    def density(self) -> NDArray[np.float64]:
+        """Share of the possible connections that are alive, at each snapshot."""
+        return self.alive / self.size
+
+    @property
+    def exploration(self) -> NDArray[np.float64]:
+        """Share of the possible connections that were alive at some snapshot so far.
+
+        At the last snapshot this is the in-time over-parameterisation rate (Liu et al., ICML 2021).
+        """
+        return self.explored / self.size
+
+    @property
+    def always_full(self) -> bool:
+        """Whether every possible connection is alive at every snapshot, as in a dense output layer."""
+        return bool((self.alive == self.size).all())
+
+
+def follow(name: str, history: Iterable[tuple[int, Mask]]) -> LayerHistory:
+    """Follow a layer through its snapshots, given as (step, mask) in the order of time.
+
+    >>> masks = [Mask(2, 2, np.array(cells)) for cells in ([0, 1], [1, 2], [0, 2])]
+    >>> seen = follow("l0", enumerate(masks))
+    >>> seen.born.tolist(), seen.died.tolist(), seen.regrown.tolist(), seen.explored.tolist()
+    ([2, 1, 1], [0, 1, 1], [0, 0, 1], [2, 3, 3])
+    """
+    steps: list[int] = []
+    rows: list[tuple[int, int, int, int, int]] = []
+    lives: list[Counts] = []
+    seen: _Seen | None = None
+    before: Mask | None = None
+    since: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+    explored = 0
+    for k, (step, mask) in enumerate(history):
+        steps.append(step)
+        if before is None or seen is None:
+            seen = _seen(mask.size)
+            before = Mask(mask.n_source, mask.n_target, np.empty(0, dtype=np.int64), mask.taps)
+        if (mask.n_source, mask.n_target, mask.taps) != (before.n_source, before.n_target, before.taps):
+            raise InvalidInputError(f"layer {name!r}: expected masks of one shape, found another at step {step}")
+        stays = codec.in_sorted(before.cells, mask.cells)
+        is_new = ~codec.in_sorted(mask.cells, before.cells)
+        lives.append(_tally(since[~stays], k))
+        kept = since[stays]
+        since = np.full(mask.nnz, k, dtype=np.int64)
+        since[~is_new] = kept
+        born = mask.cells[is_new]
+        again = seen.mark(born)
+        explored += born.size - again
+        rows.append((mask.nnz, born.size, before.nnz - kept.size, again, explored))
+        before = mask
+    if before is None:
+        raise InvalidInputError(f"layer {name!r}: expected at least one snapshot, found none")
+    lives.append(_tally(since, len(steps)))
+    alive, births, deaths, regrown, ever = np.array(rows, dtype=np.int64).T
+    return LayerHistory(name, before.size, tuple(steps), alive, births, deaths, regrown, ever, np.concatenate(lives))
+
+
+def total(histories: Sequence[LayerHistory], name: str = "total") -> LayerHistory:
+    """Several layers of one run as if they were one."""
+    first = histories[0]
+    if any(one.steps != first.steps for one in histories):
+        raise InvalidInputError("expected layers with the same snapshots, found others")
+    stacked = np.concatenate([one.lives for one in histories])
+    pairs, where = np.unique(stacked[:, :2], axis=0, return_inverse=True)
+    counts = np.bincount(where.ravel(), weights=stacked[:, 2], minlength=len(pairs)).astype(np.int64)
+    return LayerHistory(
+        name,
+        sum(one.size for one in histories),
+        first.steps,
+        alive=np.sum([one.alive for one in histories], axis=0),
+        born=np.sum([one.born for one in histories], axis=0),
+        died=np.sum([one.died for one in histories], axis=0),
+        regrown=np.sum([one.regrown for one in histories], axis=0),
+        explored=np.sum([one.explored for one in histories], axis=0),
+        lives=np.column_stack([pairs, counts]),
+    )
+
+
+def _tally(births: NDArray[np.int64], death: int) -> Counts:
+    """Rows (birth, death, count) of connections that died at one snapshot."""
+    counts = np.bincount(births)
+    born = np.flatnonzero(counts)
+    return np.column_stack([born, np.full(born.size, death, dtype=np.int64), counts[born]])
+
+
+class _Seen:
+    """Which cells were ever alive: a byte each."""
+
+    def __init__(self, size: int) -> None:
+        self._flags = np.zeros(size, dtype=bool)
+
+    def mark(self, cells: NDArray[np.int64]) -> int:
+        """Remember the cells; gives how many of them were known."""
+        known = int(np.count_nonzero(self._flags[cells]))
+        self._flags[cells] = True
+        return known
+
+
+class _SeenSparse(_Seen):
+    """The same for layers with too many possible connections: sorted cells."""
+
+    def __init__(self) -> None:
+        self._cells = np.empty(0, dtype=np.int64)
+
+    def mark(self, cells: NDArray[np.int64]) -> int:
+        known = codec.in_sorted(cells, self._cells)
+        self._cells = codec.merge(self._cells, cells[~known])
+        return int(np.count_nonzero(known))
+
+
+def _seen(size: int) -> _Seen:
+    return _Seen(size) if size <= _MOST_FLAGS else _SeenSparse()

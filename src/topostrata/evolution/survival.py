@@ -1,0 +1,170 @@
+"""How long connections live: survival forward, ages backward, lifetimes, and the Kaplan-Meier estimate.
+
+Everything is known to the spacing of the snapshots only: a connection that died between two of them counts as dead from
+the later one on, and one that was regrown in between is not seen to have died at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata.errors import NotFoundError
+from topostrata.evolution.history import Counts, LayerHistory
+from topostrata.frames import frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+_Z = 1.959963984540054  # of a two-sided 95 % band
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survival:
+    """Of the connections alive at ``from_step``, ``survived[k]`` are alive at every snapshot up to ``steps[k]``."""
+
+    name: str
+    from_step: int
+    steps: tuple[int, ...]
+    survived: Counts
+
+    @property
+    def share(self) -> Floats:
+        """Share of the connections alive at ``from_step``, 1 at the start (and where there were none)."""
+        return self.survived / self.survived[0] if self.survived[0] else np.ones(len(self.steps))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each snapshot: step, survived, share."""
+        return frame(
+            {"step": step, "survived": int(n), "share": float(share)}
+            for step, n, share in zip(self.steps, self.survived, self.share, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ages:
+    """Of the connections alive at ``at_step``, ``older[k]`` were alive at ``steps[k]`` and ever since."""
+
+    name: str
+    at_step: int
+    steps: tuple[int, ...]
+    older: Counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KaplanMeier:
+    """The share of connections expected to reach an age, in steps, with a pointwise 95 % band.
+
+    A subject is a lifetime, entering at its born step; a connection that is regrown enters anew. Lifetimes still
+    alive at the last snapshot are right-censored (``censored``). Those alive at the first snapshot have an unknown age
+    unless training began there: ``left_truncated`` counts them when they are left out, else it is 0. The band is
+    Greenwood's on the log(-log) scale. ``at_risk`` and ``deaths`` are the counts behind each age.
+    """
+
+    name: str
+    ages: Counts
+    survival: Floats
+    low: Floats
+    high: Floats
+    at_risk: Counts
+    deaths: Counts
+    censored: int
+    left_truncated: int
+
+    @property
+    def median(self) -> int | None:
+        """The age that half of the connections do not outlive; ``None`` where more than half are alive at the end."""
+        reached = np.flatnonzero(self.survival <= 0.5)
+        return int(self.ages[reached[0]]) if reached.size else None
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each age at which a connection died."""
+        names = ("ages", "survival", "low", "high", "at_risk", "deaths")
+        columns = [getattr(self, name).tolist() for name in names]
+        heads = ("age", *names[1:])
+        return frame((dict(zip(heads, row, strict=True)) for row in zip(*columns, strict=True)), heads)
+
+
+def survival(history: LayerHistory, from_step: int | None = None) -> Survival:
+    """What is left, at each later snapshot, of the connections alive at a step (the first by default)."""
+    start = _position(history, history.steps[0] if from_step is None else from_step)
+    births, deaths, counts = history.lives.T
+    present = (births <= start) & (deaths > start)
+    gone = np.bincount(deaths[present], weights=counts[present], minlength=len(history.steps) + 1).astype(np.int64)
+    left = counts[present].sum() - np.cumsum(gone)
+    return Survival(history.name, history.steps[start], history.steps[start:], left[start : len(history.steps)])
+
+
+def ages(history: LayerHistory, at_step: int | None = None) -> Ages:
+    """How many of the connections alive at a step (the last by default) go back to each earlier snapshot."""
+    end = _position(history, history.steps[-1] if at_step is None else at_step)
+    births, deaths, counts = history.lives.T
+    present = (births <= end) & (deaths > end)
+    born = np.bincount(births[present], weights=counts[present], minlength=end + 1).astype(np.int64)
+    return Ages(history.name, history.steps[end], history.steps[: end + 1], np.cumsum(born)[: end + 1])
+
+
+def lifetimes(history: LayerHistory) -> dict[str, Counts]:
+    """The histogram of ended lifetimes: ``age`` in steps and ``count``; those alive at the end are not in it."""
+    births, deaths, counts = history.lives.T
+    ended = deaths < len(history.steps)
+    age = _age(history, births[ended], deaths[ended])
+    each, where = np.unique(age, return_inverse=True)
+    return {"age": each, "count": np.bincount(where, weights=counts[ended], minlength=each.size).astype(np.int64)}
+
+
+def kaplan_meier(history: LayerHistory, *, from_start: bool | None = None) -> KaplanMeier:
+    """The Kaplan-Meier estimate of how long a connection lives (Kaplan and Meier 1958; Greenwood's variance).
+
+    ``from_start`` says whether training began at the first snapshot, so that what is alive there is new; by default
+    when its step is 0. Otherwise those lifetimes are left out, since nobody knows how old they are.
+    """
+    births, deaths, counts = history.lives.T
+    if from_start is None:
+        from_start = history.steps[0] == 0
+    truncated = 0
+    if not from_start:
+        truncated = int(counts[births == 0].sum())
+        births, deaths, counts = (column[births > 0] for column in (births, deaths, counts))
+    alive = deaths == len(history.steps)
+    age = _age(history, births, np.minimum(deaths, len(history.steps) - 1))
+    each, where = np.unique(age, return_inverse=True)
+    died = np.bincount(where, weights=counts * ~alive, minlength=each.size).astype(np.int64)
+    left = np.bincount(where, weights=counts, minlength=each.size).astype(np.int64)
+    at_risk = left[::-1].cumsum()[::-1]
+    event = died > 0
+    each, died, at_risk = each[event], died[event], at_risk[event]
+    estimate = np.cumprod(1.0 - died / at_risk)
+    low, high = _band(estimate, died, at_risk)
+    return KaplanMeier(history.name, each, estimate, low, high, at_risk, died, int(counts[alive].sum()), truncated)
+
+
+def _band(estimate: Floats, died: Counts, at_risk: Counts) -> tuple[Floats, Floats]:
+    """Greenwood's variance on the log(-log) scale, which keeps the band within 0 and 1."""
+    remain = at_risk - died
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.cumsum(np.where(remain > 0, died / (at_risk * remain), np.inf))
+        width = _Z * np.sqrt(variance) / -np.log(estimate)
+        low, high = estimate ** np.exp(width), estimate ** np.exp(-width)
+    # Where nobody is left the estimate is 0, and nothing can be said but that.
+    unknown = ~np.isfinite(width)
+    return np.where(unknown, 0.0, low), np.where(unknown, np.minimum(estimate, 1.0), high)
+
+
+def _age(history: LayerHistory, births: Counts, deaths: Counts) -> Counts:
+    steps = np.array(history.steps, dtype=np.int64)
+    return steps[deaths] - steps[births]
+
+
+def _position(history: LayerHistory, step: int) -> int:
+    if step not in history.steps:
+        raise NotFoundError(
+            f"step {step}: expected one of the {len(history.steps)} snapshots from {history.steps[0]} to "
+            f"{history.steps[-1]}, found none"
+        )
+    return history.steps.index(step)

@@ -1,0 +1,159 @@
+"""How far apart networks are as time goes by: two runs beside each other, and one run and its own past.
+
+Histories are iterated, never collected: two topologies are in memory at a time. How they are compared is handed in:
+inside one run by identity (unit i stays unit i), between runs that do not share their units by a matching alignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice, repeat
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from topostrata.errors import InvalidInputError
+from topostrata.frames import frame
+from topostrata.topology import Topology
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+History = Iterable[tuple[int, Topology]]
+# Of two topologies their distance and the one that chance would give them, None where nobody can say.
+Compare = Callable[[Topology, Topology], tuple[float, float | None]]
+Course = Literal["converging", "diverging", "neither"]
+
+# Kendall's tau of steps and distances from which on a course has a name: three pairs of steps in four agree.
+_CLEAR = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The distance, 0 to 1, of what was there at ``step`` from what it is compared with, there at ``other_step``.
+
+    ``chance`` is the distance that independent random networks of the same shape and density would have; None where
+    nobody could say.
+    """
+
+    step: int
+    other_step: int
+    distance: float
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Distances in the order of the steps; ``a`` is the run that is followed, ``b`` what it is compared with."""
+
+    a: str
+    b: str
+    points: tuple[Point, ...]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each step: step, other_step, distance, chance."""
+        return frame((asdict(point) for point in self.points), ("step", "other_step", "distance", "chance"))
+
+    @property
+    def closest(self) -> Point | None:
+        """The smallest distance, the earliest of several; None where there is no point."""
+        return min(self.points, key=lambda point: point.distance, default=None)
+
+    @property
+    def change(self) -> float | None:
+        """The last distance less the first: negative where the two have come nearer."""
+        return self.points[-1].distance - self.points[0].distance if self.points else None
+
+    @property
+    def trend(self) -> float | None:
+        """Kendall's tau (a) of step and distance: 1 = farther at every step, -1 = nearer at every step.
+
+        Of all pairs of steps the share in which the later distance is larger, less the share in which it is smaller. It
+        depends on order alone, so that the first steps, when most happens, do not decide. None for fewer than two.
+        """
+        n = len(self.points)
+        if n < 2:
+            return None
+        values = np.array([point.distance for point in self.points])
+        balance = sum(int(np.sign(values[k + 1 :] - values[k]).sum()) for k in range(n - 1))
+        return 2 * balance / (n * (n - 1))
+
+    @property
+    def course(self) -> Course | None:
+        """Whether the two come nearer or move apart, where the trend is at least half of what it could be."""
+        trend = self.trend
+        if trend is None:
+            return None
+        if abs(trend) < _CLEAR:
+            return "neither"
+        return "diverging" if trend > 0 else "converging"
+
+
+def between_runs(a: History, b: History, compare: Compare, *, names: tuple[str, str] = ("a", "b")) -> Timeline:
+    """The distance of two runs at each step that both recorded; no points where they share none.
+
+    ``a`` and ``b`` give (step, topology) with growing steps; ``compare`` their distance and its chance level.
+
+    Raises ``InvalidInputError`` where steps do not grow; what ``compare`` raises passes through.
+
+    >>> one, two = (Topology.from_masks([np.array([row])]) for row in ([1, 1], [1, 0]))
+    >>> halves = lambda x, y: (abs(x.nnz - y.nnz) / 2, None)
+    >>> line = between_runs([(0, one), (5, two)], [(0, one), (4, one), (5, one)], halves)
+    >>> [(point.step, point.distance) for point in line.points], line.change, line.course
+    ([(0, 0.0), (5, 0.5)], 0.5, 'diverging')
+    """
+    return Timeline(*names, tuple(_point(one, two, compare) for one, two in _common(a, b, names)))
+
+
+def own_past(
+    history: Callable[[], History],
+    compare: Compare,
+    *,
+    lag: int | None = None,
+    name: str = "run",
+) -> Timeline:
+    """The distance of a run from its own past: from its first snapshot, or from the one ``lag`` snapshots before.
+
+    The first tells how much of the start is left, the second how fast the wiring still changes. ``history()`` gives
+    (step, topology) from the first step on; it is called twice where there is a lag, the second reading following
+    behind the first, so that memory holds two topologies however long the lag is. The first point is the second
+    snapshot's, or the one's after ``lag``.
+
+    Raises ``InvalidInputError`` for a lag below 1 and where steps do not grow.
+    """
+    if lag is not None and lag < 1:
+        raise InvalidInputError(f"lag: expected at least 1 snapshot, found {lag}")
+    later = _growing(history(), name)
+    if lag is None:
+        first = next(later, None)
+        pairs = zip(later, repeat(first)) if first is not None else iter(())
+    else:
+        pairs = zip(islice(later, lag, None), history())  # noqa: B905 - the past is longer by the lag
+    return Timeline(name, name, tuple(_point(now, past, compare) for now, past in pairs))
+
+
+def _point(one: tuple[int, Topology], two: tuple[int, Topology], compare: Compare) -> Point:
+    return Point(one[0], two[0], *compare(one[1], two[1]))
+
+
+def _common(
+    a: History, b: History, names: tuple[str, str]
+) -> Iterator[tuple[tuple[int, Topology], tuple[int, Topology]]]:
+    ours, theirs = _growing(a, names[0]), _growing(b, names[1])
+    one, two = next(ours, None), next(theirs, None)
+    while one is not None and two is not None:
+        if one[0] == two[0]:
+            yield one, two
+        behind = one[0] <= two[0], two[0] <= one[0]
+        one = next(ours, None) if behind[0] else one
+        two = next(theirs, None) if behind[1] else two
+
+
+def _growing(history: History, name: str) -> Iterator[tuple[int, Topology]]:
+    last: int | None = None
+    for step, topology in history:
+        if last is not None and step <= last:
+            raise InvalidInputError(f"history of {name!r}: expected steps that grow, found {step} after {last}")
+        last = step
+        yield step, topology

@@ -1,0 +1,130 @@
+"""The shape of one snapshot: how connections are spread over its units, which units are dead, what really counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata.topology import Topology
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A unit with many connections."""
+
+    index: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Degrees:
+    """How many connections the units of a space have on one side.
+
+    ``histogram[d]`` units have d connections. ``cv`` is the standard deviation over the mean; ``gini`` is 0 when all
+    have the same and near 1 when few have all; both ``None`` where there are no connections.
+    """
+
+    histogram: Counts
+    mean: float
+    cv: float | None
+    gini: float | None
+    dead: tuple[int, ...]
+    hubs: tuple[Hub, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpaceStructure:
+    """The units of a space: their inputs (``None`` for the network's inputs) and outputs (``None`` for its outputs)."""
+
+    name: str
+    size: int
+    fan_in: Degrees | None
+    fan_out: Degrees | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStructure:
+    """``effective`` of a layer's connections lie on some path from an input of the network to one of its outputs."""
+
+    name: str
+    connections: int
+    density: float
+    effective: int
+    effective_density: float
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """One snapshot: its spaces and layers."""
+
+    spaces: tuple[SpaceStructure, ...]
+    layers: tuple[LayerStructure, ...]
+
+
+def structure(topology: Topology, *, hubs: int = 10) -> Structure:
+    """How the connections of a topology are spread; ``hubs`` units with the most are named.
+
+    >>> t = Topology.from_masks([[[1, 1], [0, 0]], [[1], [0]]])
+    >>> [(layer.connections, layer.effective) for layer in structure(t).layers]
+    [(2, 1), (1, 1)]
+    """
+    spaces = []
+    for space in topology.spaces:
+        into = [layer.mask.fan_in for layer in topology.layers if layer.target == space]
+        out = [layer.mask.fan_out for layer in topology.layers if layer.source == space]
+        spaces.append(
+            SpaceStructure(
+                space.name, space.size, _degrees(into, hubs) if into else None, _degrees(out, hubs) if out else None
+            )
+        )
+    forward, backward = _reached(topology)
+    layers = []
+    for layer in topology.layers:
+        mask = layer.mask
+        on_path = forward[layer.source.name][mask.sources] & backward[layer.target.name][mask.targets]
+        effective = int(np.count_nonzero(on_path))
+        layers.append(LayerStructure(layer.name, mask.nnz, mask.density, effective, effective / mask.size))
+    return Structure(tuple(spaces), tuple(layers))
+
+
+def gini(values: Counts) -> float | None:
+    """The Gini coefficient: 0 when all values are equal, (n - 1) / n when one has all; ``None`` when all are 0."""
+    ordered = np.sort(values)
+    whole = int(ordered.sum())
+    if not whole:
+        return None
+    n = ordered.size
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * whole))
+
+
+def _degrees(parts: list[Counts], hubs: int) -> Degrees:
+    degree = np.sum(parts, axis=0)
+    mean = float(degree.mean())
+    most = np.lexsort((np.arange(degree.size), -degree))[:hubs]
+    return Degrees(
+        np.bincount(degree),
+        mean,
+        float(degree.std() / mean) if mean else None,
+        gini(degree),
+        tuple(np.flatnonzero(degree == 0).tolist()),
+        tuple(Hub(int(unit), int(degree[unit])) for unit in most if degree[unit]),
+    )
+
+
+def _reached(topology: Topology) -> tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.bool_]]]:
+    """Which units a path from the network's inputs reaches, and from which units a path leads to its outputs."""
+    targets = {layer.target.name for layer in topology.layers}
+    sources = {layer.source.name for layer in topology.layers}
+    forward = {s.name: np.full(s.size, s.name not in targets) for s in topology.spaces}
+    backward = {s.name: np.full(s.size, s.name not in sources) for s in topology.spaces}
+    for layer in topology.layers:
+        mask = layer.mask
+        forward[layer.target.name][mask.targets[forward[layer.source.name][mask.sources]]] = True
+    for layer in reversed(topology.layers):
+        mask = layer.mask
+        backward[layer.source.name][mask.sources[backward[layer.target.name][mask.targets]]] = True
+    return forward, backward

@@ -1,0 +1,105 @@
+"""Runs and snapshots as values: what the archive knows about a network besides its wiring."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from topostrata.errors import InvalidInputError
+
+Status = Literal["open", "finished", "failed"]
+How = Literal["resume", "fork", "perturbation", "pruned", "declared"]
+HOWS: tuple[How, ...] = ("resume", "fork", "perturbation", "pruned", "declared")
+
+MAX_METRICS = 64
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TAG = re.compile(r"[^\s,]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Where a run comes from: the snapshot it started at, and how it departed from it."""
+
+    run: str
+    step: int
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One recorded step of one run. ``recorded_at`` is in UTC; ``digest`` is its topology's."""
+
+    run: str
+    step: int
+    digest: str
+    nnz: int
+    recorded_at: datetime
+    epoch: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """``run@step``."""
+        return f"{self.run}@{self.step}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run: what it was made with, where it stands, where it comes from."""
+
+    id: str
+    name: str
+    status: Status
+    created_at: datetime
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    parents: tuple[Parent, ...] = ()
+    snapshots: int = 0
+    first_step: int | None = None
+    last_step: int | None = None
+
+
+def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
+    """The metrics as finite floats, or an error that names the one that is not."""
+    checked: dict[str, float] = {}
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise InvalidInputError(f"metrics: expected names with numbers, found {type(metrics).__name__}")
+    for name, value in (metrics or {}).items():
+        if not _METRIC.fullmatch(name):
+            raise InvalidInputError(
+                f"metric {name!r}: expected a name of lower-case letters, digits and '_', at most 64, from a letter on"
+            )
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise InvalidInputError(f"metric {name!r}: expected a finite number, found {value!r}")
+        checked[name] = number
+    if len(checked) > MAX_METRICS:
+        raise InvalidInputError(f"metrics: expected at most {MAX_METRICS}, found {len(checked)}")
+    return checked
+
+
+def check_epoch(epoch: float | None) -> float | None:
+    """The epoch as a finite number, or ``None`` where there is none."""
+    if epoch is None:
+        return None
+    try:
+        number = float(epoch)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidInputError(f"epoch: expected a finite number, found {epoch!r}")
+    return number
+
+
+def check_tag(tag: str) -> str:
+    """The tag, or an error: 1 to 100 characters without white space or commas."""
+    if not _TAG.fullmatch(tag):
+        raise InvalidInputError(f"tag: expected 1 to 100 characters without white space or commas, found {tag!r}")
+    return tag

@@ -1,0 +1,125 @@
+"""What can be set from outside: ``TOPOSTRATA_*`` in the environment. Arguments beat the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from topostrata.errors import SettingsError
+
+PREFIX = "TOPOSTRATA_"
+_SHORTEST_SECRET = 8  # as Neo4j itself asks for
+_SHORTEST_TOKEN = 32  # nobody guesses it, so that one hash of it is enough to keep
+_LEAST_VARIED_TOKEN = 8  # different characters; a random one has more
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what a Bearer header can carry (RFC 6750, section 2.1)
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_COMMON_SECRETS = {"password", "neo4jneo4j", "12345678", "changeme", "changeit", "letmein1"}
+# Read by the tests alone, so that a developer's environment does not fail the check for unknown keys.
+_OTHERS = ("TOPOSTRATA_REFERENCE_TOPOLOGIES", "TOPOSTRATA_TEST_")
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; ``topostrata doctor`` shows those in force."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    store: str = Field(".topostrata", description="path of an embedded archive, or the URI of a Neo4j server")
+    engine_idle_seconds: float = Field(60.0, ge=0, description="how long the embedded engine outlives its last user")
+    engine_memory: str = Field("1g", pattern=r"^\d+[mg]$", description="heap of the embedded engine")
+    neo4j_user: str = Field("neo4j", min_length=1, description="user on a Neo4j server")
+    neo4j_password: SecretStr | None = Field(None, description="password on a Neo4j server")
+    neo4j_password_file: Path | None = Field(None, description="file that holds the password")
+    neo4j_database: str = Field("neo4j", min_length=1, description="database on a Neo4j server")
+    neo4j_ca_file: Path | None = Field(None, description="certificates to trust on a Neo4j server reached by +s://")
+    query_timeout_s: float = Field(10.0, gt=0, le=600, description="longest a user's Cypher query may take, seconds")
+    query_rows: int = Field(1000, ge=1, le=1_000_000, description="most rows a user's Cypher query gives")
+    max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
+    api_token: SecretStr | None = Field(None, description="token that every REST request must show")
+    api_token_file: Path | None = Field(None, description="file that holds the token")
+    api_hosts: str = Field("", description="names that REST answers to besides this machine's own, commas between")
+
+    @field_validator("api_hosts")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        wrong = [name for name in _split(value) if not _HOST.fullmatch(name)]
+        if wrong:
+            raise ValueError("expected names such as archive.example.org, without scheme, port or *")
+        return value
+
+    def api_names(self) -> frozenset[str]:
+        """The names of ``api_hosts``, as a request's Host header has them."""
+        return frozenset(_split(self.api_hosts))
+
+    def api_secret(self) -> str | None:
+        """The token of the REST API, from the setting or its file; None where none is set, an error for a weak one."""
+        secret = self._secret("api_token")
+        if secret is None:
+            return None
+        if len(secret) < _SHORTEST_TOKEN:
+            found = f"{len(secret)} characters" if secret else "none"
+        elif len(set(secret)) < _LEAST_VARIED_TOKEN:
+            found = "a few characters over and over"
+        elif not _TOKEN.fullmatch(secret):
+            found = "others among them"
+        else:
+            return secret
+        raise SettingsError(
+            f"TOPOSTRATA_API_TOKEN: expected {_SHORTEST_TOKEN} random characters or more of A-Z a-z 0-9 - . _ ~ + /, "
+            f"found {found}",
+            hint="`openssl rand -hex 32` makes one",
+        )
+
+    def neo4j_secret(self) -> str:
+        """The password, from the setting or its file; an error where there is none, or one that anybody would try."""
+        secret = self._secret("neo4j_password")
+        if not secret:
+            raise SettingsError(
+                "a Neo4j server needs a password, found none",
+                hint="set TOPOSTRATA_NEO4J_PASSWORD or TOPOSTRATA_NEO4J_PASSWORD_FILE",
+            )
+        if len(secret) < _SHORTEST_SECRET or secret.lower() in _COMMON_SECRETS:
+            raise SettingsError(
+                f"the password of the Neo4j server: expected {_SHORTEST_SECRET} characters or more and not a common "
+                f"word, found one that anybody would try"
+            )
+        return secret
+
+    def _secret(self, name: str) -> str | None:
+        """A secret from its setting or its file; None where neither is set."""
+        variable, value, file = PREFIX + name.upper(), getattr(self, name), getattr(self, f"{name}_file")
+        if file is None:
+            return None if value is None else str(value.get_secret_value())
+        if value is not None:
+            raise SettingsError(f"expected {variable} or {variable}_FILE, found both")
+        try:
+            held: str = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"{variable}_FILE: {file} cannot be read: {reason}") from None
+        return held.strip()
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip().lower() for name in names.split(",") if name.strip()]
+
+
+def load_settings() -> Settings:
+    """The settings in force; unknown ``TOPOSTRATA_*`` names and values that are not allowed are errors."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not name.startswith(_OTHERS)
+    )
+    if unknown:
+        raise SettingsError(f"unknown settings {', '.join(unknown)}", hint=f"known are {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}: {first['msg']}, found {first['input']!r}") from None

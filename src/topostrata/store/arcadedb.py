@@ -1,0 +1,204 @@
+"""How ArcadeDB is found, configured and started: all that depends on which engine the embedded one is.
+
+The wheel ``arcadedb-embedded`` brings a Java runtime and the jars. They are run as a program of their own: no Java is
+needed on the machine and no Java virtual machine ever runs inside Python.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from topostrata.errors import EngineError, MissingExtraError, SettingsError
+from topostrata.store.engine_files import DATABASE, HOST, EngineFiles, read_json, write_private
+
+STARTED = "ArcadeDB Server started"  # the line of its log after which the database exists
+FAILED = 'Exception in thread "main"'  # Java goes on without it: a failed start does not end the process
+TAKEN_PORT = "Unable to listen"
+
+_WHEEL = "arcadedb_embedded"
+_USE_NEO4J = "use a Neo4j URI: --store neo4j://HOST or TOPOSTRATA_STORE"
+_OLDEST_GLIBC = (2, 34)
+# Passwords are 256 random bits: there is nothing to guess, so nothing to slow down, and a log-in costs microseconds.
+_HASH_ROUNDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The engine's two accounts, made once per directory: one writes, one can only read."""
+
+    user: str
+    password: str
+    reader: str
+    reader_password: str
+
+
+def wheel() -> Path:
+    """Where the engine is installed; an error that says what to do where it is not, or cannot be."""
+    _check_platform()
+    try:
+        found = importlib.util.find_spec(_WHEEL)  # looks, and imports nothing: the import would load JPype
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError("the embedded engine", "server")
+    home = Path(next(iter(found.submodule_search_locations)))
+    if not (home / "jre" / "bin" / "java").is_file():
+        raise EngineError(
+            f"{home}: expected a Java runtime in jre/bin, found none",
+            hint="the wheel is damaged: pip install --force-reinstall arcadedb-embedded",
+        )
+    return home
+
+
+@functools.cache
+def version() -> str:
+    """Name and version of the engine, as people write it."""
+    try:
+        return f"ArcadeDB {importlib.metadata.version('arcadedb-embedded')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "ArcadeDB"
+
+
+def check_memory(memory: str) -> str:
+    """A size as Java writes it, such as ``1g`` or ``512m``; an error for anything else, or for too little to run."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([mMgG])", memory)
+    if match is None or _megabytes(memory) < 128:
+        raise SettingsError(f"engine memory: expected at least 128m, such as 512m or 2g, found {memory!r}")
+    return memory
+
+
+def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str]:
+    """The program to run in the engine's directory. Any user can read it, so no password is in it."""
+    home = wheel()
+    options = {
+        # Relative, since Java mangles what is not ASCII in a path under some locales; it is started in the directory.
+        "server.rootPath": ".",
+        "server.defaultDatabases": f"{DATABASE}[root]",
+        "server.plugins": "Bolt:com.arcadedb.bolt.BoltProtocolPlugin",
+        "bolt.host": HOST,
+        "bolt.port": str(port),
+        # The HTTP server cannot be left out: on loopback, on any free port, with the same passwords.
+        "server.httpIncomingHost": HOST,
+        "server.httpIncomingPort": "0",
+        # In production mode every error of a query reads "check the server log", with which no analyst can do anything.
+        "server.mode": "development",
+        "txWalFlush": "1",
+        "command.timeout": str(command_timeout_ms),
+        # Nothing that a query says may reach files, the network or other languages.
+        "opencypher.loadCsv.allowFileUrls": "false",
+        "opencypher.loadCsv.allowRemoteUrls": "false",
+        "polyglotEngineEnabled": "false",
+        "support.autoRegister": "false",
+        "serverMetrics": "false",
+    }
+    return [
+        str(home / "jre" / "bin" / "java"),
+        f"-Xms{min(256, _megabytes(memory))}m",
+        f"-Xmx{memory}",
+        # An engine out of memory half lives on; a dead one is started again and replays its log.
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",
+        "-Djava.awt.headless=true",
+        "--add-modules",
+        "jdk.incubator.vector",
+        "-cp",
+        str(home / "jars" / "*"),
+        *(f"-Darcadedb.{name}={value}" for name, value in options.items()),
+        "com.arcadedb.server.ArcadeDBServer",
+    ]
+
+
+def environment() -> dict[str, str]:
+    """The few variables that Java may see: options meant for other programs must not change the engine."""
+    kept = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
+
+
+def accounts(files: EngineFiles) -> Accounts:
+    """The accounts of this directory; made anew if there are none, or if their file is damaged."""
+    found = read_json(files.accounts) or {}
+    try:
+        return Accounts(
+            user=str(found["user"]),
+            password=str(found["password"]),
+            reader=str(found["reader"]),
+            reader_password=str(found["reader_password"]),
+        )
+    except KeyError:
+        made = Accounts("root", secrets.token_urlsafe(32), "reader", secrets.token_urlsafe(32))
+        write_private(files.accounts, json.dumps({name: getattr(made, name) for name in Accounts.__slots__}))
+        return made
+
+
+def write_configuration(files: EngineFiles, who: Accounts) -> None:
+    """Tell the engine, before it starts, who may do what; it reads only hashes of the passwords."""
+    config = files.engine / "config"
+    config.mkdir(mode=0o700, parents=True, exist_ok=True)
+    users = [
+        {"name": who.user, "databases": {"*": ["admin"]}, "password": _hashed(who.password)},
+        {"name": who.reader, "databases": {DATABASE: ["readers"]}, "password": _hashed(who.reader_password)},
+    ]
+    write_private(config / "server-users.jsonl", "".join(json.dumps(user) + "\n" for user in users))
+    every = ["createRecord", "readRecord", "updateRecord", "deleteRecord"]
+    may_alter = ["updateSecurity", "updateSchema", "updateDatabaseSettings"]
+    groups = {
+        "admin": _group(may_alter, every),
+        "readers": _group([], ["readRecord"]),
+        "*": _group([], []),
+    }
+    text = json.dumps({"databases": {"*": {"groups": groups}}, "version": 2}, indent=2)
+    write_private(config / "server-groups.json", text)
+
+
+def _group(access: list[str], records: list[str]) -> dict[str, Any]:
+    return {"resultSetLimit": -1, "readTimeout": -1, "access": access, "types": {"*": {"access": records}}}
+
+
+def _hashed(password: str) -> str:
+    salt = base64.b64encode(secrets.token_bytes(32)).decode("ascii")  # the text itself is the salt, not what it encodes
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), _HASH_ROUNDS, 32)
+    return f"PBKDF2WithHmacSHA256${_HASH_ROUNDS}${salt}${base64.b64encode(digest).decode('ascii')}"
+
+
+def _megabytes(memory: str) -> int:
+    return int(memory[:-1]) * (1024 if memory[-1] in "gG" else 1)
+
+
+def _check_platform() -> None:
+    machine = platform.machine().lower()
+    if sys.platform == "linux" and machine in {"x86_64", "aarch64"}:
+        glibc = _glibc()
+        if glibc >= _OLDEST_GLIBC:
+            return
+        found = f"glibc {glibc[0]}.{glibc[1]}" if glibc > (0, 0) else "a C library that is not glibc"
+    elif sys.platform == "darwin" and machine == "arm64":
+        return
+    else:
+        found = f"{platform.system()} on {machine}"
+    raise EngineError(
+        "the embedded engine does not exist for this platform: "
+        f"expected Linux (x86-64 or ARM, glibc 2.34 or later) or macOS on Apple silicon, found {found}",
+        hint=_USE_NEO4J,
+    )
+
+
+def _glibc() -> tuple[int, int]:
+    try:
+        name = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):
+        name = ""
+    match = re.fullmatch(r"glibc (\d+)\.(\d+).*", name)
+    return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -1,0 +1,125 @@
+"""What a database's refusals mean: each failure of the driver as one of our errors, saying what to do about it.
+
+No message holds an address with credentials in it: ``location`` never has any, and the driver is handed them apart.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+
+from neo4j import exceptions as bolt
+
+from topostrata.errors import (
+    InvalidQueryError,
+    LimitError,
+    QueryRefusedError,
+    StoreUnavailableError,
+    TopostrataError,
+)
+
+OLDEST_NEO4J = 5
+
+_LOGIN = "set TOPOSTRATA_NEO4J_USER and TOPOSTRATA_NEO4J_PASSWORD (or _PASSWORD_FILE)"
+_DOCTOR = "`topostrata doctor` checks each part"
+
+# Parts of the server's codes, the last word of which is what differs between versions; what they mean, what to do.
+_CODES = (
+    ("AuthenticationRateLimit", "too many wrong passwords, it refuses to listen for a while", "wait, then " + _LOGIN),
+    ("CredentialsExpired", "the password must be changed before it may be used", "change it in cypher-shell"),
+    ("ReadOnly", "the database is read-only here, nothing was written", "name the server that takes writes"),
+    ("NotALeader", "this server does not take writes, nothing was written", "use neo4j:// so that they are routed"),
+    ("MemoryPoolOutOfMemory", "the server gives a transaction too little memory", "raise db.memory.transaction.max"),
+    ("TransactionOutOfMemory", "the server gives a transaction too little memory", "raise db.memory.transaction.max"),
+    ("TransactionTimedOut", "the transaction took too long and was ended, nothing was written", "try it again"),
+    ("DatabaseUnavailable", "the database is down on that server", "its logs say why; a full disk stops it too"),
+    (
+        "TransactionStartFailed",
+        "the database has stopped on that server",
+        "its logs say why, a full disk may be; restart it",
+    ),
+    ("TransactionLogError", "the server cannot write its log, nothing was written", "is its disk full?"),
+)
+
+
+def check_version(agent: str, location: str) -> None:
+    """Refuse a Neo4j older than 5, whose Cypher lacks what the queries need. ``agent`` is the server's own word."""
+    found = re.match(r"Neo4j/v?(\d+)", agent)
+    if found and int(found[1]) < OLDEST_NEO4J:
+        raise StoreUnavailableError(
+            f"{location}: expected Neo4j {OLDEST_NEO4J} or later, found {agent}",
+            hint="tested are 5.26 and 2026.08; an embedded archive needs no server",
+        )
+
+
+def translate(error: Exception, location: str, database: str | None = None) -> TopostrataError:
+    """The failure of a query of ours, or of reaching the database at all."""
+    if not isinstance(error, bolt.Neo4jError):
+        return _unreachable(error, location)
+    code = error.code or ""
+    if "DatabaseNotFound" in code:
+        return StoreUnavailableError(
+            f"{location}: the server has no database {database!r}",
+            hint="set TOPOSTRATA_NEO4J_DATABASE; Neo4j Community has one, neo4j",
+        )
+    for part, meaning, hint in _CODES:
+        if part in code:
+            return StoreUnavailableError(f"{location}: {meaning}", hint=hint)
+    if isinstance(error, bolt.AuthError):
+        return StoreUnavailableError(f"{location}: user or password is wrong", hint=_LOGIN)
+    return StoreUnavailableError(f"{location}: the database refused: {code}: {first_line(error)}")
+
+
+def took_too_long(timeout_s: float) -> LimitError:
+    """A user's query that was given up."""
+    return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
+
+
+def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError | None:
+    """The failure of a user's query, or ``None`` where the query is not at fault."""
+    code, said = error.code or "", first_line(error)
+    if isinstance(error, bolt.AuthError) or "DatabaseNotFound" in code or "DatabaseUnavailable" in code:
+        return None
+    if "Forbidden" in code or "AccessMode" in code or "Security" in code or "ReadOnly" in code:
+        return QueryRefusedError(f"the query wants more than to read: {said}", hint="queries of users are read-only")
+    if "OutOfMemory" in code:
+        return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
+    if "Timeout" in code or "TimedOut" in code or "timeout" in said.lower() or "Terminated" in code:
+        return took_too_long(timeout_s)
+    if "exceeding the maximum" in said:
+        return LimitError(f"the query asks for too much: {said}")
+    return InvalidQueryError(f"the query was not understood: {said}")
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong in one line, of bounded length."""
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    return str(text).strip().splitlines()[0][:500]
+
+
+def _unreachable(error: Exception, location: str) -> StoreUnavailableError:
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return StoreUnavailableError(
+            f"{location}: the server's certificate is not one that this machine trusts",
+            hint="set TOPOSTRATA_NEO4J_CA_FILE, or use a scheme with +ssc to trust any certificate",
+        )
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return StoreUnavailableError(
+            f"{location}: expected TLS, as the scheme asks for, but the server does not speak it",
+            hint="use bolt:// or neo4j:// where the way to the server is safe, or turn TLS on at the server",
+        )
+    reason = next((cause for cause in causes if isinstance(cause, OSError)), causes[-1])
+    said = getattr(reason, "strerror", None) or first_line(reason)
+    return StoreUnavailableError(f"{location}: the database does not answer: {said}", hint=_DOCTOR)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, outermost first."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        at = at.__cause__ or at.__context__

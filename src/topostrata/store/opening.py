@@ -1,0 +1,117 @@
+"""Which database a name stands for: a path is an embedded archive there, ``neo4j://`` or ``bolt://`` a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from topostrata.errors import NotFoundError, SettingsError, StoreUnavailableError
+from topostrata.settings import Settings
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import Connection, GraphStore
+
+SERVER_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+
+_EMBEDDED_RELATIONSHIPS = 2_000_000
+_SERVER_RELATIONSHIPS = 20_000_000
+
+
+def open_store(store: str, settings: Settings, *, create: bool) -> GraphStore:
+    """Open the store of that name. ``create=False`` refuses a directory that holds no archive yet."""
+    if "://" in store:
+        return _open_server(store, settings)
+    return _open_embedded(Path(store).expanduser(), settings, create=create)
+
+
+def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:
+    from topostrata.store.embedded import EmbeddedEngine  # noqa: PLC0415 - both need the extra
+    from topostrata.store.graph import Connection, GraphStore  # noqa: PLC0415
+
+    if not create and not (directory / "engine").is_dir():
+        raise NotFoundError(
+            f"{directory}: expected an archive, found none",
+            hint="`topostrata push` makes one; --store names another place",
+        )
+    engine = EmbeddedEngine(directory, idle_seconds=settings.engine_idle_seconds, memory=settings.engine_memory)
+
+    def connect() -> Connection:
+        end = engine.connect()
+        return Connection(
+            f"bolt://{end.host}:{end.port}", end.database, end.user, end.password, (end.reader, end.reader_password)
+        )
+
+    return GraphStore(connect, engine.close, location=str(directory), relationship_limit=_EMBEDDED_RELATIONSHIPS)
+
+
+def _open_server(uri: str, settings: Settings) -> GraphStore:
+    from topostrata.store.failures import check_version  # noqa: PLC0415
+    from topostrata.store.graph import GraphStore  # noqa: PLC0415
+
+    connection = _server(uri, settings)
+    store = GraphStore(lambda: connection, location=connection.uri, relationship_limit=_SERVER_RELATIONSHIPS)
+    try:
+        check_version(_greet(store, connection), connection.uri)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _greet(store: GraphStore, connection: Connection) -> str:
+    """What the server says it is. Routing hides why it failed, so the server is then asked without it."""
+    from topostrata.store.graph import GraphStore  # noqa: PLC0415
+
+    try:
+        return store.version()
+    except StoreUnavailableError:
+        if not connection.uri.startswith("neo4j"):
+            raise
+        direct = replace(connection, uri=connection.uri.replace("neo4j", "bolt", 1))
+        plain = GraphStore(lambda: direct, location=connection.uri, relationship_limit=0)
+        try:
+            plain.version()
+        finally:
+            plain.close()
+        raise
+
+
+def _server(uri: str, settings: Settings) -> Connection:
+    from topostrata.store.graph import Connection  # noqa: PLC0415
+
+    # No message here shows what was found past the scheme: it may be a part of a password.
+    parts = urlsplit(uri)
+    if parts.scheme not in SERVER_SCHEMES:
+        raise SettingsError(f"store: expected a path or one of {', '.join(SERVER_SCHEMES)}, found {parts.scheme}://")
+    if parts.password is not None:
+        raise SettingsError(
+            "store: a password must not stand in the URI, where logs and process lists show it",
+            hint="set TOPOSTRATA_NEO4J_PASSWORD or TOPOSTRATA_NEO4J_PASSWORD_FILE",
+        )
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise SettingsError(
+            f"store: expected {parts.scheme}://HOST:PORT, found more after it",
+            hint="the database is named by TOPOSTRATA_NEO4J_DATABASE",
+        )
+    try:
+        port = parts.port
+    except ValueError:
+        raise SettingsError(f"store: expected {parts.scheme}://HOST:PORT, found a port that is none") from None
+    ca_file = settings.neo4j_ca_file
+    if ca_file is not None and not parts.scheme.endswith("+s"):
+        raise SettingsError(
+            f"TOPOSTRATA_NEO4J_CA_FILE: expected a scheme with +s, which asks for TLS, found {parts.scheme}://"
+        )
+    if ca_file is not None and not ca_file.is_file():
+        raise SettingsError(f"TOPOSTRATA_NEO4J_CA_FILE: expected a file of certificates, found none at {ca_file}")
+    host = parts.hostname or "localhost"
+    host = f"[{host}]" if ":" in host else host
+    return Connection(
+        f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""),
+        settings.neo4j_database,
+        unquote(parts.username) if parts.username else settings.neo4j_user,
+        settings.neo4j_secret(),
+        ca_file=None if ca_file is None else str(ca_file),
+    )
