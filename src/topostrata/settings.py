@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from topostrata.errors import SettingsError
 
 PREFIX = "TOPOSTRATA_"
+DEFAULT_STORE = ".topostrata"
 _SHORTEST_SECRET = 8  # as Neo4j itself asks for
 _SHORTEST_TOKEN = 32  # nobody guesses it, so that one hash of it is enough to keep
 _LEAST_VARIED_TOKEN = 8  # different characters; a random one has more
@@ -27,7 +28,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    store: str = Field(".topostrata", description="path of an embedded archive, or the URI of a Neo4j server")
+    store: str = Field(DEFAULT_STORE, description="path of an embedded archive, or the URI of a Neo4j server")
     engine_idle_seconds: float = Field(60.0, ge=0, description="how long the embedded engine outlives its last user")
     engine_memory: str = Field("1g", pattern=r"^\d+[mg]$", description="heap of the embedded engine")
     neo4j_user: str = Field("neo4j", min_length=1, description="user on a Neo4j server")

@@ -275,7 +275,7 @@ def test_only_what_is_needed_comes_into_the_image() -> None:
     tops = {path.partition("/")[0] for path in taken}
     assert tops == {"LICENSE", "README.md", "docker", "ingest", "pyproject.toml", "queries", "service", "src"}
     assert not [path for path in taken if "__pycache__" in path or ".egg-info" in path]
-    assert {"src/topostrata/queries", "queries/read/runs.cypher", "docker/requirements.txt"} <= set(taken)
+    assert {"src/topostrata/queries", "queries/runs/runs.cypher", "docker/requirements.txt"} <= set(taken)
 
 
 def test_packages_of_the_image_are_those_of_the_extra() -> None:

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from topostrata import format_1
 from topostrata.archive import Archive, open_archive
+from topostrata.errors import NotFoundError
 from topostrata.store.embedded import stop
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -34,7 +36,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     folder = tmp_path_factory.mktemp("old")
     with zipfile.ZipFile(DATA / "archive-format-1.zip") as file:
         file.extractall(folder)
-    directory = folder / ".topostrata"
+    directory = folder / format_1.OLD_DIRECTORY
     try:
         with open_archive(str(directory), create=False) as opened:
             yield opened
@@ -103,3 +105,14 @@ def test_an_old_archive_takes_new_snapshots(archive: Archive) -> None:
     assert archive.push("w0", 15, archive.topology("w0@5")) == "added"
     assert archive.topology("w0@15") == archive.topology("w0@5")
     assert list(archive.verify()) == []
+
+
+def test_an_old_directory_in_the_place_of_the_default_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `.topostrata` is not there and the directory of before is, nothing is made; the error says how to go on."""
+    (tmp_path / format_1.OLD_DIRECTORY / "engine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for create in (True, False):
+        with pytest.raises(NotFoundError, match="earlier version") as caught:
+            open_archive(create=create)
+        assert f"--store {format_1.OLD_DIRECTORY}" in str(caught.value)
+    assert not (tmp_path / ".topostrata").exists()

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from topostrata import format_1
 from topostrata.errors import NotFoundError, SettingsError, StoreUnavailableError
-from topostrata.settings import Settings
+from topostrata.settings import DEFAULT_STORE, Settings
 
 if TYPE_CHECKING:
     from topostrata.store.graph import Connection, GraphStore
@@ -23,7 +24,9 @@ def open_store(store: str, settings: Settings, *, create: bool) -> GraphStore:
     """Open the store of that name. ``create=False`` refuses a directory that holds no archive yet."""
     if "://" in store:
         return _open_server(store, settings)
-    return _open_embedded(Path(store).expanduser(), settings, create=create)
+    directory = Path(store).expanduser()
+    _refuse_to_pass_over_an_old_archive(directory)
+    return _open_embedded(directory, settings, create=create)
 
 
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:
@@ -44,6 +47,16 @@ def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> Grap
         )
 
     return GraphStore(connect, engine.close, location=str(directory), relationship_limit=_EMBEDDED_RELATIONSHIPS)
+
+
+def _refuse_to_pass_over_an_old_archive(directory: Path) -> None:
+    """Where the new default directory is not there and the old one is, a new archive would seem to have lost it."""
+    old = directory.with_name(format_1.OLD_DIRECTORY)
+    if directory.name == DEFAULT_STORE and not directory.exists() and (old / "engine").is_dir():
+        raise NotFoundError(
+            f"{directory}: expected an archive, found none, but {old}, which an earlier version of this product made",
+            hint=f"`mv {old} {directory}` takes it along; `--store {old}` opens it where it is",
+        )
 
 
 def _open_server(uri: str, settings: Settings) -> GraphStore:
