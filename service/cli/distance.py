@@ -1,11 +1,11 @@
-"""Verbs that compare and ask: nnstd, distances, cypher."""
+"""Verbs that compare: nnstd, distances."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from unicodedata import category
 
 import typer
@@ -45,7 +45,7 @@ AlignOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (nnstd, distances, cypher):
+    for verb in (nnstd, distances):
         app.command()(verb)
 
 
@@ -128,33 +128,6 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) ->
             show(table(["", "network"], zip(heads, labels, strict=True)))
         rows = [[head, *row] for head, row in zip(heads, matrix.nnstd.tolist(), strict=True)]
         show(f"NNSTD, alignment {matrix.alignment}", table(["", *heads], rows))
-
-
-def cypher(
-    query: Annotated[str, typer.Argument(help="A Cypher query that only reads; values as parameters, $name.")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="JSON, else text.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most rows to print. [default: 1000]")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="Longest it may take, seconds. [default: 10]")] = None,
-    store: StoreOption = None,
-    json_: JsonFlag = False,
-) -> None:
-    """Ask the graph in Cypher, read-only."""
-    with archive(store) as opened:
-        found = opened.cypher(query, _parameters(parameter or []), limit=limit, timeout_s=timeout)
-        behind = opened.behind()
-    if json_:
-        answer({"columns": list(found.columns), "rows": found.rows, "truncated": found.truncated, "behind": behind})
-        return
-    show(table(found.columns, found.rows))
-    if found.truncated:
-        say(f"note: there are more than these {len(found.rows)} rows; --limit shows more")
-    for row in behind:
-        say(
-            f"note: run {row['run']}, layer {row['layer']}: connections are in the graph up to step "
-            f"{row['projected_step']}, the run goes on to {row['last_step']}"
-        )
 
 
 def _archive_for(refs: list[str], store: str | None) -> AbstractContextManager[Archive | None]:
@@ -255,18 +228,3 @@ def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:
         topology = load(ref)
         found.append(topology if len(found) < _HELD else partial(load, ref))
     return found
-
-
-def _parameters(texts: list[str]) -> dict[str, Any]:
-    import json
-
-    values: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"expected NAME=VALUE, found {text!r}", param_hint="-p")
-        try:
-            values[name] = json.loads(value)
-        except json.JSONDecodeError:
-            values[name] = value
-    return values

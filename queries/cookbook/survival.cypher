@@ -1,6 +1,9 @@
-// purpose: How many of the connections of a layer alive at a step are still alive, without a break, at each later snapshot.
+// title: Survival
+// purpose: How many of the connections of a layer alive at a step are still alive, without a break, at each later
+//   snapshot.
 // parameters: run, layer, space, from
 // columns: step, survived
+// example: {"run": "w0", "layer": "l1", "space": "hidden1", "from": 0}
 OPTIONAL MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS {layer: $layer}]->(:Neuron)
 WHERE c.born_step <= $from AND (c.died_step IS NULL OR c.died_step > $from)
 WITH c.died_step AS died, count(c) AS lives

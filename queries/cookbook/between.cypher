@@ -1,6 +1,8 @@
-// purpose: What became of a layer's connections from one step to another.
+// title: What became of a layer from one step to another?
+// purpose: How many connections survived without a break, died and came back, died, and were born.
 // parameters: run, layer, space, from, to
 // columns: survived, regrown, died, born
+// example: {"run": "w0", "layer": "l1", "space": "hidden1", "from": 0, "to": 30}
 MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS]->(b:Neuron)
 WHERE c.layer = $layer
 WITH a.index AS source, c.tap AS tap, b.index AS target,

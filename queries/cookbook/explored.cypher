@@ -1,6 +1,9 @@
-// purpose: How many different connections of a layer were alive at some snapshot up to each one, and how many were regrown there.
+// title: Exploration, step by step
+// purpose: How many different connections of a layer were alive at some snapshot up to each one, and how many were
+//   regrown there.
 // parameters: run, layer, space
 // columns: step, explored, regrown
+// example: {"run": "w0", "layer": "l1", "space": "hidden1"}
 OPTIONAL MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS {layer: $layer}]->(b:Neuron)
 WITH a.index AS source, c.tap AS tap, b.index AS target, min(c.born_step) AS first, collect(c.born_step) AS births
 UNWIND births AS born

@@ -1,6 +1,8 @@
-// purpose: How many connections of a layer are alive at each snapshot, were born there, and died there.
+// title: Births and deaths, step by step
+// purpose: How many connections of a layer are alive at each snapshot, and what rewiring did there.
 // parameters: run, layer, space
 // columns: step, alive, born, died
+// example: {"run": "w0", "layer": "l1", "space": "hidden1"}
 OPTIONAL MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS {layer: $layer}]->(:Neuron)
 WITH c.born_step AS born, c.died_step AS died, count(c) AS lives
 WITH collect([born, died, lives]) AS groups
