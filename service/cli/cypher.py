@@ -96,8 +96,10 @@ def _cookbook_query(name: str, values: dict[str, Any]) -> Query:
     known = [known.removeprefix("cookbook/") for known in queries.names("cookbook")]
     if name not in known:
         near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "topostrata cypher --cookbook lists them"
-        raise NotFoundError(f"expected the name of a cookbook query, found {name!r}", hint=hint)
+        raise NotFoundError(
+            f"expected the name of a cookbook query, found {name!r}",
+            hint=f"did you mean {near[0]}?" if near else "topostrata cypher --cookbook lists them",
+        )
     recipe = queries.load(f"cookbook/{name}")
     missing = ", ".join(p for p in recipe.parameters if p not in values)
     unknown = ", ".join(p for p in values if p not in recipe.parameters)

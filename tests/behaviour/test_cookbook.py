@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.stores import Target, wipe
 from topostrata import queries
 from topostrata.archive import Archive
 from topostrata.distance.nnstd import nnstd
+from topostrata.lineage.inferred import infer
 from topostrata.runs import Parent
 
 QUERIES = {name.removeprefix("cookbook/"): queries.load(name) for name in queries.names("cookbook")}
@@ -72,6 +74,7 @@ def demo(target: Target) -> Iterator[Archive]:
         for step in PUSHED.runs["w0"].steps:
             archive.nnstd(f"w0@{step}", f"w1@{step}")
         archive.distances(["w*@0"])
+        archive.infer(["w*@0"], name="guess", root="w0", alignment="canonical", samples=10)
         yield archive
 
 
@@ -248,6 +251,18 @@ def closest_step() -> Rows:
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
+def probable_parents() -> Rows:
+    runs = ["w0", "w1", "w2"]
+    inference = infer(
+        [PUSHED.runs[run].at(0) for run in runs], runs, partial(nnstd, alignment="canonical"), root="w0", samples=10
+    )
+    return [
+        ["guess", "canonical", edge.parent, edge.distance, edge.margin, edge.support, edge.direction]
+        for edge in inference.edges
+        if edge.child == "w1"
+    ]
+
+
 ORACLES: dict[str, Callable[[], Rows]] = {
     "ages": ages,
     "alive": lambda: [list(connection) for connection in sorted(alive("w0", "l1", 30))],
@@ -272,6 +287,7 @@ ORACLES: dict[str, Callable[[], Rows]] = {
     ],
     "nearest": nearest,
     "not_projected": list,
+    "probable_parents": probable_parents,
     "reach_in_2": lambda: reach(2),
     "reach_in_3": lambda: reach(3),
     "receptive_field": receptive_field,

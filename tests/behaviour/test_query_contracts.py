@@ -33,7 +33,6 @@ SAMPLES: dict[str, Any] = {
 OWN: dict[str, dict[str, Any]] = {
     "lineage/inference": {"id": "i0"},
     "lineage/inferred_edges": {"id": "i0"},
-    "lineage/inferred_from": {"run": "w1"},
     "lineage/drop_inference": {"id": "i0"},
     "lineage/drop_inferred_edges": {"id": "i0"},
     "lineage/put_inference": {"id": "i9"},

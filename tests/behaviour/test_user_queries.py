@@ -7,18 +7,23 @@ behind them, should they ever let something through.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from neo4j.exceptions import Neo4jError
+from typer.testing import CliRunner, Result
 
 from tests.histories import sparse_history
 from tests.stores import Target, contents, reading, wipe
+from topostrata import queries
 from topostrata.archive import Archive
-from topostrata.errors import InvalidQueryError, LimitError
+from topostrata.errors import InvalidInputError, InvalidQueryError, LimitError, NotFoundError
+from topostrata.service.cli.main import app
 from topostrata.topology import Topology
 
 WRITES = [
@@ -129,3 +134,58 @@ def test_a_query_can_be_asked_from_within_an_event_loop(archive: Archive) -> Non
         return archive.cypher("RETURN 1 AS x").rows
 
     assert asyncio.run(ask()) == [[1]]
+
+
+def run_cypher(target: Target, *arguments: str) -> Result:
+    """``topostrata cypher`` on this store."""
+    return CliRunner().invoke(app, ["cypher", "--store", target.uri, *arguments], env=target.environment)
+
+
+def test_the_command_line_runs_a_cookbook_query(archive: Archive, target: Target) -> None:
+    """By its name, with the values of -p; an empty answer has the columns of the file on every store."""
+    archive.push("w0", 0, Topology.from_masks([np.eye(3)]))
+    values = ["--cookbook", "inputs", "-p", "id=w0/output/1", "--json"]
+    for step, rows in ((0, [["w0/input/1", "l0", 0, 0]]), (-1, [])):
+        answer = json.loads(run_cypher(target, *values, "-p", f"step={step}").stdout)
+        assert (answer["columns"], answer["rows"]) == (["input", "layer", "tap", "born"], rows)
+
+
+def test_the_command_line_names_wrong_parameters_of_a_cookbook_query(target: Target) -> None:
+    """Those that are missing and those that it does not have, before anything is sent."""
+    error = run_cypher(target, "--cookbook", "inputs", "-p", "step=0", "-p", "run=w0").exception
+    assert isinstance(error, InvalidQueryError)
+    assert error.message == "cookbook query inputs: expected the parameters id, step, found id missing; run unknown"
+    assert error.hint == "for example -p id=w0/hidden1/5 -p step=30"
+    error = run_cypher(target, "--cookbook", "family_trees").exception
+    assert isinstance(error, NotFoundError)
+    assert error.hint == "did you mean family_tree?"
+
+
+def test_the_command_line_runs_a_file(archive: Archive, target: Target, tmp_path: Path) -> None:
+    """One with comments before and a semicolon behind, as files of Cypher are; a missing parameter is named."""
+    archive.push("w0", 0, Topology.from_masks([np.eye(3)]))
+    file = tmp_path / "mine.cypher"
+    file.write_text("// mine: 1\nMATCH (r:Run {id: $run})\nRETURN r.id AS run;\n", encoding="utf-8")
+    answer = json.loads(run_cypher(target, "--file", str(file), "-p", "run=w0", "--json").stdout)
+    assert (answer["columns"], answer["rows"]) == (["run"], [["w0"]])
+    error = run_cypher(target, "--file", str(file)).exception
+    assert isinstance(error, InvalidQueryError)
+    assert "run" in error.message
+    file.write_bytes(b"RETURN '\xff' AS x")
+    assert isinstance(run_cypher(target, "--file", str(file)).exception, InvalidInputError)
+
+
+def test_the_command_line_lists_the_cookbook() -> None:
+    """All names with title, purpose and parameters, without an archive: with --cookbook alone, or with `list`."""
+    for arguments in (["--cookbook"], ["--cookbook", "list"]):
+        recipes = json.loads(CliRunner().invoke(app, ["cypher", *arguments, "--json"]).stdout)
+        assert [f"cookbook/{recipe['name']}" for recipe in recipes] == list(queries.names("cookbook"))
+        assert all(recipe["title"] and recipe["purpose"] for recipe in recipes)
+        assert next(recipe["parameters"] for recipe in recipes if recipe["name"] == "inputs") == ["id", "step"]
+    assert "family_tree" in CliRunner().invoke(app, ["cypher", "--cookbook"]).stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["RETURN 1 AS x", "--file", __file__], ["--cookbook", "--file", __file__]])
+def test_the_command_line_takes_a_query_from_one_place(arguments: list[str]) -> None:
+    """None and several are refused with exit code 2."""
+    assert CliRunner().invoke(app, ["cypher", *arguments]).exit_code == 2

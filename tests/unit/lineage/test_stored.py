@@ -128,7 +128,7 @@ def test_cypher_walks_the_inferred_tree(archive: Archive, store: GraphStore) -> 
         "MATCH (r:Run)-[e:INFERRED_FROM*1..4]->(w:Run {id: 'w0'}) RETURN r.id AS run ORDER BY run"
     ).rows
     assert rows == [["w1"], ["w2"], ["w3"]]
-    found = store.read("lineage/inferred_from", run="w1")
+    found = store.read("cookbook/probable_parents", run="w1")
     assert [(row["inference"], row["alignment"], row["direction"]) for row in found] == [("one", "identity", "root")]
 
 
@@ -151,7 +151,7 @@ def test_each_query_answers_with_the_columns_of_its_header(archive: Archive, sto
         "lineage/inferences": {"after": "", "limit": 5},
         "lineage/inference": {"id": "one"},
         "lineage/inferred_edges": {"id": "one"},
-        "lineage/inferred_from": {"run": "w1"},
+        "cookbook/probable_parents": {"run": "w1"},
         "lineage/known_snapshots": {"ids": ["w0@0"]},
     }
     for name, parameters in asked.items():
