@@ -105,6 +105,13 @@ def _graph(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def compute_again(archive: Archive) -> None:
+    """What the demo computes and a copy leaves behind: distances before and after training, and an inferred descent."""
+    for when in ("first", "last"):
+        archive.distances([f"w?@{when}"])
+    archive.infer(["w?@first"], root="w0")
+
+
 def with_plans(document: str, uri: str) -> str:
     """The document with the plans of a Neo4j server: where each question begins, and how much it reads."""
     import neo4j  # noqa: PLC0415 - only this talks to a server by itself
@@ -149,6 +156,8 @@ def main() -> None:
 
     document = DOCUMENT.read_text(encoding="utf-8")
     if sys.argv[1] == "--plans":
+        with open_archive(sys.argv[2], create=False) as archive:
+            compute_again(archive)
         document = with_plans(document, sys.argv[2])
     else:
         with open_archive(sys.argv[1], create=False) as archive:

@@ -18,7 +18,7 @@ from topostrata.archive import open_archive
 WHOLE = {
     "cookbook/best_snapshots": {"NodeByLabelScan"},
     "cookbook/family_tree": {"DirectedRelationshipTypeScan"},
-    "cookbook/not_projected": {"NodeByLabelScan"},
+    "cookbook/not_projected": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
     "cookbook/shared_masks": {"NodeByLabelScan"},
     "cookbook/tagged_runs": {"NodeByLabelScan"},
     "lineage/edges": {"DirectedRelationshipTypeScan"},
