@@ -47,10 +47,12 @@ def test_the_page_says_what_the_files_say() -> None:
         assert answer.startswith(make_cookbook.heads(queries.load(f"cookbook/{name}").columns)), name
 
 
-def test_the_table_of_plans_has_every_question() -> None:
-    """In the order of the page."""
+def test_the_table_of_plans_shows_no_question_that_is_gone() -> None:
+    """Its rows are questions of the page, in the page's order; a new one comes in with the next `--plans`."""
     _, _, plans = page().partition("<!-- plans -->\n")
-    assert re.findall(r"^\| (\w+) \| \w+ `", plans, re.MULTILINE) == list(make_cookbook.answers(page()))
+    rows = re.findall(r"^\| (\w+) \| \w+ `", plans, re.MULTILINE)
+    assert len(rows) > 30
+    assert rows == [name for name in make_cookbook.answers(page()) if name in rows]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
