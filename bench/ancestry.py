@@ -153,7 +153,7 @@ def matrices(networks: Sequence[Topology], methods: Iterable[str]) -> dict[str, 
 def recovery(matrix: Floats, truth: Edges) -> float:
     """Share of the true edges that the tree has, whatever their direction."""
     labels = [f"{i:03}" for i in range(len(matrix))]
-    edges = from_distances(labels, matrix, alignment="").edges
+    edges = from_distances(labels, matrix, alignment="identity").edges
     found = {tuple(sorted((int(edge.parent), int(edge.child)))) for edge in edges}
     return len(found & {tuple(sorted(edge)) for edge in truth}) / len(truth)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from unicodedata import category
 
 import typer
 
+from topostrata.distance.alignments import DEFAULT, Alignment, descriptions
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table, width
 
 if TYPE_CHECKING:
@@ -24,22 +24,9 @@ if TYPE_CHECKING:
 _HELD = 256  # networks of files that stay in memory
 
 
-class Align(StrEnum):
-    """Which unit of the one network is compared with which of the other."""
-
-    CANONICAL = "canonical"
-    REFERENCE = "reference"
-    REFINED = "refined"
-    IDENTITY = "identity"
-
-
 AlignOption = Annotated[
-    Align,
-    typer.Option(
-        "--alignment",
-        help="canonical: matched layer by layer, well defined and symmetric; reference: as published; refined: the "
-        "smallest a local search finds; identity: same index, same unit (inside one run).",
-    ),
+    Alignment,
+    typer.Option("--alignment", help="; ".join(f"{name}: {text}" for name, text in descriptions().items())),
 ]
 
 
@@ -52,7 +39,7 @@ def register(app: typer.Typer) -> None:
 def nnstd(
     a: Annotated[str, typer.Argument(help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
     b: Annotated[str, typer.Argument(help="The other one.")],
-    alignment: AlignOption = Align.CANONICAL,
+    alignment: AlignOption = DEFAULT,
     chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent layers would have.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -65,10 +52,10 @@ def nnstd(
     with _archive_for([a, b], store) as opened:
         if opened is not None and not is_path(a) and not is_path(b):
             label_a, label_b = opened.snapshot(a).id, opened.snapshot(b).id
-            distance = opened.nnstd(label_a, label_b, alignment=alignment.value, chance=chance)
+            distance = opened.nnstd(label_a, label_b, alignment=alignment, chance=chance)
         else:
             (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
-            distance = distance_of(topology_a, topology_b, alignment=alignment.value, chance=chance)
+            distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
     found = distance_answer(label_a, label_b, distance)
     if json_:
         answer(found)
@@ -77,14 +64,14 @@ def nnstd(
     columns += ["chance", "chance_error", "z"] if chance else []
     rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
     show(
-        f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment.value}",
+        f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
         table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
     )
 
 
 def distances(
     refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
-    alignment: AlignOption = Align.CANONICAL,
+    alignment: AlignOption = DEFAULT,
     nearest: Annotated[int | None, typer.Option(min=1, help="Show the nearest of each, so many, instead.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write a row for each pair to this file, as Parquet.")] = None,
@@ -149,7 +136,7 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
     return snapshot.id, opened.topology(snapshot.id)
 
 
-def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str | None) -> DistanceMatrix:
+def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None) -> DistanceMatrix:
     from topostrata.distance.pairwise import distances as all_distances
     from topostrata.refs import is_path
 
@@ -163,12 +150,12 @@ def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str
             return all_distances(
                 topologies,
                 labels=[_printable(ref) for ref in refs],
-                alignment=alignment.value,
+                alignment=alignment,
                 progress=advance,
                 scheduler=scheduler,
             )
     with archive(store) as opened, progress("distances") as advance:
-        return opened.distances(refs, alignment=alignment.value, progress=advance, scheduler=scheduler)
+        return opened.distances(refs, alignment=alignment, progress=advance, scheduler=scheduler)
 
 
 def check_outputs(outputs: dict[str, Path]) -> None:

@@ -11,9 +11,12 @@ import pytest
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
 from topostrata.archive import Archive
-from topostrata.distance import pairwise
-from topostrata.distance.nnstd import Alignment, Distance, nnstd
+from topostrata.distance import jobs
+from topostrata.distance.alignments import Alignment
+from topostrata.distance.comparison import Ready
+from topostrata.distance.nnstd import Distance, compare, nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
+from topostrata.errors import Cancelled
 
 Counter = list[tuple[str, str]]
 
@@ -22,13 +25,12 @@ Counter = list[tuple[str, str]]
 def computed(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Which pairs are really computed, as digests."""
     pairs: Counter = []
-    honest = pairwise.distance_of
 
-    def watched(a: pairwise.Ready, b: pairwise.Ready, ways: pairwise.Ways) -> Distance:
+    def watched(a: Ready, b: Ready, *, alignment: Alignment) -> Distance:
         pairs.append((a.digest, b.digest))
-        return honest(a, b, ways)
+        return compare(a, b, alignment=alignment)
 
-    monkeypatch.setattr(pairwise, "distance_of", watched)
+    monkeypatch.setattr(jobs, "compare", watched)
     return pairs
 
 
@@ -102,7 +104,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
     archive: Archive, computed: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tiles that were finished before the cancellation are not computed again."""
-    monkeypatch.setattr(pairwise, "TILE", 2)
+    monkeypatch.setattr(jobs, "TILE", 2)
     fill(archive, 8)
     cancel = threading.Event()
     done: list[int] = []
@@ -112,7 +114,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         if pairs >= 12:
             cancel.set()
 
-    with pytest.raises(pairwise.Cancelled):
+    with pytest.raises(Cancelled):
         archive.distances(["r*"], alignment="identity", cancel=cancel, progress=watch)
     kept = len(computed)
     archive.distances(["r*"], alignment="identity")

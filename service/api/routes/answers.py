@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from typing_extensions import TypedDict
 
 from topostrata.archive import Archive
-from topostrata.distance.nnstd import Alignment
+from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.errors import LimitError
 from topostrata.evolution.between import Status
 from topostrata.refs import MAX_STEP, Ref
@@ -63,7 +63,7 @@ def get_distance(
     archive: ArchiveOf,
     a: RefQuery,
     b: RefQuery,
-    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = "canonical",
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     chance: Annotated[bool, Query(description="Add the level that independent layers would have.")] = False,
 ) -> Response:
     """NNSTD of two snapshots."""
@@ -79,7 +79,7 @@ def get_distances(
     request: Request,
     archive: ArchiveOf,
     refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
-    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = "canonical",
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     nearest: Annotated[int | None, Query(ge=1, description="Add the nearest of each, so many.")] = None,
 ) -> Response:
     """The distances of all pairs of some snapshots, their clusters, and an order in which like ones stand together."""

@@ -13,7 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.unit.distance.networks import random_mask
 from topostrata.distance import dense, kernels, matching
-from topostrata.distance.prepared import Sets, prepare
+from topostrata.distance.prepared import prepare
+from topostrata.distance.sets import Sets
 from topostrata.topology import Topology
 
 

@@ -16,10 +16,10 @@ from matplotlib.image import imread
 from scipy.cluster.hierarchy import leaves_list
 
 from tests.unit.distance.networks import random_network, rewired
+from topostrata.distance import jobs
 from topostrata.distance import matrix as ours
-from topostrata.distance import pairwise
+from topostrata.distance.alignments import Alignment
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import Alignment
 from topostrata.distance.pairwise import distances
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.ingest.formats import snapshot_file
@@ -154,7 +154,7 @@ def test_a_bad_place_is_told_before_anything_is_computed(
     """Hours of work do not end with a file that cannot be written."""
     monkeypatch.chdir(tmp_path)
     snapshot_file.write(tmp_path / "a.npz", random_network(np.random.default_rng(0), [3, 2], 0.5))
-    monkeypatch.setattr(pairwise, "distance_of", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(jobs, "compare", lambda *_, **__: pytest.fail("computed"))
     with pytest.raises(InvalidInputError, match=said):
         app(["distances", "./a.npz", "./a.npz", option, name], standalone_mode=False)
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from tests.unit.distance.networks import Alive, random_network, rewired
-from topostrata.distance import pairwise
+from topostrata.distance import jobs, threads
+from topostrata.distance.alignments import ALIGNMENTS, Alignment
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import Alignment, Distance, compare, nnstd
-from topostrata.distance.pairwise import Cancelled, distances
+from topostrata.distance.nnstd import Distance, compare, nnstd
+from topostrata.distance.pairwise import distances
 from topostrata.distance.prepared import Prepared
-from topostrata.errors import InvalidInputError, NotComparableError
+from topostrata.errors import Cancelled, InvalidInputError, NotComparableError
 from topostrata.topology import Topology
 
 
@@ -47,11 +48,11 @@ class Memory:
                 self.known[r, c] = values.copy()
 
 
-@pytest.mark.parametrize("alignment", ["canonical", "refined", "identity", "reference"])
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
 def test_the_matrix_holds_the_distance_of_every_pair(
     networks: list[Topology], alignment: Alignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairwise, "TILE", 4)
+    monkeypatch.setattr(jobs, "TILE", 4)
     found = distances(networks, alignment=alignment)
     for i, a in enumerate(networks):
         for j, b in enumerate(networks):
@@ -67,9 +68,9 @@ def test_few_of_many_networks_are_in_memory_and_each_is_loaded_seldom(
     networks: list[Topology], alignment: Alignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thirty blocks of networks, of which eight are kept, as if they were 960: memory does not grow with them."""
-    monkeypatch.setattr(pairwise, "TILE", 4)
-    monkeypatch.setattr(pairwise, "_KEPT", 32)
-    monkeypatch.setattr(pairwise, "_SHARE", 1)
+    monkeypatch.setattr(jobs, "TILE", 4)
+    monkeypatch.setattr(jobs, "MOST_READY", 32)
+    monkeypatch.setattr(threads, "SHARE", 1)
     alive = Alive(networks, 120)
     found = distances(alive.loaders, alignment=alignment, workers=2)
     few = distances(networks, alignment=alignment).nnstd
@@ -87,7 +88,7 @@ def test_networks_that_are_large_leave_room_for_fewer(
 ) -> None:
     """Connections count, not only networks; two are always kept, which a pair needs."""
     for room, most in ((3 * networks[0].nnz, 3), (1, 2)):
-        monkeypatch.setattr(pairwise, "_KEPT_CONNECTIONS", room)
+        monkeypatch.setattr(jobs, "MOST_CONNECTIONS", room)
         alive = Alive(networks, 9)
         found = distances(alive.loaders, alignment="identity", workers=1)
         assert alive.most <= most + 4
@@ -97,7 +98,7 @@ def test_networks_that_are_large_leave_room_for_fewer(
 def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
     networks: list[Topology], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairwise, "TILE", 4)
+    monkeypatch.setattr(jobs, "TILE", 4)
     cache = Memory()
     compared: list[int] = []
 
@@ -105,7 +106,7 @@ def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
         compared.append(1)
         return compare(a, b, alignment=alignment)
 
-    monkeypatch.setattr(pairwise, "compare", counted)
+    monkeypatch.setattr(jobs, "compare", counted)
     first = distances(networks[:8], cache=cache)
     assert len(compared) == 36
     again = distances(networks[:8], cache=cache, digests=[t.digest for t in networks[:8]])
@@ -119,7 +120,7 @@ def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
 def test_progress_counts_pairs_and_cancelling_keeps_finished_tiles(
     networks: list[Topology], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairwise, "TILE", 4)
+    monkeypatch.setattr(jobs, "TILE", 4)
     seen: list[tuple[int, int]] = []
     distances(networks, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (45, 45)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topostrata.distance.nnstd import ALIGNMENTS, nnstd
+from topostrata.distance.alignments import ALIGNMENTS, Alignment
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError
 from topostrata.lineage.inferred import Compare, Inference, from_distances, infer, suggest
 from topostrata.lineage.unit_terms import agreement, unit_terms
@@ -113,24 +114,24 @@ def test_relabelling_hidden_units_changes_no_distance_or_margin_of_the_canonical
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_unit_terms_add_up_to_the_distance(alignment: str) -> None:
+def test_unit_terms_add_up_to_the_distance(alignment: Alignment) -> None:
     """Layer by layer, the mean of the matched units' terms is the layer's distance, whatever the alignment."""
     rng = np.random.default_rng(3)
     one = network(rng)
     for two in (rewired(rng, one, 0.3), network(rng), relabelled(rng, one)):
-        found = nnstd(one, two, alignment=alignment)  # type: ignore[arg-type]
+        found = nnstd(one, two, alignment=alignment)
         terms = unit_terms(one, two, found.matching)
         assert [term.distance.mean() for term in terms.spaces] == pytest.approx([row.distance for row in found.layers])
 
 
 @pytest.mark.parametrize("alignment", ["identity", "canonical", "refined"])
 @pytest.mark.parametrize("swap", [False, True])
-def test_unit_terms_of_unequal_widths_count_lone_units_as_1(alignment: str, swap: bool) -> None:
+def test_unit_terms_of_unequal_widths_count_lone_units_as_1(alignment: Alignment, swap: bool) -> None:
     """A unit that only one network has is as far as can be, whichever network it is."""
     rng = np.random.default_rng(4)
     one, two = network(rng, (12, 20, 15, 4)), network(rng, (12, 18, 17, 4))
     one, two = (two, one) if swap else (one, two)
-    found = nnstd(one, two, alignment=alignment)  # type: ignore[arg-type]
+    found = nnstd(one, two, alignment=alignment)
     terms = unit_terms(one, two, found.matching)
     assert [term.distance.mean() for term in terms.spaces] == pytest.approx([row.distance for row in found.layers])
     assert [int(((term.ours < 0) | (term.theirs < 0)).sum()) for term in terms.spaces] >= [2, 2, 0]
@@ -144,8 +145,8 @@ def test_the_tree_is_the_shortest(seed: int, n: int) -> None:
     graph = nx.Graph()
     graph.add_weighted_edges_from((labels[i], labels[j], matrix[i, j]) for i, j in combinations(range(n), 2))
     shortest = {frozenset(edge) for edge in nx.minimum_spanning_tree(graph).edges}
-    tree = from_distances(labels, matrix, alignment="x")
-    rooted = from_distances(labels, matrix, alignment="x", root=labels[seed % n])
+    tree = from_distances(labels, matrix, alignment="identity")
+    rooted = from_distances(labels, matrix, alignment="identity", root=labels[seed % n])
     assert {frozenset(edge) for edge in arrows(tree)} == {frozenset(edge) for edge in arrows(rooted)} == shortest
     assert nx.is_arborescence(rooted.graph())
     assert rooted.nodes[0] == rooted.root == labels[seed % n]
@@ -158,9 +159,9 @@ def test_a_margin_is_what_the_tree_grows_by_without_its_edge(seed: int, n: int) 
     labels = [f"n{k}" for k in range(n)]
 
     def length(distances: np.ndarray) -> float:
-        return sum(edge.distance for edge in from_distances(labels, distances, alignment="x").edges)
+        return sum(edge.distance for edge in from_distances(labels, distances, alignment="identity").edges)
 
-    for edge in from_distances(labels, matrix, alignment="x").edges:
+    for edge in from_distances(labels, matrix, alignment="identity").edges:
         without = matrix.copy()
         i, j = labels.index(edge.parent), labels.index(edge.child)
         without[i, j] = without[j, i] = 100
@@ -174,7 +175,7 @@ def test_nobody_descends_from_a_younger_network(seed: int, n: int, ages: int) ->
     matrix = random_distances(seed, n)
     labels = [f"n{k}" for k in range(n)]
     times = [0, *rng.integers(0, ages, n - 1).tolist()]
-    found = from_distances(labels, matrix, alignment="x", root="n0", times=times)
+    found = from_distances(labels, matrix, alignment="identity", root="n0", times=times)
     age = dict(zip(labels, times, strict=True))
     assert all(age[parent] <= age[child] for parent, child in arrows(found))
     assert nx.is_arborescence(found.graph())
@@ -266,8 +267,8 @@ def test_the_order_in_which_networks_are_handed_in_changes_nothing() -> None:
     """Even between networks that are all equally far apart."""
     labels = ["b", "d", "a", "c"]
     matrix = np.ones((4, 4)) - np.eye(4)
-    again = from_distances(sorted(labels), matrix, alignment="x")
-    assert from_distances(labels, matrix, alignment="x") == again
+    again = from_distances(sorted(labels), matrix, alignment="identity")
+    assert from_distances(labels, matrix, alignment="identity") == again
     assert [edge.margin for edge in again.edges] == [0.0] * 3
 
 
@@ -311,7 +312,7 @@ def test_topologies_may_be_loaded_late_and_progress_is_told() -> None:
 def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict[str, Any], said: str) -> None:
     """Each refusal says what was expected and what was found."""
     with pytest.raises(InvalidInputError, match=said):
-        from_distances(labels, np.zeros((len(labels), len(labels))), alignment="x", **options)
+        from_distances(labels, np.zeros((len(labels), len(labels))), alignment="identity", **options)
 
 
 def test_indices_are_kept_in_a_family_and_lost_by_relabelling() -> None:
