@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from topostrata.distance.alignments import Alignment
 from topostrata.distance.comparison import Ready
 from topostrata.distance.nnstd import Distance, compare, nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
-from topostrata.errors import Cancelled
+from topostrata.errors import Cancelled, InvalidInputError
 
 Counter = list[tuple[str, str]]
 
@@ -202,3 +203,23 @@ def test_a_pair_asked_for_is_written_once(archive: Archive) -> None:
     )
     found = sorted((row["alignment"], row["a"], row["b"]) for row in rows)
     assert found == [("canonical", "r0@0", "r1@0"), ("reference", "r0@0", "r1@0"), ("reference", "r1@0", "r0@0")]
+
+
+def test_an_unknown_alignment_is_refused(archive: Archive) -> None:
+    """By every question of the archive that takes one; nothing is written."""
+    fill(archive, 2)
+    before = contents(archive)
+    name: Any = "best"
+    questions: list[Callable[[], object]] = [
+        lambda: archive.nnstd("r0", "r1", alignment=name),
+        lambda: archive.distances(["r*"], alignment=name),
+        lambda: archive.infer(["r*"], alignment=name),
+        lambda: archive.timeline("r0", alignment=name),
+        lambda: archive.timeline("r0", "r1", alignment=name),
+    ]
+    for question in questions:
+        with pytest.raises(
+            InvalidInputError, match="expected one of canonical, reference, refined, identity, found 'best'"
+        ):
+            question()
+    assert contents(archive) == before

@@ -142,7 +142,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
     for definition in (
         Definition(
             "canonical",
-            "layer by layer the best match of the units' inputs; well defined and symmetric",
+            "the published procedure made well defined: symmetric, and the same however hidden units are stored",
             symmetric=True,
             matched="hidden",
             prepared="colours",
@@ -152,7 +152,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
         ),
         Definition(
             "reference",
-            "the procedure as published; not quite symmetric, because optimal matches tie",
+            "the procedure as published; not quite symmetric, because optimal matchings tie",
             symmetric=False,
             matched="all",
             prepared="sets",
@@ -172,7 +172,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
         ),
         Definition(
             "identity",
-            "no match: units of the same index are compared, as inside one run",
+            "units of the same index are compared, which is what you want inside one run",
             symmetric=True,
             matched="none",
             prepared="topology",

@@ -2,9 +2,9 @@
 
 The greedy match of a space looks at its fan-in alone. Here each hidden space in turn, forward then backward, is
 matched again by fan-in cost plus fan-out cost given its neighbours' matchings, and the new match stays only where NNSTD
-falls. The starts are the canonical match and, where the widths are equal, the identity, so the result is never larger than
-either; it is searched from both sides and the smaller taken, so it is symmetric. It depends on how hidden units are
-stored, because the identity does.
+falls. The starts are the canonical match and, where the widths are equal, the identity, so the result is never larger
+than either; it is searched from both sides and the smaller taken, so it is symmetric. It depends on how hidden units
+are stored, because the identity does.
 """
 
 from __future__ import annotations
