@@ -58,6 +58,12 @@ def distances(
 
     Raises as ``nnstd`` does, and the error names the labels of the pair that was met first; ``ClusterError`` where the
     cluster cannot compute.
+
+    >>> import numpy as np
+    >>> networks = [Topology.from_masks([mask]) for mask in (np.eye(2), np.ones((2, 2)))]
+    >>> distances(networks, labels=["diagonal", "full"], alignment="identity").nnstd
+    array([[0. , 0.5],
+           [0.5, 0. ]])
     """
     definition = definition_of(alignment)
     if workers is not None and scheduler is not None:

@@ -93,10 +93,10 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("found", [DECLARED, INFERRED, Lineage(("a",), ())], ids=["declared", "inferred", "single"])
-def test_prov_json_is_well_formed(loaded: Lineage | Inference) -> None:
+@pytest.mark.parametrize("tree", [DECLARED, INFERRED, Lineage(("a",), ())], ids=["declared", "inferred", "single"])
+def test_prov_json_is_well_formed(tree: Lineage | Inference) -> None:
     """Names have declared prefixes, relations name two entities of the document, values are literals or typed."""
-    document: dict[str, Any] = json.loads(json.dumps(to_prov(loaded), allow_nan=False))
+    document: dict[str, Any] = json.loads(json.dumps(to_prov(tree), allow_nan=False))
     assert set(document) <= {"prefix", "entity", *ENDS}
     prefixes = {*document["prefix"], "prov"}
     assert all(re.match(r"[a-z]+:", uri) for uri in document["prefix"].values())
