@@ -345,3 +345,31 @@ def random_permutations(random: np.random.Generator, wiring: Wiring) -> dict[str
         rows = [random.permutation(axis.size) for _ in range(math.prod(outer))]
         found[axis.name] = np.array(rows, dtype=np.int64).reshape((*outer, axis.size))
     return found
+
+
+def random_network(random: np.random.Generator) -> Network:
+    """Spaces of one to three axes that they may share, residual streams, self-loops, groups, taps: all that can be said."""
+    axes = [
+        Axis(f"a{k}", int(random.integers(1, 4)), fixed=bool(random.random() < 0.3))
+        for k in range(random.integers(2, 6))
+    ]
+    spaces = []
+    for k in range(int(random.integers(2, 6))):
+        chosen = random.permutation(len(axes))[: int(random.integers(1, min(4, len(axes) + 1)))]
+        spaces.append(Space(f"s{k}", [axes[int(c)] for c in chosen]))
+    net = Network()
+    for k in range(int(random.integers(1, 9))):
+        source, target = (spaces[int(random.integers(len(spaces)))] for _ in range(2))
+        groups, joint = 1, 1
+        for mine, other in zip(source.axes, target.axes, strict=False):
+            if mine != other:
+                break
+            joint *= mine.size
+            groups = joint if random.random() < 0.5 else groups
+        outside = [axis for axis in axes if axis not in source.axes]
+        tap_axes = tuple(outside[:1]) if outside and random.random() < 0.3 else ()
+        taps = tap_axes[0].size if tap_axes else int(random.integers(1, 4))
+        layer = LayerShape(f"l{k}", source, target, taps, groups, tap_axes)
+        net.layers.append(layer)
+        net.parameters[layer.name] = (target.size, layer.local_sources * taps)
+    return net

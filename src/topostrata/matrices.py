@@ -39,7 +39,7 @@ def entries(matrix: Any, *, zeros: Zeros = "present") -> Entries:
     if hasattr(matrix, "detach"):
         matrix = from_torch(matrix)
     if sp.issparse(matrix):
-        return _from_sparse(matrix, by_value=zeros == "absent" or matrix.format in _BY_VALUE)
+        return _from_sparse(matrix, zeros)
     array = np.asarray(matrix)
     _check_values(array)
     return Entries(tuple(np.nonzero(array)), array.shape)
@@ -84,7 +84,8 @@ def from_torch(tensor: Any) -> Any:
     return sp.bsr_array((values.transpose(0, 2, 1), *parts[1:]), shape=shape[::-1]).T
 
 
-def _from_sparse(matrix: Any, *, by_value: bool) -> Entries:
+def _from_sparse(matrix: Any, zeros: Zeros) -> Entries:
+    by_value = zeros == "absent" or matrix.format in _BY_VALUE
     coo = sp.coo_array(matrix)
     _check_values(coo.data)
     keep = coo.data != 0 if by_value else slice(None)

@@ -49,7 +49,7 @@ def place(
 
 
 def _key(layer: LayerShape, arrays: Mapping[str, Any], *, tied: bool) -> str | None:
-    """The name under which the layer's connections are looked up; None where they follow from a layer it is tied with."""
+    """The name under which the layer's connections are looked up; None where its owner has them."""
     if isinstance(arrays.get(layer.name), Mask):
         return layer.name
     key = layer.name if layer.part is None else layer.part.parameter
