@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,7 +196,8 @@ def attention(arrays: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
     x = x + mixed.reshape(len(tokens), -1) @ arrays["layers.0.o_proj"].T
     gated = np.tanh(x @ arrays["layers.0.gate_proj"].T) * (x @ arrays["layers.0.up_proj"].T)
     x = x + gated @ arrays["layers.0.down_proj"].T
-    return x @ arrays["embed.weight"].T
+    logits: np.ndarray = x @ arrays["embed.weight"].T
+    return logits
 
 
 def stored(topology: Topology, net: Network) -> dict[str, np.ndarray]:
@@ -284,7 +286,7 @@ def test_tied_layers_are_one_set_of_connections() -> None:
         Topology((*topology.layers[:-1], other))
 
 
-def tiny(**changed: object) -> Topology:
+def tiny(**changed: dict[str, Any]) -> Topology:
     """Two groups of two sources, of which the targets feed back."""
     group, wide = Axis("g", 2), Axis("w", 2)
     source, target = Space("s", (group, Axis("n", 2))), Space("t", (group, wide))
@@ -293,7 +295,7 @@ def tiny(**changed: object) -> Topology:
         Layer("back", target, source, Mask(4, 4, np.array([1, 5, 15]))),
         Layer("loop", target, target, Mask(4, 4, np.array([2]))),
     ]
-    return Topology(tuple(dataclasses.replace(y, **changed.get(y.name, {})) for y in layers))  # type: ignore[call-overload]
+    return Topology(tuple(dataclasses.replace(y, **changed.get(y.name, {})) for y in layers))
 
 
 def test_the_digests_of_version_2_never_change() -> None:
