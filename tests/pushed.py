@@ -53,7 +53,7 @@ def assert_readable_up_to_projected(archive: Archive, run: str, history: History
                 break
             found = alive_in_graph(archive, run, row["name"], step)
             assert len(found) == len(set(found)), (history.seed, row["name"], step)
-            assert set(found) == connections(history.at(step).layer(row["name"]).mask), (
+            assert set(found) == connections(history.at(step)[row["name"]].mask), (
                 history.seed,
                 row["name"],
                 step,

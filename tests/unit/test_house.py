@@ -28,7 +28,13 @@ pytestmark = pytest.mark.checkout
 # inside another one has a floor of its own: the longest name decides. So what records a training job's masks needs no
 # store.
 FLOORS = [
-    ["errors", "format_1"],
+    ["errors", "format_1", "format_2"],
+    ["axes", "matrices"],
+    ["masks"],
+    ["layers"],
+    ["sharing", "symmetries", "wiring_text"],
+    ["order", "placing"],
+    ["digests"],
     ["topology", "refs", "runs", "settings", "frames", "files"],
     ["codec"],
     ["ingest.hook.recorder", "ingest.hook.spool"],
