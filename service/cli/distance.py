@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,18 +11,21 @@ from unicodedata import category
 import typer
 
 from topostrata.distance.alignments import DEFAULT, Alignment, descriptions
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table, width
+from topostrata.service.cli.output import GAP, JsonFlag, StoreOption, answer, archive, progress, say, show, table, width
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from rich.console import RenderableType
 
     from topostrata.archive import Archive
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.topology import Topology
 
 
-_HELD = 256  # networks of files that stay in memory
+_IN_MEMORY = 256  # networks of files that stay there
+_CELL = 6  # characters of a distance
 
 
 AlignOption = Annotated[
@@ -32,53 +36,70 @@ AlignOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (nnstd, distances):
-        app.command()(verb)
+    app.command(context_settings={"allow_extra_args": True})(nnstd)  # so that it can say where more than two belong
+    app.command()(distances)
 
 
 def nnstd(
-    a: Annotated[str, typer.Argument(help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
-    b: Annotated[str, typer.Argument(help="The other one.")],
+    context: typer.Context,
+    a: Annotated[str, typer.Argument(metavar="A", help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     alignment: AlignOption = DEFAULT,
     chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent layers would have.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """The distance of two topologies, 0 (same wiring) to 1 (nothing in common)."""
+    """The distance of two topologies, 0 (same wiring) to 1.
+
+    Of files or of the archive, layer by layer; 1 means that they have nothing in common.
+    """
     from topostrata.distance.nnstd import nnstd as distance_of
     from topostrata.refs import is_path
     from topostrata.service.answers.distance import distance_answer
 
-    with _archive_for([a, b], store) as opened:
+    _refuse_a_set([a, b, *context.args])
+    with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
         if opened is not None and not is_path(a) and not is_path(b):
             label_a, label_b = opened.snapshot(a).id, opened.snapshot(b).id
             distance = opened.nnstd(label_a, label_b, alignment=alignment, chance=chance)
         else:
             (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
             distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
-    found = distance_answer(label_a, label_b, distance)
+    result = distance_answer(label_a, label_b, distance)
     if json_:
-        answer(found)
+        answer(result)
         return
     columns = ["name", "distance", "width", "density_a", "density_b", "ambiguous"]
     columns += ["chance", "chance_error", "z"] if chance else []
-    rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
+    rows = [[layer[name] for name in columns] for layer in result["layers"]]  # type: ignore[literal-required]
     show(
-        f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
+        f"NNSTD {result['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
         table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
     )
 
 
 def distances(
-    refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
+    refs: Annotated[
+        list[str], typer.Argument(metavar="REF...", help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")
+    ],
     alignment: AlignOption = DEFAULT,
-    nearest: Annotated[int | None, typer.Option(min=1, help="Show the nearest of each, so many, instead.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
-    parquet: Annotated[Path | None, typer.Option(help="Write a row for each pair to this file, as Parquet.")] = None,
-    graphml: Annotated[Path | None, typer.Option(help="Write a graph with an edge for each pair to this file.")] = None,
-    npz: Annotated[Path | None, typer.Option(help="Write everything to this file as NumPy arrays.")] = None,
+    nearest: Annotated[
+        int | None,
+        typer.Option("--nearest", metavar="COUNT", min=1, help="Show only the COUNT nearest of each network."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the matrix as CSV.")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FILE", help="Write a row for each pair, as Parquet.")
+    ] = None,
+    graphml: Annotated[
+        Path | None, typer.Option("--graphml", metavar="FILE", help="Write a graph with an edge for each pair.")
+    ] = None,
+    npz: Annotated[Path | None, typer.Option("--npz", metavar="FILE", help="Write everything as NumPy arrays.")] = None,
     png: Annotated[
-        Path | None, typer.Option(help="Draw it, like ones together, into this file (.png, .svg, .pdf).")
+        Path | None,
+        typer.Option(
+            "--png", metavar="FILE", help="Draw it, similar networks together, into this file (.png, .svg, .pdf)."
+        ),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Compute on a Dask cluster: tcp://HOST:8786 of its scheduler.")
@@ -98,23 +119,66 @@ def distances(
 
 
 def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) -> None:
-    from topostrata.distance.matrix import short
     from topostrata.service.answers.distance import distances_answer
 
     if json_:
         answer(distances_answer(matrix, nearest=nearest))
     elif nearest is not None:
-        found = zip(matrix.labels, matrix.nearest(nearest), strict=True)
-        near = [[label, other, distance] for label, each in found for other, distance in each]
+        neighbours = zip(matrix.labels, matrix.nearest(nearest), strict=True)
+        near = [[label, other, distance] for label, row in neighbours for other, distance in row]
         show(f"nearest by NNSTD, alignment {matrix.alignment}", table(["", "nearest", "distance"], near))
     else:
-        labels = short(matrix.labels)
-        heads = labels
-        if sum(len(label) + 2 for label in labels) + max(map(len, labels)) > width():  # then columns have numbers
-            heads = [str(k) for k in range(1, len(labels) + 1)]
-            show(table(["", "network"], zip(heads, labels, strict=True)))
-        rows = [[head, *row] for head, row in zip(heads, matrix.nnstd.tolist(), strict=True)]
-        show(f"NNSTD, alignment {matrix.alignment}", table(["", *heads], rows))
+        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix))
+
+
+def _matrix_tables(matrix: DistanceMatrix) -> list[RenderableType]:
+    """The whole matrix where it fits the terminal, if need be with numbers as heads; else what it says of each."""
+    from topostrata.distance.matrix import short
+
+    labels = short(matrix.labels)
+    numbers = [str(k) for k in range(1, len(labels) + 1)]
+    for heads in (labels, numbers):
+        if sum(max(len(head), _CELL) + GAP for head in heads) + max(map(len, heads)) <= width():
+            rows = [[head, *row] for head, row in zip(heads, matrix.nnstd.tolist(), strict=True)]
+            legend = [table(["", "network"], zip(numbers, labels, strict=True))] if heads is numbers else []
+            return [*legend, table(["", *heads], rows)]
+    say(f"note: {len(labels)} x {len(labels)} distances are too wide for the terminal; --csv FILE writes them all")
+    names = dict(zip(matrix.labels, labels, strict=True))
+    summary = []
+    for label, [(near, smallest)], row in zip(labels, matrix.nearest(1), matrix.nnstd, strict=True):
+        far = int(row.argmax())
+        summary.append([label, names[near], smallest, labels[far], float(row[far]), float(row.sum()) / (len(row) - 1)])
+    return [table(["network", "nearest", "distance", "farthest", "distance", "mean"], summary)]
+
+
+def _refuse_a_set(refs: list[str]) -> None:
+    """More than two topologies, or a glob of them, are what `distances` is for."""
+    from topostrata.refs import is_glob, is_path
+
+    globs = [ref for ref in refs if is_glob(ref) and not is_path(ref)]
+    if len(refs) > 2:
+        found = f"{len(refs)} topologies"
+    elif globs:
+        found = f"the glob {globs[0]!r}"
+    else:
+        return
+    raise typer.BadParameter(f"expected two topologies, found {found}; `topostrata distances` compares all of a set")
+
+
+@contextmanager
+def _file_suggested(refs: list[str]) -> Iterator[None]:
+    """Where a ref is not in the archive but a file of that name is here, the error says how the file is named."""
+    from topostrata.errors import InvalidRefError, NotFoundError
+    from topostrata.refs import is_path, parse_path_ref
+
+    try:
+        yield
+    except (InvalidRefError, NotFoundError) as error:
+        files = [f"./{ref}" for ref in refs if not is_path(ref) and parse_path_ref(f"./{ref}").path.exists()]
+        if files:
+            more = " ..." if len(files) > 2 else ""
+            error.hint = f"did you mean {' '.join(files[:2])}{more}? A path holds a / or begins with a dot"
+        raise
 
 
 def _archive_for(refs: list[str], store: str | None) -> AbstractContextManager[Archive | None]:
@@ -154,7 +218,7 @@ def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store:
                 progress=advance,
                 scheduler=scheduler,
             )
-    with archive(store) as opened, progress("distances") as advance:
+    with _file_suggested(refs), archive(store) as opened, progress("distances") as advance:
         return opened.distances(refs, alignment=alignment, progress=advance, scheduler=scheduler)
 
 
@@ -210,8 +274,8 @@ def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:
     def load(ref: str) -> Topology:
         return _load(ref, None)[1]
 
-    found: list[Topology | Callable[[], Topology]] = []
+    loaders: list[Topology | Callable[[], Topology]] = []
     for ref in refs:
         topology = load(ref)
-        found.append(topology if len(found) < _HELD else partial(load, ref))
-    return found
+        loaders.append(topology if len(loaders) < _IN_MEMORY else partial(load, ref))
+    return loaders

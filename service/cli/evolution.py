@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, say, show, table
+from topostrata.service.cli.output import JsonFlag, PngOption, StoreOption, answer, archive, say, show, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,13 +26,14 @@ class Status(StrEnum):
     BORN = "born"
 
 
-RunArgument = Annotated[str, typer.Argument(help="The run.")]
-FromOption = Annotated[int | None, typer.Option("--from", metavar="STEP", help="[default: the first]")]
-ToOption = Annotated[int | None, typer.Option("--to", metavar="STEP", help="[default: the last]")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run.")]
+FromOption = Annotated[
+    int | None, typer.Option("--from", metavar="STEP", help="The earlier step. [default: the first]")
+]
+ToOption = Annotated[int | None, typer.Option("--to", metavar="STEP", help="The later step. [default: the last]")]
 ParentsFlag = Annotated[
     bool, typer.Option("--through-parents", help="Begin in the runs that this one resumed or was forked from.")
 ]
-PngOption = Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,20 +50,20 @@ def evolution(
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """What survived, was regrown, died and was born between two steps of a run."""
+    """What survived, regrew, died and was born between two steps."""
     from topostrata.service.answers.evolution import evolution_answer
 
     with archive(store) as opened:
-        found = evolution_answer(opened.evolution(run, from_, to, through_parents=through_parents))
+        change = evolution_answer(opened.evolution(run, from_, to, through_parents=through_parents))
     if json_:
-        answer(found)
+        answer(change)
         return
     columns = ["name", "alive_from", "alive_to", "survived", "regrown", "died", "born", "jaccard_distance"]
     columns += ["unit_distance", "dead_from", "dead_to", "revived"]
-    rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
+    rows = [[layer[name] for name in columns] for layer in change["layers"]]  # type: ignore[literal-required]
     heads = ["layer", "alive before", "alive after", "survived", "regrown", "died", "born", "jaccard distance"]
     heads += ["unit distance", "dead before", "dead after", "revived"]
-    show(f"{found['from_run']}@{found['from']} to {run}@{found['to']}", table(heads, rows))
+    show(f"{change['from_run']}@{change['from']} to {run}@{change['to']}", table(heads, rows))
 
 
 def history(
@@ -73,27 +73,26 @@ def history(
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Births, deaths, regrowth and exploration of a run at each of its snapshots."""
+    """Births, deaths, regrowth and exploration at each snapshot."""
     from topostrata.service.answers.evolution import history_answer
 
     with archive(store) as opened:
         followed = opened.history(run, through_parents=through_parents)
-    found = history_answer(followed)
+    series = history_answer(followed)
     if png is not None:
         from topostrata.service.plots import births_and_deaths
 
         births_and_deaths(followed, png)
         say(f"wrote {png}")
     if json_:
-        answer(found)
+        answer(series)
         return
-    total = found["total"]
     columns = ("alive", "born", "died", "regrown", "density", "exploration")
-    series = [total[name] for name in columns]  # type: ignore[literal-required]
-    rows = [[ref, *(values[k] for values in series)] for k, ref in enumerate(found["refs"])]
+    totals = [series["total"][name] for name in columns]  # type: ignore[literal-required]
+    rows = [[ref, *(values[k] for values in totals)] for k, ref in enumerate(series["refs"])]
     show("all layers together", table(["snapshot", *columns], _thinned(rows)))
-    ends = [[y["name"], y["density"][-1], y["exploration"][-1]] for y in found["layers"]]
-    if (rewired := found["rewired"]) is not None:
+    ends = [[y["name"], y["density"][-1], y["exploration"][-1]] for y in series["layers"]]
+    if (rewired := series["rewired"]) is not None:
         ends.append(["not always full", rewired["density"][-1], rewired["exploration"][-1]])
     show("at the last snapshot", table(["layer", "density", "exploration"], ends))
 
@@ -106,27 +105,30 @@ def survival(
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """How long connections live: what is left of those alive at a step, and the Kaplan-Meier estimate."""
+    """How long the connections of a run live.
+
+    What is left of those alive at a step, and the Kaplan-Meier estimate of their lifetimes.
+    """
     from topostrata.service.answers.evolution import survival_answer
 
     with archive(store) as opened:
         followed = opened.history(run, through_parents=through_parents)
-    found = survival_answer(followed, from_)
+    curves = survival_answer(followed, from_)
     if png is not None:
         from topostrata.service.plots import survival_curves
 
-        survival_curves(found, png)
+        survival_curves(curves, png)
         say(f"wrote {png}")
     if json_:
-        answer(found)
+        answer(curves)
         return
-    layers = [*found["layers"], found["total"]]
-    rows = [[ref, *(f"{layer['share'][k]:.1%}" for layer in layers)] for k, ref in enumerate(found["refs"])]
+    layers = [*curves["layers"], curves["total"]]
+    rows = [[ref, *(f"{layer['share'][k]:.1%}" for layer in layers)] for k, ref in enumerate(curves["refs"])]
     show(
-        f"share of the connections alive at {found['from']} that are alive at every snapshot since",
+        f"share of the connections alive at {curves['from']} that are alive at every snapshot since",
         table(["snapshot", *(layer["name"] for layer in layers)], _thinned(rows)),
     )
-    lived = [
+    lifetimes = [
         [
             layer["name"],
             layer["kaplan_meier"]["median"],
@@ -137,56 +139,62 @@ def survival(
         for layer in layers
     ]
     heads = ["layer", "median life, steps", "ended", "alive at the end", "of unknown age, left out"]
-    show("lifetimes (Kaplan-Meier; deaths are known to the spacing of the snapshots)", table(heads, lived))
+    show("lifetimes (Kaplan-Meier; deaths are known to the spacing of the snapshots)", table(heads, lifetimes))
 
 
 def connections(
     run: RunArgument,
-    layer: Annotated[str, typer.Option(help="The layer.")],
+    layer: Annotated[str, typer.Option("--layer", metavar="LAYER", help="The layer.")],
     status: Annotated[Status, typer.Option(help="Which connections.")],
     from_: FromOption = None,
     to: ToOption = None,
     through_parents: ParentsFlag = False,
-    limit: Annotated[int, typer.Option(min=1, help="Most connections to print.")] = 1000,
+    limit: Annotated[int, typer.Option("--limit", metavar="ROWS", min=1, help="Most connections to print.")] = 1000,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """The connections of a layer that survived, died, were born or regrown between two steps."""
+    """The connections of a layer by what became of them.
+
+    Those that survived, died, were born or regrew between two steps.
+    """
     from topostrata.service.answers.evolution import connections_answer
 
     with archive(store) as opened:
         fates = opened.fates(run, layer, from_, to, through_parents=through_parents)
     cells = fates.of(status.value)
-    found = connections_answer(fates.first, cells[:limit])
+    rows = connections_answer(fates.first, cells[:limit])
     if json_:
-        answer({"run": run, "layer": layer, "status": status.value, "count": cells.size, "connections": found})
+        answer({"run": run, "layer": layer, "status": status.value, "count": cells.size, "connections": rows})
         return
-    show(table(["source", "tap", "target"], [[one["source"], one["tap"], one["target"]] for one in found]))
+    show(table(["source", "tap", "target"], [[row["source"], row["tap"], row["target"]] for row in rows]))
     if cells.size > limit:
         say(f"note: these are {limit} of {cells.size}; --limit shows more")
 
 
 def structure(
-    ref: Annotated[str, typer.Argument(help="A snapshot: run, run@STEP, run@first, run@last.")],
+    ref: Annotated[str, typer.Argument(metavar="REF", help="A snapshot: RUN, RUN@STEP, RUN@first, RUN@last.")],
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Fan-in and fan-out, hubs, dead units, and the connections that lie on a path from input to output."""
+    """Fan-in, fan-out, hubs and dead units of a snapshot.
+
+    Also the connections that lie on a path from input to output.
+    """
     from topostrata.service.answers.evolution import structure_answer
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
-        found = structure_answer(snapshot.id, opened.structure(ref))
+        shape = structure_answer(snapshot.id, opened.structure(ref))
     if json_:
-        answer(found)
+        answer(shape)
         return
     rows = []
-    for space in found["spaces"]:
+    for space in shape["spaces"]:
         for side, degrees in (("inputs", space["fan_in"]), ("outputs", space["fan_out"])):
             if degrees is not None:
                 rows.append([f"{space['name']}, {side}", space["size"], *_degree_cells(degrees)])
     show(table(["units", "number", "mean", "cv", "gini", "without any", "most connections (unit)"], rows))
-    layers = [list(layer.values()) for layer in found["layers"]]
+    layers = [list(layer.values()) for layer in shape["layers"]]
     show(table(["layer", "connections", "density", "effective", "effective density"], layers))
 
 

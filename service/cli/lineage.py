@@ -9,7 +9,7 @@ import typer
 
 from topostrata.distance.alignments import Alignment
 from topostrata.service.cli.distance import check_outputs
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
+from topostrata.service.cli.output import JsonFlag, PngOption, StoreOption, answer, archive, progress, say, show, table
 
 if TYPE_CHECKING:
     from topostrata.archive import Archive
@@ -30,24 +30,42 @@ def register(app: typer.Typer) -> None:
 
 
 def lineage(
-    run: Annotated[str | None, typer.Argument(help="The run whose family is asked for. [default: all runs]")] = None,
-    depth: Annotated[int | None, typer.Option(min=0, help="So many generations up and down. [default: all]")] = None,
-    other: Annotated[str | None, typer.Option("--with", metavar="RUN", help="How RUN is related to this run.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="The run whose family is shown. [default: all runs]")
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", metavar="GENERATIONS", min=0, help="How far up and down. [default: all]"),
+    ] = None,
+    other: Annotated[
+        str | None, typer.Option("--with", metavar="OTHER", help="Show how RUN is related to this run.")
+    ] = None,
     infer: Annotated[
         list[str] | None,
-        typer.Option("--infer", metavar="REFS", help="Infer the descent of these snapshots, such as 'w*@0', instead."),
+        typer.Option(
+            "--infer", metavar="REF", help="Infer the descent of these snapshots, such as 'w*@0'; may be repeated."
+        ),
     ] = None,
-    root: Annotated[str | None, typer.Option(help="With --infer: the run that is the ancestor of all.")] = None,
-    by_time: Annotated[bool, typer.Option("--by-time", help="With --infer: no run descends from a younger.")] = False,
+    root: Annotated[
+        str | None, typer.Option("--root", metavar="RUN", help="With --infer: the run that is the ancestor of all.")
+    ] = None,
+    by_time: Annotated[
+        bool, typer.Option("--by-time", help="With --infer: no run descends from a younger one.")
+    ] = False,
     alignment: OptionalAlign = None,
-    name: Annotated[str, typer.Option(help="With --infer: what the inference is kept as.")] = "inferred",
-    graphml: Annotated[Path | None, typer.Option(help="Write it as GraphML.")] = None,
-    prov: Annotated[Path | None, typer.Option(help="Write it as PROV-JSON.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="With --infer: the name it is stored under.")
+    ] = "inferred",
+    graphml: Annotated[Path | None, typer.Option("--graphml", metavar="FILE", help="Write it as GraphML.")] = None,
+    prov: Annotated[Path | None, typer.Option("--prov", metavar="FILE", help="Write it as PROV-JSON.")] = None,
+    png: PngOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Who descends from whom: as declared when the runs were pushed, or inferred from their distances."""
+    """Which run descends from which.
+
+    As declared when the runs were pushed, or inferred from their distances.
+    """
     from topostrata.service.answers.lineage import inference_answer, kinship_answer, lineage_answer
 
     if not infer and (root or by_time or alignment):
@@ -60,49 +78,57 @@ def lineage(
             _show_kinship(kinship_answer(opened.kinship(run, other)), as_json=json_)
             return
         declared = opened.lineage(run, depth=depth)
-        found = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name) if infer else None
-    _export(found.inference if found else declared, graphml, prov)
+        inferred = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name) if infer else None
+    _export(inferred.inference if inferred else declared, graphml, prov)
     if png is not None:
-        _draw(declared, found.inference if found else None, png)
-    if found is not None:
-        _show_inference(inference_answer(found), as_json=json_)
+        _draw(declared, inferred.inference if inferred else None, png)
+    if inferred is not None:
+        _show_inference(inference_answer(inferred), as_json=json_)
     else:
         _show_lineage(lineage_answer(declared), run, depth, as_json=json_)
 
 
 def timeline(
-    run: Annotated[str, typer.Argument(help="The run.")],
-    other: Annotated[str | None, typer.Argument(help="Another run. [default: the run's own past]")] = None,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="Another run. [default: the run's own past]")
+    ] = None,
     alignment: OptionalAlign = None,
     lag: Annotated[
-        int | None, typer.Option(min=1, help="Compare with so many snapshots before. [default: the first]")
+        int | None,
+        typer.Option(
+            "--lag", metavar="SNAPSHOTS", min=1, help="Compare with the one so many before. [default: the first one]"
+        ),
     ] = None,
     chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent networks have.")] = False,
-    png: Annotated[Path | None, typer.Option(help="Draw it into this file (.png, .svg, .pdf).")] = None,
+    png: PngOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """How far two runs are apart over time, and when they were closest; or a run from its own past."""
+    """How far two runs are apart over time.
+
+    Also when they were closest; or how far a run is from its own past.
+    """
     from topostrata.service.answers.lineage import timeline_answer
 
     with archive(store) as opened:
         line = opened.timeline(run, other, alignment=alignment, lag=lag, chance=chance)
-    found = timeline_answer(line)
+    curve = timeline_answer(line)
     if png is not None:
         from topostrata.service.plots import timeline_curve
 
         timeline_curve(line, png)
         say(f"wrote {png}")
     if json_:
-        answer(found)
+        answer(curve)
         return
-    closest = found["closest"]
+    closest = curve["closest"]
     if closest is None:
         say("no two snapshots to compare")
         return
     columns = ["step", "other step", "distance", *(["chance"] if chance else [])]
-    rows = [list(point.values())[: len(columns)] for point in found["points"]]
-    show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}; {found['course']}")
+    rows = [list(point.values())[: len(columns)] for point in curve["points"]]
+    show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}; {curve['course']}")
 
 
 def _infer(
@@ -119,50 +145,50 @@ def _infer(
         )
 
 
-def _show_kinship(found: KinshipAnswer, *, as_json: bool) -> None:
+def _show_kinship(kinship: KinshipAnswer, *, as_json: bool) -> None:
     if as_json:
-        answer(found)
-    elif found["ancestors"]:
-        show(f"nearest common ancestor: {', '.join(found['ancestors'])}")
-        show(" -> ".join(found["to_a"]), " -> ".join(found["to_b"]))
+        answer(kinship)
+    elif kinship["ancestors"]:
+        show(f"nearest common ancestor: {', '.join(kinship['ancestors'])}")
+        show(" -> ".join(kinship["to_a"]), " -> ".join(kinship["to_b"]))
     else:
-        show(f"{found['a']} and {found['b']} have no declared ancestor in common")
+        show(f"{kinship['a']} and {kinship['b']} have no declared ancestor in common")
 
 
-def _show_lineage(found: LineageAnswer, run: str | None, depth: int | None, *, as_json: bool) -> None:
+def _show_lineage(family: LineageAnswer, run: str | None, depth: int | None, *, as_json: bool) -> None:
     if as_json:
-        answer(found)
-    elif found["nodes"]:
-        show(_forest(found["nodes"], found["edges"], run))
-        if found["cut"]:
-            say(f"note: {found['cut']} more runs lie beyond {depth} generations")
+        answer(family)
+    elif family["nodes"]:
+        show(_forest(family["nodes"], family["edges"], run))
+        if family["cut"]:
+            say(f"note: {family['cut']} more runs lie beyond {depth} generations")
     else:
         say("no runs yet")
 
 
-def _show_inference(found: InferenceAnswer, *, as_json: bool) -> None:
+def _show_inference(inferred: InferenceAnswer, *, as_json: bool) -> None:
     if as_json:
-        answer(found)
+        answer(inferred)
         return
-    rows = [list(edge.values()) for edge in found["edges"]]
-    known = f"root {found['root']}" if found["root"] else "no root: a direction that is unknown may be the other"
+    rows = [list(edge.values()) for edge in inferred["edges"]]
+    known = f"root {inferred['root']}" if inferred["root"] else "no root: a direction that is unknown may be the other"
     show(
-        f"probable descent, {found['alignment']} distances, {known}",
+        f"probable descent, {inferred['alignment']} distances, {known}",
         table(["parent", "child", "distance", "margin", "support", "direction by"], rows),
     )
 
 
-def _export(found: Lineage | Inference, graphml: Path | None, prov: Path | None) -> None:
+def _export(descent: Lineage | Inference, graphml: Path | None, prov: Path | None) -> None:
     import json
 
     from topostrata.files import whole
     from topostrata.lineage.exports import to_graphml, to_prov
 
-    wanted = ((graphml, to_graphml), (prov, lambda one: json.dumps(to_prov(one), indent=1) + "\n"))
+    wanted = ((graphml, to_graphml), (prov, lambda graph: json.dumps(to_prov(graph), indent=1) + "\n"))
     for path, text in wanted:
         if path is not None:
             with whole(path) as draft:
-                draft.write_text(text(found), encoding="utf-8")
+                draft.write_text(text(descent), encoding="utf-8")
             say(f"wrote {path}")
 
 
@@ -174,12 +200,12 @@ def _draw(declared: Lineage, inferred: Inference | None, path: Path) -> None:
 
 
 def _forest(nodes: list[str], edges: Any, marked: str | None) -> Any:
-    """Each run under its first parent; a run with several parents is drawn once and says the others."""
+    """Each run under its first parent; a run with several parents is drawn once and names the others."""
     from rich.text import Text
     from rich.tree import Tree
 
     forest = Tree(Text("descent"))
-    made: dict[str, Tree] = {}
+    branches: dict[str, Tree] = {}
     for node in nodes:
         above = [edge for edge in edges if edge["child"] == node]
         label = Text(node, style="bold" if node == marked else "")
@@ -188,5 +214,5 @@ def _forest(nodes: list[str], edges: Any, marked: str | None) -> Any:
             label.append(f"  {first['how']} of {first['parent']}@{first['step']}", style="not bold")
             for other in others:
                 label.append(f", {other['how']} of {other['parent']}@{other['step']}", style="not bold")
-        made[node] = (made[above[0]["parent"]] if above else forest).add(label)
+        branches[node] = (branches[above[0]["parent"]] if above else forest).add(label)
     return forest

@@ -5,57 +5,75 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from topostrata.errors import Code, TopostrataError
 from topostrata.service.cli import cypher, demo, distance, evolution, lineage, operation, runs, transfer
-from topostrata.service.cli.output import report, say, tell_of_compiling
+from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
 
+_NAME = "topostrata"
 _INTERRUPTED = 130
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
 
 app = typer.Typer(
-    name="topostrata",
+    name=_NAME,
     help="An archive of how sparse neural networks' wiring evolves.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (runs, distance, evolution, lineage, cypher, transfer, operation, demo):
     group.register(app)
 
 
-@app.callback()
-def root(
-    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
-) -> None:
-    """What holds for all verbs."""
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from topostrata import __version__
 
-        typer.echo(__version__)
+        typer.echo(f"{_NAME} {__version__}")
         raise typer.Exit
 
 
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """An archive of how sparse neural networks' wiring evolves."""
+
+
+@app.command(name="help")
+def help_(
+    verb: Annotated[list[str] | None, typer.Argument(metavar="[VERB]...", help="A verb, such as push.")] = None,
+) -> None:
+    """Show the help of a verb, or of all."""
+    app([*(verb or []), "--help"], prog_name=_NAME)
+
+
 def main() -> None:
-    """Run the command line: exit 0 when done, 1 when it failed, 2 when it was asked wrongly."""
-    if sys.stdout is None:  # closed by who started us: there is nobody to answer
+    """Run the command line: exit 0 when done, 1 when it failed, 2 when the command was not understood."""
+    if sys.stdout is None:  # closed by the process that started us: nobody reads an answer
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    OWN_PROCESS.set(True)
     tell_of_compiling()
     try:
-        app()
+        app(prog_name=_NAME)
     except TopostrataError as error:
         report(error, as_json="--json" in sys.argv)
         sys.exit(2 if error.code in _MISUSE else 1)
     except OSError as error:
-        # What was asked is done; it cannot be told. Nothing more must be written, by Python's own last flush neither.
+        # The work is done, only its answer cannot be written. Nothing may be written after that, not even by Python's
+        # own last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         say(f"error: the answer cannot be written: {error.strerror}")
         sys.exit(1)
     except SystemExit as ended:  # typer has caught the interrupt
         if ended.code == _INTERRUPTED:
-            say("interrupted; what the archive was told already is not done again")
+            say("interrupted; what is stored already stays stored, and the same command does not store it twice")
         raise
 
 

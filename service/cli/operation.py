@@ -24,9 +24,14 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="A loopback address; any address where TOPOSTRATA_API_TOKEN is set.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="A loopback address; any address where TOPOSTRATA_API_TOKEN is set."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8321,
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8321,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -44,22 +49,25 @@ def serve(
 
 
 def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
-    """Check that everything in the archive adds up; exit 1 where it does not."""
+    """Check that everything in the archive adds up.
+
+    The exit status is 1 where it does not.
+    """
     from dataclasses import asdict
 
     with archive(store) as opened, progress("verify") as advance:
         runs = opened.counts()["runs"]
-        seen: list[str] = []
+        checked: list[str] = []
 
-        def each(run: str) -> None:
-            seen.append(run)
-            advance(len(seen), runs)
+        def count(run: str) -> None:
+            checked.append(run)
+            advance(len(checked), runs)
 
-        violations = [asdict(one) for one in opened.verify(progress=each)]
+        violations = [asdict(violation) for violation in opened.verify(progress=count)]
     if json_:
         answer({"runs": runs, "violations": violations})
     elif violations:
-        show(table(["rule", "where", "expected", "found"], [list(one.values()) for one in violations]))
+        show(table(["rule", "where", "expected", "found"], [list(violation.values()) for violation in violations]))
     else:
         show(f"{runs} runs: everything adds up")
     if violations:
@@ -67,9 +75,12 @@ def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
 
 
 def doctor(store: StoreOption = None, json_: JsonFlag = False) -> None:
-    """Show the settings in force and check each part; exit 1 where one fails."""
+    """Show the settings in force and check each part.
+
+    The exit status is 1 where a check fails.
+    """
     checks = [_check(name, check) for name, check in _checks(store)]
-    failed = any(not one["ok"] for one in checks)
+    failed = any(not check["ok"] for check in checks)
     if json_:
         answer({"ok": not failed, "checks": checks})
     else:
@@ -80,16 +91,21 @@ def doctor(store: StoreOption = None, json_: JsonFlag = False) -> None:
 
 @engine.command()
 def status(store: StoreOption = None, json_: JsonFlag = False) -> None:
-    """Say whether the engine runs, without starting it."""
+    """Say whether the engine is running, without starting it."""
     from topostrata.store.embedded import status as engine_status
 
-    found = engine_status(_directory(store))
+    directory = _directory(store)
+    record = engine_status(directory)
     if json_:
-        answer(found)
-    elif found is None:
-        show("not running")
+        answer(record)
+    elif record is None:
+        show(f"stopped: {directory} holds no archive")
     else:
-        show(table(["", ""], [[name.replace("_", " "), value] for name, value in found.items()]))
+        orphan = record["state"] == "orphan"
+        show("running" if record["running"] else "running, without its supervisor" if orphan else str(record["state"]))
+        details = {name: value for name, value in record.items() if name not in {"running", "state"}}
+        details["clients"] = "yes" if record["clients"] else "none"
+        show(table(["", ""], [[name.replace("_", " "), value] for name, value in details.items() if value is not None]))
 
 
 @engine.command()
@@ -105,7 +121,7 @@ def stop(
     if json_:
         answer({"stopped": stopped})
     else:
-        say("stopped" if stopped else "it was not running")
+        show("stopped" if stopped else "it was not running")
 
 
 def _directory(store: str | None) -> Path:
@@ -137,8 +153,8 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "demo": "sklearn",
     }
     for extra, module in extras.items():
-        said = "installed" if find_spec(module) else f"not installed: pip install 'topostrata[{extra}]'"
-        yield f"extra [{extra}]", partial(str, said)
+        state = "installed" if find_spec(module) else f"not installed: pip install 'topostrata[{extra}]'"
+        yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
     yield "rest", _rest_text
     yield "archive", lambda: _archive_text(store)
@@ -159,9 +175,10 @@ def _settings_text() -> str:
 
     from topostrata.settings import load_settings
 
-    held = load_settings().model_dump()
-    held["store"] = re.sub(r"://[^/@]*@", "://***@", held["store"])  # opening refuses a password there; it is still one
-    return "\n".join(f"{name} = {value}" for name, value in held.items())
+    values = load_settings().model_dump()
+    # Opening refuses a password there; it is still one.
+    values["store"] = re.sub(r"://[^/@]*@", "://***@", values["store"])
+    return "\n".join(f"{name} = {value}" for name, value in values.items())
 
 
 def _rest_text() -> str:

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.errors import TopostrataError
 
+# Whether the process runs this command and nothing else, so that what it imports is nobody else's business.
+OWN_PROCESS = ContextVar("OWN_PROCESS", default=False)
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 StoreOption = Annotated[
     str | None,
@@ -28,6 +33,13 @@ StoreOption = Annotated[
         help="Where the archive is: a directory, or neo4j:// or bolt:// of a server. [default: .topostrata]",
     ),
 ]
+PngOption = Annotated[
+    Path | None, typer.Option("--png", metavar="FILE", help="Draw it into this file (.png, .svg, .pdf).")
+]
+
+GAP = 2  # characters between two columns of a table
+_LONGEST_WORD = 20
+_UNBOUNDED = 100_000  # characters
 
 
 class Advance(Protocol):
@@ -57,20 +69,75 @@ def say(text: str) -> None:
     _console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> RenderableType:
-    """A table; columns of numbers stand to the right."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
+    """A table; columns of numbers stand to the right. One that is too wide for the terminal is laid on its side."""
+    values = [list(row) for row in rows]
+    cells = [[_cell(value) for value in row] for row in values]
+    numeric = [
+        bool(values) and all(isinstance(row[k], int | float) or row[k] is None for row in values)
+        for k in range(len(columns))
+    ]
+    least = [max(map(_least_width, (head, *(row[k] for row in cells)))) for k, head in enumerate(columns)]
+    if cells and sum(least) + GAP * len(least) > width():
+        return _on_its_side(columns, cells)
+    return _grid(columns, cells, least, numeric)
+
+
+def _on_its_side(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> RenderableType:
+    """A line for each column and a column for each row, in as many tables below one another as it takes."""
+    from rich.console import Group
+
+    names = max(map(len, columns))
+    widest = max(_least_width(cell) for row in cells for cell in row)
+    count = max(1, (width() - names - 2 * GAP) // (widest + GAP))
+    blocks = [cells[k : k + count] for k in range(0, len(cells), count)]
+    return Group(
+        *(
+            _grid(
+                [columns[0], *(row[0] for row in block)],
+                [[name, *(row[k] for row in block)] for k, name in enumerate(columns[1:], start=1)],
+                [names, *(widest for _ in block)],
+                [False, *(True for _ in block)],
+            )
+            for block in blocks
+        )
+    )
+
+
+def _grid(
+    heads: Sequence[str], cells: Sequence[Sequence[str]], least: Sequence[int], right: Sequence[bool]
+) -> RenderableType:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    each = [list(row) for row in rows]
-    for k, name in enumerate(columns):
-        numeric = bool(each) and all(isinstance(row[k], int | float) or row[k] is None for row in each)
-        made.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-    for row in each:
-        made.add_row(*(Text(_cell(value)) for value in row))
-    return made
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))  # the box adds one character
+    for head, characters, numeric in zip(heads, _widths(heads, cells, least), right, strict=True):
+        grid.add_column(Text(head), justify="right" if numeric else "left", overflow="fold", width=characters)
+    for row in cells:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def _widths(heads: Sequence[str], cells: Sequence[Sequence[str]], least: Sequence[int]) -> list[int]:
+    """The width of each column: what its longest cell takes, less where the line would be too long."""
+    lines = [text.splitlines() or [""] for column in zip(heads, *cells, strict=True) for text in column]
+    longest = [max(map(len, line)) for line in lines]
+    rows = len(cells) + 1
+    widths = [max(longest[k : k + rows]) for k in range(0, len(longest), rows)]
+    excess = sum(widths) + GAP * len(widths) - width()
+    while excess > 0:
+        k = max(range(len(widths)), key=lambda k: widths[k] - least[k])
+        if widths[k] <= least[k]:
+            break
+        widths[k] -= 1
+        excess -= 1
+    return widths
+
+
+def _least_width(text: str) -> int:
+    """The characters that a cell needs so that no word of usual length is broken."""
+    return min(max(map(len, text.split()), default=0), _LONGEST_WORD)
 
 
 @contextmanager
@@ -90,6 +157,10 @@ def progress(label: str) -> Iterator[Advance]:
 @contextmanager
 def archive(store: str | None, *, create: bool = False) -> Iterator[Archive]:
     """The archive that the command works on, closed afterwards."""
+    if OWN_PROCESS.get():
+        from topostrata.store.driver import import_driver_alone
+
+        import_driver_alone()
     from topostrata.archive import open_archive
 
     with open_archive(store, create=create) as opened:
@@ -99,13 +170,13 @@ def archive(store: str | None, *, create: bool = False) -> Iterator[Archive]:
 def tell_of_compiling() -> None:
     """Let the library's word that it compiles, which takes a while, be heard on stderr."""
 
-    class Said(logging.Handler):
+    class ToStderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             say(f"{record.getMessage()} ...")
 
     logger = logging.getLogger("topostrata.distance.compiling")
     logger.setLevel(logging.INFO)
-    logger.addHandler(Said())
+    logger.addHandler(ToStderr())
 
 
 def report(error: TopostrataError, *, as_json: bool) -> None:
@@ -116,7 +187,7 @@ def report(error: TopostrataError, *, as_json: bool) -> None:
         return
     say(f"error: {error.message}")
     if error.hint:
-        say(f"  try: {error.hint}")
+        say(f"  {error.hint}" if error.hint.startswith("did you mean") else f"  try: {error.hint}")
 
 
 def width() -> int:
@@ -129,7 +200,7 @@ def _console(*, stderr: bool) -> Console:
 
     # A pipe has no width: let rows be as long as they are, so that `grep` and `awk` see whole lines.
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else 100_000
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _UNBOUNDED
     return Console(stderr=stderr, width=width)
 
 

@@ -71,10 +71,16 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    source: Annotated[Path, typer.Argument(help="A directory of epochs, an epoch, a .npz or .safetensors file.")],
-    run: Annotated[str, typer.Option("--run", help="The run that the snapshots belong to.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="A directory of epochs, an epoch, a .npz or .safetensors file."),
+    ],
+    run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that the snapshots belong to.")],
     step: Annotated[
-        list[int] | None, typer.Option("--step", help="Push only these steps; for a single file: its step.")
+        list[int] | None,
+        typer.Option(
+            "--step", metavar="STEP", help="Push only this step; may be repeated. For a single file: its step."
+        ),
     ] = None,
     bias: Annotated[BiasRow, typer.Option(help="Is the last row of each matrix a bias?")] = BiasRow.AUTO,
     zeros: Annotated[
@@ -84,10 +90,13 @@ def push(
         Axes | None, typer.Option(help="Are rows sources (in-out) or targets? [default: in-out, safetensors out-in]")
     ] = None,
     parent: Annotated[
-        list[str] | None, typer.Option("--parent", metavar="REF", help="The snapshot that the run started from.")
+        list[str] | None,
+        typer.Option("--parent", metavar="REF", help="The snapshot that the run started from; may be repeated."),
     ] = None,
     how: Annotated[How, typer.Option(help="How the run departed from its parent.")] = How.DECLARED,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag for the run; may be repeated.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for the run; may be repeated.")
+    ] = None,
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="Which layers' connections Cypher shall see.")
     ] = "all",
@@ -101,17 +110,17 @@ def push(
     from topostrata.service.answers.runs import push_answer
 
     check_run_id(run)
-    steps = {check_step(one) for one in step or []}
+    steps = {check_step(number) for number in step or []}
     layers: Project = project if project in {"all", "none"} else project.split(",")
 
     def frames() -> Iterator[Frame]:
-        found = read(
+        all_frames = read(
             source,
             bias=bias.value,
             zeros=zeros.value if zeros else None,
             orientation=orientation.value if orientation else None,
         )
-        return _choose(found, source, steps)
+        return _choose(all_frames, source, steps)
 
     # Everything is read once before anything is written, so that a bad file half-way leaves nothing half pushed.
     total, names = 0, set[str]()
@@ -148,7 +157,9 @@ def push(
 
 
 def ls(
-    pattern: Annotated[str | None, typer.Argument(help="A run (its snapshots are listed) or a glob of runs.")] = None,
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run (its snapshots are listed) or a glob of runs.")
+    ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -160,13 +171,13 @@ def ls(
 
     with archive(store) as opened:
         if pattern is not None and not is_glob(pattern):
-            snapshots = [snapshot_answer(one) for one in opened.all_snapshots(pattern)]
+            snapshots = [snapshot_answer(snapshot) for snapshot in opened.all_snapshots(pattern)]
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})
             else:
                 show(_snapshots_table(snapshots))
             return
-        runs = [run_answer(one) for one in opened.all_runs() if pattern is None or fnmatchcase(one.id, pattern)]
+        runs = [run_answer(run) for run in opened.all_runs() if pattern is None or fnmatchcase(run.id, pattern)]
     if json_:
         answer({"runs": runs})
     elif runs:
@@ -176,7 +187,7 @@ def ls(
 
 
 def show_ref(
-    ref: Annotated[str, typer.Argument(help="A run or a snapshot: run, run@STEP, run@first, run@last.")],
+    ref: Annotated[str, typer.Argument(metavar="REF", help="A run or a snapshot: RUN, RUN@STEP, RUN@first, RUN@last.")],
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -254,16 +265,16 @@ def _runs_table(runs: list[RunAnswer]) -> RenderableType:
 
 
 def _snapshots_table(snapshots: list[SnapshotAnswer]) -> RenderableType:
-    metrics = sorted({name for one in snapshots for name in one["metrics"]})
+    metrics = sorted({name for snapshot in snapshots for name in snapshot["metrics"]})
     rows = [
         [
-            one["ref"],
-            one["epoch"],
-            one["connections"],
-            *(one["metrics"].get(name) for name in metrics),
-            one["digest"][:12],
-            one["recorded_at"][:19].replace("T", " "),
+            snapshot["ref"],
+            snapshot["epoch"],
+            snapshot["connections"],
+            *(snapshot["metrics"].get(name) for name in metrics),
+            snapshot["digest"][:12],
+            snapshot["recorded_at"][:19].replace("T", " "),
         ]
-        for one in snapshots
+        for snapshot in snapshots
     ]
     return table(["snapshot", "epoch", "connections", *metrics, "digest", "recorded (UTC)"], rows)

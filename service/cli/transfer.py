@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from topostrata.ingest.transfer import Moved
 
 RunsArgument = Annotated[
-    list[str] | None, typer.Argument(help="Runs or globs such as 'w*', with all they descend from. [default: all]")
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...", help="Runs or globs such as 'w*', with all that they descend from. [default: all]"
+    ),
 ]
 
 
@@ -26,13 +29,16 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="The file to write, such as runs.zip.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as runs.zip.")],
     runs: RunsArgument = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file where there is one.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Write runs to one file that any program can read (docs/export-file.md)."""
+    """Write runs to one file that any program can read.
+
+    The file is described in docs/export-file.md.
+    """
     from topostrata.errors import ConflictError
     from topostrata.ingest import transfer
 
@@ -55,11 +61,14 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that `topostrata export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `topostrata export` wrote.")],
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Bring the runs of an exported file into the archive. What is there already stays; a conflict stops it."""
+    """Bring the runs of an exported file into the archive.
+
+    What is there already stays; a conflict stops it.
+    """
     from topostrata.errors import InvalidInputError
     from topostrata.ingest import transfer
 
@@ -77,7 +86,10 @@ def copy(
     runs: RunsArgument = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Bring runs from one archive into another. Interrupted, it goes on where it was when started again."""
+    """Bring runs from one archive into another.
+
+    After an interruption the same command goes on where it stopped.
+    """
     from topostrata.errors import InvalidInputError
     from topostrata.ingest import transfer
 
@@ -98,12 +110,12 @@ def _chosen(opened: Archive, patterns: list[str] | None) -> list[str] | None:
 
     if not patterns:
         return None
-    held = [run.id for run in opened.all_runs()]
+    ids = [run.id for run in opened.all_runs()]
     chosen = []
     for pattern in patterns:
-        hits = [run for run in held if fnmatchcase(run, pattern)] if is_glob(pattern) else [pattern]
+        hits = [run for run in ids if fnmatchcase(run, pattern)] if is_glob(pattern) else [pattern]
         if not hits:
-            raise NotFoundError(f"{pattern!r}: expected at least one run, found none of {len(held)}")
+            raise NotFoundError(f"{pattern!r}: expected at least one run, found none of {len(ids)}")
         chosen += hits
     return chosen
 
