@@ -26,13 +26,22 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where the archive and the pictures go.")] = Path("demo-out"),
-    epochs: Annotated[int, typer.Option(min=2, help="How long each network is trained.")] = 30,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the archive and the pictures go.")] = Path(
+        "demo-out"
+    ),
+    epochs: Annotated[
+        int, typer.Option("--epochs", metavar="EPOCHS", min=2, help="How long each network is trained.")
+    ] = 30,
     serve: Annotated[bool, typer.Option(help="Serve the REST API at the end, until Ctrl-C.")] = True,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve; 0 takes a free port.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Where to serve; 0 takes a free port.")
+    ] = 0,
     json_: JsonFlag = False,
 ) -> None:
-    """Train small sparse networks, archive their wiring after every epoch, and show what became of it."""
+    """Train small sparse networks and show what became of them.
+
+    Their wiring is archived after every epoch.
+    """
     from topostrata.archive import open_archive
     from topostrata.service.demo.training import load_digits
 

@@ -80,7 +80,7 @@ def nnstd(
 
 def distances(
     refs: Annotated[
-        list[str], typer.Argument(metavar="REF...", help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")
+        list[str], typer.Argument(metavar="REF", help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")
     ],
     alignment: AlignOption = DEFAULT,
     nearest: Annotated[

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def lineage(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="The run whose family is shown. [default: all runs]")
+        str | None, typer.Argument(metavar="RUN", help="The run whose family is shown. [default: all runs]")
     ] = None,
     depth: Annotated[
         int | None,
@@ -91,7 +91,7 @@ def lineage(
 def timeline(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run.")],
     other: Annotated[
-        str | None, typer.Argument(metavar="[OTHER]", help="Another run. [default: the run's own past]")
+        str | None, typer.Argument(metavar="OTHER", help="Another run. [default: the run's own past]")
     ] = None,
     alignment: OptionalAlign = None,
     lag: Annotated[

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperGroup
 
 from topostrata.errors import Code, TopostrataError
 from topostrata.service.cli import cypher, demo, distance, evolution, lineage, operation, runs, transfer
@@ -17,8 +18,22 @@ _NAME = "topostrata"
 _INTERRUPTED = 130
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
 
+
+class Verbs(TyperGroup):
+    """The verbs, whose arguments are named by a word alone: Typer would add the type that Python reads them as."""
+
+    def get_command(self, *arguments: Any) -> Any:
+        """The verb of a name, or None."""
+        command = super().get_command(*arguments)
+        for parameter in command.params if command is not None else ():
+            if isinstance(parameter, TyperArgument):
+                parameter.display_type_rich = lambda **_: ""  # type: ignore[method-assign]
+        return command
+
+
 app = typer.Typer(
     name=_NAME,
+    cls=Verbs,
     help="An archive of how sparse neural networks' wiring evolves.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -48,7 +63,7 @@ def root(
 
 @app.command(name="help")
 def help_(
-    verb: Annotated[list[str] | None, typer.Argument(metavar="[VERB]...", help="A verb, such as push.")] = None,
+    verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", help="A verb, such as push.")] = None,
 ) -> None:
     """Show the help of a verb, or of all."""
     app([*(verb or []), "--help"], prog_name=_NAME)

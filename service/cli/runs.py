@@ -158,7 +158,7 @@ def push(
 
 def ls(
     pattern: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run (its snapshots are listed) or a glob of runs.")
+        str | None, typer.Argument(metavar="RUN", help="A run (its snapshots are listed) or a glob of runs.")
     ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,

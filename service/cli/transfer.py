@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[RUN]...", help="Runs or globs such as 'w*', with all that they descend from. [default: all]"
-    ),
+    typer.Argument(metavar="RUN", help="Runs or globs such as 'w*', with all that they descend from. [default: all]"),
 ]
 
 
