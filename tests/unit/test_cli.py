@@ -1,0 +1,117 @@
+"""The command line as a whole: its version, its help, its reference, and how it ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import topostrata
+from topostrata.service.cli.main import app
+from topostrata.settings import PREFIX, Settings
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+INTERRUPTED = """
+import sys
+from topostrata.service.cli import main
+@main.app.command()
+def stop() -> None:
+    raise KeyboardInterrupt
+sys.argv = ["topostrata", "stop"]
+main.main()
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "topostrata.service.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def verbs(group: Any = None, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every verb as it is typed, and its command."""
+    group = group or typer.main.get_command(app)
+    for name in group.commands:
+        command = group.get_command(None, name)
+        if hasattr(command, "commands"):
+            yield from verbs(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+def test_an_interrupted_verb_says_how_to_go_on() -> None:
+    """Ctrl-C: 130, as a shell has it, one line on stderr, nothing on stdout."""
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (130, "")
+    assert (
+        ran.stderr == "interrupted; what is stored already stays stored, and the same command does not store it twice\n"
+    )
+
+
+def test_the_version_is_shown() -> None:
+    """`topostrata --version` gives the name and the version, and exit status 0."""
+    ran = run("--version")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"topostrata {topostrata.__version__}\n", "")
+
+
+@pytest.mark.parametrize("verb", [(), ("ls",), ("engine",), ("engine", "stop")])
+def test_help_is_found_in_every_way(verb: tuple[str, ...]) -> None:
+    """`VERB -h`, `VERB --help` and `help VERB` show the same."""
+    usage = f"Usage: {' '.join(('topostrata', *verb))} "
+    shown = {run(*verb, "--help").stdout, run(*verb, "-h").stdout, run("help", *verb).stdout}
+    assert len(shown) == 1
+    assert shown.pop().startswith(usage)
+
+
+def test_help_of_what_is_no_verb_is_misuse() -> None:
+    """`help NOTHING` ends as `NOTHING` does: exit status 2, the reason on stderr."""
+    ran = run("help", "nothing")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "No such command 'nothing'" in ran.stderr
+
+
+def test_help_names_values_by_words() -> None:
+    """What stands for a value is a word in capitals or the list of its values, never a type of Python."""
+    for path, command in verbs():
+        context = command.make_context(" ".join(path), [], resilient_parsing=True)
+        text = command.get_help(context)
+        typed = re.findall(r"^ +(?:\S+ )?(<[^>]*>)", text, flags=re.MULTILINE)
+        assert [value for value in typed if "|" not in value] == [], path
+        assert re.findall(r"\b(TEXT|INTEGER|FLOAT|PATH|RANGE)\b", text) == [], path
+
+
+@pytest.mark.checkout
+def test_the_reference_is_up_to_date() -> None:
+    """docs/cli.md is what `python docs/make_cli.py` writes."""
+    spec = importlib.util.spec_from_file_location("make_cli", DOCS / "make_cli.py")
+    assert spec is not None
+    assert spec.loader is not None
+    make_cli = importlib.util.module_from_spec(spec)
+    sys.modules["make_cli"] = make_cli  # where a dataclass looks its module up
+    spec.loader.exec_module(make_cli)
+    assert (DOCS / "cli.md").read_text(encoding="utf-8") == make_cli.reference()
+
+
+@pytest.mark.checkout
+def test_the_reference_is_complete() -> None:
+    """docs/cli.md has a section for each verb with all its arguments and options, and a row for each setting."""
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## ([a-z ]+)\n(.*?)(?=^## )", text, flags=re.MULTILINE | re.DOTALL))
+    assert list(sections) == [" ".join(path) for path, _ in verbs()]
+    for path, command in verbs():
+        entries = [word for entry in re.findall(r"^\* `([^`]+)`", sections[" ".join(path)], re.MULTILINE) for word in
+                   re.split(r"[ ,]+", entry)]  # fmt: skip
+        options = [name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)]
+        missing = [name for name in options if name.startswith("-") and name not in {*entries, "-h", "--help"}]
+        assert missing == [], path
+        arguments = [p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"]
+        assert [name for name in arguments if name not in " ".join(entries)] == [], path
+    settings = re.findall(rf"^\| `({PREFIX}\w+)`", text, flags=re.MULTILINE)
+    assert settings == [PREFIX + name.upper() for name in Settings.model_fields]

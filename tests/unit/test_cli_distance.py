@@ -1,0 +1,91 @@
+"""`topostrata nnstd` and `topostrata distances` on files: what they say to a name that is not quite right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from topostrata.ingest.formats import snapshot_file
+from topostrata.topology import Topology
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small networks in files."""
+    rng = np.random.default_rng(0)
+    directory = tmp_path_factory.mktemp("networks")
+    for k in range(12):
+        masks = [rng.random((6, 5)) < 0.5, rng.random((5, 3)) < 0.5]
+        snapshot_file.write(directory / f"net{k}.npz", Topology.from_masks(masks))
+    return directory
+
+
+def run(folder: Path, *arguments: str, width: int | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "topostrata.service.cli.main", *arguments]
+    environment = os.environ | ({} if width is None else {"COLUMNS": str(width)})
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+
+
+@pytest.mark.parametrize("verb", ["nnstd", "distances"])
+def test_a_file_named_as_a_ref_is_suggested(folder: Path, verb: str) -> None:
+    """`nnstd net0.npz net1.npz` looks for refs; the error says how the files of these names are named."""
+    ran = run(folder, verb, "net0.npz", "net1.npz")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "did you mean ./net0.npz ./net1.npz? A path holds a / or begins with a dot" in ran.stderr
+
+
+def test_what_is_no_file_either_is_not_suggested(folder: Path) -> None:
+    """Where no file has the name, the hint stays that of the archive."""
+    ran = run(folder, "nnstd", "w0", "w1")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "did you mean" not in ran.stderr
+    assert "topostrata push" in ran.stderr
+
+
+def test_a_step_of_a_file_is_suggested_with_it(folder: Path) -> None:
+    """`net0.npz@3` is the file `./net0.npz` at step 3."""
+    assert "did you mean ./net0.npz@3?" in run(folder, "nnstd", "net0.npz@3", "w1").stderr
+
+
+@pytest.mark.parametrize(
+    ("refs", "word"),
+    [(["w*@last", "w0"], "the glob 'w*@last'"), (["./net0.npz", "./net1.npz", "./net2.npz"], "3 topologies")],
+)
+def test_nnstd_of_a_set_is_told_about_distances(folder: Path, refs: list[str], word: str) -> None:
+    """A glob, or more than two topologies, is misuse of `nnstd`, and the error names the verb for it."""
+    ran = run(folder, "nnstd", *refs)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert f"expected two topologies, found {word}; `topostrata distances` compares all of a set" in ran.stderr
+
+
+@pytest.mark.parametrize(("count", "width"), [(4, 80), (8, 80), (12, 120)])
+def test_a_matrix_that_fits_is_shown_whole(folder: Path, count: int, width: int) -> None:
+    """Each distance once, no line longer than the terminal."""
+    ran = run(folder, "distances", *(f"./net{k}.npz" for k in range(count)), "--alignment", "identity", width=width)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    assert [len(line.split()) for line in lines if len(line.split()) > count] == [count + 1] * count
+
+
+def test_a_matrix_that_is_too_wide_is_summarised(folder: Path, tmp_path: Path) -> None:
+    """Each network with its nearest and its farthest, and a note that names the option that writes the whole."""
+    target = tmp_path / "all.csv"
+    files = [f"./net{k}.npz" for k in range(12)]
+    ran = run(folder, "distances", *files, "--alignment", "identity", "--csv", str(target), width=80)
+    assert ran.returncode == 0, ran.stderr
+    assert "12 x 12 distances are too wide for the terminal; --csv FILE writes them all" in ran.stderr
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    names, *rows = [row.split(",") for row in target.read_text(encoding="utf-8").splitlines()]
+    for k, row in enumerate(rows):
+        others = {name: float(value) for j, (name, value) in enumerate(zip(names[1:], row[1:], strict=True)) if j != k}
+        near, far = min(others, key=lambda name: others[name]), max(others, key=lambda name: others[name])
+        shown = next(line for line in lines if line and line[0] == f"net{k}.npz")
+        mean = sum(others.values()) / len(others)
+        assert shown[1::2] == [Path(near).name, Path(far).name, f"{mean:.4f}"]
+        assert shown[2::2] == [f"{others[near]:.4f}", f"{others[far]:.4f}"]
