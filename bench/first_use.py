@@ -44,7 +44,7 @@ def main() -> None:
     for alignment in ("canonical", "refined", "reference", "identity"):
         with tempfile.TemporaryDirectory() as cache:
             wall, cpu = run(cache, alignment)
-            warm = [statistics.median(each) for each in zip(*(run(cache, alignment) for _ in range(7)), strict=True)]
+            warm = [statistics.median(times) for times in zip(*(run(cache, alignment) for _ in range(7)), strict=True)]
         print(f"| {alignment} | {wall:.1f} | {cpu:.1f} | {warm[0]:.2f} | {warm[1]:.2f} |")
 
 

@@ -1,4 +1,4 @@
-"""The main job as a user meets it: start of the engine, a push, a question, the help page; times and memory.
+"""The main job as a user meets it: start of the engine, a push, a question, the help page; time, CPU and memory.
 
 python bench/main_job.py [DIRECTORY OF THE REFERENCE NETWORKS]
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from surroundings import surroundings
@@ -31,28 +32,38 @@ with EmbeddedEngine(Path(sys.argv[1])) as engine:
 """
 
 
-def timed(*arguments: str) -> tuple[float, float]:
-    """Seconds and peak memory (MiB) of one process."""
+@dataclass(frozen=True)
+class Cost:
+    """What one process took; ``cpu`` is its own, user and system, without that of an engine it talked to."""
+
+    seconds: float
+    cpu: float
+    peak_mib: float
+
+
+def timed(*arguments: str) -> Cost:
+    """The cost of one process."""
     began = time.perf_counter()
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         _, code, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(code)
     assert child.returncode == 0, arguments
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    return Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def main() -> None:
     data = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/set-topologies")
     print(surroundings("numpy", "scipy", "neo4j", "arcadedb-embedded"))
-    print("\n| what | seconds | peak memory of the command, MiB |\n| --- | --- | --- |")
+    print("\n| what | seconds | CPU seconds | peak memory of the command, MiB |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         store = str(Path(folder) / "archive")
 
         def row(what: str, *arguments: str, times: int = 1) -> None:
             say(what, [timed(COMMAND, *arguments) for _ in range(times)])
 
-        def say(what: str, runs: list[tuple[float, float]]) -> None:
-            print(f"| {what} | {statistics.median(s for s, _ in runs):.2f} | {max(m for _, m in runs):.0f} |")
+        def say(what: str, runs: list[Cost]) -> None:
+            seconds, cpu = (statistics.median(values) for values in ([r.seconds for r in runs], [r.cpu for r in runs]))
+            print(f"| {what} | {seconds:.2f} | {cpu:.2f} | {max(r.peak_mib for r in runs):.0f} |")
 
         row("`topostrata --help` (median of ten)", "--help", times=10)
         row(
@@ -65,7 +76,7 @@ def main() -> None:
                 "push", str(data / name), "--run", f"w{k}", "--store", store,
             )  # fmt: skip
         row("the same again: nothing new", "push", str(data / NETWORKS[1]), "--run", "w1", "--store", store)
-        row("`ls`, engine running", "ls", "--store", store, times=3)
+        row("`ls`, engine running (median of ten)", "ls", "--store", store, times=10)
         row("`nnstd`, reference", "nnstd", "w0", "w1", "--alignment", "reference", "--store", store, times=3)
         row("`evolution`", "evolution", "w0", "--store", store, times=3)
         row("`verify`: 5 runs, 15 snapshots", "verify", "--store", store)
