@@ -96,7 +96,7 @@ def test_the_reference_is_up_to_date() -> None:
     make_cli = importlib.util.module_from_spec(spec)
     sys.modules["make_cli"] = make_cli  # where a dataclass looks its module up
     spec.loader.exec_module(make_cli)
-    assert (DOCS / "cli.md").read_text(encoding="utf-8") == make_cli.reference()
+    assert (DOCS / "cli.md").read_text(encoding="utf-8") == make_cli.reference(), "run docs/make_cli.py"
 
 
 @pytest.mark.checkout
