@@ -21,10 +21,14 @@ def register(app: typer.Typer) -> None:
 def cypher(
     query: Annotated[
         str | None,
-        typer.Argument(help="A Cypher query that only reads; values as parameters, $name. With --cookbook: a name."),
+        typer.Argument(
+            metavar="QUERY",
+            help="A Cypher query that only reads; values as parameters, $name. With --cookbook: a name.",
+        ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="Read the query from this file.")
+        Path | None,
+        typer.Option("--file", metavar="FILE", exists=True, dir_okay=False, help="Read the query from this file."),
     ] = None,
     cookbook: Annotated[
         bool,
@@ -33,10 +37,18 @@ def cypher(
         ),
     ] = False,
     parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="JSON, else text.")
+        list[str] | None,
+        typer.Option(
+            "-p", "--parameter", metavar="NAME=VALUE", help="A value, as JSON or else as text; may be repeated."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most rows to print. [default: 1000]")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="Longest it may take, seconds. [default: 10]")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="ROWS", min=1, help="Most rows to print. [default: 1000]")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Longest it may take. [default: 10]"),
+    ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
