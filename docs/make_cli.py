@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.models import ArgumentInfo, ParameterInfo
@@ -118,10 +118,11 @@ class Parameter:
 
 def choices(kind: Any) -> list[str]:
     """The values that an option of fixed values takes."""
-    members = [*get_args(kind), kind]
-    return [
-        str(value) for member in members if inspect.isclass(member) and issubclass(member, Enum) for value in member
-    ]
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    if inspect.isclass(kind) and issubclass(kind, Enum):
+        return [str(member) for member in kind]
+    return [value for member in get_args(kind) for value in choices(member)]
 
 
 def verbs(of: typer.Typer = app, prefix: str = "") -> Iterator[Verb]:

@@ -128,7 +128,8 @@ def timeline(
         return
     columns = ["step", "other step", "distance", *(["chance"] if chance else [])]
     rows = [list(point.values())[: len(columns)] for point in curve["points"]]
-    show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}; {curve['course']}")
+    course = f"; {curve['course']}" if curve["course"] else ""
+    show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}{course}")
 
 
 def _infer(

@@ -190,6 +190,11 @@ def report(error: TopostrataError, *, as_json: bool) -> None:
         say(f"  {error.hint}" if error.hint.startswith("did you mean") else f"  try: {error.hint}")
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 snapshot``, ``2 snapshots``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def width() -> int:
     """The characters that a line of the answer may have."""
     return _console(stderr=False).width

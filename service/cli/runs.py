@@ -13,6 +13,7 @@ from topostrata.service.cli.output import (
     StoreOption,
     answer,
     archive,
+    counted,
     progress,
     say,
     show,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.formats.reading import Frame
     from topostrata.ingest.load import Project
     from topostrata.runs import Parent
-    from topostrata.service.answers.runs import RunAnswer, SnapshotAnswer
+    from topostrata.service.answers.runs import PushAnswer, RunAnswer, SnapshotAnswer
 
 
 class BiasRow(StrEnum):
@@ -148,10 +149,9 @@ def push(
     done = push_answer(run, pushed)
     if json_:
         answer(done)
-    elif done["added"]:
-        show(f"{run}: {len(done['added'])} snapshots added, {done['connections']:,} connections")
     else:
-        show(f"{run}: nothing new ({len(done['unchanged'])} snapshots are there already)")
+        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.run}@{start.step}" for start in parents]
+        show(_pushed_text(done, gained))
     for row in behind:
         say(f"note: layer {row['layer']}: Cypher sees its connections up to step {row['projected_step']} only")
 
@@ -245,6 +245,18 @@ def _parent(opened: Archive, text: str, how: How) -> Parent:
 
     snapshot = opened.snapshot(text)
     return Parent(snapshot.run, snapshot.step, how.value)
+
+
+def _pushed_text(done: PushAnswer, gained: list[str]) -> str:
+    parts = []
+    if done["added"]:
+        parts.append(f"{counted(len(done['added']), 'snapshot')} added, {done['connections']:,} connections")
+    if gained:
+        parts.append(f"the run now has {' and '.join(gained)}")
+    if done["added"]:
+        return f"{done['run']}: {'; '.join(parts)}"
+    already = f"{counted(len(done['unchanged']), 'snapshot')} there already"
+    return f"{done['run']}: {'; '.join(parts) or 'nothing new'} ({already})"
 
 
 def _runs_table(runs: list[RunAnswer]) -> RenderableType:
