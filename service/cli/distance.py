@@ -10,7 +10,18 @@ from unicodedata import category
 
 import typer
 
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table, width
+from topostrata.service.cli.output import (
+    JsonFlag,
+    StoreOption,
+    answer,
+    archive,
+    layers_table,
+    progress,
+    say,
+    show,
+    table,
+    width,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +84,9 @@ def nnstd(
     if json_:
         answer(found)
         return
-    columns = ["name", "distance", "width", "density_a", "density_b", "ambiguous"]
-    columns += ["chance", "chance_error", "z"] if chance else []
-    rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
     show(
         f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment.value}",
-        table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
+        layers_table(found["layers"], without=() if chance else ("chance", "chance_error", "z")),
     )
 
 

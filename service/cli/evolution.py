@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, say, show, table
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, layers_table, say, show, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from topostrata.service.answers.evolution import DegreesAnswer
 
 _MOST_ROWS = 20
 
@@ -51,19 +49,14 @@ def evolution(
     json_: JsonFlag = False,
 ) -> None:
     """What survived, was regrown, died and was born between two steps of a run."""
-    from topostrata.service.answers.evolution import evolution_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        found = evolution_answer(opened.evolution(run, from_, to, through_parents=through_parents))
+        found = as_json(opened.evolution(run, from_, to, through_parents=through_parents))
     if json_:
         answer(found)
         return
-    columns = ["name", "alive_from", "alive_to", "survived", "regrown", "died", "born", "jaccard_distance"]
-    columns += ["unit_distance", "dead_from", "dead_to", "revived"]
-    rows = [[layer[name] for name in columns] for layer in found["layers"]]  # type: ignore[literal-required]
-    heads = ["layer", "alive before", "alive after", "survived", "regrown", "died", "born", "jaccard distance"]
-    heads += ["unit distance", "dead before", "dead after", "revived"]
-    show(f"{found['from_run']}@{found['from']} to {run}@{found['to']}", table(heads, rows))
+    show(f"{found['from_run']}@{found['from']} to {run}@{found['to']}", layers_table(found["layers"]))
 
 
 def history(
@@ -74,11 +67,11 @@ def history(
     json_: JsonFlag = False,
 ) -> None:
     """Births, deaths, regrowth and exploration of a run at each of its snapshots."""
-    from topostrata.service.answers.evolution import history_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         followed = opened.history(run, through_parents=through_parents)
-    found = history_answer(followed)
+    found = as_json(followed)
     if png is not None:
         from topostrata.service.plots import births_and_deaths
 
@@ -88,9 +81,8 @@ def history(
         answer(found)
         return
     total = found["total"]
-    columns = ("alive", "born", "died", "regrown", "density", "exploration")
-    series = [total[name] for name in columns]  # type: ignore[literal-required]
-    rows = [[ref, *(values[k] for values in series)] for k, ref in enumerate(found["refs"])]
+    columns = [name for name in total if name != "name"]
+    rows = list(zip(found["refs"], *(total[name] for name in columns), strict=True))
     show("all layers together", table(["snapshot", *columns], _thinned(rows)))
     ends = [[y["name"], y["density"][-1], y["exploration"][-1]] for y in found["layers"]]
     if (rewired := found["rewired"]) is not None:
@@ -107,15 +99,15 @@ def survival(
     json_: JsonFlag = False,
 ) -> None:
     """How long connections live: what is left of those alive at a step, and the Kaplan-Meier estimate."""
-    from topostrata.service.answers.evolution import survival_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        followed = opened.history(run, through_parents=through_parents)
-    found = survival_answer(followed, from_)
+        lives = opened.history(run, through_parents=through_parents).survival(from_)
+    found = as_json(lives)
     if png is not None:
         from topostrata.service.plots import survival_curves
 
-        survival_curves(found, png)
+        survival_curves(lives, png)
         say(f"wrote {png}")
     if json_:
         answer(found)
@@ -155,13 +147,13 @@ def connections(
     from topostrata.service.answers.evolution import connections_answer
 
     with archive(store) as opened:
-        fates = opened.fates(run, layer, from_, to, through_parents=through_parents)
-    cells = fates.of(status.value)
-    found = connections_answer(fates.first, cells[:limit])
+        changes = opened.connections(run, layer, from_, to, through_parents=through_parents)
+    cells = changes.of(status.value)
+    found = connections_answer(changes.first, cells[:limit])
     if json_:
         answer({"run": run, "layer": layer, "status": status.value, "count": cells.size, "connections": found})
         return
-    show(table(["source", "tap", "target"], [[one["source"], one["tap"], one["target"]] for one in found]))
+    show(table(["source", "tap", "target"], [list(connection.values()) for connection in found]))
     if cells.size > limit:
         say(f"note: these are {limit} of {cells.size}; --limit shows more")
 
@@ -172,7 +164,7 @@ def structure(
     json_: JsonFlag = False,
 ) -> None:
     """Fan-in and fan-out, hubs, dead units, and the connections that lie on a path from input to output."""
-    from topostrata.service.answers.evolution import structure_answer
+    from topostrata.service.answers.measures import structure_answer
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
@@ -186,11 +178,10 @@ def structure(
             if degrees is not None:
                 rows.append([f"{space['name']}, {side}", space["size"], *_degree_cells(degrees)])
     show(table(["units", "number", "mean", "cv", "gini", "without any", "most connections (unit)"], rows))
-    layers = [list(layer.values()) for layer in found["layers"]]
-    show(table(["layer", "connections", "density", "effective", "effective density"], layers))
+    show(layers_table(found["layers"]))
 
 
-def _degree_cells(degrees: DegreesAnswer) -> Iterable[object]:
+def _degree_cells(degrees: dict[str, Any]) -> Iterable[object]:
     hubs = ", ".join(f"{hub['connections']} ({hub['unit']})" for hub in degrees["hubs"][:3])
     return degrees["mean"], degrees["cv"], degrees["gini"], len(degrees["dead"]), hubs
 

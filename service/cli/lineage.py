@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from topostrata.lineage.declared import Lineage
     from topostrata.lineage.inferred import Inference
     from topostrata.lineage.stored import StoredInference
-    from topostrata.service.answers.lineage import InferenceAnswer, KinshipAnswer, LineageAnswer
 
 OptionalAlign = Annotated[
     Align | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
@@ -47,7 +46,8 @@ def lineage(
     json_: JsonFlag = False,
 ) -> None:
     """Who descends from whom: as declared when the runs were pushed, or inferred from their distances."""
-    from topostrata.service.answers.lineage import inference_answer, kinship_answer, lineage_answer
+    from topostrata.service.answers.lineage import inference_answer
+    from topostrata.service.answers.shape import as_json
 
     if not infer and (root or by_time or alignment):
         raise typer.BadParameter("--root, --by-time and --alignment go with --infer")
@@ -56,7 +56,7 @@ def lineage(
         if other is not None:
             if run is None:
                 raise typer.BadParameter("expected a run to relate it to", param_hint="--with")
-            _show_kinship(kinship_answer(opened.kinship(run, other)), as_json=json_)
+            _show_kinship(as_json(opened.kinship(run, other)), as_json=json_)
             return
         declared = opened.lineage(run, depth=depth)
         found = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name) if infer else None
@@ -66,7 +66,7 @@ def lineage(
     if found is not None:
         _show_inference(inference_answer(found), as_json=json_)
     else:
-        _show_lineage(lineage_answer(declared), run, depth, as_json=json_)
+        _show_lineage(as_json(declared), run, depth, as_json=json_)
 
 
 def timeline(
@@ -82,11 +82,11 @@ def timeline(
     json_: JsonFlag = False,
 ) -> None:
     """How far two runs are apart over time, and when they were closest; or a run from its own past."""
-    from topostrata.service.answers.lineage import timeline_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         line = opened.timeline(run, other, alignment=alignment.value if alignment else None, lag=lag, chance=chance)
-    found = timeline_answer(line)
+    found = as_json(line)
     if png is not None:
         from topostrata.service.plots import timeline_curve
 
@@ -118,7 +118,7 @@ def _infer(
         )
 
 
-def _show_kinship(found: KinshipAnswer, *, as_json: bool) -> None:
+def _show_kinship(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         answer(found)
     elif found["ancestors"]:
@@ -128,7 +128,7 @@ def _show_kinship(found: KinshipAnswer, *, as_json: bool) -> None:
         show(f"{found['a']} and {found['b']} have no declared ancestor in common")
 
 
-def _show_lineage(found: LineageAnswer, run: str | None, depth: int | None, *, as_json: bool) -> None:
+def _show_lineage(found: dict[str, Any], run: str | None, depth: int | None, *, as_json: bool) -> None:
     if as_json:
         answer(found)
     elif found["nodes"]:
@@ -139,7 +139,7 @@ def _show_lineage(found: LineageAnswer, run: str | None, depth: int | None, *, a
         say("no runs yet")
 
 
-def _show_inference(found: InferenceAnswer, *, as_json: bool) -> None:
+def _show_inference(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         answer(found)
         return

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -71,6 +71,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for row in each:
         made.add_row(*(Text(_cell(value)) for value in row))
     return made
+
+
+def layers_table(layers: Sequence[Mapping[str, object]], *, without: Sequence[str] = ()) -> RenderableType:
+    """The JSON of layers as a table: every column that it has, but for those ``without``."""
+    columns = [name for name in layers[0] if name not in without]
+    heads = ["layer" if name == "name" else name.replace("_", " ") for name in columns]
+    return table(heads, [[layer[name] for name in columns] for layer in layers])
 
 
 @contextmanager

@@ -45,10 +45,10 @@ def test_cypher_and_masks_agree(archive: Archive, seed: int) -> None:
         assert found == list(zip(back.steps, back.older.tolist(), strict=True))
         ended = lifetimes(layer)
         found = asked(archive, "evolution/lifetimes", **where)
-        assert found == list(zip(ended["age"].tolist(), ended["count"].tolist(), strict=True))
+        assert found == list(zip(ended.age.tolist(), ended.count.tolist(), strict=True))
         (change,) = asked(archive, "evolution/between", **where, **{"from": middle, "to": last})
-        one = counted[layer.name]
-        assert change == (one.survived, one.regrown, one.died, one.born)
+        expected = counted[layer.name]
+        assert change == (expected.survived, expected.regrown, expected.died, expected.born)
     assert first == followed.moments[0].step
 
 
@@ -66,7 +66,7 @@ def test_dead_units_and_hubs_agree(archive: Archive, seed: int) -> None:
         assert {unit for unit, _, no_out in found if no_out} == no_outputs
         if space.fan_in is not None:
             hubs = asked(archive, "evolution/hubs_at", run="r", space=space.name, step=step, limit=10)
-            assert hubs == [(hub.index, hub.connections) for hub in space.fan_in.hubs]
+            assert hubs == [(hub.unit, hub.connections) for hub in space.fan_in.hubs]
 
 
 def test_a_fork_goes_on_where_its_parent_stood(archive: Archive) -> None:

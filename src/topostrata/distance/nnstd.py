@@ -13,7 +13,7 @@ import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,8 @@ class Distance:
     ``matching`` holds for every space (by A's name) the unit of B that each unit of A was matched with, -1 where none.
     ``canonical`` is True where the value does not depend on how hidden units are stored.
     """
+
+    json_names: ClassVar = {"matching": None, "ambiguous": None}
 
     alignment: Alignment
     nnstd: float

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.evolution import history as module
-from topostrata.evolution.between import between, fates
+from topostrata.evolution.between import between, connection_changes
 from topostrata.evolution.history import LayerHistory, follow, total
 from topostrata.evolution.survival import ages, kaplan_meier, lifetimes, survival
 from topostrata.topology import Mask
@@ -92,24 +92,24 @@ def test_survival_and_ages_are_what_sets_say(drawn: list[tuple[int, set[int]]], 
 
 @given(histories)
 def test_survival_agrees_with_evolution_between_two_snapshots(drawn: list[tuple[int, set[int]]]) -> None:
-    """The curve's last point is what `evolution` counts as survived; the fates are the sets themselves."""
+    """The curve's last point is what `evolution` counts as survived; `connection_changes` gives the sets themselves."""
     masks = [mask(cells) for _, cells in drawn]
     found = between("l0", masks)
     assert survival(followed(drawn)).survived[-1] == found.survived
-    told = fates(masks)
+    changes = connection_changes(masks)
     first, last = drawn[0][1], drawn[-1][1]
     throughout = set.intersection(*(cells for _, cells in drawn))
-    assert set(told.survived.tolist()) == throughout
-    assert set(told.regrown.tolist()) == (first & last) - throughout
-    assert set(told.died.tolist()) == first - last
-    assert set(told.born.tolist()) == last - first
+    assert set(changes.survived.tolist()) == throughout
+    assert set(changes.regrown.tolist()) == (first & last) - throughout
+    assert set(changes.died.tolist()) == first - last
+    assert set(changes.born.tolist()) == last - first
 
 
 @given(histories)
 def test_lifetimes_are_the_ages_at_death(drawn: list[tuple[int, set[int]]]) -> None:
     """A histogram over all that died."""
     found = lifetimes(followed(drawn))
-    counted = dict(zip(found["age"].tolist(), found["count"].tolist(), strict=True))
+    counted = dict(zip(found.age.tolist(), found.count.tolist(), strict=True))
     assert counted == Counter(died - born for _, born, died in lives(drawn) if died is not None)
 
 

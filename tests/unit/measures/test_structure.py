@@ -21,7 +21,7 @@ def test_degrees_of_a_small_network() -> None:
     assert hidden.fan_in.cv == pytest.approx(np.sqrt(2 / 3))
     assert hidden.fan_in.gini == pytest.approx(4 / 9)
     assert hidden.fan_in.dead == (2,)
-    assert [(hub.index, hub.connections) for hub in hidden.fan_in.hubs] == [(0, 2), (1, 1)]
+    assert [(hub.unit, hub.connections) for hub in hidden.fan_in.hubs] == [(0, 2), (1, 1)]
     assert hidden.fan_out is not None
     assert hidden.fan_out.dead == (1,)
     assert spaces["input"].fan_in is None
