@@ -12,8 +12,8 @@ from topostrata.topology import Topology
 
 def test_degrees_of_a_small_network() -> None:
     """Two inputs, three hidden units, one output: means, spread, hubs and dead units by hand."""
-    found = structure(Topology.from_masks([[[1, 1, 0], [1, 0, 0]], [[1], [0], [1]]]))
-    spaces = {space.name: space for space in found.spaces}
+    measured = structure(Topology.from_masks([[[1, 1, 0], [1, 0, 0]], [[1], [0], [1]]]))
+    spaces = {space.name: space for space in measured.spaces}
     hidden = spaces["hidden1"]
     assert hidden.fan_in is not None
     assert hidden.fan_in.histogram.tolist() == [1, 1, 1]
@@ -27,8 +27,8 @@ def test_degrees_of_a_small_network() -> None:
     assert spaces["input"].fan_in is None
     assert spaces["output"].fan_out is None
     # Only unit 0 of the hidden ones has inputs and outputs: two connections into it, one out of it.
-    assert [(layer.connections, layer.effective) for layer in found.layers] == [(3, 2), (2, 1)]
-    assert found.layers[0].effective_density == 2 / 6
+    assert [(layer.connections, layer.effective) for layer in measured.layers] == [(3, 2), (2, 1)]
+    assert measured.layers[0].effective_density == 2 / 6
 
 
 def test_gini_knows_its_ends() -> None:
