@@ -58,9 +58,10 @@ def results() -> Iterator[Any]:
 def test_the_json_of_a_result_is_of_its_type(result: Any) -> None:
     """Every object has the fields that the contract names, no other ones, each of its type."""
     answer = json.loads(json.dumps(as_json(result), allow_nan=False))
-    contract = TypeAdapter(answer_type(type(result)))
+    kind: type = type(result)
+    contract = TypeAdapter(answer_type(kind))
     assert contract.validate_python(answer, strict=True, extra="forbid") == answer
-    assert list(answer) == list(columns(type(result)).values())
+    assert list(answer) == list(columns(kind).values())
 
 
 @dataclass(frozen=True)
