@@ -94,11 +94,14 @@ def family(change: float, churn: Churn, rng: np.random.Generator) -> tuple[list[
             networks.append(tuple(moved(layer, change, rng) for layer in networks[parent]))
         generation = born
     after = [trained(network, churn, rng) for network in networks]
-    return after, frozenset(edges), float(np.mean([kept(*pair) for pair in zip(networks, after, strict=True)]))
+    return after, frozenset(edges), float(np.mean([share_left(*pair) for pair in zip(networks, after, strict=True)]))
 
 
-def kept(before: Network, after: Network) -> float:
-    left = sum(len(np.intersect1d(one.cells, two.cells)) for one, two in zip(before, after, strict=True))
+def share_left(before: Network, after: Network) -> float:
+    left = sum(
+        len(np.intersect1d(layer.cells, trained_layer.cells))
+        for layer, trained_layer in zip(before, after, strict=True)
+    )
     return left / sum(len(layer.cells) for layer in before)
 
 
@@ -133,29 +136,29 @@ def topology(network: Network, *, relabel: np.random.Generator | None = None) ->
 def matrices(networks: Sequence[Topology], methods: Iterable[str]) -> dict[str, Floats]:
     """Per method the distances of all pairs. The first layer is a part of canonical, suggested one of the others."""
     n = len(networks)
-    found = {method: np.zeros((n, n)) for method in methods}
+    distances = {method: np.zeros((n, n)) for method in methods}
     for i, j in combinations(range(n), 2):
         a, b = networks[i], networks[j]
-        for method, matrix in found.items():
+        for method, matrix in distances.items():
             if method == "identity":
                 matrix[i, j] = nnstd(a, b, alignment="identity").nnstd
             elif method == "reference":
                 matrix[i, j] = (nnstd(a, b, alignment="reference").nnstd + nnstd(b, a, alignment="reference").nnstd) / 2
-        if "canonical" in found:
+        if "canonical" in distances:
             distance = nnstd(a, b, alignment="canonical")
-            found["canonical"][i, j] = distance.nnstd
-            found["first layer"][i, j] = distance.layers[0].distance
+            distances["canonical"][i, j] = distance.nnstd
+            distances["first layer"][i, j] = distance.layers[0].distance
     alignment, depth = suggest(networks)
-    found["suggested"] = found["first layer" if depth else alignment]
-    return {method: matrix + matrix.T for method, matrix in found.items()}
+    distances["suggested"] = distances["first layer" if depth else alignment]
+    return {method: matrix + matrix.T for method, matrix in distances.items()}
 
 
 def recovery(matrix: Floats, truth: Edges) -> float:
     """Share of the true edges that the tree has, whatever their direction."""
     labels = [f"{i:03}" for i in range(len(matrix))]
-    edges = from_distances(labels, matrix, alignment="").edges
-    found = {tuple(sorted((int(edge.parent), int(edge.child)))) for edge in edges}
-    return len(found & {tuple(sorted(edge)) for edge in truth}) / len(truth)
+    edges = from_distances(labels, matrix, alignment="identity").edges
+    joined = {tuple(sorted((int(edge.parent), int(edge.child)))) for edge in edges}
+    return len(joined & {tuple(sorted(edge)) for edge in truth}) / len(truth)
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class Row:
     churn: Churn
     change: float
     relabelled: bool
-    kept: float
+    share_left: float
     rates: Mapping[str, Sequence[float]]
 
 
@@ -199,7 +202,7 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
     for row in rows:
         cells = [f"{np.mean(rates):.0%} ± {100 * error(rates):.0f}" for rates in row.rates.values()]
         units = "relabelled" if row.relabelled else "in place"
-        yield f"| {row.churn.title} | {units} | {row.change:.0%} | {row.kept:.0%} | {' | '.join(cells)} |"
+        yield f"| {row.churn.title} | {units} | {row.change:.0%} | {row.share_left:.0%} | {' | '.join(cells)} |"
 
 
 def error(rates: Sequence[float]) -> float:

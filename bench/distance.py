@@ -67,19 +67,19 @@ def cpu(work: Callable[[], Any]) -> float:
 
 
 def plain_masks(topology: Topology) -> list[tuple[Any, Any]]:
-    made = []
+    masks = []
     for layer in topology.layers:
         matrix = layer.mask.to_csc().astype(np.float64).tocsr()
-        made.append((matrix, np.asarray(matrix.sum(axis=0)).ravel()))
-    return made
+        masks.append((matrix, np.asarray(matrix.sum(axis=0)).ravel()))
+    return masks
 
 
 def plain(a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> list[float]:
     """The published procedure, written simply."""
     values, order = [], None
-    for (one, size_a), (two, size_b) in zip(a, b, strict=True):
-        moved = two if order is None else two[order]
-        common = (one.T @ moved).toarray()
+    for (mask_a, size_a), (mask_b, size_b) in zip(a, b, strict=True):
+        moved = mask_b if order is None else mask_b[order]
+        common = (mask_a.T @ moved).toarray()
         total = size_a[:, None] + size_b[None, :]
         union = total - common
         costs = np.divide(total - 2 * common, union, out=np.zeros_like(union), where=union > 0)
@@ -89,10 +89,10 @@ def plain(a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> list[float]:
 
 
 def rewired(rng: np.random.Generator, mask: Mask, share: float) -> Mask:
-    kept = mask.cells[rng.random(mask.nnz) >= share]
-    fresh = np.setdiff1d(rng.integers(0, mask.size, 2 * (mask.nnz - len(kept)) + 16), mask.cells)
-    fresh = rng.permutation(fresh)[: mask.nnz - len(kept)]
-    return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([kept, fresh])), mask.taps)
+    remaining = mask.cells[rng.random(mask.nnz) >= share]
+    fresh = np.setdiff1d(rng.integers(0, mask.size, 2 * (mask.nnz - len(remaining)) + 16), mask.cells)
+    fresh = rng.permutation(fresh)[: mask.nnz - len(remaining)]
+    return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([remaining, fresh])), mask.taps)
 
 
 def random_mask(rng: np.random.Generator, n_source: int, n_target: int, density: float, taps: int = 1) -> Mask:
@@ -101,24 +101,24 @@ def random_mask(rng: np.random.Generator, n_source: int, n_target: int, density:
 
 
 def real_networks() -> list[Topology]:
-    found = []
+    networks = []
     for folder in sorted(NETWORKS.glob("*/epoch_*")):
         masks = [sp.csr_array(sp.load_npz(file))[:-1] for file in sorted(folder.glob("weight_l*.npz"))]
-        found.append(Topology.from_masks(masks, zeros="absent"))
-    return found
+        networks.append(Topology.from_masks(masks, zeros="absent"))
+    return networks
 
 
 def real_pairs(report: Report) -> None:
     networks = real_networks()
-    made, sets = [prepare(t) for t in networks], [prepare_sets(t) for t in networks]
+    prepared, sets = [prepare(t) for t in networks], [prepare_sets(t) for t in networks]
     masks = [plain_masks(t) for t in networks]
     pairs = [(i, j) for i in range(15) for j in range(i + 1, 15)][::3]
     ways: dict[str, Callable[[int, int], Any]] = {
         "plain SciPy": lambda i, j: plain(masks[i], masks[j]),
-        "canonical": lambda i, j: compare(made[i], made[j]),
+        "canonical": lambda i, j: compare(prepared[i], prepared[j]),
         "reference": lambda i, j: compare(sets[i], sets[j], alignment="reference"),
         "identity": lambda i, j: nnstd(networks[i], networks[j], alignment="identity"),
-        "refined": lambda i, j: compare(made[i], made[j], alignment="refined"),
+        "refined": lambda i, j: compare(prepared[i], prepared[j], alignment="refined"),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(TURNS + 1):  # in turns, so that a machine that is slower for a while is so for all
@@ -164,18 +164,17 @@ def many_pairs(report: Report) -> None:
     report.say()
 
 
-def layer_pair(report: Report, name: str, one: Mask, two: Mask) -> float:
+def layer_pair(report: Report, name: str, mask_a: Mask, mask_b: Mask) -> float:
     """One layer, both ways, with the CPU time and how much memory each took at its peak."""
-    left, right = prepare_sets(_alone(one)), prepare_sets(_alone(two))
-    inputs = {0: np.arange(one.n_source, dtype=np.int64)}
+    left, right = prepare_sets(_alone(mask_a)), prepare_sets(_alone(mask_b))
+    inputs = {0: np.arange(mask_a.n_source, dtype=np.int64)}
     spent = [cpu(lambda: rule._by_fan_in(left, right, 1, inputs, {})) for _ in range(3)]  # noqa: SLF001 - the match alone
     peak_ours = _peak(lambda: rule._by_fan_in(left, right, 1, inputs, {}))  # noqa: SLF001
-    masks = plain_masks(_alone(one)), plain_masks(_alone(two))
+    masks = plain_masks(_alone(mask_a)), plain_masks(_alone(mask_b))
     base = cpu(lambda: plain(*masks))
     ours = statistics.median(spent)
-    report.say(
-        f"| {name} | {base:.3f} | {ours:.4f} | {base / ours:.1f} x | {peak_ours / one.n_target / two.n_target:.2f} |"
-    )
+    bytes_a_pair = peak_ours / mask_a.n_target / mask_b.n_target
+    report.say(f"| {name} | {base:.3f} | {ours:.4f} | {base / ours:.1f} x | {bytes_a_pair:.2f} |")
     return base / ours
 
 
@@ -209,12 +208,12 @@ def layers(report: Report, *, wide: bool) -> None:
         shapes += [(4096, 4096, 0.1), (4096, 11008, 0.1)]
     ratios = []
     for n_source, n_target, density in shapes:
-        one = random_mask(rng, n_source, n_target, density)
-        for kind, two in (
-            ("30 % rewired", rewired(rng, one, 0.3)),
+        mask = random_mask(rng, n_source, n_target, density)
+        for kind, other in (
+            ("30 % rewired", rewired(rng, mask, 0.3)),
             ("independent", random_mask(rng, n_source, n_target, density)),
         ):
-            ratio = layer_pair(report, f"{n_source} -> {n_target} at {density:.0%}, {kind}", one, two)
+            ratio = layer_pair(report, f"{n_source} -> {n_target} at {density:.0%}, {kind}", mask, other)
             if n_target >= 3000:
                 ratios.append(ratio)
     report.say(f"\nMedian ratio of those at least 3,000 wide: {statistics.median(ratios):.1f} x.\n")
@@ -225,12 +224,12 @@ def convolutions(report: Report) -> None:
     report.say("### The 53 convolution shapes of ResNet-50 at 10 %, 30 % rewired\n")
     base = ours = 0.0
     for n_source, n_target, taps, times in RESNET50:
-        one = random_mask(rng, n_source, n_target, 0.1, taps)
-        two = rewired(rng, one, 0.3)
-        left, right = prepare_sets(_alone(one)), prepare_sets(_alone(two))
+        mask = random_mask(rng, n_source, n_target, 0.1, taps)
+        other = rewired(rng, mask, 0.3)
+        left, right = prepare_sets(_alone(mask)), prepare_sets(_alone(other))
         inputs = {0: np.arange(n_source, dtype=np.int64)}
         ours += times * min(cpu(lambda: rule._by_fan_in(left, right, 1, inputs, {})) for _ in range(2))  # noqa: B023, SLF001
-        base += times * cpu(lambda: plain(plain_masks(_alone(one)), plain_masks(_alone(two))))  # noqa: B023
+        base += times * cpu(lambda: plain(plain_masks(_alone(mask)), plain_masks(_alone(other))))  # noqa: B023
     report.say(f"Plain SciPy {base:.2f} s, ours {ours:.2f} s: {base / ours:.1f} x.\n")
 
 

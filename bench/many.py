@@ -33,8 +33,8 @@ import sys
 from distributed import LocalCluster
 if __name__ == "__main__":
     workers = int(sys.argv[1])
-    with LocalCluster(n_workers=workers, threads_per_worker=1, scheduler_port=0, dashboard_address=":0") as made:
-        print(made.scheduler_address, flush=True)
+    with LocalCluster(n_workers=workers, threads_per_worker=1, scheduler_port=0, dashboard_address=":0") as cluster:
+        print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
 """
 
@@ -49,13 +49,13 @@ class Alive:
     def load(self, widths: Sequence[int], density: float, seed: int) -> Topology:
         """A network of a family: four fifths of its connections are those of the others."""
         family, own = np.random.default_rng(0), np.random.default_rng(seed)
-        made = Topology.from_masks([related_mask(family, own, a, b, density) for a, b in pairwise(widths)])
+        topology = Topology.from_masks([related_mask(family, own, a, b, density) for a, b in pairwise(widths)])
         with self.lock:
             self.loads += 1
             self.now += 1
             self.most = max(self.most, self.now)
-        weakref.finalize(made, self.gone)
-        return made
+        weakref.finalize(topology, self.gone)
+        return topology
 
     def gone(self) -> None:
         """One less."""
@@ -80,7 +80,7 @@ class Everything:
         return np.full((len(rows), len(columns), 4), 0.25)
 
     def put_tile(self, *_: object) -> None:
-        """Never asked for."""
+        """Never called."""
         raise AssertionError
 
 
@@ -90,8 +90,8 @@ def peak_mb() -> float:
 
 def timed(work: Callable[[], DistanceMatrix]) -> tuple[DistanceMatrix, float]:
     begin = time.perf_counter()
-    found = work()
-    return found, time.perf_counter() - begin
+    matrix = work()
+    return matrix, time.perf_counter() - begin
 
 
 def in_memory(count: int) -> None:
@@ -109,11 +109,11 @@ def in_memory(count: int) -> None:
 
 def the_answer(count: int) -> None:
     masks = [np.eye(3), np.eye(3), np.eye(3), np.eye(3)]
-    one = Topology.from_masks(masks)
+    topology = Topology.from_masks(masks)
     before = peak_mb()
     _, spent = timed(
         lambda: distances(
-            [lambda: one] * count, alignment="identity", digests=[str(k) for k in range(count)], cache=Everything()
+            [lambda: topology] * count, alignment="identity", digests=[str(k) for k in range(count)], cache=Everything()
         )
     )
     answer = count * count * 5 * 8 / 2**20
@@ -152,15 +152,15 @@ def main() -> None:
     parser.add_argument("--answer", type=int, default=4000)
     parser.add_argument("--cluster", type=int, default=96)
     parser.add_argument("--workers", type=int, default=2)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(
         f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}\n"
     )
     # By what they need: the peak of memory is that of all that came before.
-    in_memory(asked.networks)
-    the_answer(asked.answer)
-    on_a_cluster(asked.cluster, asked.workers)
+    in_memory(options.networks)
+    the_answer(options.answer)
+    on_a_cluster(options.cluster, options.workers)
 
 
 if __name__ == "__main__":

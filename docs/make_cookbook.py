@@ -1,4 +1,4 @@
-"""Runs every query of docs/cypher.md on the demo's archive and writes its answer under it.
+"""Writes the questions of docs/cypher.md, from ``queries/cookbook/``, with the answers of the demo's archive.
 
     topostrata demo --no-serve --out demo-out
     python docs/make_cookbook.py demo-out/archive
@@ -8,9 +8,8 @@ And, on a Neo4j server that holds the same archive, writes how it found them int
     topostrata copy demo-out/archive bolt://localhost
     python docs/make_cookbook.py --plans bolt://localhost
 
-A query is a block of Cypher with a header (parameters, columns), as in ``queries/``; the line after it names the values
-of its parameters; what stands between ``<!-- answer -->`` and ``<!-- end -->`` is written here. Nothing of an answer
-depends on when it is made, so a second run changes nothing.
+What stands between ``<!-- query: NAME -->`` and ``<!-- end -->`` is written here: title, purpose, command and text from
+the file of that name, then the answer. A second run on the same archive changes nothing.
 """
 
 from __future__ import annotations
@@ -18,75 +17,71 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from topostrata import queries
+from topostrata.service.cli.cypher import as_options
+
 if TYPE_CHECKING:
     from topostrata.archive import Archive
+    from topostrata.queries import Query
     from topostrata.store.graph import Table
 
 DOCUMENT = Path(__file__).resolve().parent / "cypher.md"
 SHOWN = 10  # rows of an answer
-COMPARED = range(0, 31, 5)  # steps at which w0 and w1 are compared, for the questions about distances
 
-_RECIPE = re.compile(
-    r"^### (?P<number>\d+)\. (?P<title>[^\n]+)\n(?P<said>(?:(?!^### ).)*?)"
-    r"^```cypher\n// parameters: (?P<parameters>[^\n]+)\n// columns: (?P<columns>[^\n]+)\n(?P<text>.*?)^```\n\n"
-    r"With `(?P<values>\{[^\n]*\})`[^\n]*\n\n<!-- answer -->\n(?P<answer>.*?)<!-- end -->\n",
+_SECTION = re.compile(
+    r"^<!-- query: (?P<name>\w+) -->\n(?:(?:(?!^<!-- ).)*?^```\n\n(?P<answer>\| (?:(?!^<!-- ).)*))?^<!-- end -->\n",
     re.MULTILINE | re.DOTALL,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """One question of the cookbook."""
-
-    number: int
-    title: str
-    text: str
-    parameters: tuple[str, ...]
-    columns: tuple[str, ...]
-    values: dict[str, Any]
-    answer: str
+def answers(document: str) -> dict[str, str]:
+    """The answers that stand in the document, by the query's name, in the document's order."""
+    return {section["name"]: section["answer"] or "" for section in _SECTION.finditer(document)}
 
 
-def recipes(document: str) -> Iterator[Recipe]:
-    """Every question, in order."""
-    for found in _RECIPE.finditer(document):
-        names = [name for name in found["parameters"].split(", ") if name != "none"]
-        yield Recipe(
-            int(found["number"]),
-            found["title"],
-            found["text"],
-            tuple(names),
-            tuple(found["columns"].split(", ")),
-            json.loads(found["values"]),
-            found["answer"],
-        )
+def with_answers(document: str, answer: Callable[[Query], str]) -> str:
+    """The document with every question as its file has it, and what ``answer`` says to it."""
+    numbers = {name: number for number, name in enumerate(answers(document), 1)}
+
+    def section(place: re.Match[str]) -> str:
+        name = place["name"]
+        query = queries.load(f"cookbook/{name}")
+        return f"<!-- query: {name} -->\n{_question(numbers[name], query)}{answer(query)}<!-- end -->\n"
+
+    return _SECTION.sub(section, document)
 
 
-def with_answers(document: str, archive: Archive) -> str:
-    """The document with what this archive answers."""
-
-    def answered(found: re.Match[str]) -> str:
-        table = archive.cypher(found["text"], json.loads(found["values"]), limit=1000)
-        start, end = found.start("answer") - found.start(), found.end("answer") - found.start()
-        return found[0][:start] + _as_markdown(table, found["columns"].split(", ")) + found[0][end:]
-
-    return _RECIPE.sub(answered, document)
+def _question(number: int, query: Query) -> str:
+    name = query.name.removeprefix("cookbook/")
+    purpose = textwrap.fill(query.purpose, 120, break_long_words=False, break_on_hyphens=False)
+    command = f"topostrata cypher --cookbook {name} {as_options(query)}".rstrip()
+    return f"### {number}. {query.title}\n\n{purpose}\n\n```cypher\n{query.text}\n```\n\n```sh\n{command}\n```\n\n"
 
 
-def _as_markdown(table: Table, columns: list[str]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
+def answer_of(archive: Archive) -> Callable[[Query], str]:
+    """What this archive answers to the example of a query, as a table of Markdown."""
+    return lambda query: _as_markdown(archive.cypher(query.text, query.example, limit=1000), query.columns)
+
+
+def heads(columns: tuple[str, ...]) -> str:
+    """The first line of an answer."""
+    return "| " + " | ".join(columns) + " |\n"
+
+
+def _as_markdown(table: Table, columns: tuple[str, ...]) -> str:
+    lines = ["| " + " | ".join("---" for _ in columns) + " |"]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in table.rows[:SHOWN]]
     more = len(table.rows) - SHOWN
     if more > 0:
         lines += ["", f"and {more}{' or more' if table.truncated else ''} rows more."]
     elif not table.rows:
         lines += ["", "No rows."]
-    return "\n".join(lines) + "\n"
+    return heads(columns) + "\n".join(lines) + "\n"
 
 
 def _cell(value: object) -> str:
@@ -99,15 +94,22 @@ def _cell(value: object) -> str:
 def _graph(value: Any) -> str:
     """Nodes, relationships and paths as people write them in Cypher."""
     if isinstance(value, list):
-        return "[" + ", ".join(_cell(one) for one in value) + "]"
+        return "[" + ", ".join(_cell(item) for item in value) + "]"
     if "nodes" in value:
         return " - ".join(_graph(node) for node in value["nodes"])
     if "labels" in value:
         return f"(:{':'.join(value['labels'])} {value.get('id', '')})"
     if "type" in value:
-        held = ", ".join(f"{name}: {value[name]}" for name in sorted(value) if name not in {"type", "run"})
-        return f"[:{value['type']} {{{held}}}]"
+        properties = ", ".join(f"{name}: {value[name]}" for name in sorted(value) if name not in {"type", "run"})
+        return f"[:{value['type']} {{{properties}}}]"
     return json.dumps(value, sort_keys=True)
+
+
+def compute_again(archive: Archive) -> None:
+    """What the demo computes and a copy leaves behind: distances before and after training, and an inferred descent."""
+    for when in ("first", "last"):
+        archive.distances([f"w?@{when}"])
+    archive.infer(["w?@first"], root="w0")
 
 
 def with_plans(document: str, uri: str) -> str:
@@ -120,13 +122,16 @@ def with_plans(document: str, uri: str) -> str:
     auth = settings.neo4j_user, settings.neo4j_secret()
     lines = []
     with neo4j.GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF") as driver:
-        for recipe in recipes(document):
-            answer = driver.execute_query("PROFILE " + recipe.text, recipe.values, database_=settings.neo4j_database)
-            agent, plan = answer.summary.server.agent, answer.summary.profile
+        for name in answers(document):
+            query = queries.load(f"cookbook/{name}")
+            result = driver.execute_query(
+                "PROFILE " + query.text, dict(query.example), database_=settings.neo4j_database
+            )
+            agent, plan = result.summary.server.agent, result.summary.profile
             assert plan is not None
             starts = "; ".join(dict.fromkeys(_starts(plan)))
-            lines.append(f"| {recipe.number} | {starts} | {_hits(plan):,} | {len(answer.records):,} |")
-    head = [f"{agent}:", "", "| question | begins at | reads (db hits) | rows |", "| ---: | --- | ---: | ---: |"]
+            lines.append(f"| {name} | {starts} | {_hits(plan):,} | {len(result.records):,} |")
+    head = [f"{agent}:", "", "| question | begins at | reads (db hits) | rows |", "| --- | --- | ---: | ---: |"]
     before, _, rest = document.partition("<!-- plans -->\n")
     _, end, after = rest.partition("<!-- end -->\n")
     return before + "<!-- plans -->\n" + "\n".join([*head, *lines]) + "\n" + end + after
@@ -146,16 +151,18 @@ def _hits(plan: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    """Write the answers, or the plans, anew."""
+    """Write the questions with their answers, or the plans."""
     from topostrata.archive import open_archive  # noqa: PLC0415 - only this needs the server's extra
 
+    document = DOCUMENT.read_text(encoding="utf-8")
     if sys.argv[1] == "--plans":
-        DOCUMENT.write_text(with_plans(DOCUMENT.read_text(encoding="utf-8"), sys.argv[2]), encoding="utf-8")
-        return
-    with open_archive(sys.argv[1], create=False) as archive:
-        for step in COMPARED:
-            archive.nnstd(f"w0@{step}", f"w1@{step}")
-        DOCUMENT.write_text(with_answers(DOCUMENT.read_text(encoding="utf-8"), archive), encoding="utf-8")
+        with open_archive(sys.argv[2], create=False) as archive:
+            compute_again(archive)
+        document = with_plans(document, sys.argv[2])
+    else:
+        with open_archive(sys.argv[1], create=False) as archive:
+            document = with_answers(document, answer_of(archive))
+    DOCUMENT.write_text(document, encoding="utf-8")
 
 
 if __name__ == "__main__":

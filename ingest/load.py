@@ -146,6 +146,9 @@ class Loader:
                 f"{run}@{step}: expected a Topology, found {type(topology).__name__}",
                 hint="Topology.from_masks makes one of matrices",
             )
+        if topology.wiring.format > 1:
+            kind = topology.wiring.beyond_format_1 or "axes or parts of parameters"
+            raise InvalidInputError(f"{run}@{step}: expected a network of plain layers, found {kind}")
         if isinstance(project, str) and project not in {"all", "none"}:
             project = [project]
         checked = {f"metric_{k}": v for k, v in check_metrics(metrics).items()}
@@ -165,7 +168,7 @@ class Loader:
             break
         if stored is None:
             return "unchanged"
-        known.masks, known.wiring = stored, topology.wiring()
+        known.masks, known.wiring = stored, topology.wiring
         for one in stored.values():
             self._masks.remember(one.mask)
         return "added"
@@ -189,7 +192,7 @@ class Loader:
             return None
         if last is None:
             tx.run("runs/create_layers", run=run, rows=_layer_rows(topology, project))
-        elif known.wiring != topology.wiring():
+        elif known.wiring != topology.wiring:
             _check_wiring(run, topology, tx.run("runs/layers", run=run))
         bases = known.masks
         if last is not None and not bases:

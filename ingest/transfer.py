@@ -308,7 +308,7 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
                 hint="if somebody was writing there, start the move again: it goes on where it was",
             )
         topology = anew.topology(snapshot.id)
-        if topology.digest != snapshot.digest or topology.wiring() != record.wiring:
+        if topology.digest != snapshot.digest or export_file.rows_of(topology) != record.wiring:
             raise CorruptError(
                 f"{snapshot.id}: expected the wiring that {where} holds ({snapshot.digest[:12]}), "
                 f"found {topology.digest[:12]} in {target.location}"

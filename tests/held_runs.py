@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.histories import random_history
-from topostrata.ingest.formats.export_file import RunRecord
+from topostrata.ingest.formats.export_file import RunRecord, rows_of
 from topostrata.runs import Parent, Run, Snapshot
 from topostrata.topology import Topology
 
@@ -45,7 +45,7 @@ class HeldRuns:
             first_step=steps[0] if steps else None,
             last_step=steps[-1] if steps else None,
         )
-        wiring = history[0][1].wiring() if history else ()
+        wiring = rows_of(history[0][1]) if history else ()
         self.records.append(RunRecord(run, wiring, tuple(name for name, *_ in wiring[::2])))
 
     def all_runs(self) -> Iterator[Run]:

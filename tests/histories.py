@@ -43,7 +43,7 @@ class History:
 
     def alive(self, layer: str, step: int) -> set[Connection]:
         """The connections of a layer at a step."""
-        return connections(self.at(step).layer(layer).mask)
+        return connections(self.at(step)[layer].mask)
 
     def lifetimes(self, layer: str, upto: int | None = None) -> set[Lifetime]:
         """Every life of a layer's connections, as the snapshots up to a step tell it."""
@@ -52,7 +52,7 @@ class History:
         for step, topology in self.snapshots:
             if upto is not None and step > upto:
                 break
-            alive = connections(topology.layer(layer).mask)
+            alive = connections(topology[layer].mask)
             for one in [c for c in since if c not in alive]:
                 ended.add((one, since.pop(one), step))
             for one in alive:

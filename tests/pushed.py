@@ -22,9 +22,9 @@ def lifetimes(archive: Archive, run: str, layer: str) -> list[Lifetime]:
 
 
 def alive_in_graph(archive: Archive, run: str, layer: str, step: int) -> list[Connection]:
-    """The connections of a layer at a step, as the question for readers (``evolution/alive_at``) finds them."""
+    """The connections of a layer at a step, as the question for readers (``cookbook/alive``) finds them."""
     space = next(row["source"] for row in archive.layers(run) if row["name"] == layer)
-    rows = archive._store.read("evolution/alive_at", run=run, layer=layer, space=space, step=step)
+    rows = archive._store.read("cookbook/alive", run=run, layer=layer, space=space, step=step)
     return [(row["source"], row["tap"], row["target"]) for row in rows]
 
 
@@ -53,7 +53,7 @@ def assert_readable_up_to_projected(archive: Archive, run: str, history: History
                 break
             found = alive_in_graph(archive, run, row["name"], step)
             assert len(found) == len(set(found)), (history.seed, row["name"], step)
-            assert set(found) == connections(history.at(step).layer(row["name"]).mask), (
+            assert set(found) == connections(history.at(step)[row["name"]].mask), (
                 history.seed,
                 row["name"],
                 step,

@@ -5,7 +5,7 @@ A zip that is read with nothing but a zip and a JSON library, and NumPy for the 
     runs.jsonl                 one run a line, each after all runs that it descends from
     snapshots.jsonl            one snapshot a line, run by run in the same order, by their steps
     topologies/<digest>.npz    each wiring once, in the layout of docs/snapshot-file.md
-    archive.json               {"format": 1, "stratigraph": "0.1.0", "runs": 7, "snapshots": 217, "topologies": 190}
+    archive.json               {"format": 1, EXPORT_VERSION: "0.1.0", "runs": 7, "snapshots": 217, "topologies": 190}
 
 A digest holds no names: those of a run's layers and spaces stand in its line. Equal runs give equal bytes.
 """
@@ -370,9 +370,14 @@ def _snapshot(line: Any, at: str) -> Snapshot:
     )
 
 
+def rows_of(topology: Topology) -> Wiring:
+    """What a run's line says of its layers: per layer its name, source, target and taps."""
+    return tuple((layer.name, layer.source, layer.target, layer.taps) for layer in topology.layers)
+
+
 def _named(found: Topology, record: RunRecord) -> Topology:
     """The same wiring under the names of a run's layers and spaces."""
-    if found.wiring() == record.wiring:
+    if rows_of(found) == record.wiring:
         return found
     if len(found.layers) != len(record.wiring):
         raise InvalidInputError(

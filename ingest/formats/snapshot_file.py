@@ -9,6 +9,9 @@ raw member or an array with one string in npz; in the metadata of safetensors)::
      "layers": [{"name": "l0", "source": "input", "target": "hidden1", "taps": 1}, ...],
      "epoch": 50.0, "metrics": {"accuracy": 0.87}}
 
+That is format 1. A network with residual streams, groups, axes of its own, parts of parameters or tied layers is
+written in format 2, which has more names for them (docs/snapshot-file.md); tied layers have arrays once.
+
 ``recorded_at`` (ISO 8601, UTC) and ``digest`` (the topology's, checked when present) may stand there too. The same
 snapshot gives the same bytes.
 """
@@ -29,16 +32,17 @@ from typing import Any, BinaryIO, Literal
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from topostrata import wiring_text
 from topostrata.errors import InvalidInputError, InvalidTopologyError, UnsupportedFormatError
 from topostrata.ingest.formats.limits import DEFAULT, Limits
 from topostrata.ingest.formats.safe_npz import SafeNpz
 from topostrata.ingest.formats.safe_tensors import SafeTensors, parse_json
 from topostrata.runs import check_metrics
-from topostrata.topology import Layer, Mask, Space, Topology
+from topostrata.topology import LayerShape, Mask, Topology, Wiring
 
 Container = Literal["npz", "safetensors"]
 
-FORMAT = 1
+FORMAT = 2  # the newest; what format 1 can say is written in format 1, and format 1 is read for ever
 MEMBER = "topology"
 _REQUIRED = {"format", "spaces", "layers"}
 _OPTIONAL = {"epoch", "metrics", "recorded_at", "digest"}
@@ -105,24 +109,22 @@ def read_safetensors(tensors: SafeTensors, *, limits: Limits) -> SnapshotFile:
 
 
 def _arrays(topology: Topology) -> list[tuple[str, NDArray[Any]]]:
-    found: list[tuple[str, NDArray[Any]]] = []
-    for k, layer in enumerate(topology.layers):
+    arrays: list[tuple[str, NDArray[Any]]] = []
+    for k, layer in enumerate(topology):
+        if layer.name in topology.wiring.shared_with:
+            continue
         small = layer.mask.stride <= 2**31
-        found.append((f"{k}.indptr", layer.mask.indptr.astype("<i8")))
-        found.append((f"{k}.indices", layer.mask.keys.astype("<i4" if small else "<i8")))
-    return found
+        arrays.append((f"{k}.indptr", layer.mask.indptr.astype("<i8")))
+        arrays.append((f"{k}.indices", layer.mask.keys.astype("<i4" if small else "<i8")))
+    return arrays
 
 
 def _document(
     topology: Topology, epoch: float | None, metrics: Mapping[str, float] | None, recorded_at: datetime | None
 ) -> str:
     document: dict[str, Any] = {
-        "format": FORMAT,
-        "spaces": [{"name": s.name, "size": s.size, "labelled": s.labelled} for s in topology.spaces],
-        "layers": [
-            {"name": layer.name, "source": layer.source.name, "target": layer.target.name, "taps": layer.taps}
-            for layer in topology.layers
-        ],
+        "format": topology.wiring.format,
+        **wiring_text.document(topology.wiring.layers),
         "epoch": _number(epoch, "epoch", "snapshot"),
         "metrics": dict(sorted(check_metrics(metrics).items())),
         "digest": topology.digest,
@@ -173,34 +175,21 @@ def _begins_as_zip(source: Path | bytes | BinaryIO, where: str) -> bool:
 def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], where: str, limits: Limits) -> SnapshotFile:
     document = parse_json(text, where=f"{where}: {MEMBER}")
     at = f"{where}: {MEMBER}"
-    if not isinstance(document, dict) or "format" not in document:
-        raise InvalidInputError(f"{at}: expected an object with format, spaces and layers, found {text[:80]!r}")
-    if document["format"] != FORMAT:
-        raise UnsupportedFormatError(
-            f"{at}: expected format {FORMAT}, found {document['format']!r}", hint="a newer Topostrata may read it"
-        )
-    _check_keys(document, _REQUIRED, _OPTIONAL, at)
-    spaces = _spaces(document["spaces"], at, limits)
-    claims = _list(document["layers"], "layers", at)
-    limits.check(where, layers=len(claims))
-    expected = {f"{k}.{part}" for k in range(len(claims)) for part in ("indptr", "indices")}
+    wiring = _wiring(document, text, at, where, limits)
+    tied = wiring.shared_with
+    stored = [k for k, layer in enumerate(wiring) if layer.name not in tied]
+    expected = {f"{k}.{part}" for k in stored for part in ("indptr", "indices")}
     if names != expected:
         missing, unknown = sorted(expected - names)[:8], sorted(names - expected)[:8]
         raise InvalidInputError(
-            f"{where}: expected <k>.indptr and <k>.indices for the {len(claims)} layers of {MEMBER}, "
+            f"{where}: expected <k>.indptr and <k>.indices for the {len(stored)} layers of {MEMBER}, "
             f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
         )
-    layers: list[Layer] = []
-    for k, claim in enumerate(claims):
-        layers.append(_layer(k, claim, spaces, array, where=where, limits=limits))
-        limits.check(where, connections=sum(layer.nnz for layer in layers))
-    try:
-        topology = Topology(tuple(layers))
-    except InvalidTopologyError as error:
-        raise InvalidInputError(f"{where}: {error.message}", hint=error.hint) from error
-    idle = spaces.keys() - {space.name for space in topology.spaces}
-    if idle:
-        raise InvalidInputError(f"{at}: spaces: expected every space in some layer, found {min(idle)!r} in none")
+    masks: dict[str, Mask] = {}
+    for k in stored:
+        masks[wiring.layers[k].name] = _mask(k, wiring.layers[k], array, where)
+        limits.check(where, connections=sum(mask.nnz for mask in masks.values()))
+    topology = wiring.place(masks)
     if "digest" in document and document["digest"] != topology.digest:
         raise InvalidInputError(
             f"{where}: expected the digest {str(document['digest'])[:16]}..., found {topology.digest[:16]}...",
@@ -214,83 +203,47 @@ def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], wher
     )
 
 
-def _spaces(claims: Any, at: str, limits: Limits) -> dict[str, Space]:
-    spaces: dict[str, Space] = {}
-    for k, claim in enumerate(_list(claims, "spaces", at)):
-        here = f"{at}: spaces[{k}]"
-        _check_keys(claim, {"name", "size"}, {"labelled"}, here)
-        name, size, labelled = _text(claim, "name", here), _whole(claim, "size", here), claim.get("labelled", False)
-        limits.check(here, units=size)
-        if not isinstance(labelled, bool):
-            raise InvalidInputError(f"{here}: labelled: expected true or false, found {labelled!r}")
-        if name in spaces:
-            raise InvalidInputError(f"{here}: expected every space once, found {name!r} twice")
-        try:
-            spaces[name] = Space(name, size, labelled)
-        except InvalidTopologyError as error:
-            raise InvalidInputError(f"{here}: {error.message}") from error
-    return spaces
+def _wiring(document: Any, text: str, at: str, where: str, limits: Limits) -> Wiring:
+    """The wiring in the document, checked against the limits; nothing is decoded before."""
+    if not isinstance(document, dict) or "format" not in document:
+        raise InvalidInputError(f"{at}: expected an object with format, spaces and layers, found {text[:80]!r}")
+    plain = document["format"] == 1
+    if not plain and document["format"] != FORMAT:
+        raise UnsupportedFormatError(
+            f"{at}: expected format 1 or {FORMAT}, found {document['format']!r}", hint="a newer Topostrata may read it"
+        )
+    wiring_text.check_keys(document, _REQUIRED, _OPTIONAL if plain else _OPTIONAL | {"axes"}, at)
+    if isinstance(document["layers"], list):
+        limits.check(where, layers=len(document["layers"]))
+    shapes = wiring_text.from_document(document, at, plain=plain)
+    sizes = {space.name: space.size for layer in shapes for space in (layer.source, layer.target)}
+    for k, claim in enumerate(document["spaces"]):
+        limits.check(f"{at}: spaces[{k}]", units=sizes[claim["name"]])
+    for k, layer in enumerate(shapes):
+        limits.check(f"{at}: layers[{k}]", taps=layer.taps)
+    try:
+        wiring = Wiring(shapes)
+    except InvalidTopologyError as error:
+        raise InvalidInputError(f"{where}: {error.message}", hint=error.hint) from error
+    if plain and wiring.beyond_format_1 is not None:
+        raise InvalidInputError(f"{where}: expected plain layers in a file of format 1, found {wiring.beyond_format_1}")
+    return wiring
 
 
-def _layer(
-    k: int, claim: Any, spaces: Mapping[str, Space], array: Callable[[str], NDArray[Any]], *, where: str, limits: Limits
-) -> Layer:
-    here = f"{where}: {MEMBER}: layers[{k}]"
-    _check_keys(claim, {"name", "source", "target"}, {"taps"}, here)
-    name = _text(claim, "name", here)
-    ends: list[Space] = []
-    for end in ("source", "target"):
-        space = spaces.get(_text(claim, end, here))
-        if space is None:
-            raise InvalidInputError(f"{here}: {end}: expected one of the spaces, found {claim[end]!r}")
-        ends.append(space)
-    source, target = ends
-    taps = _whole({"taps": 1, **claim}, "taps", here)
-    limits.check(here, taps=taps)
-    if source.size * taps * target.size > 2**62:
-        raise InvalidInputError(f"{here}: expected at most 2**62 possible connections, found more")
+def _mask(k: int, layer: LayerShape, array: Callable[[str], NDArray[Any]], where: str) -> Mask:
     parts: list[NDArray[Any]] = []
     for part in ("indptr", "indices"):
-        found = array(f"{k}.{part}")
-        if found.dtype.kind not in "iu" or found.ndim != 1:
+        numbers = array(f"{k}.{part}")
+        if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
             raise InvalidInputError(
-                f"{where}: layer {name!r}: {k}.{part}: expected a flat array of integers, "
-                f"found {found.dtype} of shape {found.shape}"
+                f"{where}: layer {layer.name!r}: {k}.{part}: expected a flat array of integers, "
+                f"found {numbers.dtype} of shape {numbers.shape}"
             )
-        parts.append(found)
+        parts.append(numbers)
     try:
-        return Layer(name, source, target, Mask.from_csc(source.size, target.size, *parts, taps=taps))
+        return Mask.from_csc(layer.local_sources, layer.target.size, *parts, taps=layer.taps)
     except InvalidTopologyError as error:
-        raise InvalidInputError(f"{where}: layer {name!r}: {k}.{error.message}", hint=error.hint) from error
-
-
-def _check_keys(found: Any, required: set[str], optional: set[str], at: str) -> None:
-    known = ", ".join(sorted(required | optional))
-    if not isinstance(found, dict):
-        raise InvalidInputError(f"{at}: expected an object with {known}, found {str(found)[:80]}")
-    if not required <= found.keys() or not found.keys() <= required | optional:
-        raise InvalidInputError(
-            f"{at}: expected {', '.join(sorted(required))} (and of {known} what is known), "
-            f"found {', '.join(sorted(found))[:200] or 'nothing'}"
-        )
-
-
-def _list(found: Any, name: str, at: str) -> list[Any]:
-    if not isinstance(found, list) or not found:
-        raise InvalidInputError(f"{at}: {name}: expected a list with at least one entry, found {str(found)[:80]}")
-    return found
-
-
-def _text(claim: Mapping[str, Any], name: str, at: str) -> str:
-    if not isinstance(claim[name], str):
-        raise InvalidInputError(f"{at}: {name}: expected a text, found {str(claim[name])[:80]}")
-    return str(claim[name])
-
-
-def _whole(claim: Mapping[str, Any], name: str, at: str) -> int:
-    if type(claim[name]) is not int or claim[name] < 1:
-        raise InvalidInputError(f"{at}: {name}: expected a whole number from 1 on, found {str(claim[name])[:80]}")
-    return int(claim[name])
+        raise InvalidInputError(f"{where}: layer {layer.name!r}: {k}.{error.message}", hint=error.hint) from error
 
 
 def _number(found: Any, name: str, at: str) -> float | None:

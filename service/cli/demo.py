@@ -105,7 +105,7 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     start, end = (archive.distances([f"w?@{step}"]) for step in (0, epochs))
     steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})
     inferred = archive.infer(["w?@0"], root="w0")
-    lives = archive.cypher(queries.load("evolution/lives").text, {"run": "w0", "space": "input"})
+    lives = archive.cypher(queries.load("cookbook/lives").text, {"run": "w0", "space": "input"})
     survival = archive.history("w0").survival()
     declared = archive.lineage("w0")
     heat_maps({"before training": start, f"after {epochs} epochs": end}, out / "distances.png")

@@ -1,15 +1,15 @@
-"""Verbs that compare and ask: nnstd, distances, cypher."""
+"""Verbs that compare: nnstd, distances."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from unicodedata import category
 
 import typer
 
+from topostrata.distance.alignments import DEFAULT, Alignment, descriptions
 from topostrata.service.cli.output import (
     JsonFlag,
     StoreOption,
@@ -35,35 +35,22 @@ if TYPE_CHECKING:
 _HELD = 256  # networks of files that stay in memory
 
 
-class Align(StrEnum):
-    """Which unit of the one network is compared with which of the other."""
-
-    CANONICAL = "canonical"
-    REFERENCE = "reference"
-    REFINED = "refined"
-    IDENTITY = "identity"
-
-
 AlignOption = Annotated[
-    Align,
-    typer.Option(
-        "--alignment",
-        help="canonical: matched layer by layer, well defined and symmetric; reference: as published; refined: the "
-        "smallest a local search finds; identity: same index, same unit (inside one run).",
-    ),
+    Alignment,
+    typer.Option("--alignment", help="; ".join(f"{name}: {text}" for name, text in descriptions().items())),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (nnstd, distances, cypher):
+    for verb in (nnstd, distances):
         app.command()(verb)
 
 
 def nnstd(
     a: Annotated[str, typer.Argument(help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
     b: Annotated[str, typer.Argument(help="The other one.")],
-    alignment: AlignOption = Align.CANONICAL,
+    alignment: AlignOption = DEFAULT,
     chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent layers would have.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -76,23 +63,23 @@ def nnstd(
     with _archive_for([a, b], store) as opened:
         if opened is not None and not is_path(a) and not is_path(b):
             label_a, label_b = opened.snapshot(a).id, opened.snapshot(b).id
-            distance = opened.nnstd(label_a, label_b, alignment=alignment.value, chance=chance)
+            distance = opened.nnstd(label_a, label_b, alignment=alignment, chance=chance)
         else:
             (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
-            distance = distance_of(topology_a, topology_b, alignment=alignment.value, chance=chance)
+            distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
     found = distance_answer(label_a, label_b, distance)
     if json_:
         answer(found)
         return
     show(
-        f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment.value}",
+        f"NNSTD {found['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
         layers_table(found["layers"], without=() if chance else ("chance", "chance_error", "z")),
     )
 
 
 def distances(
     refs: Annotated[list[str], typer.Argument(help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")],
-    alignment: AlignOption = Align.CANONICAL,
+    alignment: AlignOption = DEFAULT,
     nearest: Annotated[int | None, typer.Option(min=1, help="Show the nearest of each, so many, instead.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the matrix to this file as CSV.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write a row for each pair to this file, as Parquet.")] = None,
@@ -138,33 +125,6 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) ->
         show(f"NNSTD, alignment {matrix.alignment}", table(["", *heads], rows))
 
 
-def cypher(
-    query: Annotated[str, typer.Argument(help="A Cypher query that only reads; values as parameters, $name.")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="JSON, else text.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most rows to print. [default: 1000]")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="Longest it may take, seconds. [default: 10]")] = None,
-    store: StoreOption = None,
-    json_: JsonFlag = False,
-) -> None:
-    """Ask the graph in Cypher, read-only."""
-    with archive(store) as opened:
-        found = opened.cypher(query, _parameters(parameter or []), limit=limit, timeout_s=timeout)
-        behind = opened.behind()
-    if json_:
-        answer({"columns": list(found.columns), "rows": found.rows, "truncated": found.truncated, "behind": behind})
-        return
-    show(table(found.columns, found.rows))
-    if found.truncated:
-        say(f"note: there are more than these {len(found.rows)} rows; --limit shows more")
-    for row in behind:
-        say(
-            f"note: run {row['run']}, layer {row['layer']}: connections are in the graph up to step "
-            f"{row['projected_step']}, the run goes on to {row['last_step']}"
-        )
-
-
 def _archive_for(refs: list[str], store: str | None) -> AbstractContextManager[Archive | None]:
     from contextlib import nullcontext
 
@@ -184,7 +144,7 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
     return snapshot.id, opened.topology(snapshot.id)
 
 
-def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str | None) -> DistanceMatrix:
+def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None) -> DistanceMatrix:
     from topostrata.distance.pairwise import distances as all_distances
     from topostrata.refs import is_path
 
@@ -198,12 +158,12 @@ def _matrix(refs: list[str], alignment: Align, scheduler: str | None, store: str
             return all_distances(
                 topologies,
                 labels=[_printable(ref) for ref in refs],
-                alignment=alignment.value,
+                alignment=alignment,
                 progress=advance,
                 scheduler=scheduler,
             )
     with archive(store) as opened, progress("distances") as advance:
-        return opened.distances(refs, alignment=alignment.value, progress=advance, scheduler=scheduler)
+        return opened.distances(refs, alignment=alignment, progress=advance, scheduler=scheduler)
 
 
 def check_outputs(outputs: dict[str, Path]) -> None:
@@ -263,18 +223,3 @@ def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:
         topology = load(ref)
         found.append(topology if len(found) < _HELD else partial(load, ref))
     return found
-
-
-def _parameters(texts: list[str]) -> dict[str, Any]:
-    import json
-
-    values: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"expected NAME=VALUE, found {text!r}", param_hint="-p")
-        try:
-            values[name] = json.loads(value)
-        except json.JSONDecodeError:
-            values[name] = value
-    return values

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.service.cli.distance import Align, check_outputs
+from topostrata.distance.alignments import Alignment
+from topostrata.service.cli.distance import check_outputs
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.stored import StoredInference
 
 OptionalAlign = Annotated[
-    Align | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
+    Alignment | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
 ]
 
 
@@ -85,7 +86,7 @@ def timeline(
     from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        line = opened.timeline(run, other, alignment=alignment.value if alignment else None, lag=lag, chance=chance)
+        line = opened.timeline(run, other, alignment=alignment, lag=lag, chance=chance)
     found = as_json(line)
     if png is not None:
         from topostrata.service.plots import timeline_curve
@@ -105,14 +106,14 @@ def timeline(
 
 
 def _infer(
-    opened: Archive, refs: list[str], *, root: str | None, by_time: bool, alignment: Align | None, name: str
+    opened: Archive, refs: list[str], *, root: str | None, by_time: bool, alignment: Alignment | None, name: str
 ) -> StoredInference:
     with progress("infer") as advance:
         return opened.infer(
             refs,
             root=root,
             by_time=by_time,
-            alignment=alignment.value if alignment else None,
+            alignment=alignment,
             name=name,
             progress=advance,
         )

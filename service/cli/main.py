@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from topostrata.errors import Code, TopostrataError
-from topostrata.service.cli import demo, distance, evolution, lineage, operation, runs, transfer
+from topostrata.service.cli import cypher, demo, distance, evolution, lineage, operation, runs, transfer
 from topostrata.service.cli.output import report, say, tell_of_compiling
 
 _INTERRUPTED = 130
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (runs, distance, evolution, lineage, transfer, operation, demo):
+for group in (runs, distance, evolution, lineage, cypher, transfer, operation, demo):
     group.register(app)
 
 

@@ -22,23 +22,27 @@ if TYPE_CHECKING:
     from topostrata.errors import TopostrataError
     from topostrata.refs import Ref
     from topostrata.runs import Parent, Run, Snapshot
-    from topostrata.topology import Layer, Mask, Space, Topology
+    from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "Axis",
     "Distance",
     "DistanceMatrix",
     "Layer",
+    "LayerShape",
     "Mask",
     "Parent",
+    "Part",
     "Ref",
     "Run",
     "Snapshot",
     "Space",
     "Topology",
     "TopostrataError",
+    "Wiring",
     "distances",
     "nnstd",
     "open",
@@ -46,17 +50,21 @@ __all__ = [
 
 _HOMES = {
     "Archive": "archive",
+    "Axis": "topology",
     "Distance": "distance.nnstd",
     "DistanceMatrix": "distance.matrix",
     "Layer": "topology",
+    "LayerShape": "topology",
     "Mask": "topology",
     "Parent": "runs",
+    "Part": "topology",
     "Ref": "refs",
     "Run": "runs",
     "Snapshot": "runs",
     "Space": "topology",
     "Topology": "topology",
     "TopostrataError": "errors",
+    "Wiring": "topology",
     "distances": "distance.pairwise",
     "nnstd": "distance.nnstd",
     "open": "archive",

@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from topostrata import format_1, queries
+from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import Alignment, Distance, nnstd
+from topostrata.distance.nnstd import Distance, nnstd
 from topostrata.distance.stored import put_distance, put_nearest, stored_distances
 from topostrata.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedFormatError
 from topostrata.evolution.between import ConnectionChanges, Evolution
@@ -193,7 +194,7 @@ class Archive:
         a: Ref | str,
         b: Ref | str,
         *,
-        alignment: Alignment = "canonical",
+        alignment: Alignment = DEFAULT,
         chance: bool = False,
         keep: bool = True,
     ) -> Distance:
@@ -211,7 +212,7 @@ class Archive:
         self,
         patterns: Sequence[str],
         *,
-        alignment: Alignment = "canonical",
+        alignment: Alignment = DEFAULT,
         progress: Callable[[int, int], None] | None = None,
         cancel: threading.Event | None = None,
         scheduler: str | None = None,
@@ -221,7 +222,7 @@ class Archive:
 
         What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
         snapshot become relationships. Without ``keep`` nothing is written. Setting ``cancel`` ends the work with
-        ``pairwise.Cancelled``; ``scheduler`` is the address of a Dask scheduler whose workers compute.
+        ``Cancelled``; ``scheduler`` is the address of a Dask scheduler whose workers compute.
         """
         refs = [str(ref) for ref in self.expand(patterns)]
         if not refs:
@@ -353,7 +354,7 @@ class Archive:
         """
         if other is not None and lag is not None:
             raise InvalidInputError("timeline: expected a lag or another run, found both")
-        chosen = alignment or ("identity" if other is None else "canonical")
+        chosen = definition_of(alignment or ("identity" if other is None else "canonical")).name
 
         def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
             found = nnstd(a, b, alignment=chosen, chance=chance)

@@ -37,6 +37,8 @@ class Code(StrEnum):
     MISSING_EXTRA = "missing-extra"
     UNSUPPORTED_FORMAT = "unsupported-format"
     CLUSTER = "cluster"
+    # Somebody asked for the end.
+    CANCELLED = "cancelled"
 
 
 class TopostrataError(Exception):
@@ -172,3 +174,12 @@ class UnsupportedFormatError(TopostrataError, ValueError):
     """An archive or file was written in a format number this version does not know."""
 
     code = Code.UNSUPPORTED_FORMAT
+
+
+class Cancelled(TopostrataError):  # noqa: N818 - not an error: somebody asked for it
+    """The caller's ``cancel`` was set; what was finished is kept."""
+
+    code = Code.CANCELLED
+
+    def __init__(self, message: str = "cancelled", *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)

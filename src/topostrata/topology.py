@@ -1,258 +1,79 @@
-"""The values that flow through every room: spaces of units, masks, layers, topologies. Immutable, without weights.
+"""The wiring of a network and its topology: which spaces its layers join, and which connections each layer has.
 
-Orientation, once and for all: a mask's rows are *source* units and its columns *target* units, as in the NNSTD paper
-(Liu et al. 2020, section 3). ``torch.nn.Linear.weight`` is the transpose.
+Both are immutable values without weights. A ``Wiring`` is what stays the same while a network trains, a ``Topology``
+the wiring with the masks of one moment. docs/wiring.md shows the model with pictures.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any
 
-import numpy as np
-import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
-
-from topostrata import format_1
+from topostrata import digests, order, placing, sharing, symmetries, wiring_text
+from topostrata.axes import Axis, Space
 from topostrata.errors import InvalidTopologyError
+from topostrata.layers import Layer, LayerShape, Part
+from topostrata.masks import Cells, Mask
+from topostrata.matrices import Orientation, Zeros
+from topostrata.order import Stage
+from topostrata.symmetries import Permutations
 
-Zeros = Literal["absent", "present"]
-Cells = NDArray[np.int64]
+__all__ = [
+    "Axis",
+    "Cells",
+    "Layer",
+    "LayerShape",
+    "Mask",
+    "Orientation",
+    "Part",
+    "Space",
+    "Stage",
+    "Topology",
+    "Wiring",
+    "Zeros",
+    "chain_layers",
+]
 
-_MAX_NAME = 200
-_MAX_CELLS = 2**62
 
+@dataclass(frozen=True)
+class Wiring:
+    """A network without its masks: its layers in the order of execution, each with the two spaces it joins.
 
-@dataclass(frozen=True, slots=True)
-class Space:
-    """An ordered set of units that layers read from and write to.
+    A space may be entered by several layers, and again after it was read (a residual stream). Equal names of spaces and
+    axes are the same space and axis. Raises ``InvalidTopologyError`` where two layers say different things.
 
-    ``labelled`` units have a meaning of their own (input features, output classes) and are never permuted; the others,
-    hidden units, are interchangeable.
-
-    >>> Space("input", 784, labelled=True)
-    Space(name='input', size=784, labelled=True)
+    >>> import numpy as np
+    >>> plain = Wiring.chain([784, 300, 10])
+    >>> [(layer.name, layer.source.name, layer.target.name) for layer in plain]
+    [('l0', 'input', 'hidden1'), ('l1', 'hidden1', 'output')]
+    >>> plain.place({"l0": np.ones((784, 300)), "l1": np.ones((300, 10))}).nnz
+    238200
     """
 
-    name: str
-    size: int
-    labelled: bool = False
-
-    def __post_init__(self) -> None:
-        _check_name("space", self.name)
-        if not isinstance(self.size, int | np.integer) or self.size < 1:
-            raise InvalidTopologyError(f"space {self.name!r}: expected at least 1 unit, found {self.size}")
-
-
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """Which connections exist between two spaces, as the sorted numbers of the occupied cells.
-
-    A target unit's input is ``(source unit, tap)``, its key ``source * taps + tap``; a cell is
-    ``target * (n_source * taps) + key``. So sorted cells are the sorted keys of target 0, then of target 1, ...
-    ``taps`` is 1 for a linear layer, the number of kernel positions for a convolution.
-
-    >>> Mask(n_source=3, n_target=2, cells=np.array([0, 2, 4])).keys_of(0)
-    array([0, 2])
-    """
-
-    n_source: int
-    n_target: int
-    cells: Cells
-    taps: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("n_source", "n_target", "taps"):
-            if getattr(self, name) < 1:
-                raise InvalidTopologyError(f"mask: expected {name} >= 1, found {getattr(self, name)}")
-        if self.size > _MAX_CELLS:
-            raise InvalidTopologyError(f"mask: {self.size} possible connections are more than {_MAX_CELLS}")
-        given = np.asarray(self.cells)
-        if given.size and given.dtype.kind not in "iu":
-            raise InvalidTopologyError(f"mask: expected whole numbers as cells, found dtype {given.dtype}")
-        cells = np.array(given, dtype=np.int64, ndmin=1)  # a copy: the caller's array may change, ours may not
-        if cells.ndim != 1:
-            raise InvalidTopologyError(f"mask: expected a flat array of cells, found shape {cells.shape}")
-        if cells.size and (cells[0] < 0 or cells[-1] >= self.size or not bool(np.all(cells[1:] > cells[:-1]))):
-            found = _first_disorder(cells, self.size)
-            raise InvalidTopologyError(f"mask: expected strictly increasing cells in [0, {self.size}), found {found}")
-        cells.flags.writeable = False
-        object.__setattr__(self, "cells", cells)
-
-    @property
-    def stride(self) -> int:
-        """Possible inputs of one target unit: ``n_source * taps``."""
-        return self.n_source * self.taps
-
-    @property
-    def size(self) -> int:
-        """Possible connections: ``n_source * taps * n_target``."""
-        return self.n_source * self.taps * self.n_target
-
-    @property
-    def nnz(self) -> int:
-        """Connections that exist."""
-        return int(self.cells.size)
-
-    @property
-    def density(self) -> float:
-        """Share of the possible connections that exist, 0 to 1."""
-        return self.nnz / self.size
-
-    @cached_property
-    def indptr(self) -> NDArray[np.int64]:
-        """Where each target's keys begin in ``keys``: shape (n_target + 1,)."""
-        return np.searchsorted(self.cells, np.arange(self.n_target + 1, dtype=np.int64) * self.stride).astype(np.int64)
-
-    @cached_property
-    def keys(self) -> NDArray[np.int64]:
-        """Per target unit its sorted keys ``source * taps + tap``, one target after the other: shape (nnz,)."""
-        return self.cells % self.stride
-
-    def keys_of(self, target: int) -> NDArray[np.int64]:
-        """The fan-in set of one target unit, as sorted keys."""
-        return self.keys[self.indptr[target] : self.indptr[target + 1]]
-
-    @property
-    def targets(self) -> NDArray[np.int64]:
-        """The target unit of each connection: shape (nnz,)."""
-        return self.cells // self.stride
-
-    @property
-    def sources(self) -> NDArray[np.int64]:
-        """The source unit of each connection: shape (nnz,)."""
-        return self.keys // self.taps
-
-    @property
-    def tap_indices(self) -> NDArray[np.int64]:
-        """The tap of each connection: shape (nnz,)."""
-        return self.keys % self.taps
-
-    @property
-    def fan_in(self) -> NDArray[np.int64]:
-        """Connections into each target unit: shape (n_target,)."""
-        return np.diff(self.indptr)
-
-    @property
-    def fan_out(self) -> NDArray[np.int64]:
-        """Connections out of each source unit, over all taps: shape (n_source,)."""
-        return np.bincount(self.sources, minlength=self.n_source)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over shape, taps and cells, in hex: equal exactly for equal masks, however they were packed."""
-        head = struct.pack("<QQQ", self.n_source, self.taps, self.n_target)
-        return hashlib.sha256(format_1.MASK_DIGEST + head + self.cells.astype("<i8").tobytes()).hexdigest()
-
-    def to_csc(self) -> sp.csc_array:
-        """The mask as a boolean SciPy matrix of shape (n_source * taps, n_target)."""
-        data = np.ones(self.nnz, dtype=bool)
-        return sp.csc_array((data, self.keys, self.indptr), shape=(self.stride, self.n_target))
-
-    @staticmethod
-    def from_csc(n_source: int, n_target: int, indptr: ArrayLike, keys: ArrayLike, *, taps: int = 1) -> Mask:
-        """A mask from keys per target unit: ``keys[indptr[j]:indptr[j + 1]]`` are the sorted keys of target j."""
-        ptr, flat = np.asarray(indptr, dtype=np.int64), np.asarray(keys, dtype=np.int64)
-        stride = n_source * taps
-        if ptr.shape != (n_target + 1,) or ptr[0] != 0 or bool(np.any(np.diff(ptr) < 0)):
-            raise InvalidTopologyError(
-                f"indptr: expected {n_target + 1} increasing offsets from 0, found {_describe(ptr)}"
-            )
-        if flat.shape != (int(ptr[-1]),):
-            raise InvalidTopologyError(
-                f"indices: expected {ptr[-1]} keys (the last of indptr), found {_describe(flat)}"
-            )
-        if flat.size and (flat.min() < 0 or flat.max() >= stride):
-            bad = int(np.flatnonzero((flat < 0) | (flat >= stride))[0])
-            raise InvalidTopologyError(f"indices[{bad}]: expected a key in [0, {stride}), found {flat[bad]}")
-        cells = np.repeat(np.arange(n_target, dtype=np.int64) * stride, np.diff(ptr)) + flat
-        if not bool(np.all(cells[1:] > cells[:-1])):
-            bad = int(np.flatnonzero(cells[1:] <= cells[:-1])[0]) + 1
-            raise InvalidTopologyError(
-                f"indices[{bad}] of target {cells[bad] // stride}: expected sorted keys without repeats, "
-                f"found {flat[bad]} after {flat[bad - 1]}"
-            )
-        return Mask(n_source, n_target, cells, taps)
-
-    @staticmethod
-    def from_matrix(matrix: Any, *, taps: int = 1, zeros: Zeros = "present") -> Mask:
-        """A mask from a SciPy sparse, NumPy or torch matrix of shape (n_source * taps, n_target).
-
-        A connection is an entry that is not 0. What a *stored* zero of a sparse matrix means is a matter of where it
-        comes from: ``zeros="present"`` (a mask: every stored entry is a connection) or ``"absent"`` (weights).
-        NaN and infinite values are refused.
-        """
-        if hasattr(matrix, "detach"):  # a torch tensor, without importing torch
-            matrix = _from_torch(matrix)
-        if sp.issparse(matrix):
-            return _mask_from_sparse(matrix, taps, zeros)
-        array = np.asarray(matrix)
-        if array.ndim != 2:
-            raise InvalidTopologyError(f"mask: expected a matrix (sources x targets), found shape {array.shape}")
-        _check_values(array)
-        rows, cols = np.nonzero(array)
-        return _mask_from_entries(rows, cols, array.shape, taps)
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A mask with its name and the two spaces it joins.
-
-    Several layers may enter one space (residual sums); a unit's fan-in set is then the union over them.
-    """
-
-    name: str
-    source: Space
-    target: Space
-    mask: Mask
-
-    def __post_init__(self) -> None:
-        _check_name("layer", self.name)
-        expected, found = (self.source.size, self.target.size), (self.mask.n_source, self.mask.n_target)
-        if expected != found:
-            raise InvalidTopologyError(
-                f"layer {self.name!r}: expected a mask of {expected[0]} x {expected[1]} units "
-                f"({self.source.name} -> {self.target.name}), found {found[0]} x {found[1]}"
-            )
-        if self.source.name == self.target.name:
-            raise InvalidTopologyError(f"layer {self.name!r}: its source and target are both {self.source.name!r}")
-
-    @property
-    def taps(self) -> int:
-        """Positions at which a source unit may feed a target unit."""
-        return self.mask.taps
-
-    @property
-    def nnz(self) -> int:
-        """Connections that exist."""
-        return self.mask.nnz
-
-    @property
-    def density(self) -> float:
-        """Share of the possible connections that exist, 0 to 1."""
-        return self.mask.density
-
-
-@dataclass(frozen=True, eq=False)
-class Topology:
-    """The wiring of one network: its layers, each after all layers that enter its source space.
-
-    >>> t = Topology.from_masks([np.eye(3), np.ones((3, 2))])
-    >>> [(layer.name, layer.source.name, layer.target.name, layer.nnz) for layer in t.layers]
-    [('l0', 'input', 'hidden1', 3), ('l1', 'hidden1', 'output', 6)]
-    """
-
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerShape, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise InvalidTopologyError("topology: expected at least one layer, found none")
         _check_layers(self.layers)
+        sharing.owners(self.layers)
+
+    def __iter__(self) -> Iterator[LayerShape]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._place
+
+    def __getitem__(self, name: str) -> LayerShape:
+        """The layer of that name; ``KeyError`` where there is none."""
+        return self.layers[self._place[name]]
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
@@ -263,42 +84,209 @@ class Topology:
             seen.setdefault(layer.target.name, layer.target)
         return tuple(seen.values())
 
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """All axes, those of spaces and those that are taps only, in the order in which the layers first name them."""
+        seen: dict[str, Axis] = {}
+        for layer in self.layers:
+            for axis in (*layer.source.axes, *layer.target.axes, *layer.tap_axes):
+                seen.setdefault(axis.name, axis)
+        return tuple(seen.values())
+
+    @cached_property
+    def shared_with(self) -> Mapping[str, str]:
+        """For each tied layer the earlier one that owns their connections: these are counted and stored once."""
+        tied = sharing.owners(self.layers)
+        return {self.layers[k].name: self.layers[owner].name for k, owner in tied.items()}
+
+    @property
+    def possible(self) -> int:
+        """How many connections there could be, those of tied layers counted once."""
+        return sum(layer.possible for layer in self.layers if layer.name not in self.shared_with)
+
+    @cached_property
+    def stages(self) -> Mapping[str, tuple[Stage, ...]]:
+        """The stages of each space that is entered: its entries between two reads (``order.stages``)."""
+        return order.stages(self.layers)
+
+    @cached_property
+    def ranks(self) -> Mapping[str, int]:
+        """When the units of each space can be matched: spaces of one rank at once, then those of the next.
+
+        A space whose first stage is empty, and one that no layer enters, has no rank: nothing tells its units apart.
+        """
+        return order.ranks(self.layers)
+
+    @cached_property
+    def axis_ranks(self) -> Mapping[str, int]:
+        """For each free axis the rank at which it is matched: the first of the spaces that have it."""
+        found: dict[str, int] = {}
+        for space in self.spaces:
+            for axis in space.axes:
+                if not axis.fixed and space.name in self.ranks:
+                    found[axis.name] = min(found.get(axis.name, self.ranks[space.name]), self.ranks[space.name])
+        return found
+
+    @cached_property
+    def within(self) -> Mapping[str, tuple[Axis, ...]]:
+        """For each free axis those at each of whose indices it may be ordered differently (``symmetries.within``)."""
+        return symmetries.within(self.layers)
+
+    @cached_property
+    def normal_order(self) -> tuple[int, ...]:
+        """The positions of the layers in the order that does not depend on names or on how the wiring was written."""
+        return order.normal_order(self.layers)
+
+    @cached_property
+    def beyond_format_1(self) -> str | None:
+        """What this network has that a sequence of plain layers has not, in words; None for a plain one."""
+        return digests.beyond_format_1(self.layers)
+
+    @cached_property
+    def format(self) -> int:
+        """The format of files that say all of it: 1 where sizes, labels and taps do, else 2."""
+        return 1 if self.beyond_format_1 is None and wiring_text.is_plain(self.layers) else 2
+
+    def place(
+        self, arrays: Mapping[str, Any], *, orientation: Orientation = "in-out", zeros: Zeros = "present"
+    ) -> Topology:
+        """The topology that has these masks in the layers of this wiring.
+
+        ``arrays`` holds an array by the name of each parameter (the layer's own name where it has no ``part``), or a
+        ``Mask`` by the name of a layer. ``orientation`` is that of the parameters that state none: ``"in-out"``
+        (sources * taps x targets; with a kernel sources x targets x kernel, a transposed convolution of torch),
+        ``"out-in"`` (torch: targets x sources * taps; with a kernel targets x sources x kernel) or ``"hwio"`` (kernel x
+        sources x targets). Tied layers share one array. ``zeros``: see ``matrices.entries``.
+
+        Raises ``InvalidTopologyError`` with the layer, the shape expected and the shape found, what is missing and what
+        is left over.
+        """
+        masks = placing.place(self.layers, arrays, orientation=orientation, zeros=zeros)
+        return Topology(tuple(Layer.of(layer, mask) for layer, mask in zip(self.layers, masks, strict=True)))
+
+    def to_toml(self) -> str:
+        """The wiring as the text file that docs/wiring.md describes."""
+        return wiring_text.to_toml(self.layers)
+
+    @staticmethod
+    def from_toml(text: str, *, where: str = "wiring") -> Wiring:
+        """The wiring in a text file; ``where`` begins every error message.
+
+        >>> text = '''
+        ... wiring = 1
+        ... spaces.input = { size = 784, labelled = true }
+        ... spaces.hidden = 300
+        ... spaces.output = { size = 10, labelled = true }
+        ... layers = [
+        ...     { name = "fc1", source = "input", target = "hidden" },
+        ...     { name = "fc2", source = "hidden", target = "output" },
+        ... ]
+        ... '''
+        >>> Wiring.from_toml(text).possible
+        238200
+        """
+        return Wiring(wiring_text.from_toml(text, where=where))
+
+    @staticmethod
+    def chain(sizes: Sequence[int], names: Sequence[str] | None = None) -> Wiring:
+        """A plain chain of layers between spaces of these sizes; the first and the last space are labelled."""
+        names = [f"l{k}" for k in range(len(sizes) - 1)] if names is None else list(names)
+        if len(names) != len(sizes) - 1:
+            raise InvalidTopologyError(f"expected a name for each of {len(sizes) - 1} layers, found {len(names)}")
+        spaces = [_chain_space(k, len(names), size) for k, size in enumerate(sizes)]
+        return Wiring(tuple(LayerShape(name, spaces[k], spaces[k + 1]) for k, name in enumerate(names)))
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {layer.name: k for k, layer in enumerate(self.layers)}
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """The connections of one network at one moment: its layers with their masks, in the order of execution.
+
+    >>> import numpy as np
+    >>> t = Topology.from_masks([np.eye(3), np.ones((3, 2))])
+    >>> [(layer.name, layer.source.name, layer.target.name, layer.nnz) for layer in t]
+    [('l0', 'input', 'hidden1', 3), ('l1', 'hidden1', 'output', 6)]
+    >>> t["l1"].density, len(t), "l2" in t
+    (1.0, 2, False)
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        for name, owner in self.wiring.shared_with.items():
+            layer, other = self[name], self[owner]
+            if layer.mask.digest != sharing.tied_mask(other.shape, layer.shape, other.mask).digest:
+                raise InvalidTopologyError(
+                    f"layer {name!r}: expected the connections of layer {owner!r}, with which it is tied, found others"
+                )
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.wiring
+
+    def __getitem__(self, name: str) -> Layer:
+        """The layer of that name; ``KeyError`` where there is none."""
+        return self.layers[self.wiring._place[name]]  # noqa: SLF001 - its own wiring
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """All that stays the same during a run: the layers without their masks."""
+        return Wiring(tuple(layer.shape for layer in self.layers))
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces in the order in which the layers first name them (source before target)."""
+        return self.wiring.spaces
+
     @property
     def nnz(self) -> int:
-        """Connections in all layers."""
-        return sum(layer.nnz for layer in self.layers)
+        """Connections in all layers, those of tied layers counted once."""
+        return sum(layer.nnz for layer in self.layers if layer.name not in self.wiring.shared_with)
 
     @property
     def density(self) -> float:
         """Share of the possible connections of all layers that exist."""
-        return self.nnz / sum(layer.mask.size for layer in self.layers)
+        return self.nnz / self.wiring.possible
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the wiring in hex; names are not part of it, so equal wirings have equal digests."""
-        index = {space.name: i for i, space in enumerate(self.spaces)}
-        sha = hashlib.sha256(format_1.TOPOLOGY_DIGEST)
-        sha.update(struct.pack("<Q", len(self.layers)))
-        for layer in self.layers:
-            for space in (layer.source, layer.target):
-                sha.update(struct.pack("<QQ?", index[space.name], space.size, space.labelled))
-            sha.update(struct.pack("<QQ", layer.taps, layer.nnz))
-            sha.update(layer.mask.cells.astype("<i8").tobytes())
-        return sha.hexdigest()
+        """SHA-256 of the wiring and the connections in hex; names are not part of it (``digests``)."""
+        return digests.digest([layer.shape for layer in self.layers], [layer.mask for layer in self.layers])
 
-    def layer(self, name: str) -> Layer:
-        """The layer of that name; ``KeyError`` where there is none."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise KeyError(name)
+    def to_masks(self) -> dict[str, Mask]:
+        """The masks by the names of their layers, those of tied layers once.
 
-    def wiring(self) -> tuple[tuple[str, Space, Space, int], ...]:
-        """All that stays the same during a run: per layer its name, its two spaces and its taps."""
-        return tuple((layer.name, layer.source, layer.target, layer.taps) for layer in self.layers)
+        ``topology.wiring.place(topology.to_masks())`` is the topology again, and so is
+        ``Topology.from_masks(topology.to_masks())`` for one that came from there.
+        """
+        return {layer.name: layer.mask for layer in self.layers if layer.name not in self.wiring.shared_with}
+
+    def relabelled(self, permutations: Permutations) -> Topology:
+        """The same network with its units in other places: index j of an axis goes to ``permutations[axis][j]``.
+
+        Axes are the wiring's free ones (a plain space's has its name); an array of more dimensions orders an inner axis
+        differently at each index of the axes that ``Wiring.within`` names. Raises ``InvalidInputError``.
+
+        >>> import numpy as np
+        >>> t = Topology.from_masks([[[1, 0]], [[1], [0]]])
+        >>> [layer.mask.cells.tolist() for layer in t.relabelled({"hidden1": np.array([1, 0])})]
+        [[1], [1]]
+        """
+        shapes = self.wiring.layers
+        masks = symmetries.relabelled(shapes, [layer.mask for layer in self.layers], permutations)
+        return Topology(tuple(Layer.of(shape, mask) for shape, mask in zip(shapes, masks, strict=True)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Topology) and self.wiring() == other.wiring() and self.digest == other.digest
+        return isinstance(other, Topology) and self.wiring == other.wiring and self.digest == other.digest
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -308,49 +296,70 @@ class Topology:
         return f"<Topology {sizes}, {len(self.layers)} layers, {self.nnz} connections, {self.digest[:12]}>"
 
     @staticmethod
-    def from_masks(masks: Sequence[Any], names: Sequence[str] | None = None, *, zeros: Zeros = "present") -> Topology:
-        """A plain chain of layers from matrices of shape (sources, targets): SciPy sparse, NumPy, torch or ``Mask``.
+    def from_masks(
+        masks: Sequence[Any] | Mapping[str, Any],
+        names: Sequence[str] | None = None,
+        *,
+        orientation: Orientation = "in-out",
+        zeros: Zeros = "present",
+    ) -> Topology:
+        """A plain chain of layers from matrices, in order: SciPy sparse, NumPy, torch or ``Mask``; a list, or by name.
 
-        The first space (``input``) and the last (``output``) are labelled, those between (``hidden1``, ...) are not.
-        ``names`` are the layers' names, ``l0``, ``l1``, ... where none are given. ``zeros``: see ``Mask.from_matrix``.
+        Matrices are sources x targets; ``orientation="out-in"`` takes targets x sources, as torch's linear layers store
+        them. The first space (``input``) and the last (``output``) are labelled, those between (``hidden1``, ...) are
+        not. ``names`` are the layers' names, ``l0``, ``l1``, ... where none are given. ``zeros``: see
+        ``matrices.entries``. A network that is no chain needs a ``Wiring``.
         """
+        if isinstance(masks, Mapping):
+            if names is not None:
+                raise InvalidTopologyError("names: expected none beside masks that have names")
+            names, masks = list(masks), list(masks.values())
         names = [f"l{k}" for k in range(len(masks))] if names is None else list(names)
         if len(names) != len(masks):
             raise InvalidTopologyError(f"expected as many names as masks ({len(masks)}), found {len(names)}")
-        made: list[Mask] = []
+        found: list[Mask] = []
         for name, matrix in zip(names, masks, strict=True):
             try:
-                made.append(matrix if isinstance(matrix, Mask) else Mask.from_matrix(matrix, zeros=zeros))
+                masked = isinstance(matrix, Mask)
+                found.append(matrix if masked else Mask.from_matrix(matrix, zeros=zeros, orientation=orientation))
             except InvalidTopologyError as error:
                 raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
-        return Topology(chain_layers(names, made))
+        return Topology(chain_layers(names, found))
 
 
 def chain_layers(names: Sequence[str], masks: Sequence[Mask]) -> tuple[Layer, ...]:
     """Layers that follow each other, the targets of one being the sources of the next; checks that the sizes chain."""
     layers: list[Layer] = []
-    last = len(masks) - 1
     for k, (name, mask) in enumerate(zip(names, masks, strict=True)):
-        source = layers[-1].target if layers else Space("input", mask.n_source, labelled=True)
+        source = layers[-1].target if layers else _chain_space(0, len(masks), mask.n_source)
         if source.size != mask.n_source:
             raise InvalidTopologyError(
                 f"layer {name!r}: expected {source.size} sources (the targets of layer {names[k - 1]!r}), "
-                f"found {mask.n_source}"
+                f"found {mask.n_source}",
+                hint=_turned_hint(masks),
             )
-        target = Space("output" if k == last else f"hidden{k + 1}", mask.n_target, labelled=k == last)
-        layers.append(Layer(name, source, target, mask))
+        layers.append(Layer(name, source, _chain_space(k + 1, len(masks), mask.n_target), mask))
     return tuple(layers)
 
 
-def _check_name(kind: str, name: str) -> None:
-    if not name or len(name) > _MAX_NAME or not name.isprintable():
-        raise InvalidTopologyError(f"{kind}: expected a printable name of 1 to {_MAX_NAME} characters, found {name!r}")
+def _chain_space(k: int, last: int, size: int) -> Space:
+    if k in {0, last}:
+        return Space("input" if k == 0 else "output", size, labelled=True)
+    return Space(f"hidden{k}", size)
 
 
-def _check_layers(layers: tuple[Layer, ...]) -> None:
+def _turned_hint(masks: Sequence[Mask]) -> str | None:
+    """Advice where the masks chain when rows and columns change places, as torch's weights do."""
+    pairs = pairwise(masks)
+    if all(mask.taps == 1 for mask in masks) and all(one.n_source == two.n_target for one, two in pairs):
+        return "they chain turned around: if rows are targets, as in torch's weights, say orientation='out-in'"
+    return None
+
+
+def _check_layers(layers: tuple[LayerShape, ...]) -> None:
     spaces: dict[str, Space] = {}
+    axes: dict[str, Axis] = {}
     names: set[str] = set()
-    read: dict[str, str] = {}  # space -> the first layer that reads from it
     for layer in layers:
         if layer.name in names:
             raise InvalidTopologyError(f"layer {layer.name!r}: expected unique layer names, found this one twice")
@@ -360,55 +369,8 @@ def _check_layers(layers: tuple[Layer, ...]) -> None:
                 raise InvalidTopologyError(
                     f"layer {layer.name!r}: expected {spaces[space.name]} (as in an earlier layer), found {space}"
                 )
-        read.setdefault(layer.source.name, layer.name)
-        if layer.target.name in read:
-            raise InvalidTopologyError(
-                f"layer {layer.name!r}: expected every layer into {layer.target.name!r} before the first that reads "
-                f"from it, found it after {read[layer.target.name]!r}"
-            )
-
-
-def _from_torch(tensor: Any) -> Any:
-    tensor = tensor.detach().cpu()
-    layout = str(tensor.layout)
-    if layout == "torch.strided":
-        return tensor.numpy()
-    coo = (tensor if layout == "torch.sparse_coo" else tensor.to_sparse_coo()).coalesce()
-    rows, cols = coo.indices().numpy()
-    return sp.coo_array((coo.values().numpy(), (rows, cols)), shape=tuple(coo.shape))
-
-
-def _mask_from_sparse(matrix: Any, taps: int, zeros: Zeros) -> Mask:
-    coo = sp.coo_array(matrix)
-    if coo.ndim != 2:
-        raise InvalidTopologyError(f"mask: expected a matrix (sources x targets), found shape {coo.shape}")
-    _check_values(coo.data)
-    keep = slice(None) if zeros == "present" else coo.data != 0
-    return _mask_from_entries(coo.coords[0][keep], coo.coords[1][keep], coo.shape, taps)
-
-
-def _mask_from_entries(rows: Any, cols: Any, shape: tuple[int, ...], taps: int) -> Mask:
-    if shape[0] % taps or not shape[0] or not shape[1]:
-        raise InvalidTopologyError(f"mask: expected (n_source * {taps}) x n_target entries, found shape {shape}")
-    cells = np.unique(cols.astype(np.int64) * shape[0] + rows)
-    return Mask(shape[0] // taps, shape[1], cells, taps)
-
-
-def _check_values(values: NDArray[Any]) -> None:
-    if values.dtype.kind not in "biuf":
-        raise InvalidTopologyError(f"mask: expected boolean or real values, found dtype {values.dtype}")
-    if values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
-        at = np.argwhere(~np.isfinite(values))[0].tolist()
-        raise InvalidTopologyError(f"mask: expected finite values, found {values[tuple(at)]} at {at}")
-
-
-def _first_disorder(cells: Cells, size: int) -> str:
-    outside = np.flatnonzero((cells < 0) | (cells >= size))
-    if outside.size:
-        return f"{cells[outside[0]]} at position {outside[0]}"
-    at = int(np.flatnonzero(cells[1:] <= cells[:-1])[0])
-    return f"{cells[at + 1]} after {cells[at]} at position {at + 1}"
-
-
-def _describe(array: NDArray[np.int64]) -> str:
-    return f"shape {array.shape} from {array.flat[0] if array.size else '-'} to {array.flat[-1] if array.size else '-'}"
+        for axis in (*layer.source.axes, *layer.target.axes, *layer.tap_axes):
+            if axes.setdefault(axis.name, axis) != axis:
+                raise InvalidTopologyError(
+                    f"layer {layer.name!r}: expected {axes[axis.name]} (as in an earlier space), found {axis}"
+                )

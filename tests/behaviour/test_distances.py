@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ import pytest
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
 from topostrata.archive import Archive
-from topostrata.distance import pairwise
-from topostrata.distance.nnstd import Alignment, Distance, nnstd
+from topostrata.distance import jobs
+from topostrata.distance.alignments import Alignment
+from topostrata.distance.comparison import Ready
+from topostrata.distance.nnstd import Distance, compare, nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
+from topostrata.errors import Cancelled, InvalidInputError
 
 Counter = list[tuple[str, str]]
 
@@ -22,13 +26,12 @@ Counter = list[tuple[str, str]]
 def computed(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Which pairs are really computed, as digests."""
     pairs: Counter = []
-    honest = pairwise.distance_of
 
-    def watched(a: pairwise.Ready, b: pairwise.Ready, ways: pairwise.Ways) -> Distance:
+    def watched(a: Ready, b: Ready, *, alignment: Alignment) -> Distance:
         pairs.append((a.digest, b.digest))
-        return honest(a, b, ways)
+        return compare(a, b, alignment=alignment)
 
-    monkeypatch.setattr(pairwise, "distance_of", watched)
+    monkeypatch.setattr(jobs, "compare", watched)
     return pairs
 
 
@@ -102,7 +105,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
     archive: Archive, computed: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tiles that were finished before the cancellation are not computed again."""
-    monkeypatch.setattr(pairwise, "TILE", 2)
+    monkeypatch.setattr(jobs, "TILE", 2)
     fill(archive, 8)
     cancel = threading.Event()
     done: list[int] = []
@@ -112,7 +115,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         if pairs >= 12:
             cancel.set()
 
-    with pytest.raises(pairwise.Cancelled):
+    with pytest.raises(Cancelled):
         archive.distances(["r*"], alignment="identity", cancel=cancel, progress=watch)
     kept = len(computed)
     archive.distances(["r*"], alignment="identity")
@@ -200,3 +203,23 @@ def test_a_pair_asked_for_is_written_once(archive: Archive) -> None:
     )
     found = sorted((row["alignment"], row["a"], row["b"]) for row in rows)
     assert found == [("canonical", "r0@0", "r1@0"), ("reference", "r0@0", "r1@0"), ("reference", "r1@0", "r0@0")]
+
+
+def test_an_unknown_alignment_is_refused(archive: Archive) -> None:
+    """By every question of the archive that takes one; nothing is written."""
+    fill(archive, 2)
+    before = contents(archive)
+    name: Any = "best"
+    questions: list[Callable[[], object]] = [
+        lambda: archive.nnstd("r0", "r1", alignment=name),
+        lambda: archive.distances(["r*"], alignment=name),
+        lambda: archive.infer(["r*"], alignment=name),
+        lambda: archive.timeline("r0", alignment=name),
+        lambda: archive.timeline("r0", "r1", alignment=name),
+    ]
+    for question in questions:
+        with pytest.raises(
+            InvalidInputError, match="expected one of canonical, reference, refined, identity, found 'best'"
+        ):
+            question()
+    assert contents(archive) == before

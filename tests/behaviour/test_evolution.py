@@ -26,7 +26,7 @@ def oracle(history: History, layer: str, first: int, last: int) -> dict[str, obj
     """What ``evolution`` must say of one layer, from sets alone."""
     a, b = history.alive(layer, first), history.alive(layer, last)
     survived = history.survivors(layer, first, last)
-    width = history.at(first).layer(layer).target.size
+    width = history.at(first)[layer].target.size
     fed = [{c[2] for c in alive} for alive in (a, b)]
     units = [jaccard({c for c in a if c[2] == j}, {c for c in b if c[2] == j}) for j in range(width)]
     return {

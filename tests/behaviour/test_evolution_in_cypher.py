@@ -32,23 +32,23 @@ def test_cypher_and_masks_agree(archive: Archive, seed: int) -> None:
     for layer in followed.layers:
         where = {"run": "r", "layer": layer.name, "space": spaces[layer.name]}
         columns = (layer.steps, layer.alive.tolist(), layer.born.tolist(), layer.died.tolist())
-        assert rows_of(archive, "evolution/births_and_deaths", **where) == list(zip(*columns, strict=True))
+        assert rows_of(archive, "cookbook/births_and_deaths", **where) == list(zip(*columns, strict=True))
         explored = (layer.steps, layer.explored.tolist(), layer.regrown.tolist())
         if layer.explored[-1]:
             # Regrown: born again. At the first snapshot nothing is.
-            assert rows_of(archive, "evolution/explored", **where) == list(zip(*explored, strict=True))
+            assert rows_of(archive, "cookbook/explored", **where) == list(zip(*explored, strict=True))
         curve = survival(layer, middle)
-        rows = rows_of(archive, "evolution/survival", **where, **{"from": middle})
-        assert rows == list(zip(curve.steps, curve.survived.tolist(), strict=True))
+        survived = rows_of(archive, "cookbook/survival", **where, **{"from": middle})
+        assert survived == list(zip(curve.steps, curve.survived.tolist(), strict=True))
         back = ages(layer, middle)
-        rows = rows_of(archive, "evolution/ages", **where, at=middle)
-        assert rows == list(zip(back.steps, back.older.tolist(), strict=True))
+        older = rows_of(archive, "cookbook/ages", **where, at=middle)
+        assert older == list(zip(back.steps, back.older.tolist(), strict=True))
         ended = lifetimes(layer)
-        rows = rows_of(archive, "evolution/lifetimes", **where)
-        assert rows == list(zip(ended.age.tolist(), ended.count.tolist(), strict=True))
-        (change,) = rows_of(archive, "evolution/between", **where, **{"from": middle, "to": last})
-        expected = counted[layer.name]
-        assert change == (expected.survived, expected.regrown, expected.died, expected.born)
+        short_lives = rows_of(archive, "cookbook/short_lives", **where, k=10**9)
+        assert short_lives == list(zip(ended.age.tolist(), ended.count.tolist(), strict=True))
+        (change,) = rows_of(archive, "cookbook/between", **where, **{"from": middle, "to": last})
+        count = counted[layer.name]
+        assert change == (count.survived, count.regrown, count.died, count.born)
     assert first == followed.moments[0].step
 
 
@@ -61,11 +61,11 @@ def test_dead_units_and_hubs_agree(archive: Archive, seed: int) -> None:
     for space in archive.structure("r").spaces:
         no_inputs = set(space.fan_in.dead) if space.fan_in else set(range(space.size))
         no_outputs = set(space.fan_out.dead) if space.fan_out else set(range(space.size))
-        rows = rows_of(archive, "evolution/dead_at", run="r", space=space.name, step=step)
-        assert {unit for unit, no_in, _ in rows if no_in} == no_inputs
-        assert {unit for unit, _, no_out in rows if no_out} == no_outputs
+        dead = rows_of(archive, "cookbook/dead_units", run="r", space=space.name, step=step)
+        assert {unit for unit, no_in, _ in dead if no_in} == no_inputs
+        assert {unit for unit, _, no_out in dead if no_out} == no_outputs
         if space.fan_in is not None:
-            hubs = rows_of(archive, "evolution/hubs_at", run="r", space=space.name, step=step, limit=10)
+            hubs = rows_of(archive, "cookbook/hubs", run="r", space=space.name, step=step, limit=10)
             assert hubs == [(hub.unit, hub.connections) for hub in space.fan_in.hubs]
 
 
@@ -80,9 +80,9 @@ def test_a_fork_goes_on_where_its_parent_stood(archive: Archive) -> None:
         archive.push("child", step, topology)
     stitched, straight = archive.history("child", through_parents=True), archive.history("whole")
     assert [str(m) for m in stitched.moments] == [f"parent@{k}" for k in range(4)] + [f"child@{k}" for k in range(4, 8)]
-    for layer, expected in zip(stitched.layers, straight.layers, strict=True):
+    for layer, other in zip(stitched.layers, straight.layers, strict=True):
         for name in ("alive", "born", "died", "regrown", "explored", "lives"):
-            np.testing.assert_array_equal(getattr(layer, name), getattr(expected, name))
+            np.testing.assert_array_equal(getattr(layer, name), getattr(other, name))
     joint = archive.evolution("child", 1, 7, through_parents=True)
     assert joint.from_run == "parent"
     assert joint.layers == archive.evolution("whole", 1, 7).layers

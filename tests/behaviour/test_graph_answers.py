@@ -1,8 +1,6 @@
-"""The graph's answers to the questions of ``queries/evolution`` and plain Python's, on random histories."""
+"""The graph's answers to questions of the cookbook and plain Python's, on random histories."""
 
 from __future__ import annotations
-
-from itertools import count
 
 import numpy as np
 import pytest
@@ -12,12 +10,10 @@ from tests.pushed import push
 from tests.stores import Target
 from topostrata.archive import Archive
 
-numbers = count()
-
 
 def ask(archive: Archive, name: str, **parameters: object) -> list[tuple[object, ...]]:
     """All rows of a question, as tuples in the order of its columns."""
-    return [tuple(row.values()) for row in archive._store.read(f"evolution/{name}", **parameters)]
+    return [tuple(row.values()) for row in archive._store.read(f"cookbook/{name}", **parameters)]
 
 
 def check(archive: Archive, run: str, history: History) -> int:
@@ -27,25 +23,25 @@ def check(archive: Archive, run: str, history: History) -> int:
     for layer in history.layers:
         at: dict[str, object] = {"run": run, "layer": layer.name, "space": layer.source.name}
         for step in history.steps:
-            assert ask(archive, "alive_at", **at, step=step) == sorted(history.alive(layer.name, step))
+            assert ask(archive, "alive", **at, step=step) == sorted(history.alive(layer.name, step))
             last = int(random.choice([s for s in history.steps if s >= step]))
-            found = ask(archive, "survivors", **at, **{"from": step, "to": last})
-            assert found == sorted(history.survivors(layer.name, step, last))
+            survivors = ask(archive, "survivors", **at, **{"from": step, "to": last})
+            assert survivors == sorted(history.survivors(layer.name, step, last))
             checks += 2
     for space in history.snapshots[0][1].spaces:
         for step in history.steps:
             place: dict[str, object] = {"run": run, "space": space.name, "step": step}
-            assert dict(ask(archive, "fan_in_at", **place)) == history.fan_in(space.name, step)  # type: ignore[arg-type]
-            assert dict(ask(archive, "fan_out_at", **place)) == history.fan_out(space.name, step)  # type: ignore[arg-type]
+            assert dict(ask(archive, "fan_in", **place)) == history.fan_in(space.name, step)  # type: ignore[arg-type]
+            assert dict(ask(archive, "fan_out", **place)) == history.fan_out(space.name, step)  # type: ignore[arg-type]
             checks += 2
     every = list(neurons(history.snapshots[0][1]))
     for step in history.steps:
         for space, index in [every[k] for k in random.integers(len(every), size=3)]:
             for hops in (2, 3):
-                found = ask(archive, f"reach_in_{hops}", id=f"{run}/{space}/{index}", step=step)
+                rows = ask(archive, f"reach_in_{hops}", id=f"{run}/{space}/{index}", step=step)
                 reached = history.reach((space, index), hops, step)
-                assert {row[0] for row in found} == {f"{run}/{name}/{k}" for name, k in reached}
-                assert len(found) == len(reached), "each once"
+                assert {row[0] for row in rows} == {f"{run}/{name}/{k}" for name, k in reached}
+                assert len(rows) == len(reached), "each once"
                 checks += 1
     return checks
 

@@ -172,9 +172,9 @@ HONEST: list[tuple[str, list[list[Any]]]] = [
     ("RETURN 'CREATE (n) SET n.x = 1; DROP' AS text", [["CREATE (n) SET n.x = 1; DROP"]]),
     ("RETURN \"LOAD CSV FROM 'http://x'\" AS text", [["LOAD CSV FROM 'http://x'"]]),
     ("RETURN 'it\\'s // no comment' AS text", [["it's // no comment"]]),
-    ("RETURN 1 AS one // DETACH DELETE", [[1]]),
-    ("/* CALL dbms.listConfig() */ RETURN 1 AS one /* SET */", [[1]]),
-    ("RETURN {set: 1, load: 2, delete: 'x', call: 3} AS held", [[{"set": 1, "load": 2, "delete": "x", "call": 3}]]),
+    ("RETURN 1 AS x // DETACH DELETE", [[1]]),
+    ("/* CALL dbms.listConfig() */ RETURN 1 AS x /* SET */", [[1]]),
+    ("RETURN {set: 1, load: 2, delete: 'x', call: 3} AS counts", [[{"set": 1, "load": 2, "delete": "x", "call": 3}]]),
     ("WITH {set: 7} AS m RETURN m.set AS x", [[7]]),
     ("RETURN $set AS x", [[5]]),
     ("MATCH (create1:Run) WITH create1, 1 AS set1 RETURN create1.id, set1", [["w0", 1]]),
@@ -182,7 +182,7 @@ HONEST: list[tuple[str, list[list[Any]]]] = [
     ("RETURN toLower('SET') AS a, toUpper('x') AS b, size([1, 2]) AS c, coalesce(null, 1) AS d", [["set", "X", 2, 1]]),
     ("RETURN CASE WHEN 1 < 2 THEN 'a' ELSE 'b' END AS x, CASE 3 WHEN 3 THEN 4 END AS y", [["a", 4]]),
     ("MATCH (r:Run) RETURN EXISTS { (r)-[:HAS_SNAPSHOT]->(:Snapshot) } AS has", [[True]]),
-    ("MATCH (r:Run) RETURN COUNT { (r)-[:HAS_SNAPSHOT]->() } AS held", [[2]]),
+    ("MATCH (r:Run) RETURN COUNT { (r)-[:HAS_SNAPSHOT]->() } AS counts", [[2]]),
     ("MATCH (r:Run) WHERE NOT EXISTS { MATCH (r)-[:DESCENDS_FROM]->() } RETURN r.id", [["w0"]]),
     ("MATCH (r:Run) CALL { WITH r MATCH (r)-[:HAS_SNAPSHOT]->(s) RETURN count(s) AS n } RETURN n", [[2]]),
     ("UNWIND [3, 1, 2] AS x WITH x ORDER BY x DESC LIMIT 2 RETURN collect(x) AS xs", [[[3, 2]]]),
@@ -205,7 +205,7 @@ HONEST: list[tuple[str, list[list[Any]]]] = [
 
 
 @pytest.fixture(scope="module")
-def held(target: Target) -> Iterator[Archive]:
+def small(target: Target) -> Iterator[Archive]:
     """An archive that holds one small run; nothing in this module may change it."""
     with target.open() as opened:
         wipe(opened)
@@ -240,55 +240,55 @@ def listening() -> Iterator[tuple[int, list[str]]]:
 
 
 @pytest.mark.parametrize("text", WRITES + DISGUISED + SEVERAL + ADMINISTRATION)
-def test_a_query_that_would_do_more_than_read_is_refused(held: Archive, text: str) -> None:
+def test_a_query_that_would_do_more_than_read_is_refused(small: Archive, text: str) -> None:
     """It is refused, with the place in the query, before anything is sent."""
     with pytest.raises(QueryRefusedError, match=r"at line \d+, column \d+"):
-        held.cypher(text)
+        small.cypher(text)
 
 
-def test_no_query_reaches_the_network_or_a_file(held: Archive) -> None:
+def test_no_query_reaches_the_network_or_a_file(small: Archive) -> None:
     """What would fetch a page or a file is refused, and nobody knocks at the listener."""
     with listening() as (port, seen):
         for text in OUTSIDE:
             with pytest.raises(QueryRefusedError):
-                held.cypher(text.replace("{port}", str(port)))
+                small.cypher(text.replace("{port}", str(port)))
         assert seen == []
 
 
 @pytest.mark.parametrize("text", RUNAWAYS)
-def test_a_runaway_query_is_ended(held: Archive, text: str) -> None:
+def test_a_runaway_query_is_ended(small: Archive, text: str) -> None:
     """A query without an end is stopped by its time limit, or by the engine's own, and the store goes on."""
     with pytest.raises(LimitError):
-        held.cypher(text, timeout_s=1)
-    assert held.cypher("RETURN 1 AS one").rows == [[1]]
+        small.cypher(text, timeout_s=1)
+    assert small.cypher("RETURN 1 AS x").rows == [[1]]
 
 
-def test_many_rows_are_cut(held: Archive) -> None:
+def test_many_rows_are_cut(small: Archive) -> None:
     """No more rows come than were asked for, and the answer says that there were more."""
-    table = held.cypher("UNWIND range(1, 100000) AS x RETURN x", limit=10)
+    table = small.cypher("UNWIND range(1, 100000) AS x RETURN x", limit=10)
     assert (table.rows, table.truncated) == ([[x] for x in range(1, 11)], True)
 
 
-def test_huge_rows_are_refused(held: Archive) -> None:
+def test_huge_rows_are_refused(small: Archive) -> None:
     """Rows that together are larger than an answer may be are an error, not a full memory."""
     text = "UNWIND range(1, 1000) AS x RETURN reduce(s = 'x', i IN range(1, 17) | s + s) AS x"
     with pytest.raises(LimitError, match="bytes"):
-        held.cypher(text, limit=1000)
-    assert held.cypher("RETURN 1 AS one").rows == [[1]]
+        small.cypher(text, limit=1000)
+    assert small.cypher("RETURN 1 AS x").rows == [[1]]
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_a_malformed_query_is_an_error_of_its_own(held: Archive, text: str) -> None:
+def test_a_malformed_query_is_an_error_of_its_own(small: Archive, text: str) -> None:
     """What is no query at all, or one too deep or too long, is said to be so; the store goes on."""
     with pytest.raises((InvalidQueryError, QueryRefusedError, LimitError)):
-        held.cypher(text)
-    assert held.cypher("RETURN 1 AS one").rows == [[1]]
+        small.cypher(text)
+    assert small.cypher("RETURN 1 AS x").rows == [[1]]
 
 
 @pytest.mark.parametrize(("text", "rows"), HONEST)
-def test_an_honest_query_is_answered(held: Archive, text: str, rows: list[list[Any]]) -> None:
+def test_an_honest_query_is_answered(small: Archive, text: str, rows: list[list[Any]]) -> None:
     """Names, strings and comments may look like clauses."""
-    assert held.cypher(text, {"run": "w0", "set": 5}).rows == rows
+    assert small.cypher(text, {"run": "w0", "set": 5}).rows == rows
 
 
 def test_the_lists_are_as_long_as_promised() -> None:

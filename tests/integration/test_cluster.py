@@ -17,10 +17,17 @@ from tests.dask_node import Cluster, cluster
 from tests.unit.distance.networks import Alive, random_network, rewired
 from topostrata.archive import open_archive
 from topostrata.distance import cluster as ours
-from topostrata.distance import pairwise
-from topostrata.distance.nnstd import Alignment
-from topostrata.distance.pairwise import Cancelled, distances
-from topostrata.errors import ClusterError, InvalidInputError, LimitError, MissingExtraError, NotComparableError
+from topostrata.distance import jobs
+from topostrata.distance.alignments import Alignment
+from topostrata.distance.pairwise import distances
+from topostrata.errors import (
+    Cancelled,
+    ClusterError,
+    InvalidInputError,
+    LimitError,
+    MissingExtraError,
+    NotComparableError,
+)
 from topostrata.ingest.formats import snapshot_file
 from topostrata.topology import Topology
 
@@ -54,7 +61,7 @@ def networks() -> list[Topology]:
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many tiles of few networks."""
-    monkeypatch.setattr(pairwise, "TILE", 4)
+    monkeypatch.setattr(jobs, "TILE", 4)
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -106,7 +113,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
     sent: list[int] = []
     honest = ours._Work._send
 
-    def watched(work: ours._Work, share: pairwise.Share) -> object:
+    def watched(work: ours._Work, share: jobs.Share) -> object:
         sent.append(len(share.pairs))
         return honest(work, share)
 

@@ -38,7 +38,7 @@ class Net:
 
     sizes: list[int]
     entered: list[bool]
-    kept: list[bool]
+    fixed: list[bool]
     ins: list[list[set[tuple[int, int, int, int]]]]
     outs: list[list[set[tuple[int, int, int, int]]]]
 
@@ -60,16 +60,16 @@ def net_of(topology: Topology, *, fix_output: bool) -> Net:
             outs[f][u].add((n_out[f], tap, t, v))
         n_in[t] += 1
         n_out[f] += 1
-    kept = [s.name not in last or (s.labelled and (fix_output or s.name in read)) for s in spaces]
-    return Net([s.size for s in spaces], [s.name in last for s in spaces], kept, ins, outs)
+    fixed = [s.name not in last or (s.labelled and (fix_output or s.name in read)) for s in spaces]
+    return Net([s.size for s in spaces], [s.name in last for s in spaces], fixed, ins, outs)
 
 
 def colours(net: Net) -> list[list[int]]:
-    c = [[((s + 1) << 32) + (u + 1 if net.kept[s] else 0) for u in range(n)] for s, n in enumerate(net.sizes)]
+    c = [[((s + 1) << 32) + (u + 1 if net.fixed[s] else 0) for u in range(n)] for s, n in enumerate(net.sizes)]
     rounds = 2 * (len(net.sizes) - 1) + 2
     c = _refine(net, c, rounds)
-    while (found := _not_twins(net, c)) is not None:
-        space, twins = found
+    while (mixed := _not_twins(net, c)) is not None:
+        space, twins = mixed
         for u in twins:
             c[space][u] ^= 0xA5A5A5A5A5A5A5A5
         c = _refine(net, c, rounds)
@@ -99,7 +99,7 @@ def _refine(net: Net, c: list[list[int]], rounds: int) -> list[list[int]]:
 
 def _not_twins(net: Net, c: list[list[int]]) -> tuple[int, list[int]] | None:
     for s, n in enumerate(net.sizes):
-        if net.kept[s]:
+        if net.fixed[s]:
             continue
         classes: dict[int, dict[tuple[frozenset[object], frozenset[object]], list[int]]] = {}
         for u in range(n):
@@ -159,7 +159,7 @@ def lexicographic(criteria: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarr
     columns = np.arange(n)
     history = []
     for cost in criteria:
-        found = component.copy()
+        refined_component = component.copy()
         total = 0
         for k in range(component.max() + 1):
             rows = np.flatnonzero(component == k)
@@ -175,9 +175,9 @@ def lexicographic(criteria: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarr
             columns[rows] = cols[match]
             keep = tight & (labels[:, None] == labels[owner][None, :])
             allowed[np.ix_(rows, cols)] = keep
-            found[rows] = total + labels
+            refined_component[rows] = total + labels
             total += count
-        component = found
+        component = refined_component
         history.append(component.copy())
     return columns, history
 
@@ -189,11 +189,11 @@ def jaccard(
     empty: AbstractSet[object] = frozenset()
     num, den = np.zeros((n, n), dtype=np.int64), np.zeros((n, n), dtype=np.int64)
     for i in range(n):
-        one = a[i] if i < len(a) else empty
+        set_a = a[i] if i < len(a) else empty
         for j in range(n):
-            two = b[j] if j < len(b) else empty
-            common = len(one & two)
-            den[i, j] = len(one) + len(two) - common
+            set_b = b[j] if j < len(b) else empty
+            common = len(set_a & set_b)
+            den[i, j] = len(set_a) + len(set_b) - common
             num[i, j] = den[i, j] - common
     return num, den
 
@@ -206,21 +206,21 @@ def canonical(
     a: Topology, b: Topology, *, fix_output: bool = True
 ) -> tuple[list[float], list[int], dict[int, np.ndarray]]:
     """Per layer its distance and its ambiguous units; per space the partner in B of each unit of A (or -1)."""
-    one, two = net_of(a, fix_output=fix_output), net_of(b, fix_output=fix_output)
-    ca, cb = colours(one), colours(two)
+    net_a, net_b = net_of(a, fix_output=fix_output), net_of(b, fix_output=fix_output)
+    ca, cb = colours(net_a), colours(net_b)
     partner: dict[int, dict[int, int]] = {}  # space -> unit of B -> unit of A
-    values, ambiguous, found = [], [], {}
-    for s, n_a in enumerate(one.sizes):
-        n_b = two.sizes[s]
+    values, ambiguous, matches = [], [], {}
+    for s, n_a in enumerate(net_a.sizes):
+        n_b = net_b.sizes[s]
         n = max(n_a, n_b)
-        if one.kept[s]:
+        if net_a.fixed[s]:
             columns = np.arange(n)
             partner[s] = {u: u for u in range(n_a)}
-            if one.entered[s]:
-                num, den = _fan_in(one, two, s, partner, n)
+            if net_a.entered[s]:
+                num, den = _fan_in(net_a, net_b, s, partner, n)
                 ambiguous.append(0)
         else:
-            num, den = _fan_in(one, two, s, partner, n)
+            num, den = _fan_in(net_a, net_b, s, partner, n)
             cost, colour = _padded(num, den, n_a, n_b), _colour_cost(ca[s], cb[s], n)
             columns, parts = lexicographic([cost, colour])
             tied = np.bincount(parts[0])[parts[0]] > 1
@@ -230,26 +230,28 @@ def canonical(
                 for i, j in enumerate(columns)
                 if i < n_a and j < n_b and not (tied[i] and ca[s][i] != cb[s][j])
             }
-            columns, parts = lexicographic([cost, _look_ahead(one, two, s, trial, ca, cb, n), colour])
+            columns, parts = lexicographic([cost, _look_ahead(net_a, net_b, s, trial, ca, cb, n), colour])
             ambiguous.append(int((np.bincount(parts[0])[parts[0]] > 1).sum()))
             partner[s] = {int(j): i for i, j in enumerate(columns) if i < n_a and j < n_b}
-        found[s] = np.where(columns < n_b, columns, -1)[:n_a]
-        if one.entered[s]:
+        matches[s] = np.where(columns < n_b, columns, -1)[:n_a]
+        if net_a.entered[s]:
             terms = []
             for i, j in enumerate(columns):
                 lone = i >= n_a or j >= n_b
                 terms.append(1.0 if lone else num[i, j] / den[i, j] if den[i, j] else 0.0)
             values.append(math.fsum(terms) / n)
-    return values, ambiguous, found
+    return values, ambiguous, matches
 
 
-def _fan_in(one: Net, two: Net, s: int, partner: dict[int, dict[int, int]], n: int) -> tuple[np.ndarray, np.ndarray]:
+def _fan_in(
+    net_a: Net, net_b: Net, s: int, partner: dict[int, dict[int, int]], n: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Inputs of B under the names of their partners in A; those without one get names that A does not know."""
     moved = [
         {(q, tap, partner[f][u]) if f in partner and u in partner[f] else (q, tap, -1 - u) for q, tap, f, u in unit}
-        for unit in two.ins[s]
+        for unit in net_b.ins[s]
     ]
-    return jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in one.ins[s]], moved, n)
+    return jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in net_a.ins[s]], moved, n)
 
 
 def _padded(num: np.ndarray, den: np.ndarray, n_a: int, n_b: int) -> np.ndarray:
@@ -271,19 +273,20 @@ def _colour_cost(ca: list[int], cb: list[int], n: int) -> np.ndarray:
 
 
 def _look_ahead(
-    one: Net, two: Net, s: int, trial: dict[int, dict[int, int]], ca: list[list[int]], cb: list[list[int]], n: int
+    net_a: Net, net_b: Net, s: int, trial: dict[int, dict[int, int]], ca: list[list[int]], cb: list[list[int]], n: int
 ) -> np.ndarray:
     ahead: dict[int, dict[int, int]] = {}
-    for t in {t for net in (one, two) for unit in net.outs[s] for _, _, t, _ in unit}:
-        n_a, n_b = one.sizes[t], two.sizes[t]
-        if one.kept[t]:
+    for t in {t for net in (net_a, net_b) for unit in net.outs[s] for _, _, t, _ in unit}:
+        n_a, n_b = net_a.sizes[t], net_b.sizes[t]
+        if net_a.fixed[t]:
             ahead[t] = {u: u for u in range(n_a)}
             continue
         width = max(n_a, n_b)
-        num, den = _fan_in(one, two, t, trial, width)
+        num, den = _fan_in(net_a, net_b, t, trial, width)
         columns, _ = lexicographic([_padded(num, den, n_a, n_b), _colour_cost(ca[t], cb[t], width)])
         ahead[t] = {int(j): i for i, j in enumerate(columns) if i < n_a and j < n_b}
     moved = [
-        {(q, tap, ahead[t][u]) if u in ahead[t] else (q, tap, -1 - u) for q, tap, t, u in unit} for unit in two.outs[s]
+        {(q, tap, ahead[t][u]) if u in ahead[t] else (q, tap, -1 - u) for q, tap, t, u in unit}
+        for unit in net_b.outs[s]
     ]
-    return integer(*jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in one.outs[s]], moved, n))
+    return integer(*jaccard([{(q, tap, u) for q, tap, _, u in unit} for unit in net_a.outs[s]], moved, n))

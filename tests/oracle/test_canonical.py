@@ -20,10 +20,10 @@ def test_canonical_agrees_with_the_prototypes(
 ) -> None:
     """All pairs of the 15 networks, every layer, both directions; symmetric to the bit; free of relabelling."""
     names = [str(name) for name in expected["names"]]
-    found = distances([reference_topologies[n] for n in names], labels=names)
-    assert found.layers == pytest.approx(expected["canonical"], abs=1e-12)
-    assert (found.nnstd == found.nnstd.T).all()
-    assert (np.diag(found.nnstd) == 0).all()
+    answer = distances([reference_topologies[n] for n in names], labels=names)
+    assert answer.layers == pytest.approx(expected["canonical"], abs=1e-12)
+    assert (answer.nnstd == answer.nnstd.T).all()
+    assert (np.diag(answer.nnstd) == 0).all()
 
 
 @given(pairs(largest=7), st.booleans())
@@ -31,11 +31,11 @@ def test_canonical_agrees_with_the_prototypes(
 def test_canonical_agrees_with_the_slow_version(pair: tuple[Topology, Topology], fix_output: bool) -> None:
     """Where the value is unique; the units with several optimal partners agree everywhere in the first layer."""
     a, b = pair if pair[0].digest <= pair[1].digest else pair[::-1]
-    found = nnstd(a, b, fix_output=fix_output)
+    answer = nnstd(a, b, fix_output=fix_output)
     values, ambiguous, _ = slow_canonical.canonical(a, b, fix_output=fix_output)
-    if found.canonical:
-        assert [row.distance for row in found.layers] == pytest.approx(values, abs=1e-12)
-        assert [row.ambiguous for row in found.layers] == ambiguous
+    if answer.canonical:
+        assert [row.distance for row in answer.layers] == pytest.approx(values, abs=1e-12)
+        assert [row.ambiguous for row in answer.layers] == ambiguous
 
 
 @pytest.mark.parametrize("kind", [{}, {"taps": 4}, {"residual": True}])
@@ -43,21 +43,21 @@ def test_canonical_agrees_with_the_slow_version_on_larger_networks(kind: dict[st
     rng = np.random.default_rng(2)
     a = random_network(rng, [40, 40, 36, 40, 5], 0.08, **kind)  # type: ignore[arg-type]
     for b in (rewired(rng, a, 0.3), random_network(rng, [40, 33, 40, 40, 5], 0.08, **kind)):  # type: ignore[arg-type]
-        found = nnstd(a, b)
+        answer = nnstd(a, b)
         values, ambiguous, _ = slow_canonical.canonical(a, b)
-        assert found.canonical
-        assert [row.distance for row in found.layers] == pytest.approx(values, abs=1e-12)
-        assert [row.ambiguous for row in found.layers] == ambiguous
+        assert answer.canonical
+        assert [row.distance for row in answer.layers] == pytest.approx(values, abs=1e-12)
+        assert [row.ambiguous for row in answer.layers] == ambiguous
 
 
 @given(pairs(largest=6))
 @settings(max_examples=60)
 def test_colours_agree_with_the_slow_version(pair: tuple[Topology, Topology]) -> None:
     """Up to the choices that mending leaves free, which only a network that is not settled may show."""
-    made = prepare(pair[0])
+    prepared = prepare(pair[0])
     slow = slow_canonical.colours(slow_canonical.net_of(pair[0], fix_output=True))
-    if made.settled:
-        assert [sorted(part.tolist()) for part in made.colours] == [sorted(part) for part in slow]
+    if prepared.settled:
+        assert [sorted(part.tolist()) for part in prepared.colours] == [sorted(part) for part in slow]
 
 
 def test_mix_is_the_splitmix64_step() -> None:

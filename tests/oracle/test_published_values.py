@@ -14,7 +14,7 @@ def test_reference_agrees_with_the_published_procedure(
 ) -> None:
     """All 15 x 15 pairs, every layer, in both directions."""
     names = [str(name) for name in expected["names"]]
-    found = distances([reference_topologies[n] for n in names], labels=names, alignment="reference")
-    assert found.layers == pytest.approx(expected["greedy_scipy_ties"], abs=1e-9)
-    assert found.layers[:, :, 0] == pytest.approx(expected["layer0"], abs=1e-9)
-    assert found.nnstd == pytest.approx(expected["greedy_scipy_ties"].mean(axis=2), abs=1e-9)
+    matrix = distances([reference_topologies[n] for n in names], labels=names, alignment="reference")
+    assert matrix.layers == pytest.approx(expected["greedy_scipy_ties"], abs=1e-9)
+    assert matrix.layers[:, :, 0] == pytest.approx(expected["layer0"], abs=1e-9)
+    assert matrix.nnstd == pytest.approx(expected["greedy_scipy_ties"].mean(axis=2), abs=1e-9)

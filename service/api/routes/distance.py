@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from topostrata.distance.nnstd import Alignment, Distance, LayerDistance
+from topostrata.distance.alignments import DEFAULT, Alignment
+from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.representation import ArchiveOf, represent
@@ -41,7 +42,7 @@ def get_distance(
     archive: ArchiveOf,
     a: RefQuery,
     b: RefQuery,
-    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = "canonical",
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     chance: Annotated[bool, Query(description="Add the level that independent layers would have.")] = False,
 ) -> Response:
     """NNSTD of two snapshots."""
@@ -55,7 +56,7 @@ def get_distances(
     request: Request,
     archive: ArchiveOf,
     refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
-    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = "canonical",
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     nearest: Annotated[int | None, Query(ge=1, description="Add the nearest of each, so many.")] = None,
 ) -> Response:
     """The distances of all pairs of some snapshots, their clusters, and an order in which like ones stand together."""

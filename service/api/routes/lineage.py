@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from topostrata.distance.nnstd import Alignment
+from topostrata.distance.alignments import Alignment
 from topostrata.errors import LimitError
 from topostrata.lineage.declared import Kinship, Lineage
 from topostrata.lineage.inferred import Inference

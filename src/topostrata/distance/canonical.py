@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import dense, kernels, matching
-from topostrata.distance.prepared import Prepared, Sets
+from topostrata.distance.comparison import Comparison, of_equals, symmetric
+from topostrata.distance.prepared import Prepared
+from topostrata.distance.sets import Sets
 from topostrata.errors import LimitError
 
 # Shared elements per pair of units from which a matrix of counts is faster and smaller than lists (bench/distance.py).
@@ -52,36 +54,55 @@ class _Ties:
     columns: NDArray[np.uint32]
 
 
+def compare(a: Prepared, b: Prepared) -> Comparison:
+    """The comparison of two networks that were prepared with their colours."""
+    check_limits(a, b)
+    if a.digest == b.digest:
+        return of_equals(a, [repeated(a, space) for space in a.wiring.targets], canonical=True)
+    return symmetric(a, b, _compare)
+
+
+def _compare(a: Prepared, b: Prepared) -> Comparison:
+    matches = canonical(a, b)
+    targets = [matches[space] for space in a.wiring.targets]
+    return Comparison(
+        [match.distance for match in targets],
+        {space: match.partner for space, match in matches.items()},
+        [match.ambiguous for match in targets],
+        canonical=a.settled and b.settled and all(match.unique for match in matches.values()),
+    )
+
+
 def canonical(a: Prepared, b: Prepared) -> dict[int, Match]:
     """The match of every space, in matching order; of those that keep their place, with the identity."""
     partner: dict[int, Ints] = {}
-    found: dict[int, Match] = {}
+    matches: dict[int, Match] = {}
     known: Costs = {}
     for space in range(len(a.sizes)):
-        match = _identity(a, b, space, partner) if a.kept[space] else _match(a, b, space, partner, known)
+        match = _identity(a, b, space, partner) if a.fixed[space] else _match(a, b, space, partner, known)
         partner[space] = match.partner
-        found[space] = match
-    return found
+        matches[space] = match
+    return matches
 
 
 def first_value(a: Prepared, b: Prepared) -> float:
     """The distance of the first matched space of two networks; it depends on no ties, so no colours are needed."""
-    space = next(s for s in a.wiring.targets if not a.kept[s])
-    partner = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(a.sizes) if a.kept[s]}
-    found = _partner(a, b, space, _by_fan_in(a, b, space, partner, {}))
-    return layer_value(a, b, space, found, partner)
+    space = next(s for s in a.wiring.targets if not a.fixed[s])
+    partner = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(a.sizes) if a.fixed[s]}
+    partner[space] = _partner(a, b, space, _by_fan_in(a, b, space, partner, {}))
+    return layer_value(a, b, space, partner[space], partner)
 
 
 def repeated(network: Prepared, space: int) -> int:
     """The units whose fan-in set another unit of their space has too: those that are ambiguous against a copy."""
     sets = network.fan_in[space]
-    if network.kept[space]:
+    if network.fixed[space]:
         return 0
-    seen: dict[bytes, int] = {}
+    times: dict[bytes, int] = {}
     for begin, end in itertools.pairwise(sets.ptr.tolist()):
-        held = sets.keys[begin:end].tobytes()
-        seen[held] = seen.get(held, 0) + 1
-    return sum(times for times in seen.values() if times > 1)
+        elements = sets.keys[begin:end].tobytes()
+        times[elements] = times.get(elements, 0) + 1
+    return sum(count for count in times.values() if count > 1)
 
 
 def _identity(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> Match:
@@ -99,13 +120,13 @@ def _match(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], kn
             costs = _fan_out_costs(a, b, space, ahead, ties)
             _narrow(ties, costs)
         unique = _by_colour(a, b, space, ties)
-    found = _partner(a, b, space, ties)
-    return Match(found, layer_value(a, b, space, found, partner), ambiguous, unique)
+    columns = _partner(a, b, space, ties)
+    return Match(columns, layer_value(a, b, space, columns, partner), ambiguous, unique)
 
 
 def _partner(a: Prepared, b: Prepared, space: int, ties: _Ties) -> Ints:
-    found: Ints = ties.column_of[: a.sizes[space]]
-    return found if a.sizes[space] <= b.sizes[space] else np.where(found < b.sizes[space], found, -1)
+    columns: Ints = ties.column_of[: a.sizes[space]]
+    return columns if a.sizes[space] <= b.sizes[space] else np.where(columns < b.sizes[space], columns, -1)
 
 
 def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs) -> _Ties:
@@ -113,28 +134,28 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
 
     ``known`` holds the costs that each space had last: where few partners have changed, few are computed anew.
     """
-    one, two = a.fan_in[space], b.fan_in[space]
+    sets_a, sets_b = a.fan_in[space], b.fan_in[space]
     n = max(a.sizes[space], b.sizes[space])
-    names = keymap(one, two, partner)
-    total, most = kernels.increments(one.ptr, one.keys, names, two.back)
-    if total > _SPARSE * len(one.sizes) * len(two.sizes) and max(one.largest, two.largest) <= dense.LARGEST:
-        return _Ties(*dense.solve(n, one, two, names, _empty(one, n), _empty(two, n)))
-    single = _single(one.largest + two.largest)
+    names = keymap(sets_a, sets_b, partner)
+    total, most = kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)
+    if total > _SPARSE * len(sets_a.sizes) * len(sets_b.sizes) and max(sets_a.largest, sets_b.largest) <= dense.LARGEST:
+        return _Ties(*dense.solve(n, sets_a, sets_b, names, _empty(sets_a, n), _empty(sets_b, n)))
+    single = _single(sets_a.largest + sets_b.largest)
     problem = kernels.sparse_costs(
         n,
-        one.ptr,
-        one.keys,
+        sets_a.ptr,
+        sets_a.keys,
         names,
-        two.sizes,
-        two.back,
-        two.holders,
-        two.smallest,
+        sets_b.sizes,
+        sets_b.back,
+        sets_b.holders,
+        sets_b.smallest,
         single,
         most,
         known.get(space, kernels.NOTHING_KNOWN),
     )
     known[space] = problem
-    return _Ties(*matching.solve(problem, kernels.S, _empty(one, n), _empty(two, n)))
+    return _Ties(*matching.solve(problem, kernels.S, _empty(sets_a, n), _empty(sets_b, n)))
 
 
 def _narrow(ties: _Ties, costs: Ints) -> Ints:
@@ -172,11 +193,11 @@ def _only_equals(
     for k in np.flatnonzero(mixed[component]).tolist():
         first.setdefault((int(component[k]), int(x[ties.rows[k]])), k)
     edges = {
-        (part, colour, two)
+        (part, colour, colour_b)
         for (part, colour), k in first.items()
-        for two in y[ties.columns[ties.offsets[k] : ties.offsets[k + 1]]].tolist()
+        for colour_b in y[ties.columns[ties.offsets[k] : ties.offsets[k + 1]]].tolist()
     }
-    nodes = {(part, 0, one) for part, one, _ in edges} | {(part, 1, two) for part, _, two in edges}
+    nodes = {(part, 0, colour) for part, colour, _ in edges} | {(part, 1, colour_b) for part, _, colour_b in edges}
     return len(nodes) - len(edges) == len({part for part, _, _ in edges})
 
 
@@ -189,14 +210,14 @@ def _look_ahead(
     """
     trial = replace(ties, column_of=ties.column_of.copy(), row_of=ties.row_of.copy())
     _by_colour(a, b, space, trial)
-    found = _partner(a, b, space, trial).copy()
-    mine = ties.rows[ties.rows < len(found)]
-    mine = mine[found[mine] >= 0]
-    found[mine[a.colours[space][mine] != b.colours[space][found[mine]]]] = -1
-    partners = {**partner, space: found}
+    columns = _partner(a, b, space, trial).copy()
+    rows = ties.rows[ties.rows < len(columns)]
+    rows = rows[columns[rows] >= 0]
+    columns[rows[a.colours[space][rows] != b.colours[space][columns[rows]]]] = -1
+    partners = {**partner, space: columns}
     ahead = {}
     for target in sorted({a.wiring.layers[k][1] for k in a.wiring.outgoing[space]}):
-        if a.kept[target]:
+        if a.fixed[target]:
             ahead[target] = np.arange(a.sizes[target], dtype=np.int64)
             continue
         next_ties = _by_fan_in(a, b, target, partners, known)
@@ -206,10 +227,10 @@ def _look_ahead(
 
 
 def _fan_out_costs(a: Prepared, b: Prepared, space: int, ahead: Mapping[int, Ints], ties: _Ties) -> Ints:
-    one, two = a.fan_out[space], b.fan_out[space]
-    names = keymap(one, two, ahead)
+    sets_a, sets_b = a.fan_out[space], b.fan_out[space]
+    names = keymap(sets_a, sets_b, ahead)
     costs: Ints = kernels.listed_costs(
-        ties.rows, ties.offsets, ties.columns, one.ptr, one.keys, names, two.ptr, two.keys, two.elements
+        ties.rows, ties.offsets, ties.columns, sets_a.ptr, sets_a.keys, names, sets_b.ptr, sets_b.keys, sets_b.elements
     )
     return costs
 
@@ -219,10 +240,12 @@ def layer_value(a: Prepared, b: Prepared, space: int, mine: Ints, partner: Mappi
 
     Every unit without a partner costs 1; 0 where no layer enters the space.
     """
-    one, two = a.fan_in[space], b.fan_in[space]
-    if not one.spaces:
+    sets_a, sets_b = a.fan_in[space], b.fan_in[space]
+    if not sets_a.spaces:
         return 0.0
-    high, low = kernels.matched_sum(mine, one.ptr, one.keys, keymap(one, two, partner), two.ptr, two.keys, two.elements)
+    high, low = kernels.matched_sum(
+        mine, sets_a.ptr, sets_a.keys, keymap(sets_a, sets_b, partner), sets_b.ptr, sets_b.keys, sets_b.elements
+    )
     matched = int((mine >= 0).sum())
     # The units that only one network has count 1 each; all others differ by num / den.
     alone = len(mine) - matched + b.sizes[space] - matched
@@ -231,15 +254,15 @@ def layer_value(a: Prepared, b: Prepared, space: int, mine: Ints, partner: Mappi
     return exact / kernels.ONE / max(a.sizes[space], b.sizes[space])
 
 
-def keymap(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> Ints:
+def keymap(sets_a: Sets, sets_b: Sets, partner: Mapping[int, Ints]) -> Ints:
     """The names in B of A's elements: -1 for those whose unit has no known partner."""
     parts: list[Ints] = []
-    for space, taps, offset in zip(one.spaces, one.taps, two.offset, strict=True):
+    for space, taps, offset in zip(sets_a.spaces, sets_a.taps, sets_b.offset, strict=True):
         units = partner.get(space)
         if units is None:
             q = len(parts)
-            ends = (*one.offset[1:], one.elements)
-            parts.append(np.full(ends[q] - one.offset[q], -1, dtype=np.int64))
+            ends = (*sets_a.offset[1:], sets_a.elements)
+            parts.append(np.full(ends[q] - sets_a.offset[q], -1, dtype=np.int64))
             continue
         if taps == 1 and offset == 0:
             parts.append(units)
@@ -268,10 +291,10 @@ def _single(largest: int) -> Ints:
 
 def check_limits(a: Prepared, b: Prepared) -> None:
     """Refuse networks whose fan-in sets are so large that the integer costs would overflow."""
-    for one, two in zip((*a.fan_in, *a.fan_out), (*b.fan_in, *b.fan_out), strict=True):
-        largest = one.elements + two.elements
+    for sets_a, sets_b in zip((*a.fan_in, *a.fan_out), (*b.fan_in, *b.fan_out), strict=True):
+        largest = sets_a.elements + sets_b.elements
         if largest > kernels.LARGEST_UNION:
-            most = int(np.diff(one.ptr).max(initial=0) + np.diff(two.ptr).max(initial=0))
+            most = int(np.diff(sets_a.ptr).max(initial=0) + np.diff(sets_b.ptr).max(initial=0))
             if most > kernels.LARGEST_UNION:
                 raise LimitError(
                     f"expected fan-in sets whose union holds at most {kernels.LARGEST_UNION} elements, found {most}",

@@ -24,21 +24,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from topostrata import __version__, codec
-from topostrata.distance import pairwise
-from topostrata.distance.nnstd import VERSION, has_numba
-from topostrata.distance.pairwise import (
-    Cancelled,
+from topostrata.distance import jobs
+from topostrata.distance.alignments import ALIGNMENTS, definition_of, has_numba
+from topostrata.distance.comparison import Ready
+from topostrata.distance.jobs import (
     Compute,
     Floats,
-    Kept,
     Networks,
     PairError,
+    ReadyNetworks,
     Share,
     Tile,
     Ways,
     distances_of,
 )
 from topostrata.errors import (
+    Cancelled,
     ClusterError,
     CorruptError,
     InvalidInputError,
@@ -91,7 +92,7 @@ def _connect(address: str) -> Client:
     try:
         # In a thread of its own: the caller may be a notebook, in which an event loop runs already.
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(asyncio.run, _knock(address)).result()
+            pool.submit(asyncio.run, _check_answers(address)).result()
         return Client(address, timeout=_CONNECT_S, set_as_default=False)
     except Exception as error:  # whatever another kind of server makes of it
         reason = "" if isinstance(error, TimeoutError) else f": {type(error).__name__}: {error}"
@@ -101,7 +102,7 @@ def _connect(address: str) -> Client:
         ) from error
 
 
-async def _knock(address: str) -> None:
+async def _check_answers(address: str) -> None:
     """See that a scheduler answers. Dask's client waits for ever where something else listens, and says nothing."""
     from distributed.comm import connect  # noqa: PLC0415
     from distributed.security import Security  # noqa: PLC0415
@@ -201,7 +202,7 @@ class _Work:
     def _layers(self, share: Share, future: Future) -> Floats:
         while True:
             try:
-                kind, *said = future.result(timeout=_TICK_S)
+                kind, *details = future.result(timeout=_TICK_S)
             except TimeoutError as error:
                 if future.status != "error":  # its worker was lost after it was done: another one is at it
                     self._check()
@@ -214,13 +215,13 @@ class _Work:
             else:
                 break
         if kind == _REFUSED:
-            message, hint = said
+            message, hint = details
             raise ClusterError(message, hint=hint)
         if kind == _PAIR:
-            at, code, message, hint = said
+            at, code, message, hint = details
             i, j = share.pairs[at].tolist()
             raise self._networks.named(PairError(i, j, _ERRORS.get(code, TopostrataError)(message, hint=hint)))
-        return np.frombuffer(said[0], dtype="<f8").reshape(len(share.pairs), -1)
+        return np.frombuffer(details[0], dtype="<f8").reshape(len(share.pairs), -1)
 
     def _check(self) -> None:
         if self._cancel is not None and self._cancel.is_set():
@@ -244,32 +245,34 @@ class _Work:
         elif now - self._seen > _PATIENCE_S:
             raise ClusterError(
                 f"expected workers at the Dask scheduler {self._address}, found none for {_PATIENCE_S:g} s",
-                hint=f"`dask worker {self._address}` starts one; what is finished is kept in the archive",
+                hint=f"`dask worker {self._address}` starts one; what is finished stays in the archive",
             )
 
     def _failed(self, error: BaseException) -> ClusterError:
         return ClusterError(
             f"the Dask workers of {self._address} failed at a part of the distances: {type(error).__name__}: {error}",
-            hint="their logs say more; what is finished is kept in the archive",
+            hint="their logs say more; what is finished stays in the archive",
         )
 
     def _lost(self) -> ClusterError:
         return ClusterError(
             f"the Dask scheduler at {self._address} went away, or dropped the work",
-            hint="start it again; what is finished is kept in the archive",
+            hint="start it again; what is finished stays in the archive",
         )
 
 
 def _side(connections: int) -> int:
     """How many networks by how many a share holds, of so many connections each: all of a tile where they are small."""
-    side = pairwise.TILE
+    side = jobs.TILE
     while side > 2 and side * side * connections > _WORTH:
         side //= 2
     return side
 
 
 def _version() -> str:
-    return f"{__version__}, distances {VERSION}"
+    """What client and workers must have in common: the version of the package, and those of the values."""
+    values = ", ".join(f"{definition.name} {definition.version}" for definition in ALIGNMENTS.values())
+    return f"{__version__} (values: {values})"
 
 
 def _task() -> Callable[..., tuple[Any, ...]]:
@@ -281,8 +284,8 @@ def _task() -> Callable[..., tuple[Any, ...]]:
         except ImportError as error:
             import socket  # noqa: PLC0415
 
-            found = f"the Dask worker on {socket.gethostname()}: expected topostrata {version}, found {error}"
-            return "refused", found, "install topostrata[distance,dask] of one version everywhere"
+            message = f"the Dask worker on {socket.gethostname()}: expected topostrata {version}, found {error}"
+            return "refused", message, "install topostrata[distance,dask] of one version everywhere"
         return work(version, *rest)
 
     return distances
@@ -290,7 +293,7 @@ def _task() -> Callable[..., tuple[Any, ...]]:
 
 # From here on: the worker's side.
 
-_kept = Kept()
+_ready = ReadyNetworks()
 
 
 def work(
@@ -304,7 +307,7 @@ def work(
             f"{_here()}: expected topostrata {version}, found {_version()}",
             "install the same version everywhere",
         )
-    if chosen.alignment in {"canonical", "refined"} and not has_numba():
+    if definition_of(chosen.alignment).needs_numba and not has_numba():
         return (
             _REFUSED,
             f"{_here()}: expected numba for the {chosen.alignment} alignment, found none",
@@ -312,8 +315,8 @@ def work(
         )
     pairs = np.frombuffer(numbers, dtype="<u2").astype(np.int64).reshape(-1, 2)
 
-    def get(at: int) -> pairwise.Ready:
-        return _kept.get((digests[at], chosen), lambda: unpack(packed[at], digests[at]), chosen)
+    def get(at: int) -> Ready:
+        return _ready.get((digests[at], chosen), lambda: unpack(packed[at], digests[at]), chosen)
 
     try:
         return _LAYERS, distances_of(pairs, get, chosen).astype("<f8").tobytes()

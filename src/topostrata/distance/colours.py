@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from topostrata.distance.kernels import mixed, refine
 
 if TYPE_CHECKING:
-    from topostrata.distance.prepared import Sets
+    from topostrata.distance.sets import Sets
 
 Colours = NDArray[np.uint64]
 Ints = NDArray[np.int64]
@@ -27,13 +27,13 @@ _EFFORT = 400
 
 
 def colour(
-    sizes: tuple[int, ...], kept: tuple[bool, ...], fan_in: tuple[Sets, ...], fan_out: tuple[Sets, ...]
+    sizes: tuple[int, ...], fixed: tuple[bool, ...], fan_in: tuple[Sets, ...], fan_out: tuple[Sets, ...]
 ) -> tuple[tuple[Colours, ...], bool]:
     """The colours of every space's units, and whether they are free of any arbitrary choice.
 
-    ``kept`` spaces are compared by index, so their units start with colours of their own.
+    ``fixed`` spaces are compared by index, so their units start with colours of their own.
     """
-    network = _Network(sizes, kept, fan_in, fan_out)
+    network = _Network(sizes, fixed, fan_in, fan_out)
     base, decisions = network.mend(network.start())
     settled = network.choices_do_not_matter(base, decisions)
     return tuple(network.split(base)), settled
@@ -43,9 +43,9 @@ class _Network:
     """The edges of all layers in one list, units of all spaces numbered one after the other."""
 
     def __init__(
-        self, sizes: tuple[int, ...], kept: tuple[bool, ...], fan_in: tuple[Sets, ...], fan_out: tuple[Sets, ...]
+        self, sizes: tuple[int, ...], fixed: tuple[bool, ...], fan_in: tuple[Sets, ...], fan_out: tuple[Sets, ...]
     ) -> None:
-        self.sizes, self.kept, self.fan_in, self.fan_out = sizes, kept, fan_in, fan_out
+        self.sizes, self.fixed, self.fan_in, self.fan_out = sizes, fixed, fan_in, fan_out
         self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.rounds = 2 * (len(sizes) - 1) + 2
         self.inputs = self._edges(fan_in)
@@ -55,13 +55,14 @@ class _Network:
     def _edges(self, sets: tuple[Sets, ...]) -> tuple[Ints, Ints, Colours]:
         """Per edge the unit that collects, the unit at the other end, and the salt of its layer and tap."""
         collects, others, salts = [], [], []
-        for s, held in enumerate(sets):
-            collects.append(self.first[s] + np.repeat(np.arange(self.sizes[s]), np.diff(held.ptr)))
-            layer = np.searchsorted(np.asarray(held.offset, dtype=np.int64), held.keys, side="right") - 1
+        for s, space_sets in enumerate(sets):
+            collects.append(self.first[s] + np.repeat(np.arange(self.sizes[s]), np.diff(space_sets.ptr)))
+            layer = np.searchsorted(np.asarray(space_sets.offset, dtype=np.int64), space_sets.keys, side="right") - 1
             taps, offset, spaces = (
-                np.asarray(per_layer, dtype=np.int64)[layer] for per_layer in (held.taps, held.offset, held.spaces)
+                np.asarray(per_layer, dtype=np.int64)[layer]
+                for per_layer in (space_sets.taps, space_sets.offset, space_sets.spaces)
             )
-            local = held.keys.astype(np.int64) - offset
+            local = space_sets.keys.astype(np.int64) - offset
             others.append(self.first[spaces] + local // taps)
             ordinal = (layer.astype(np.int64) << 32) + local % taps
             salts.append(np.where(ordinal == 0, np.uint64(0), mixed(ordinal.astype(np.uint64))))
@@ -69,15 +70,15 @@ class _Network:
 
     def start(self) -> Colours:
         parts = [
-            np.uint64((s + 1) << 32) + (np.arange(1, n + 1, dtype=np.uint64) if kept else np.zeros(n, dtype=np.uint64))
-            for s, (n, kept) in enumerate(zip(self.sizes, self.kept, strict=True))
+            np.uint64((s + 1) << 32) + (np.arange(1, n + 1, dtype=np.uint64) if fixed else np.zeros(n, dtype=np.uint64))
+            for s, (n, fixed) in enumerate(zip(self.sizes, self.fixed, strict=True))
         ]
         return self.refine(np.concatenate(parts))
 
     def refine(self, colours: Colours) -> Colours:
         self.effort += 1
-        found: Colours = refine(colours, self.rounds, *self.inputs, *self.outputs)
-        return found
+        refined: Colours = refine(colours, self.rounds, *self.inputs, *self.outputs)
+        return refined
 
     def split(self, colours: Colours) -> list[Colours]:
         return [colours[self.first[s] : self.first[s + 1]] for s in range(len(self.sizes))]
@@ -98,7 +99,7 @@ class _Network:
     def mixed_colour(self, colours: Colours) -> list[Ints] | None:
         """The twin classes of the lowest space's smallest colour that holds more than one, or None."""
         for s, part in enumerate(self.split(colours)):
-            if self.kept[s] or len(part) < 2:
+            if self.fixed[s] or len(part) < 2:
                 continue
             order = np.argsort(part, kind="stable")
             for group in _runs(part[order]):
@@ -111,10 +112,10 @@ class _Network:
         return None
 
     def _wires(self, space: int, unit: int) -> tuple[bytes, bytes]:
-        one, two = self.fan_in[space], self.fan_out[space]
+        inputs, outputs = self.fan_in[space], self.fan_out[space]
         return (
-            one.keys[one.ptr[unit] : one.ptr[unit + 1]].tobytes(),
-            two.keys[two.ptr[unit] : two.ptr[unit + 1]].tobytes(),
+            inputs.keys[inputs.ptr[unit] : inputs.ptr[unit + 1]].tobytes(),
+            outputs.keys[outputs.ptr[unit] : outputs.ptr[unit + 1]].tobytes(),
         )
 
     def choices_do_not_matter(self, base: Colours, decisions: list[tuple[Colours, list[Ints]]]) -> bool:
@@ -152,5 +153,5 @@ def _runs(values: Colours) -> Iterator[slice]:
         yield slice(int(cuts[k]), int(cuts[k + 1]))
 
 
-def _same(one: tuple[Colours, Ints], two: tuple[Colours, Ints]) -> bool:
-    return bool(np.array_equal(one[0], two[0]) and np.array_equal(one[1], two[1]))
+def _same(form: tuple[Colours, Ints], other: tuple[Colours, Ints]) -> bool:
+    return bool(np.array_equal(form[0], other[0]) and np.array_equal(form[1], other[1]))

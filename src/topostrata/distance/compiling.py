@@ -1,7 +1,7 @@
 """The compilation of the kernels: numba does it at the first use and keeps the result, or cannot keep it.
 
-It takes some seconds, so it is said: in a log, at level INFO, which the command line shows. Nothing is said where the
-kernels are there already. Imported by ``kernels``, before the first of them is declared.
+It takes some seconds, so it is reported in a log, at level INFO, which the command line shows. Nothing is reported
+where the kernels are there already. Imported by ``kernels``, before the first of them is declared.
 """
 
 # mypy: disable-error-code="misc,no-untyped-call"
@@ -24,34 +24,34 @@ logger = logging.getLogger(__name__)
 _OURS = "topostrata."
 
 
-class _Told(event.Listener):
-    """Says that kernels are compiled, when the first of this process is."""
+class _Reporter(event.Listener):
+    """Reports that kernels are compiled, at the first one of this process."""
 
-    def __init__(self, *, kept: bool) -> None:
-        self._kept = kept
-        self._said = False
+    def __init__(self, *, cached: bool) -> None:
+        self._cached = cached
+        self._reported = False
 
     def on_start(self, event: Any) -> None:
-        if not self._said and str(event.data["dispatcher"].py_func.__module__).startswith(_OURS):
-            self._said = True
+        if not self._reported and str(event.data["dispatcher"].py_func.__module__).startswith(_OURS):
+            self._reported = True
             logger.info(
                 "compiling the kernels of the distance (about 15 s; %s)",
                 "only the first time"
-                if self._kept
+                if self._cached
                 else "each time, since no directory to keep them in can be written: NUMBA_CACHE_DIR may name one",
             )
 
     def on_end(self, event: Any) -> None:
-        """Nothing to say."""
+        """Nothing to report."""
 
 
 def prepare() -> None:
-    """See that numba has a place for what it compiles, and that compiling is said."""
-    kept = True
+    """See that numba has a place for what it compiles, and that compiling is reported."""
+    cached = True
     try:
         numba.njit(cache=True)(_nothing)
     except RuntimeError:  # neither beside the sources nor in the user's cache: numba would refuse to go on
-        kept = False
+        cached = False
         try:
             place = tempfile.mkdtemp(prefix="topostrata-kernels-")
         except OSError as error:
@@ -61,8 +61,8 @@ def prepare() -> None:
             ) from error
         vars(config)["CACHE_DIR"] = place
         atexit.register(shutil.rmtree, place, ignore_errors=True)
-    event.register("numba:compile", _Told(kept=kept))
+    event.register("numba:compile", _Reporter(cached=cached))
 
 
 def _nothing() -> None:
-    """What numba is asked to find a place for: it stands beside the kernels."""
+    """What numba is asked to find a place for: its source lies beside the kernels."""

@@ -53,21 +53,21 @@ def bit_sets(ptr, keys, names, elements):
 
 
 @njit(cache=True, nogil=True)
-def shared_elements(one, two):
+def shared_elements(bits_a, bits_b):
     """How many elements each unit of A shares with each of B: shape (units of A, units of B), uint16."""
-    n_a, n_b, words = one.shape[1], two.shape[1], one.shape[0]
+    n_a, n_b, words = bits_a.shape[1], bits_b.shape[1], bits_a.shape[0]
     counts = np.empty((n_a, n_b), dtype=np.uint16)
     block = 512
     total = np.empty(block, dtype=np.uint64)
     for begin in range(0, n_b, block):
         size = min(block, n_b - begin)
-        part = two[:, begin : begin + size].copy()  # stays in the cache for all of A's units
+        part = bits_b[:, begin : begin + size].copy()  # stays in the cache for all of A's units
         for i in range(n_a):
             for j in range(size):
                 total[j] = 0
             for w in range(0, words, 8):
-                a0, a1, a2, a3 = one[w, i], one[w + 1, i], one[w + 2, i], one[w + 3, i]
-                a4, a5, a6, a7 = one[w + 4, i], one[w + 5, i], one[w + 6, i], one[w + 7, i]
+                a0, a1, a2, a3 = bits_a[w, i], bits_a[w + 1, i], bits_a[w + 2, i], bits_a[w + 3, i]
+                a4, a5, a6, a7 = bits_a[w + 4, i], bits_a[w + 5, i], bits_a[w + 6, i], bits_a[w + 7, i]
                 b0, b1, b2, b3 = part[w], part[w + 1], part[w + 2], part[w + 3]
                 b4, b5, b6, b7 = part[w + 4], part[w + 5], part[w + 6], part[w + 7]
                 for j in range(size):
@@ -149,7 +149,7 @@ def first_core(n, counts, sizes_a, sizes_b, most):
     judged by a sample of the row.
     """
     n_a, n_b = counts.shape
-    one = np.float32(1.0)
+    least_union = np.float32(1.0)
     sizes = sizes_b.astype(np.float32)
     level = np.zeros(n_b, dtype=np.float32)
     step = max(1, n_a // 64)
@@ -157,7 +157,7 @@ def first_core(n, counts, sizes_a, sizes_b, most):
         size = np.float32(sizes_a[i])
         for j in range(n_b):
             shared = np.float32(counts[i, j])
-            level[j] += shared / max(size + sizes[j] - shared, one)
+            level[j] += shared / max(size + sizes[j] - shared, least_union)
     level /= np.float32((n_a + step - 1) // step)
     offsets = np.zeros(n + 1, dtype=np.int64)
     room = 2 * most * n_a + n_b
@@ -172,7 +172,7 @@ def first_core(n, counts, sizes_a, sizes_b, most):
         row = counts[i]
         for j in range(n_b):
             shared = np.float32(row[j])
-            good[j] = shared / max(size + sizes[j] - shared, one) - level[j]
+            good[j] = shared / max(size + sizes[j] - shared, least_union) - level[j]
         least = np.float32(-2.0)
         if n_b > 2 * most:
             for k in range(0, n_b, stride):
@@ -190,10 +190,10 @@ def first_core(n, counts, sizes_a, sizes_b, most):
                         columns[at] = j
                         at += 1
         if at - begin_row > 4 * most:  # the sample misjudged the row
-            kept = np.empty(at - begin_row, dtype=np.float64)
+            goods = np.empty(at - begin_row, dtype=np.float64)
             for e in range(begin_row, at):
-                kept[e - begin_row] = good[columns[e]]
-            least = np.float32(_largest(kept, most))
+                goods[e - begin_row] = good[columns[e]]
+            least = np.float32(_largest(goods, most))
             end_row, at = at, begin_row
             for e in range(begin_row, end_row):
                 if good[columns[e]] >= least and at - begin_row < 4 * most:
@@ -258,14 +258,14 @@ def price(counts, sizes_a, sizes_b, u, v, near, most):
                     gains[at - begin_row] = gain
                     at += 1
                     improvable |= gain > 0
-        found = at - begin_row
-        if found > most:
-            for k in range(found):
+        count = at - begin_row
+        if count > most:
+            for k in range(count):
                 order[k] = gains[k]  # exact: below 2^53
-            least = np.int64(_largest(order[:found], most))
+            least = np.int64(_largest(order[:count], most))
             complete &= least < 0
             at = begin_row
-            for k in range(found):
+            for k in range(count):
                 if gains[k] >= least:
                     columns[at], costs[at] = columns[begin_row + k], costs[begin_row + k]
                     at += 1
@@ -301,7 +301,7 @@ def merged(n, offsets, columns, costs, more, more_columns, more_costs, n_columns
 def tight_others(offsets, columns, costs, u, v, row_of, n):
     """The listed pairs with u + v = cost, without the matched ones, for n rows."""
     starts = np.empty(n + 1, dtype=np.int64)
-    found = np.empty(len(columns), dtype=np.uint32)
+    tied = np.empty(len(columns), dtype=np.uint32)
     at = 0
     for i in range(n):
         starts[i] = at
@@ -309,21 +309,23 @@ def tight_others(offsets, columns, costs, u, v, row_of, n):
             for e in range(offsets[i], offsets[i + 1]):
                 j = columns[e]
                 if row_of[j] != i and u[i] + v[j] == costs[e]:
-                    found[at] = j
+                    tied[at] = j
                     at += 1
     starts[n] = at
-    return starts, found[:at]
+    return starts, tied[:at]
 
 
-def solve(n: int, one: Any, two: Any, names: Any, empty_a: Any, empty_b: Any) -> tuple[Any, ...]:
-    """As ``matching.solve`` for the fan-in sets ``one`` and ``two`` (``prepared.Sets``) of n rows and columns."""
-    counts = _counts(one, two, names)
-    offsets, columns, costs = first_core(n, counts, one.sizes, two.sizes, _CORE)
+def solve(n: int, sets_a: Any, sets_b: Any, names: Any, empty_a: Any, empty_b: Any) -> tuple[Any, ...]:
+    """As ``matching.solve`` for the fan-in sets ``sets_a`` and ``sets_b`` (``sets.Sets``) of n rows and columns."""
+    counts = _counts(sets_a, sets_b, names)
+    offsets, columns, costs = first_core(n, counts, sets_a.sizes, sets_b.sizes, _CORE)
     u, v, column_of, row_of = matching.optimum(matching.listed(offsets, columns, costs), S)
     # Only where every unit has a partner in the core do the duals serve as a start of the next round.
     square = n == counts.shape[0] == counts.shape[1]
     while True:
-        more, more_columns, more_costs, improvable, everything = price(counts, one.sizes, two.sizes, u, v, _NEAR, _CORE)
+        more, more_columns, more_costs, improvable, everything = price(
+            counts, sets_a.sizes, sets_b.sizes, u, v, _NEAR, _CORE
+        )
         if not improvable:
             break
         offsets, columns, costs = merged(n, offsets, columns, costs, more, more_columns, more_costs, n)
@@ -334,18 +336,19 @@ def solve(n: int, one: Any, two: Any, names: Any, empty_a: Any, empty_b: Any) ->
             u, v, column_of, row_of = matching.optimum(problem, S)
     matching.complete(S, empty_a, empty_b, u, v, column_of, row_of)
     if not everything:  # more tight pairs in one row than a round returns
-        more, more_columns, more_costs, _, _ = price(counts, one.sizes, two.sizes, u, v, 0, n)
+        more, more_columns, more_costs, _, _ = price(counts, sets_a.sizes, sets_b.sizes, u, v, 0, n)
     starts, tight = tight_others(more, more_columns, more_costs, u, v, row_of, n)
     ends = column_of, row_of, u == S, v == 0, empty_a, empty_b
     component, sizes = matching.components(starts, tight, *ends)
     return column_of, row_of, *matching.tied_pairs(starts, tight, *ends, component, sizes)
 
 
-def _counts(one, two, names):
-    pairs, words = len(one.sizes) * len(two.sizes), (two.elements + 63) >> 6
-    if increments(one.ptr, one.keys, names, two.back)[0] < _LISTED * pairs * words:
-        return listed_elements(one.ptr, one.keys, names, len(two.sizes), two.back, two.holders)
-    everything = np.arange(two.elements)
+def _counts(sets_a, sets_b, names):
+    pairs, words = len(sets_a.sizes) * len(sets_b.sizes), (sets_b.elements + 63) >> 6
+    if increments(sets_a.ptr, sets_a.keys, names, sets_b.back)[0] < _LISTED * pairs * words:
+        return listed_elements(sets_a.ptr, sets_a.keys, names, len(sets_b.sizes), sets_b.back, sets_b.holders)
+    everything = np.arange(sets_b.elements)
     return shared_elements(
-        bit_sets(one.ptr, one.keys, names, two.elements), bit_sets(two.ptr, two.keys, everything, two.elements)
+        bit_sets(sets_a.ptr, sets_a.keys, names, sets_b.elements),
+        bit_sets(sets_b.ptr, sets_b.keys, everything, sets_b.elements),
     )

@@ -2,7 +2,7 @@
 
 The exact integer cost of two units is ``K = floor((2 S num + den) / (2 den))`` with num/den = |xor| / |or| of their
 fan-in sets and ``S = lcm(1..30)``: the Jaccard distance in units of 1/S, exact for unions up to 30 and within 2.2e-13
-beyond. Sets are flat arrays as in ``prepared.Sets``.
+beyond. Sets are flat arrays as in ``sets.Sets``.
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
@@ -20,7 +20,7 @@ from topostrata.distance import compiling
 compiling.prepare()
 
 S = 2329089562800
-# Entries that follow the last holder in ``prepared.Sets``, so that a list may be copied past its end.
+# Entries that follow the last holder in ``sets.Sets``, so that a list may be copied past its end.
 PAD = 8
 # 2 S num + den must fit in 63 bits.
 LARGEST_UNION = 1_900_000
@@ -270,8 +270,8 @@ def joint_costs(n, ins, outs, room):
 def single_costs(largest: int) -> NDArray[np.int64]:
     """The costs of pairs that share one element, by the sum of their sizes: index 0 to ``largest``."""
     total = np.maximum(np.arange(largest + 1, dtype=np.int64), 2)
-    found: NDArray[np.int64] = (2 * S * (total - 2) + total - 1) // (2 * (total - 1))
-    return found
+    costs: NDArray[np.int64] = (2 * S * (total - 2) + total - 1) // (2 * (total - 1))
+    return costs
 
 
 @njit(cache=True, nogil=True)

@@ -86,7 +86,7 @@ def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
     near, columns, costs, ptr, names, back, holders, sizes, floor, single = problem
     n_far = len(ptr) - 1
     k = 0
-    kept = 0
+    left = 0
     steps = 4 * n_free + 16
     while k < n_free:
         i = free[k]
@@ -122,8 +122,8 @@ def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
         steps -= 1
         if second > first:
             if owner >= 0 and steps < 0:
-                free[kept] = i
-                kept += 1
+                free[left] = i
+                left += 1
                 continue
             v[j1] -= second - first
         elif owner >= 0:
@@ -131,8 +131,8 @@ def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
                 u[i] = second
                 if second == bypass:
                     continue
-                free[kept] = i
-                kept += 1
+                free[left] = i
+                left += 1
                 continue
             j1 = j2
             owner = row_of[j1]
@@ -143,11 +143,11 @@ def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
                 k -= 1
                 free[k] = owner
             else:
-                free[kept] = owner
-                kept += 1
+                free[left] = owner
+                left += 1
         row_of[j1] = i
         column_of[i] = j1
-    return kept
+    return left
 
 
 @njit(cache=True, nogil=True)
@@ -216,7 +216,7 @@ def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
                     heap_key[at], heap_column[at] = heap_key[up], heap_column[up]
                     at = up
                 heap_key[at], heap_column[at] = there, j
-            found = False
+            reached = False
             while size > 0:
                 d, j = heap_key[0], heap_column[0]
                 if d >= best:
@@ -236,9 +236,9 @@ def augment(problem, bypass, u, v, column_of, row_of, free, n_free):
                     at = child
                 heap_key[at], heap_column[at] = last_key, last_column
                 if not done[j] and d == distance[j]:
-                    found = True
+                    reached = True
                     break
-            if not found:
+            if not reached:
                 break
             done[j] = True
             scanned[n_scanned] = j
@@ -313,7 +313,7 @@ def tight_pairs(problem, u, v, row_of):
     n, n_far = len(near) - 1, len(ptr) - 1
     starts = np.empty(n + 1, dtype=np.int64)
     room = 1024
-    found = np.empty(room, dtype=np.uint32)
+    tight = np.empty(room, dtype=np.uint32)
     at = 0
     for i in range(n):
         starts[i] = at
@@ -321,11 +321,11 @@ def tight_pairs(problem, u, v, row_of):
         # A column is far and tight at most once.
         if at + near[i + 1] - near[i] + len(v) > room:
             room = 2 * (at + near[i + 1] - near[i] + len(v))
-            found = grown(found, at, room)
+            tight = grown(tight, at, room)
         for e in range(near[i], near[i + 1]):
             j = columns[e]
             if costs[e] - v[j] == price and row_of[j] != i:
-                found[at] = j
+                tight[at] = j
                 at += 1
         if i < n_far and floor[i] <= price:
             size = ptr[i + 1] - ptr[i]
@@ -335,10 +335,10 @@ def tight_pairs(problem, u, v, row_of):
                     for h in range(back[k], back[k + 1]):
                         j = holders[h]
                         if single[size + sizes[j]] - v[j] == price and row_of[j] != i:
-                            found[at] = j
+                            tight[at] = j
                             at += 1
     starts[n] = at
-    return starts, found[:at]
+    return starts, tight[:at]
 
 
 @njit(cache=True, nogil=True)
@@ -431,7 +431,7 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
     """The pairs that some optimum uses and another does not: the tied rows, their offsets, and columns."""
     n = len(row_of)
     rows = np.empty(n, dtype=np.int64)
-    kept = np.empty(n + 1, dtype=np.int64)
+    offsets = np.empty(n + 1, dtype=np.int64)
     # Columns of v = 0, and empty ones, of tied components: few, so each row looks through them all.
     open_columns = np.empty(n, dtype=np.int64)
     empty_columns = np.empty(n, dtype=np.int64)
@@ -445,39 +445,39 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
                 empty_columns[n_empty] = j
                 n_empty += 1
     room = 1024
-    found = np.empty(room, dtype=np.uint32)
+    columns = np.empty(room, dtype=np.uint32)
     at = n_rows = 0
     for i in range(n):
         mine = component[i]
         if sizes[mine] < 2:
             continue
-        rows[n_rows], kept[n_rows] = i, at
+        rows[n_rows], offsets[n_rows] = i, at
         n_rows += 1
         needed = at + starts[i + 1] - starts[i] + n_open + n_empty + 1
         if needed > room:
             room = 2 * needed
-            found = grown(found, at, room)
+            columns = grown(columns, at, room)
         own = column_of[i]
-        found[at] = own
+        columns[at] = own
         at += 1
         for e in range(starts[i], starts[i + 1]):
             if component[row_of[tight[e]]] == mine:
-                found[at] = tight[e]
+                columns[at] = tight[e]
                 at += 1
         if n_open and to_hub[i]:
             for k in range(n_open):
                 j = open_columns[k]
                 if j != own and component[row_of[j]] == mine:
-                    found[at] = j
+                    columns[at] = j
                     at += 1
         if n_empty and empty_a[i]:
             for k in range(n_empty):
                 j = empty_columns[k]
                 if j != own and component[row_of[j]] == mine:
-                    found[at] = j
+                    columns[at] = j
                     at += 1
-    kept[n_rows] = at
-    return rows[:n_rows], kept[: n_rows + 1], found[:at]
+    offsets[n_rows] = at
+    return rows[:n_rows], offsets[: n_rows + 1], columns[:at]
 
 
 @njit(cache=True, nogil=True)
@@ -490,10 +490,10 @@ def ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of):
     starts, tight = tight_pairs(problem, u, v, row_of)
     to_hub, from_hub = u == bypass, v == 0
     component, sizes = components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b)
-    rows, kept, found = tied_pairs(
+    rows, offsets, columns = tied_pairs(
         starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes
     )
-    return component, rows, kept, found
+    return component, rows, offsets, columns
 
 
 @njit(cache=True, nogil=True)
@@ -543,8 +543,8 @@ def solve(problem: tuple[NDArray[Any], ...], bypass: int, empty_a: Bools, empty_
     offsets of each, and columns.
     """
     u, v, column_of, row_of = optimum(problem, bypass)
-    _, rows, kept, found = ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of)
-    return column_of, row_of, rows, kept, found
+    _, rows, offsets, columns = ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of)
+    return column_of, row_of, rows, offsets, columns
 
 
 def rematch(
@@ -557,16 +557,16 @@ def rematch(
     """
     # Few rows are tied, so they are numbered anew, and their columns by the row that holds them.
     m = len(rows)
-    held = column_of[rows]
+    taken = column_of[rows]
     place = np.empty(len(row_of), dtype=np.uint32)
-    place[held] = np.arange(m, dtype=np.uint32)
+    place[taken] = np.arange(m, dtype=np.uint32)
     problem = listed(offsets, place[columns], costs)
     u, v, column, row = optimum(problem, NONE)
     none = np.zeros(m, dtype=np.bool_)
-    component, tied, kept, found = ties(problem, NONE, none, none, u, v, column, row)
-    column_of[rows] = held[column]
-    row_of[held[column]] = rows
-    return rows[tied], kept, held[found].astype(np.uint32), component[tied]
+    component, tied, starts, tied_columns = ties(problem, NONE, none, none, u, v, column, row)
+    column_of[rows] = taken[column]
+    row_of[taken[column]] = rows
+    return rows[tied], starts, taken[tied_columns].astype(np.uint32), component[tied]
 
 
 def improve(problem: tuple[NDArray[Any], ...], u: Ints, v: Ints, column_of: Ints, row_of: Ints) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from topostrata.distance.nnstd import Alignment, check_alignment
+from topostrata.distance.alignments import Alignment, definition_of
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.files import whole
 from topostrata.frames import frame
@@ -36,7 +36,8 @@ class DistanceMatrix:
     """Pairwise distances of n networks with L layers: ``nnstd[i, j]`` is that of ``labels[i]`` and ``labels[j]``.
 
     ``nnstd`` has shape (n, n), ``layers`` (n, n, L), both 0 to 1; symmetric except for the alignment ``"reference"``,
-    where row i stands for the first argument. Files are written whole or not at all.
+    where row i stands for the first argument. ``np.asarray(matrix)`` is ``nnstd``. Files are written whole or not at
+    all.
     """
 
     labels: tuple[str, ...]
@@ -45,10 +46,16 @@ class DistanceMatrix:
     layers: Floats
     layer_names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        definition_of(self.alignment)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.nnstd, dtype=dtype, copy=copy)
+
     @property
     def directed(self) -> bool:
         """Whether the distance of a and b may be another than that of b and a."""
-        return self.alignment == "reference"
+        return not definition_of(self.alignment).symmetric
 
     def to_csv(self, path: Path) -> None:
         """The matrix with labels in the first row and column; values in full precision."""
@@ -85,17 +92,17 @@ class DistanceMatrix:
 
     def to_pandas(self) -> pd.DataFrame:
         """A row and a column for each network, by its label."""
-        made = frame(dict(zip(self.labels, row, strict=True)) for row in self.nnstd.tolist())
-        return made.set_index(made.columns)
+        table = frame(dict(zip(self.labels, row, strict=True)) for row in self.nnstd.tolist())
+        return table.set_index(table.columns)
 
     def to_networkx(self) -> nx.Graph[str]:
         """A complete graph: an edge for each pair with its ``distance`` and ``layers``; directed for ``reference``."""
-        made = self._nodes()
+        graph = self._nodes()
         for i, j in self._pairs():
             for a, b in zip(i.tolist(), j.tolist(), strict=True):
                 layers = self.layers[a, b].tolist()
-                made.add_edge(self.labels[a], self.labels[b], distance=float(self.nnstd[a, b]), layers=layers)
-        return made
+                graph.add_edge(self.labels[a], self.labels[b], distance=float(self.nnstd[a, b]), layers=layers)
+        return graph
 
     def to_graphml(self, path: Path) -> None:
         """The graph of ``to_networkx`` for Gephi, yEd or igraph: ``distance`` and ``layer_<name>`` of each edge."""
@@ -103,8 +110,10 @@ class DistanceMatrix:
 
         graph = self.to_networkx()
         graph.graph["alignment"] = self.alignment
-        for *_, held in graph.edges(data=True):
-            held.update(zip((f"layer_{name}" for name in self.layer_names), held.pop("layers"), strict=True))
+        for *_, attributes in graph.edges(data=True):
+            attributes.update(
+                zip((f"layer_{name}" for name in self.layer_names), attributes.pop("layers"), strict=True)
+            )
         with whole(path) as draft, draft.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in nx.generate_graphml(graph))
 
@@ -124,9 +133,9 @@ class DistanceMatrix:
     def from_npz(path: Path) -> DistanceMatrix:
         """What ``to_npz`` wrote."""
         with np.load(path, allow_pickle=False) as file:
-            alignment: Any = check_alignment(str(file["alignment"]))
-            names = tuple(tuple(file[key].tolist()) for key in ("labels", "layer_names"))
-            return DistanceMatrix(names[0], alignment, file["nnstd"], file["layers"], names[1])
+            alignment = definition_of(str(file["alignment"])).name
+            labels, layer_names = (tuple(file[key].tolist()) for key in ("labels", "layer_names"))
+            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names)
 
     def linkage(self, method: Method = "average") -> Floats:
         """Hierarchical clustering as ``scipy.cluster.hierarchy.linkage`` gives it, shape (n - 1, 4).
@@ -143,8 +152,8 @@ class DistanceMatrix:
         even = (self.nnstd + self.nnstd.T) / 2
         np.fill_diagonal(even, 0.0)
         flat = squareform(even, checks=False)
-        found: Floats = linkage(flat, method=method)
-        return optimal_leaf_ordering(found, flat) if len(self.labels) <= _MOST_ORDERED else found
+        tree: Floats = linkage(flat, method=method)
+        return optimal_leaf_ordering(tree, flat) if len(self.labels) <= _MOST_ORDERED else tree
 
     def dendrogram_order(self, method: Method = "average") -> list[int]:
         """The networks in an order in which similar ones stand together: the leaves of the linkage, left to right."""
@@ -152,12 +161,12 @@ class DistanceMatrix:
 
     def nearest(self, count: int = 10) -> list[list[tuple[str, float]]]:
         """For every network the nearest others, nearest first, equally near ones in the order of the labels."""
-        found = []
+        neighbours = []
         for i, row in enumerate(self.nnstd):
             order = np.argsort(row, kind="stable")
             near = order[order != i][:count].tolist()
-            found.append([(self.labels[j], float(row[j])) for j in near])
-        return found
+            neighbours.append([(self.labels[j], float(row[j])) for j in near])
+        return neighbours
 
     def _pairs(self) -> Iterator[tuple[Ints, Ints]]:
         """The pairs of different networks as indices, some at a time: i < j, or both ways where they may differ."""
@@ -172,9 +181,9 @@ class DistanceMatrix:
     def _nodes(self) -> nx.Graph[str]:
         import networkx as nx  # noqa: PLC0415 - seldom needed
 
-        made: nx.Graph[str] = nx.DiGraph() if self.directed else nx.Graph()
-        made.add_nodes_from(self.labels)
-        return made
+        graph: nx.Graph[str] = nx.DiGraph() if self.directed else nx.Graph()
+        graph.add_nodes_from(self.labels)
+        return graph
 
 
 def leaves(tree: Floats) -> list[int]:
@@ -197,6 +206,6 @@ def short(labels: Sequence[str]) -> list[str]:
     """Labels without the folders that all of them begin with."""
     parts = [label.split("/") for label in labels]
     common = 0
-    while all(len(each) > common + 1 and each[common] == parts[0][common] for each in parts):
+    while all(len(folders) > common + 1 and folders[common] == parts[0][common] for folders in parts):
         common += 1
-    return ["/".join(each[common:]) for each in parts]
+    return ["/".join(folders[common:]) for folders in parts]

@@ -8,7 +8,6 @@ the same fan-in and fewer candidates: the level falls with the logarithm of thei
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import simple
-from topostrata.distance.wiring import wiring_of
+from topostrata.distance.alignments import has_numba
 from topostrata.errors import InvalidInputError
 from topostrata.topology import Layer, Mask, Space, Topology
 
@@ -105,21 +104,21 @@ def _simulated(elements: int, width_a: int, width_b: int, density_a: float, dens
     rng = np.random.default_rng([SEED, elements, width_a, width_b, int(density_a * 1e9), int(density_b * 1e9)])
     values = []
     for _ in range(draws):
-        one, two = _mask(rng, elements, width_a, density_a), _mask(rng, elements, width_b, density_b)
-        values.append(_distance(one, two, elements, width_a, width_b, matched=matched))
+        cells_a, cells_b = _cells(rng, elements, width_a, density_a), _cells(rng, elements, width_b, density_b)
+        values.append(_distance(cells_a, cells_b, elements, width_a, width_b, matched=matched))
     spread = float(np.std(values, ddof=1))
     return Chance(math.fsum(values) / draws, spread / math.sqrt(draws), spread, draws)
 
 
-def _mask(rng: np.random.Generator, elements: int, width: int, density: float) -> NDArray[np.int64]:
-    """Cells of an independent mask with exactly the connections that the density says."""
+def _cells(rng: np.random.Generator, elements: int, width: int, density: float) -> NDArray[np.int64]:
+    """The cells of an independent mask with exactly the connections that the density says."""
     size = elements * width
     count = round(density * size)
     few = min(count, size - count)
-    found = np.unique(rng.integers(0, size, few + few // 8 + 16))
-    while len(found) < few:
-        found = np.unique(np.concatenate([found, rng.integers(0, size, few + 16)]))
-    chosen: NDArray[np.int64] = np.sort(rng.permutation(found)[:few])
+    drawn = np.unique(rng.integers(0, size, few + few // 8 + 16))
+    while len(drawn) < few:
+        drawn = np.unique(np.concatenate([drawn, rng.integers(0, size, few + 16)]))
+    chosen: NDArray[np.int64] = np.sort(rng.permutation(drawn)[:few])
     if few == count:
         return chosen
     everything = np.ones(size, dtype=bool)
@@ -128,19 +127,18 @@ def _mask(rng: np.random.Generator, elements: int, width: int, density: float) -
 
 
 def _distance(
-    one: NDArray[np.int64], two: NDArray[np.int64], elements: int, width_a: int, width_b: int, *, matched: bool
+    cells_a: NDArray[np.int64], cells_b: NDArray[np.int64], elements: int, width_a: int, width_b: int, *, matched: bool
 ) -> float:
     source = Space("source", elements, labelled=True)
     a, b = (
         Topology((Layer("layer", source, Space("target", width), Mask(elements, width, cells)),))
-        for cells, width in ((one, width_a), (two, width_b))
+        for cells, width in ((cells_a, width_a), (cells_b, width_b))
     )
-    wiring = wiring_of(a)
     if not matched:
-        return simple.identity(a, b, wiring)[0][0]
+        return simple.identity(a, b).values[0]
     # The optimum of one layer is the same number whoever finds it; the compiled kernels are faster.
-    if importlib.util.find_spec("numba") is None:
-        return simple.reference(a, b, wiring)[0][0]
+    if not has_numba():
+        return simple.reference(a, b).values[0]
     from topostrata.distance.canonical import first_value  # noqa: PLC0415 - needs numba
     from topostrata.distance.prepared import prepare_sets  # noqa: PLC0415
 

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from topostrata.distance import jobs
+from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
+from topostrata.distance.jobs import Compute, Floats, Ints, Loader, Networks, Share, Tile, Ways
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import (
-    Alignment,
-    Distance,
-    check_alignment,
-    compare,
-    has_numba,
-    layer_names,
-    need_numba,
-    nnstd,
-)
-from topostrata.distance.wiring import check_comparable
-from topostrata.errors import InvalidInputError, NotComparableError, TopostrataError
+from topostrata.distance.nnstd import layer_names
+from topostrata.distance.threads import threads
+from topostrata.errors import Cancelled, InvalidInputError
 from topostrata.topology import Topology
-
-if TYPE_CHECKING:
-    from topostrata.distance.prepared import Prepared
-
-Loader = Callable[[], Topology]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Ready: TypeAlias = "Prepared | Topology"  # a network as its alignment compares it
-
-TILE = 32
-# Networks that stay in memory at once, whatever their number: at most so many, and while they are large, fewer.
-_KEPT = 8 * TILE
-_KEPT_CONNECTIONS = 50_000_000  # about 2 GB, prepared
-_SHARE = 4  # a thread computes squares of so many networks by as many, so that progress is seen
 
 
 class TileCache(Protocol):
@@ -59,57 +33,11 @@ class TileCache(Protocol):
         """Keep a tile whose every entry is known."""
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error: somebody asked for it
-    """The caller's ``cancel`` was set; finished tiles are in the cache."""
-
-
-class Ways(NamedTuple):
-    """How two networks are compared."""
-
-    alignment: Alignment
-    fix_output: bool
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether a pair is computed in one direction only."""
-        return self.alignment != "reference"
-
-
-@dataclass(slots=True, eq=False)
-class Tile:
-    """A rectangle of the matrix: the networks of its rows and columns, and which of its pairs are still to compute."""
-
-    rows: list[int]
-    columns: list[int]
-    todo: NDArray[np.bool_]
-    left: int
-
-    def shares(self, side: int) -> Iterator[Share]:
-        """What is to compute, cut into squares: few networks, many pairs."""
-        for top in range(0, len(self.rows), side):
-            for left in range(0, len(self.columns), side):
-                i, j = np.nonzero(self.todo[top : top + side, left : left + side])
-                if len(i):
-                    yield Share(self, np.stack([np.array(self.rows)[i + top], np.array(self.columns)[j + left]], 1))
-
-
-@dataclass(slots=True, eq=False)
-class Share:
-    """A part of a tile that is computed in one go: pairs of networks, shape (pairs, 2)."""
-
-    tile: Tile
-    pairs: Ints
-
-
-# Takes tiles as it needs them, and gives the distances of their shares, shape (pairs, layers), as they are done.
-Compute = Callable[[Iterator[Tile]], Iterator[tuple[Share, Floats]]]
-
-
 def distances(
     topologies: Sequence[Topology | Loader],
     *,
     labels: Sequence[str] | None = None,
-    alignment: Alignment = "canonical",
+    alignment: Alignment = DEFAULT,
     fix_output: bool = True,
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
@@ -121,28 +49,34 @@ def distances(
 ) -> DistanceMatrix:
     """The distances of all pairs, on ``workers`` threads (default: one per core) or on a Dask cluster.
 
-    A network may be given as a function that loads it: so there are never more than a few hundred in memory.
-    ``labels``, no two alike, are ``0``, ``1``, ... where none are given. ``progress(done, all)`` is told how many pairs
-    are done; ``cancel``, once set, ends the work with ``Cancelled``. ``scheduler`` is the address of a Dask scheduler,
-    such as ``tcp://host:8786``: its workers compute the same values, to the bit (docs/dask.md). ``cache`` is asked for
-    each tile before it is computed and told it afterwards, by ``digests`` (computed where they are not given);
-    ``order`` is the one in which the networks are cut into tiles.
+    A network may also be a function that loads it: so there are never more than a few hundred in memory. ``labels``, no
+    two alike, are ``0``, ``1``, ... where none are named. ``progress(done, all)`` is told how many pairs are done;
+    ``cancel``, once set, ends the work with ``Cancelled``. ``scheduler`` is the address of a Dask scheduler,
+    such as ``tcp://host:8786``: its workers compute the same values, to the bit (docs/dask.md). Distances that
+    ``cache`` knows are not computed; the others are written to it. It knows networks by their ``digests`` (computed
+    where none are handed in). ``order`` is the one in which the networks are cut into tiles.
 
     Raises as ``nnstd`` does, and the error names the labels of the pair that was met first; ``ClusterError`` where the
     cluster cannot compute.
+
+    >>> import numpy as np
+    >>> networks = [Topology.from_masks([mask]) for mask in (np.eye(2), np.ones((2, 2)))]
+    >>> distances(networks, labels=["diagonal", "full"], alignment="identity").nnstd
+    array([[0. , 0.5],
+           [0.5, 0. ]])
     """
-    check_alignment(alignment)
+    definition = definition_of(alignment)
     if workers is not None and scheduler is not None:
         raise InvalidInputError("distances: expected threads of this machine or a Dask scheduler, found both")
-    if alignment in {"canonical", "refined"} and scheduler is None:
-        need_numba(alignment)
+    if scheduler is None:
+        definition.check_installed()
     n = len(topologies)
     names = tuple(str(i) for i in range(n)) if labels is None else tuple(labels)
     if not n:
         raise InvalidInputError("distances: expected at least one network, found none")
-    for what, given in (("label", names), ("digest", digests), ("place", order)):
-        if given is not None and len(given) != n:
-            raise InvalidInputError(f"distances: expected {n} {what}s, one per network, found {len(given)}")
+    for what, values in (("label", names), ("digest", digests), ("place", order)):
+        if values is not None and len(values) != n:
+            raise InvalidInputError(f"distances: expected {n} {what}s, one per network, found {len(values)}")
     if len(set(names)) < n:
         twice = next(name for at, name in enumerate(names) if name in names[:at])
         raise InvalidInputError(f"distances: expected a label of its own for each network, found {twice!r} twice")
@@ -159,177 +93,10 @@ def _executor(
     networks: Networks, ways: Ways, cancel: threading.Event | None, workers: int | None, scheduler: str | None
 ) -> AbstractContextManager[Compute]:
     if scheduler is None:
-        return _threads(networks, ways, cancel, workers or _cores())
+        return threads(networks, ways, cancel, workers)
     from topostrata.distance.cluster import cluster  # noqa: PLC0415 - seldom needed
 
     return cluster(scheduler, networks, ways, cancel)
-
-
-@contextmanager
-def _threads(networks: Networks, ways: Ways, cancel: threading.Event | None, workers: int) -> Iterator[Compute]:
-    kept = Kept()
-    pool = ThreadPoolExecutor(workers)
-    over = threading.Event()
-
-    def stopped() -> bool:
-        return over.is_set() or (cancel is not None and cancel.is_set())
-
-    def get(at: int) -> Ready:
-        return kept.get(at, lambda: networks.topology(at), ways)
-
-    def work(share: Share) -> Floats:
-        try:
-            return distances_of(share.pairs, get, ways, stopped)
-        except PairError as error:
-            raise networks.named(error) from error.error
-
-    def compute(tiles: Iterator[Tile]) -> Iterator[tuple[Share, Floats]]:
-        flying: dict[Future[Floats], Share] = {}
-        done: SimpleQueue[Future[Floats]] = SimpleQueue()
-        for share in (share for tile in tiles for share in tile.shares(_SHARE)):
-            future = pool.submit(work, share)
-            flying[future] = share
-            future.add_done_callback(done.put)
-            if len(flying) > workers:  # one more than there are threads waits, so that none does
-                future = done.get()
-                yield flying.pop(future), future.result()
-        while flying:
-            future = done.get()
-            yield flying.pop(future), future.result()
-
-    try:
-        yield compute
-    finally:
-        over.set()  # after an error or Ctrl-C nobody waits for the pairs that are left of a share
-        pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    # Inside a container or under taskset fewer cores are ours than the machine has; not every system can say.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
-class PairError(Exception):
-    """Two networks, by their places in the job, have no distance."""
-
-    def __init__(self, i: int, j: int, error: TopostrataError) -> None:
-        super().__init__(i, j, error)
-        self.i, self.j, self.error = i, j, error
-
-
-def distances_of(
-    pairs: Ints, get: Callable[[int], Ready], ways: Ways, stopped: Callable[[], bool] = lambda: False
-) -> Floats:
-    """The distances of each pair's layers, shape (pairs, layers). ``PairError`` says which pair has none."""
-    rows = []
-    for i, j in pairs.tolist():
-        if stopped():
-            raise Cancelled
-        a, b = get(i), get(j)
-        try:
-            found = distance_of(a, b, ways)
-        except TopostrataError as error:
-            raise PairError(i, j, error) from error
-        rows.append([row.distance for row in found.layers])
-    return np.array(rows)
-
-
-def distance_of(a: Ready, b: Ready, ways: Ways) -> Distance:
-    """``nnstd`` of two networks that were made ready."""
-    if isinstance(a, Topology) or isinstance(b, Topology):
-        assert isinstance(a, Topology)  # noqa: S101 - both were made ready in the same ways
-        assert isinstance(b, Topology)  # noqa: S101
-        return nnstd(a, b, alignment=ways.alignment, fix_output=ways.fix_output)
-    return compare(a, b, alignment=ways.alignment)
-
-
-class Networks:
-    """The networks of a job, loaded as they are asked for; safe to use from several threads."""
-
-    def __init__(
-        self, topologies: Sequence[Topology | Loader], labels: tuple[str, ...], digests: Sequence[str] | None
-    ) -> None:
-        self.labels = labels
-        self._given = topologies
-        self._digests: list[str | None] = list(digests) if digests is not None else [None] * len(topologies)
-        self._first: tuple[int, Topology] | None = None
-        self._lock = threading.Lock()
-
-    def topology(self, at: int) -> Topology:
-        """One of them; an error where it cannot be compared with the one that was loaded first."""
-        given = self._given[at]
-        topology = given if isinstance(given, Topology) else given()
-        with self._lock:
-            self._first = self._first or (at, topology)
-        try:
-            check_comparable(self._first[1], topology)
-        except NotComparableError as error:
-            raise self.named(PairError(self._first[0], at, error)) from error
-        return topology
-
-    def digest(self, at: int) -> str:
-        """The digest of one of them, which is loaded where it was not given."""
-        known = self._digests[at]
-        if known is None:
-            known = self._digests[at] = self.topology(at).digest
-        return known
-
-    def named(self, error: PairError) -> TopostrataError:
-        """What is wrong with a pair, with its labels."""
-        found = error.error
-        return type(found)(f"{self.labels[error.i]} and {self.labels[error.j]}: {found.message}", hint=found.hint)
-
-
-class Kept:
-    """Networks made ready for many comparisons, by a key, the latest ones kept; safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, tuple[Ready, int]] = OrderedDict()
-        self._connections = 0
-        self._making: dict[Hashable, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, load: Loader, ways: Ways) -> Ready:
-        """The network of that key, loaded and made ready for ``ways`` where it is not kept."""
-        with self._lock:
-            if (found := self._find(key)) is not None:
-                return found
-            making = self._making.setdefault(key, threading.Lock())
-        with making:  # who comes second waits for who came first, instead of loading it too
-            with self._lock:
-                if (found := self._find(key)) is not None:
-                    return found
-            try:
-                topology = load()
-                made = _ready(topology, ways)
-                with self._lock:
-                    self._keep(key, made, topology.nnz)
-            finally:
-                with self._lock:
-                    self._making.pop(key, None)
-        return made
-
-    def _find(self, key: Hashable) -> Ready | None:
-        if key not in self._kept:
-            return None
-        self._kept.move_to_end(key)
-        return self._kept[key][0]
-
-    def _keep(self, key: Hashable, made: Ready, connections: int) -> None:
-        self._kept[key] = made, connections
-        self._connections += connections
-        while len(self._kept) > _KEPT or (self._connections > _KEPT_CONNECTIONS and len(self._kept) > 2):
-            self._connections -= self._kept.popitem(last=False)[1][1]
-
-
-def _ready(topology: Topology, ways: Ways) -> Ready:
-    # The reference needs no numba, but is several times as fast with it; for many pairs its import pays.
-    if ways.alignment == "identity" or (ways.alignment == "reference" and not has_numba()):
-        return topology
-    from topostrata.distance.prepared import prepare, prepare_sets  # noqa: PLC0415 - needs numba
-
-    return (prepare_sets if ways.alignment == "reference" else prepare)(topology, fix_output=ways.fix_output)
 
 
 class _Job:
@@ -412,8 +179,8 @@ def _rectangles(order: Sequence[int], *, symmetric: bool) -> Iterator[tuple[list
     Several blocks of rows go together along the columns, and back with the next ones: as many as stay in memory beside
     two blocks of columns, with room for threads that are ahead of others. So a network is loaded seldom.
     """
-    blocks = [list(order[begin : begin + TILE]) for begin in range(0, len(order), TILE)]
-    together = max(1, _KEPT // TILE - 3)
+    blocks = [list(order[begin : begin + jobs.TILE]) for begin in range(0, len(order), jobs.TILE)]
+    together = max(1, jobs.MOST_READY // jobs.TILE - 3)
     for turn, top in enumerate(range(0, len(blocks), together)):
         columns: Iterable[int] = range(top if symmetric else 0, len(blocks))
         for column in columns if turn % 2 == 0 else reversed(list(columns)):

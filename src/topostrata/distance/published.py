@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from topostrata.distance.canonical import keymap
+from topostrata.distance.comparison import Comparison
 from topostrata.distance.prepared import Prepared
 
 Ints = NDArray[np.int64]
@@ -94,15 +95,15 @@ def _relax(row, v, price, least, i, closed, distance, before):
 @njit(cache=True, nogil=True)
 def _next(distance, least, row_of, position):
     """The column at ``least``: of the free ones the one listed last, else the one listed first."""
-    found, free = -1, False
+    column, free = -1, False
     for j in range(len(distance)):
         if distance[j] == least:
             if row_of[j] < 0:
-                if not free or position[j] > position[found]:
-                    found, free = j, True
-            elif not free and (found < 0 or position[j] < position[found]):
-                found = j
-    return found
+                if not free or position[j] > position[column]:
+                    column, free = j, True
+            elif not free and (column < 0 or position[j] < position[column]):
+                column = j
+    return column
 
 
 @njit(cache=True, nogil=True)
@@ -160,7 +161,7 @@ def assign_in_order(costs):
     return column_of
 
 
-def reference(a: Prepared, b: Prepared) -> tuple[list[float], dict[int, Ints]]:
+def reference(a: Prepared, b: Prepared) -> Comparison:
     """The layers' distances and the matches, as ``simple.reference`` gives them."""
     partner: dict[int, Ints] = {}
     values = []
@@ -168,16 +169,15 @@ def reference(a: Prepared, b: Prepared) -> tuple[list[float], dict[int, Ints]]:
         if not entering:
             partner[space] = np.arange(a.sizes[space], dtype=np.int64)
             continue
-        one, two = a.fan_in[space], b.fan_in[space]
-        names = keymap(one, two, partner)
-        costs = float_costs(one.ptr, one.keys, names, two.sizes, two.back, two.holders)
+        sets_a, sets_b = a.fan_in[space], b.fan_in[space]
+        names = keymap(sets_a, sets_b, partner)
+        costs = float_costs(sets_a.ptr, sets_a.keys, names, sets_b.sizes, sets_b.back, sets_b.holders)
         if costs.shape[0] == costs.shape[1]:
             rows, columns = np.arange(len(costs)), assign_in_order(costs)
         else:
             rows, columns = linear_sum_assignment(costs)
         width = max(costs.shape)
         values.append((float(costs[rows, columns].sum()) + width - len(rows)) / width)
-        found = np.full(costs.shape[0], -1, dtype=np.int64)
-        found[rows] = columns
-        partner[space] = found
-    return values, partner
+        partner[space] = np.full(costs.shape[0], -1, dtype=np.int64)
+        partner[space][rows] = columns
+    return Comparison(values, partner)

@@ -1,10 +1,10 @@
 """The refined alignment: the smallest NNSTD that a local search over the hidden spaces' matchings finds.
 
-The greedy match of a space looks at its fan-in alone. Here each hidden space in turn, forward then backward, is matched
-anew by fan-in cost plus fan-out cost given its neighbours' matchings, and the new match is kept only where NNSTD falls.
-The starts are the canonical match and, where the widths are equal, the identity, so the result is never larger than
-either; it is searched from both sides and the smaller kept, so it is symmetric. It depends on how hidden units are
-stored, because the identity does.
+The greedy match of a space looks at its fan-in alone. Here each hidden space in turn, forward then backward, is
+matched again by fan-in cost plus fan-out cost given its neighbours' matchings, and the new match stays only where NNSTD
+falls. The starts are the canonical match and, where the widths are equal, the identity, so the result is never larger
+than either; it is searched from both sides and the smaller taken, so it is symmetric. It depends on how hidden units
+are stored, because the identity does.
 """
 
 from __future__ import annotations
@@ -16,12 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import kernels, matching
-from topostrata.distance.canonical import canonical, keymap, layer_value
-from topostrata.distance.prepared import Prepared, Sets
-from topostrata.distance.simple import inverse
+from topostrata.distance.canonical import canonical, check_limits, keymap, layer_value
+from topostrata.distance.comparison import Comparison, inverse, of_equals, symmetric
+from topostrata.distance.prepared import Prepared
+from topostrata.distance.sets import Sets
 
 Ints = NDArray[np.int64]
 Partners = dict[int, Ints]
+
+
+def compare(a: Prepared, b: Prepared) -> Comparison:
+    """The comparison of two networks that were prepared with their colours."""
+    check_limits(a, b)
+    return of_equals(a) if a.digest == b.digest else symmetric(a, b, _compare)
+
+
+def _compare(a: Prepared, b: Prepared) -> Comparison:
+    partners, values = refined(a, b)
+    return Comparison([values[space] for space in a.wiring.targets], partners)
 
 
 def refined(a: Prepared, b: Prepared) -> tuple[Partners, dict[int, float]]:
@@ -35,19 +47,19 @@ def refined(a: Prepared, b: Prepared) -> tuple[Partners, dict[int, float]]:
 
 
 def _best(a: Prepared, b: Prepared, start: Partners) -> tuple[Partners, dict[int, float]]:
-    found = _descend(a, b, start)
+    best = _descend(a, b, start)
     if a.sizes == b.sizes:
         other = _descend(a, b, {space: np.arange(size, dtype=np.int64) for space, size in enumerate(a.sizes)})
-        if math.fsum(other[1].values()) < math.fsum(found[1].values()):
+        if math.fsum(other[1].values()) < math.fsum(best[1].values()):
             return other
-    return found
+    return best
 
 
 def _descend(a: Prepared, b: Prepared, start: Partners) -> tuple[Partners, dict[int, float]]:
     partner = dict(start)
     targets = a.wiring.targets
     values = {space: layer_value(a, b, space, partner[space], partner) for space in targets}
-    hidden = [space for space in targets if not a.kept[space]]
+    hidden = [space for space in targets if not a.fixed[space]]
     changed = True
     while changed:
         changed = False
@@ -69,17 +81,19 @@ def _propose(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) 
     offsets, columns, costs = kernels.joint_costs(n, ins, outs, more + most)
     problem = matching.listed(offsets, columns, costs)
     none = np.zeros(n, dtype=np.bool_)
-    column_of, row_of, rows, kept, found = matching.solve(problem, 2 * kernels.S, none, none)
+    column_of, row_of, rows, starts, tied = matching.solve(problem, 2 * kernels.S, none, none)
     if len(rows):
-        by_colour = kernels.listed_colour_costs(rows, kept, found, a.colours[space], b.colours[space])
-        matching.rematch(rows, kept, found, by_colour, column_of, row_of)
-    mine: Ints = column_of[:n_a]
-    return np.where(mine < n_b, mine, -1)
+        by_colour = kernels.listed_colour_costs(rows, starts, tied, a.colours[space], b.colours[space])
+        matching.rematch(rows, starts, tied, by_colour, column_of, row_of)
+    partners: Ints = column_of[:n_a]
+    return np.where(partners < n_b, partners, -1)
 
 
-def _side(one: Sets, two: Sets, partner: Mapping[int, Ints]) -> tuple[tuple[NDArray[np.generic], ...], int]:
+def _side(sets_a: Sets, sets_b: Sets, partner: Mapping[int, Ints]) -> tuple[tuple[NDArray[np.generic], ...], int]:
     """What ``joint_costs`` needs of one direction, and the room its pairs may take."""
-    names = keymap(one, two, partner)
-    empties = np.flatnonzero(two.empty)
-    room = int(kernels.increments(one.ptr, one.keys, names, two.back)[0]) + int(one.empty.sum()) * len(empties)
-    return (one.ptr, one.keys, names, two.sizes, two.back, two.holders, one.empty, empties), room
+    names = keymap(sets_a, sets_b, partner)
+    empties = np.flatnonzero(sets_b.empty)
+    room = int(kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)[0]) + int(sets_a.empty.sum()) * len(
+        empties
+    )
+    return (sets_a.ptr, sets_a.keys, names, sets_b.sizes, sets_b.back, sets_b.holders, sets_a.empty, empties), room

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from topostrata.distance.alignments import Alignment, definition_of, options
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import VERSION, Alignment, Distance
+from topostrata.distance.nnstd import Distance
 from topostrata.distance.pairwise import distances
 from topostrata.errors import CorruptError
 from topostrata.store.graph import GraphStore, Transaction
@@ -74,11 +75,10 @@ class StoredTiles:
     ) -> None:
         self._store = store
         self._numbers = numbers
-        self._alignment = alignment
+        self._definition = definition_of(alignment)
         self._layers = layers
-        self._options = options(fix_output=fix_output)
+        self._fix_output = fix_output
         self._keeps = keep
-        self._symmetric = alignment != "reference"
         self._tiles: OrderedDict[str, Floats] = OrderedDict()
 
     def get_tile(self, rows: Sequence[str], columns: Sequence[str]) -> Floats | None:
@@ -108,9 +108,9 @@ class StoredTiles:
             row = tx.run(
                 "distance/lock_distance_block",
                 id=tile_id,
-                alignment=self._alignment,
-                options=self._options,
-                version=VERSION,
+                alignment=self._definition.name,
+                options=options(fix_output=self._fix_output),
+                version=self._definition.version,
                 family=str(self._layers),
                 row=place[0],
                 column=place[1],
@@ -135,11 +135,11 @@ class StoredTiles:
             for h in np.unique(groups[1]).tolist():
                 j = np.flatnonzero(groups[1] == h)
                 inside_i, inside_j = mine[0][i] % SIDE, mine[1][j] % SIDE
-                if self._symmetric and g > h:
+                if self._definition.symmetric and g > h:
                     yield (h, g), ((i[:, None], j[None, :]), (inside_j[None, :], inside_i[:, None]))
                 else:
                     yield (g, h), ((i[:, None], j[None, :]), (inside_i[:, None], inside_j[None, :]))
-                if self._symmetric and g == h:
+                if self._definition.symmetric and g == h:
                     yield (g, h), ((i[:, None], j[None, :]), (inside_j[None, :], inside_i[:, None]))
 
     def _read(self, ids: set[str]) -> dict[str, Floats]:
@@ -168,7 +168,7 @@ class StoredTiles:
         return np.frombuffer(data, dtype="<f8").reshape(shape).astype(np.float64)
 
     def _id(self, row: int, column: int) -> str:
-        return f"{self._alignment}/{self._options}/{VERSION}/{self._layers}/{row}-{column}"
+        return f"{self._definition.key(fix_output=self._fix_output)}/{self._layers}/{row}-{column}"
 
 
 _Index = NDArray[np.int64]
@@ -191,6 +191,7 @@ def stored_distances(
     What is computed is kept, tile by tile, so that an interrupted job goes on where it stopped; without ``keep``
     nothing is written.
     """
+    definition_of(alignment)
     digests = [digest for _, digest, _ in networks]
     numbers = number(store, digests, layers=layers) if keep else _numbers_to_read(store, digests)
     return distances(
@@ -208,14 +209,9 @@ def stored_distances(
     )
 
 
-def options(*, fix_output: bool) -> str:
-    """What else the value of a distance depends on, as text."""
-    return "fix_output" if fix_output else "match_output"
-
-
 def put_distance(store: GraphStore, a: str, b: str, found: Distance, *, fix_output: bool = True) -> None:
     """Write one distance as a relationship between two snapshots, given by their refs."""
-    if found.alignment != "reference":
+    if definition_of(found.alignment).symmetric:
         a, b = min(a, b), max(a, b)
     counts = [row.ambiguous for row in found.layers]
     ambiguous = None if None in counts else counts
@@ -228,7 +224,7 @@ def put_nearest(store: GraphStore, matrix: DistanceMatrix, *, fix_output: bool =
 
     One relationship a pair where the alignment is symmetric, from the smaller ref to the larger.
     """
-    symmetric = matrix.alignment != "reference"
+    symmetric = not matrix.directed
     at = {label: k for k, label in enumerate(matrix.labels)}
     pairs: set[tuple[str, str]] = set()
     for label, near in zip(matrix.labels, matrix.nearest(NEAREST), strict=True):
@@ -250,7 +246,7 @@ def _put(store: GraphStore, rows: list[list[object]], alignment: Alignment, *, f
                 "distance/put_distances",
                 alignment=alignment,
                 options=options(fix_output=fix_output),
-                version=VERSION,
+                version=definition_of(alignment).version,
                 rows=page,
             )
         )

@@ -46,7 +46,9 @@ class Wiring:
 
 
 def wiring_of(topology: Topology) -> Wiring:
-    """The matching order of a topology's spaces."""
+    """The matching order of a topology's spaces; ``NotComparableError`` for networks that no alignment knows yet."""
+    if topology.wiring.beyond_format_1 is not None:
+        raise NotComparableError(f"expected a network of plain layers, found {topology.wiring.beyond_format_1}")
     last = {layer.target.name: k for k, layer in enumerate(topology.layers)}
     entered = sorted((space for space in topology.spaces if space.name in last), key=lambda space: last[space.name])
     spaces = (*(space for space in topology.spaces if space.name not in last), *entered)

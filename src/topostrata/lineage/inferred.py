@@ -5,7 +5,7 @@ descent: the minimum spanning tree, or, where it is known which came first, the 
 the root). It is a guess: each edge says how much nearer the parent is than the next best one (``margin``), in what
 share of the resampled networks it is found again (``support``), and how its direction is known, if at all.
 
-How networks are compared is handed in, so that nothing here depends on one definition of the distance.
+How networks are compared is handed in: ``nnstd`` with an alignment.
 docs/design/020-inferred-ancestry.md has the reasons, docs/benchmarks-ancestry.md how often it is right.
 """
 
@@ -15,12 +15,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
+from topostrata.distance.jobs import Loader
+from topostrata.distance.nnstd import Distance
 from topostrata.errors import InvalidInputError
 from topostrata.frames import frame
 from topostrata.lineage.unit_terms import PairTerms, indices_kept, unit_terms
@@ -36,27 +39,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 SAMPLES = 200
-_ASYMMETRIC = "reference"
 
 
-class Compared(Protocol):
-    """What is needed of a comparison of A with B: the distance, 0 to 1, and which units were taken for which.
-
-    ``matching`` holds for every space (by A's name) the unit of B that each unit of A was matched with, -1 where none.
-    """
-
-    @property
-    def alignment(self) -> str: ...  # noqa: D102
-
-    @property
-    def nnstd(self) -> float: ...  # noqa: D102
-
-    @property
-    def matching(self) -> Mapping[str, Ints]: ...  # noqa: D102
-
-
-Compare = Callable[[Topology, Topology], Compared]
-Loader = Callable[[], Topology]
+# Of two networks their distance and their matching: ``nnstd`` with a chosen alignment.
+Compare = Callable[[Topology, Topology], Distance]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +50,7 @@ class InferredEdge:
     """``child`` probably descends from ``parent``; where ``direction`` is ``"unknown"``, or the other way round.
 
     ``distance`` is theirs, 0 to 1. ``margin`` is by how much the next best parent of the child is farther away, if what
-    hangs on the child may be hung anew: the growth of the whole tree's length when this edge is forbidden. Without ages
+    hangs on the child may move too: the growth of the whole tree's length when this edge is forbidden. Without ages
     that is the length of the shortest other edge between the two parts of the tree that this edge joins, less its own;
     so it is the same whoever is called the child. Where all ages differ, it is the distance of the next nearest older
     network, less that of the parent. None where there is no other tree. Never negative; near 0 the choice is arbitrary.
@@ -134,11 +120,11 @@ def infer(
 ) -> Inference:
     """The probable ancestry of two or more networks.
 
-    ``compare`` gives the distance of two networks and their matching, such as ``nnstd`` with a chosen alignment. It is
-    asked once per pair, twice where the alignment is ``reference``: that one depends on the order of the two only by
-    its ties, so the mean of both orders is taken. ``root`` names the ancestor of all. ``times`` (one per network, in
-    any unit) says that no network descends from a younger one; where they differ and no root is named, the oldest is
-    the root. Without either the tree has no direction, but for what pruning reveals.
+    ``compare`` gives the distance of two networks and their matching: ``nnstd`` with a chosen alignment. It is called
+    once per pair, twice where the alignment is not symmetric (``reference``): that one depends on the order of the two
+    only by its ties, so the mean of both orders is taken. ``root`` names the ancestor of all. ``times`` (one per
+    network, in any unit) says that no network descends from a younger one; where they differ and no root is named, the
+    oldest is the root. Without either the tree has no direction, but for what pruning reveals.
 
     ``depth`` says that the distances are taken over so many spaces only, from the inputs on. Where hidden units do not
     keep their indices and training has rewired the networks since, ``canonical`` at depth 1 finds more than over all
@@ -167,17 +153,17 @@ def infer(
     n = len(names)
     matrix, within = np.zeros((n, n)), np.zeros((n, n), dtype=bool)
     terms: dict[tuple[int, int], PairTerms] = {}
-    alignment = ""
+    alignment = DEFAULT
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
-        found = compare(values[i], values[j])
-        alignment = found.alignment
-        pair = unit_terms(values[i], values[j], found.matching)
-        distance = found.nnstd if depth is None else _shallow(pair, depth)
-        if alignment == _ASYMMETRIC:
+        forth = compare(values[i], values[j])
+        alignment = forth.alignment
+        pair = unit_terms(values[i], values[j], forth.matching)
+        value = forth.nnstd if depth is None else _shallow(pair, depth)
+        if not definition_of(alignment).symmetric:
             back = compare(values[j], values[i])
             turned = back.nnstd if depth is None else _shallow(unit_terms(values[j], values[i], back.matching), depth)
-            distance = (distance + turned) / 2
-        matrix[i, j] = matrix[j, i] = distance
+            value = (value + turned) / 2
+        matrix[i, j] = matrix[j, i] = value
         within[i, j] = pair.common == values[i].nnz < values[j].nnz
         within[j, i] = pair.common == values[j].nnz < values[i].nnz
         if samples:
@@ -185,13 +171,13 @@ def infer(
         if progress is not None:
             progress(done, n * (n - 1) // 2)
     resampled = _resampled(values, matrix, terms, depth, samples, seed) if samples else None
-    found_tree = from_distances(
+    tree = from_distances(
         names, matrix, alignment=alignment, root=start, times=times, within=within, resampled=resampled
     )
-    return replace(found_tree, depth=depth)
+    return replace(tree, depth=depth)
 
 
-def suggest(topologies: Sequence[Topology]) -> tuple[Literal["identity", "canonical"], int | None]:
+def suggest(topologies: Sequence[Topology]) -> tuple[Alignment, int | None]:
     """The alignment and depth that find most for these networks: ``identity`` where they keep their units' indices.
 
     Else ``canonical`` at depth 1. The evidence stands in docs/benchmarks-ancestry.md.
@@ -207,7 +193,7 @@ def from_distances(
     labels: Sequence[str],
     matrix: Floats,
     *,
-    alignment: str,
+    alignment: Alignment,
     root: str | None = None,
     times: Sequence[float] | None = None,
     within: Bools | None = None,
@@ -216,7 +202,8 @@ def from_distances(
     """The probable ancestry, from distances that are known: shape (n, n), symmetric.
 
     ``within[i, j]`` says that network i has a part of the connections of network j and no others; ``resampled`` holds
-    further matrices, shape (samples, n, n), to draw the support from. Root, times and what is raised: see ``infer``.
+    further matrices, shape (samples, n, n), to draw the support from. Root, times and what is raised: see ``infer``;
+    ``InvalidInputError`` for an unknown alignment, too.
 
     >>> chain = np.array([[0, 0.1, 0.2], [0.1, 0, 0.15], [0.2, 0.15, 0]])
     >>> for edge in from_distances(["a", "b", "c"], chain, alignment="identity", root="a").edges:
@@ -224,6 +211,7 @@ def from_distances(
     a b 0.1 0.1 root
     b c 0.15 0.05 root
     """
+    definition_of(alignment)
     names = tuple(labels)
     start = _root(names, root, times)
     # Ties are broken by label, so that the answer does not depend on the order in which networks were handed in.
@@ -319,9 +307,9 @@ def _margin(
     if root is None or ages is None:  # the shortest other edge between the two parts that the edge joins
         rest = nx.Graph([pair for pair in pairs if pair != edge])
         rest.add_nodes_from(edge)
-        one, two = (sorted(nx.node_connected_component(rest, end)) for end in edge)
-        crossing = distances[np.ix_(one, two)]
-        crossing[one.index(edge[0]), two.index(edge[1])] = np.inf
+        near, far = (sorted(nx.node_connected_component(rest, end)) for end in edge)
+        crossing = distances[np.ix_(near, far)]
+        crossing[near.index(edge[0]), far.index(edge[1])] = np.inf
         grown = float(crossing.min() - distances[edge])
     else:
         without = distances.copy()
@@ -361,7 +349,7 @@ def _resampled(
         for s in spaces
     ]
     names = [_names(values, i, centre, terms) for i in range(n)]
-    found = np.zeros((samples, n, n))
+    resampled = np.zeros((samples, n, n))
     for (i, j), pair in terms.items():
         total = np.zeros(samples)
         for place, term in enumerate(pair.spaces[:depth]):
@@ -374,8 +362,8 @@ def _resampled(
                 counts += np.bincount(named, minlength=width)
             weight = draws[place] @ counts
             total += np.divide(draws[place] @ shares, weight, out=np.zeros(samples), where=weight > 0)
-        found[:, i, j] = found[:, j, i] = total / len(pair.spaces[:depth])
-    return found
+        resampled[:, i, j] = resampled[:, j, i] = total / len(pair.spaces[:depth])
+    return resampled
 
 
 def _names(

@@ -97,13 +97,13 @@ def between_runs(a: History, b: History, compare: Compare, *, names: tuple[str, 
 
     Raises ``InvalidInputError`` where steps do not grow; what ``compare`` raises passes through.
 
-    >>> one, two = (Topology.from_masks([np.array([row])]) for row in ([1, 1], [1, 0]))
+    >>> full, pruned = (Topology.from_masks([np.array([row])]) for row in ([1, 1], [1, 0]))
     >>> halves = lambda x, y: (abs(x.nnz - y.nnz) / 2, None)
-    >>> line = between_runs([(0, one), (5, two)], [(0, one), (4, one), (5, one)], halves)
+    >>> line = between_runs([(0, full), (5, pruned)], [(0, full), (4, full), (5, full)], halves)
     >>> [(point.step, point.distance) for point in line.points], line.change, line.course
     ([(0, 0.0), (5, 0.5)], 0.5, 'diverging')
     """
-    return Timeline(*names, tuple(_point(one, two, compare) for one, two in _common(a, b, names)))
+    return Timeline(*names, tuple(_point(ours, theirs, compare) for ours, theirs in _common(a, b, names)))
 
 
 def own_past(
@@ -133,21 +133,21 @@ def own_past(
     return Timeline(name, name, tuple(_point(now, past, compare) for now, past in pairs))
 
 
-def _point(one: tuple[int, Topology], two: tuple[int, Topology], compare: Compare) -> Point:
-    return Point(one[0], two[0], *compare(one[1], two[1]))
+def _point(ours: tuple[int, Topology], theirs: tuple[int, Topology], compare: Compare) -> Point:
+    return Point(ours[0], theirs[0], *compare(ours[1], theirs[1]))
 
 
 def _common(
     a: History, b: History, names: tuple[str, str]
 ) -> Iterator[tuple[tuple[int, Topology], tuple[int, Topology]]]:
-    ours, theirs = _growing(a, names[0]), _growing(b, names[1])
-    one, two = next(ours, None), next(theirs, None)
-    while one is not None and two is not None:
-        if one[0] == two[0]:
-            yield one, two
-        behind = one[0] <= two[0], two[0] <= one[0]
-        one = next(ours, None) if behind[0] else one
-        two = next(theirs, None) if behind[1] else two
+    history_a, history_b = _growing(a, names[0]), _growing(b, names[1])
+    ours, theirs = next(history_a, None), next(history_b, None)
+    while ours is not None and theirs is not None:
+        if ours[0] == theirs[0]:
+            yield ours, theirs
+        steps = ours[0], theirs[0]
+        ours = next(history_a, None) if steps[0] <= steps[1] else ours
+        theirs = next(history_b, None) if steps[1] <= steps[0] else theirs
 
 
 def _growing(history: History, name: str) -> Iterator[tuple[int, Topology]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topostrata.distance.comparison import inverse
 from topostrata.topology import Topology
 
 Ints = NDArray[np.int64]
@@ -51,10 +52,10 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
     networks must be comparable: whoever made the matching has seen to that. The mean of the terms' means over the
     spaces is the NNSTD of that matching.
 
-    >>> one = Topology.from_masks([np.array([[1, 0], [1, 1], [0, 1]])])
-    >>> two = Topology.from_masks([np.array([[1, 0], [0, 1], [0, 1]])])
+    >>> a = Topology.from_masks([np.array([[1, 0], [1, 1], [0, 1]])])
+    >>> b = Topology.from_masks([np.array([[1, 0], [0, 1], [0, 1]])])
     >>> same = {"input": np.arange(3), "output": np.arange(2)}
-    >>> unit_terms(one, two, same).spaces[0].distance, unit_terms(one, two, same).common
+    >>> unit_terms(a, b, same).spaces[0].distance, unit_terms(a, b, same).common
     (array([0.5, 0. ]), 3)
     """
     entering: dict[str, list[int]] = {}
@@ -62,21 +63,21 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
         entering.setdefault(layer.target.name, []).append(k)
     names = {(layer.source.name, other.source.size) for layer, other in zip(a.layers, b.layers, strict=True)}
     names |= {(layer.target.name, other.target.size) for layer, other in zip(a.layers, b.layers, strict=True)}
-    back = {space: _inverse(matching[space], size) for space, size in names}
+    back = {space: inverse(np.asarray(matching[space]), size) for space, size in names}
     spaces, common = [], 0
     for space, layers in entering.items():
         partner = np.asarray(matching[space], dtype=np.int64)
         size_a, shared = np.zeros(len(partner), dtype=np.int64), np.zeros(len(partner), dtype=np.int64)
         size_b = np.zeros(len(back[space]), dtype=np.int64)
         for k in layers:
-            one, two = a.layers[k].mask, b.layers[k].mask
-            size_a += one.fan_in
-            size_b += two.fan_in
-            sources, targets = back[a.layers[k].source.name][two.sources], back[space][two.targets]
+            mask, other = a.layers[k].mask, b.layers[k].mask
+            size_a += mask.fan_in
+            size_b += other.fan_in
+            sources, targets = back[a.layers[k].source.name][other.sources], back[space][other.targets]
             both = (sources >= 0) & (targets >= 0)
-            cells = targets[both] * one.stride + sources[both] * one.taps + two.tap_indices[both]
-            found = np.intersect1d(one.cells, cells, assume_unique=True)
-            shared += np.bincount(found // one.stride, minlength=len(partner))
+            cells = targets[both] * mask.stride + sources[both] * mask.taps + other.tap_indices[both]
+            common_cells = np.intersect1d(mask.cells, cells, assume_unique=True)
+            shared += np.bincount(common_cells // mask.stride, minlength=len(partner))
         common += int(shared.sum())
         spaces.append(_terms(space, partner, back[space], size_a, size_b, shared))
     return PairTerms(tuple(spaces), common)
@@ -106,14 +107,14 @@ def agreement(a: Topology, b: Topology) -> float:
     the places they could then have, within one labelled unit where a layer has one at one end. 0 where no layer tells.
     """
     excess = variance = 0.0
-    for one, two in zip(a.layers, b.layers, strict=True):
-        if one.source.labelled and one.target.labelled:
+    for layer, twin in zip(a.layers, b.layers, strict=True):
+        if layer.source.labelled and layer.target.labelled:
             continue
-        mask, other = one.mask, two.mask
-        if one.source.labelled:
+        mask, other = layer.mask, twin.mask
+        if layer.source.labelled:
             mine, theirs = (np.bincount(m.keys, minlength=m.stride).astype(float) for m in (mask, other))
             places = mask.n_target
-        elif one.target.labelled:
+        elif layer.target.labelled:
             mine, theirs = (m.fan_in.astype(float) for m in (mask, other))
             places = mask.stride
         else:
@@ -138,10 +139,3 @@ def _terms(space: str, partner: Ints, back: Ints, size_a: Ints, size_b: Ints, sh
         theirs=np.concatenate([partner, lone]).astype(np.int32),
         distance=np.concatenate([distance, np.ones(len(lone))]),
     )
-
-
-def _inverse(partner: Ints, size: int) -> Ints:
-    found = np.full(size, -1, dtype=np.int64)
-    mine = np.flatnonzero(np.asarray(partner) >= 0)
-    found[partner[mine]] = mine
-    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from topostrata.errors import InvalidInputError
 from topostrata.topology import Topology
 
 Counts = NDArray[np.int64]
@@ -68,10 +69,16 @@ class Structure:
 def structure(topology: Topology, *, hubs: int = 10) -> Structure:
     """How the connections of a topology are spread; ``hubs`` units with the most are named.
 
+    Raises ``InvalidInputError`` for a network with residual streams, self-loops, groups, shared axes or tied layers.
+
     >>> t = Topology.from_masks([[[1, 1], [0, 0]], [[1], [0]]])
     >>> [(layer.connections, layer.effective) for layer in structure(t).layers]
     [(2, 1), (1, 1)]
     """
+    if topology.wiring.beyond_format_1 is not None:
+        raise InvalidInputError(
+            f"structure: expected a network of plain layers, found {topology.wiring.beyond_format_1}"
+        )
     spaces = []
     for space in topology.spaces:
         into = [layer.mask.fan_in for layer in topology.layers if layer.target == space]

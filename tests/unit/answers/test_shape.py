@@ -35,8 +35,7 @@ def results() -> Iterator[Any]:
     """One or two of each kind of result."""
     history = random_history(5, snapshots=4)
     masks = {
-        layer.name: [(step, history.at(step).layer(layer.name).mask) for step in history.steps]
-        for layer in history.layers
+        layer.name: [(step, history.at(step)[layer.name].mask) for step in history.steps] for layer in history.layers
     }
     layers = tuple(between(name, [mask for _, mask in steps]) for name, steps in masks.items())
     yield Evolution("w0", history.steps[0], history.steps[-1], "w0", layers)

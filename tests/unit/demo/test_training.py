@@ -197,7 +197,7 @@ def test_static_and_dense_networks_never_change(story: dict[str, list[Recorded]]
     """The static one keeps w0's start; the dense one has every connection of the same widths."""
     assert {r.topology for r in story["static"]} == {story["w0"][0].topology}
     assert {r.topology.density for r in story["dense"]} == {1.0}
-    assert story["dense"][0].topology.wiring() == story["w0"][0].topology.wiring()
+    assert story["dense"][0].topology.wiring == story["w0"][0].topology.wiring
     assert story["dense"][0].topology.nnz <= 40_000
 
 

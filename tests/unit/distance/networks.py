@@ -41,10 +41,10 @@ def rewired(rng: np.random.Generator, topology: Topology, share: float) -> Topol
     layers = []
     for layer in topology.layers:
         cells = layer.mask.cells
-        kept = cells[rng.random(len(cells)) >= share]
+        remaining = cells[rng.random(len(cells)) >= share]
         free = np.setdiff1d(np.arange(layer.mask.size), cells)
-        fresh = rng.choice(free, min(len(free), len(cells) - len(kept)), replace=False)
-        mask = Mask(layer.mask.n_source, layer.mask.n_target, np.sort(np.concatenate([kept, fresh])), layer.taps)
+        fresh = rng.choice(free, min(len(free), len(cells) - len(remaining)), replace=False)
+        mask = Mask(layer.mask.n_source, layer.mask.n_target, np.sort(np.concatenate([remaining, fresh])), layer.taps)
         layers.append(Layer(layer.name, layer.source, layer.target, mask))
     return Topology(tuple(layers))
 
@@ -70,16 +70,16 @@ def pairs(draw: st.DrawFn, largest: int = 9) -> tuple[Topology, Topology]:
     widths = draw(st.lists(st.integers(1, largest), min_size=2, max_size=5))
     density = draw(st.sampled_from([0.0, 0.1, 0.2, 0.35, 0.6, 1.0]))
     taps, residual = draw(st.sampled_from([1, 1, 3])), draw(st.booleans())
-    one = random_network(rng, widths, density, taps=taps, residual=residual)
+    first = random_network(rng, widths, density, taps=taps, residual=residual)
     kind = draw(st.sampled_from(["rewired", "independent", "relabelled", "other widths"]))
     if kind == "rewired":
-        return one, rewired(rng, one, 0.3)
+        return first, rewired(rng, first, 0.3)
     if kind == "relabelled":
-        return one, relabelled(rng, one)
+        return first, relabelled(rng, first)
     if kind == "other widths":
         widths = [widths[0], *(int(rng.integers(1, largest + 1)) for _ in widths[1:-1]), widths[-1]]
     other = draw(st.sampled_from([density, 0.25]))
-    return one, random_network(rng, widths, other, taps=taps, residual=residual)
+    return first, random_network(rng, widths, other, taps=taps, residual=residual)
 
 
 class Alive:
@@ -93,13 +93,13 @@ class Alive:
         self.loaders = [partial(self._load, k) for k in range(count)]
 
     def _load(self, at: int) -> Topology:
-        made = Topology(self._networks[at % len(self._networks)].layers)
+        copy = Topology(self._networks[at % len(self._networks)].layers)
         with self._lock:
             self.calls[at] += 1
             self.now += 1
             self.most = max(self.most, self.now)
-        weakref.finalize(made, self._gone)
-        return made
+        weakref.finalize(copy, self._gone)
+        return copy
 
     def _gone(self) -> None:
         with self._lock:

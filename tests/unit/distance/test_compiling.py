@@ -54,8 +54,8 @@ def test_the_first_use_says_once_that_it_compiles(tmp_path: Path) -> None:
 def test_an_installation_that_cannot_be_written_compiles_each_time(tmp_path: Path) -> None:
     """It works, says why it takes so long, and leaves nothing behind."""
     for _ in range(2):
-        said = stderr_of(READ_ONLY + USE, TMPDIR=str(tmp_path))
-        assert "each time, since no directory to keep them in can be written: NUMBA_CACHE_DIR may name one" in said
+        output = stderr_of(READ_ONLY + USE, TMPDIR=str(tmp_path))
+        assert "each time, since no directory to keep them in can be written: NUMBA_CACHE_DIR may name one" in output
         assert list(tmp_path.iterdir()) == []
 
 

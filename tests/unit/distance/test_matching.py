@@ -13,7 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.unit.distance.networks import random_mask
 from topostrata.distance import dense, kernels, matching
-from topostrata.distance.prepared import Sets, prepare
+from topostrata.distance.prepared import prepare
+from topostrata.distance.sets import Sets
 from topostrata.topology import Topology
 
 
@@ -21,13 +22,13 @@ def fan_in(rng: np.random.Generator, n_source: int, n: int, density: float) -> S
     return prepare(Topology.from_masks([random_mask(rng, n_source, n, density), np.ones((n, 1))])).fan_in[1]
 
 
-def exact_costs(one: Sets, two: Sets, n: int) -> np.ndarray:
+def exact_costs(sets_a: Sets, sets_b: Sets, n: int) -> np.ndarray:
     """The integer cost of every pair, absent units beyond the end, by Python sets."""
     costs = np.full((n, n), kernels.S, dtype=np.int64)
-    for i in range(len(one.sizes)):
-        a = set(one.keys[one.ptr[i] : one.ptr[i + 1]].tolist())
-        for j in range(len(two.sizes)):
-            b = set(two.keys[two.ptr[j] : two.ptr[j + 1]].tolist())
+    for i in range(len(sets_a.sizes)):
+        a = set(sets_a.keys[sets_a.ptr[i] : sets_a.ptr[i + 1]].tolist())
+        for j in range(len(sets_b.sizes)):
+            b = set(sets_b.keys[sets_b.ptr[j] : sets_b.ptr[j + 1]].tolist())
             num, den = len(a ^ b), len(a | b)
             costs[i, j] = (2 * kernels.S * num + den) // (2 * den) if den else 0
     return costs
@@ -39,12 +40,22 @@ def padded(values: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
-def sparse_problem(one: Sets, two: Sets, n: int) -> Any:
-    names = np.arange(two.elements)
-    single = kernels.single_costs(one.largest + two.largest)
-    most = kernels.increments(one.ptr, one.keys, names, two.back)[1]
+def sparse_problem(sets_a: Sets, sets_b: Sets, n: int) -> Any:
+    names = np.arange(sets_b.elements)
+    single = kernels.single_costs(sets_a.largest + sets_b.largest)
+    most = kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)[1]
     return kernels.sparse_costs(
-        n, one.ptr, one.keys, names, two.sizes, two.back, two.holders, two.smallest, single, most, kernels.NOTHING_KNOWN
+        n,
+        sets_a.ptr,
+        sets_a.keys,
+        names,
+        sets_b.sizes,
+        sets_b.back,
+        sets_b.holders,
+        sets_b.smallest,
+        single,
+        most,
+        kernels.NOTHING_KNOWN,
     )
 
 
@@ -62,11 +73,11 @@ shapes = st.tuples(
 def test_the_sparse_solver_proves_its_optimum(shape: tuple[int, int, int, int, float]) -> None:
     seed, n_source, n_a, n_b, density = shape
     rng = np.random.default_rng(seed)
-    one, two = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)
+    sets_a, sets_b = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)
     n = max(n_a, n_b)
-    costs = exact_costs(one, two, n)
-    u, v, column_of, row_of = matching.optimum(sparse_problem(one, two, n), kernels.S)
-    matching.complete(kernels.S, padded(one.empty, n), padded(two.empty, n), u, v, column_of, row_of)
+    costs = exact_costs(sets_a, sets_b, n)
+    u, v, column_of, row_of = matching.optimum(sparse_problem(sets_a, sets_b, n), kernels.S)
+    matching.complete(kernels.S, padded(sets_a.empty, n), padded(sets_b.empty, n), u, v, column_of, row_of)
     assert (row_of[column_of] == np.arange(n)).all()
     assert (u[:, None] + v[None, :] <= costs).all()
     assert (u + v[column_of] == costs[np.arange(n), column_of]).all()
@@ -78,11 +89,11 @@ def test_both_solvers_find_the_same_optimum_and_the_same_ties(shape: tuple[int, 
     """And the tied pairs are those of some optimum: brute force by strongly connected components of all tight pairs."""
     seed, n_source, n_a, n_b, density = shape
     rng = np.random.default_rng(seed)
-    one, two = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)
+    sets_a, sets_b = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)
     n = max(n_a, n_b)
-    costs = exact_costs(one, two, n)
-    empties = padded(one.empty, n), padded(two.empty, n)
-    u, v, column_of, row_of = matching.optimum(sparse_problem(one, two, n), kernels.S)
+    costs = exact_costs(sets_a, sets_b, n)
+    empties = padded(sets_a.empty, n), padded(sets_b.empty, n)
+    u, v, column_of, row_of = matching.optimum(sparse_problem(sets_a, sets_b, n), kernels.S)
     matching.complete(kernels.S, *empties, u, v, column_of, row_of)
     tight = u[:, None] + v[None, :] == costs
     graph = np.zeros_like(tight)
@@ -91,11 +102,11 @@ def test_both_solvers_find_the_same_optimum_and_the_same_ties(shape: tuple[int, 
     used = tight & (component[:, None] == component[row_of][None, :]) & (np.bincount(component)[component] > 1)[:, None]
     rows, columns = linear_sum_assignment(costs.astype(float))
     best = int(costs[rows, columns].sum())
-    for found in (
-        matching.solve(sparse_problem(one, two, n), kernels.S, *empties),
-        dense.solve(n, one, two, np.arange(two.elements), *empties),
+    for solution in (
+        matching.solve(sparse_problem(sets_a, sets_b, n), kernels.S, *empties),
+        dense.solve(n, sets_a, sets_b, np.arange(sets_b.elements), *empties),
     ):
-        partner, _, tied, offsets, listed = found
+        partner, _, tied, offsets, listed = solution
         assert int(costs[np.arange(n), partner].sum()) == best
         assert tied.tolist() == np.flatnonzero(np.bincount(component)[component] > 1).tolist()
         pairs = set(zip(np.repeat(tied, np.diff(offsets)).tolist(), listed.tolist(), strict=True))
@@ -108,10 +119,10 @@ def test_both_solvers_find_the_same_optimum_and_the_same_ties(shape: tuple[int, 
 def test_the_dense_solver_is_exact_on_wide_layers(n_source: int, n: int, density: float, related: bool) -> None:
     """Several rounds of the core, duals from one to the next; SciPy's solver is exact at this size."""
     rng = np.random.default_rng(n)
-    one = fan_in(rng, n_source, n, density)
-    two = one if related else fan_in(rng, n_source, n, density)
-    costs = exact_costs(one, two, n)
-    partner = dense.solve(n, one, two, np.arange(two.elements), one.empty, two.empty)[0]
+    sets_a = fan_in(rng, n_source, n, density)
+    sets_b = sets_a if related else fan_in(rng, n_source, n, density)
+    costs = exact_costs(sets_a, sets_b, n)
+    partner = dense.solve(n, sets_a, sets_b, np.arange(sets_b.elements), sets_a.empty, sets_b.empty)[0]
     rows, columns = linear_sum_assignment(costs.astype(float))
     assert int(costs[np.arange(n), partner].sum()) == int(costs[rows, columns].sum())
 
@@ -127,13 +138,13 @@ def test_many_pairs_that_share_nothing_are_tied_once_each() -> None:
         mask[rng.integers(first, first + 50, half), half + np.arange(half)] = True
         return prepare(Topology.from_masks([mask, np.ones((2 * half, 1))])).fan_in[1]
 
-    one, two = sets(100), sets(150)
-    empties = one.empty, two.empty
-    for found in (
-        dense.solve(2 * half, one, two, np.arange(two.elements), *empties),
-        matching.solve(sparse_problem(one, two, 2 * half), kernels.S, *empties),
+    sets_a, sets_b = sets(100), sets(150)
+    empties = sets_a.empty, sets_b.empty
+    for solution in (
+        dense.solve(2 * half, sets_a, sets_b, np.arange(sets_b.elements), *empties),
+        matching.solve(sparse_problem(sets_a, sets_b, 2 * half), kernels.S, *empties),
     ):
-        _, _, tied, offsets, listed = found
+        _, _, tied, offsets, listed = solution
         pairs = set(zip(np.repeat(tied, np.diff(offsets)).tolist(), listed.tolist(), strict=True))
         assert len(pairs) == len(listed) == half * half
 
@@ -158,7 +169,7 @@ def test_a_perfect_match_on_listed_pairs_is_exact(seed: int, n: int, span: int, 
     matching.rematch(tied, offsets, columns, costs[allowed].astype(np.int64), column_of, row_of)
     assert (column_of[others] == places[n:]).all()
     assert (row_of[column_of] == np.arange(n + settled)).all()
-    found = np.argsort(places)[column_of[tied]]
-    assert allowed[np.arange(n), found].all()
+    chosen = np.argsort(places)[column_of[tied]]
+    assert allowed[np.arange(n), chosen].all()
     rows, best = linear_sum_assignment(np.where(allowed, costs, 10**6))
-    assert costs[np.arange(n), found].sum() == costs[rows, best].sum()
+    assert costs[np.arange(n), chosen].sum() == costs[rows, best].sum()

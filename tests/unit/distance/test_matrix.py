@@ -16,10 +16,10 @@ from matplotlib.image import imread
 from scipy.cluster.hierarchy import leaves_list
 
 from tests.unit.distance.networks import random_network, rewired
+from topostrata.distance import jobs
 from topostrata.distance import matrix as ours
-from topostrata.distance import pairwise
+from topostrata.distance.alignments import Alignment
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import Alignment
 from topostrata.distance.pairwise import distances
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.ingest.formats import snapshot_file
@@ -29,7 +29,7 @@ from topostrata.service.cli.main import app
 
 
 @pytest.fixture(scope="module")
-def found() -> DistanceMatrix:
+def sample() -> DistanceMatrix:
     """Two families of four, mixed."""
     rng = np.random.default_rng(3)
     families = [[random_network(rng, [10, 12, 4], 0.2)] for _ in range(2)]
@@ -40,19 +40,19 @@ def found() -> DistanceMatrix:
     return distances(mixed, labels=[f"w{k % 2}@{k}" for k in range(8)], alignment="identity")
 
 
-def directed(found: DistanceMatrix) -> DistanceMatrix:
+def directed(sample: DistanceMatrix) -> DistanceMatrix:
     """The same with other values below the diagonal."""
-    layers = found.layers + np.tril(np.full(found.nnstd.shape, 0.01), -1)[:, :, None]
-    return DistanceMatrix(found.labels, "reference", layers.mean(axis=2), layers, found.layer_names)
+    layers = sample.layers + np.tril(np.full(sample.nnstd.shape, 0.01), -1)[:, :, None]
+    return DistanceMatrix(sample.labels, "reference", layers.mean(axis=2), layers, sample.layer_names)
 
 
 @pytest.mark.parametrize("alignment", ["identity", "reference"])
 def test_a_parquet_file_holds_each_pair_once(
-    found: DistanceMatrix, alignment: Alignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample: DistanceMatrix, alignment: Alignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read by pandas: every value to the bit, both ways where they differ, in as many pieces as it takes."""
     monkeypatch.setattr(ours, "_ROWS", 20)
-    matrix = found if alignment == "identity" else directed(found)
+    matrix = sample if alignment == "identity" else directed(sample)
     matrix.to_parquet(tmp_path / "d.parquet")
     table = pd.read_parquet(tmp_path / "d.parquet")
     assert list(table.columns) == ["a", "b", "nnstd", "layer_l0", "layer_l1"]
@@ -66,44 +66,44 @@ def test_a_parquet_file_holds_each_pair_once(
     assert json.loads(about) == {"alignment": alignment, "layers": ["l0", "l1"]}
 
 
-def test_a_graphml_file_holds_the_graph(found: DistanceMatrix, tmp_path: Path) -> None:
+def test_a_graphml_file_holds_the_graph(sample: DistanceMatrix, tmp_path: Path) -> None:
     """As networkx reads it again."""
-    found.to_graphml(tmp_path / "d.graphml")
+    sample.to_graphml(tmp_path / "d.graphml")
     read = nx.read_graphml(tmp_path / "d.graphml")
-    assert sorted(read.nodes) == sorted(found.labels)
+    assert sorted(read.nodes) == sorted(sample.labels)
     assert read.number_of_edges() == 28
-    assert read["w0@0"]["w1@3"]["distance"] == found.nnstd[0, 3]
-    assert read["w0@0"]["w1@3"]["layer_l1"] == found.layers[0, 3, 1]
-    directed(found).to_graphml(tmp_path / "d.graphml")
+    assert read["w0@0"]["w1@3"]["distance"] == sample.nnstd[0, 3]
+    assert read["w0@0"]["w1@3"]["layer_l1"] == sample.layers[0, 3, 1]
+    directed(sample).to_graphml(tmp_path / "d.graphml")
     assert nx.read_graphml(tmp_path / "d.graphml").number_of_edges() == 56
 
 
-def test_the_clusters_and_their_order_go_together(found: DistanceMatrix) -> None:
+def test_the_clusters_and_their_order_go_together(sample: DistanceMatrix) -> None:
     """The order names the leaves of the linkage from left to right; families stand together; one network is a tree."""
-    order = found.dendrogram_order()
-    assert order == leaves_list(found.linkage()).tolist()
+    order = sample.dendrogram_order()
+    assert order == leaves_list(sample.linkage()).tolist()
     assert {k % 2 for k in order[:4]} in ({0}, {1})
-    said = distances_answer(found, nearest=2)
-    assert said["order"] == [found.labels[k] for k in order]
-    assert said["linkage"] == found.linkage().tolist()
-    assert said["nearest"] is not None
-    assert [len(near) for near in said["nearest"]] == [2] * 8
-    assert said["nearest"][0][0]["nnstd"] == found.nnstd[0, 1:].min()
+    answer = distances_answer(sample, nearest=2)
+    assert answer["order"] == [sample.labels[k] for k in order]
+    assert answer["linkage"] == sample.linkage().tolist()
+    assert answer["nearest"] is not None
+    assert [len(near) for near in answer["nearest"]] == [2] * 8
+    assert answer["nearest"][0][0]["nnstd"] == sample.nnstd[0, 1:].min()
     alone = distances([random_network(np.random.default_rng(0), [3, 2], 0.5)], alignment="identity")
     assert distances_answer(alone)["order"] == ["0"]
     assert distances_answer(alone)["linkage"] == []
     assert distances_answer(alone, nearest=3)["nearest"] == [[]]
 
 
-def test_a_map_stands_under_its_tree(found: DistanceMatrix, tmp_path: Path) -> None:
+def test_a_map_stands_under_its_tree(sample: DistanceMatrix, tmp_path: Path) -> None:
     """One, two and eight networks are drawn; each branch ends above the columns that it joins."""
     for count in (1, 2, 8):
         part = DistanceMatrix(
-            found.labels[:count], "identity", found.nnstd[:count, :count], found.layers[:count, :count], ("l0", "l1")
+            sample.labels[:count], "identity", sample.nnstd[:count, :count], sample.layers[:count, :count], ("l0", "l1")
         )
         plots.clustered_map(part, tmp_path / f"{count}.png")
         assert (tmp_path / f"{count}.png").read_bytes().startswith(b"\x89PNG")
-    tree, order = found.linkage(), found.dendrogram_order()
+    tree, order = sample.linkage(), sample.dendrogram_order()
     branches = list(plots._branches(tree, order))
     assert len(branches) == 7
     feet = [x for across, up in branches for x, y in zip(across, up, strict=True) if y == 0]
@@ -113,9 +113,9 @@ def test_a_map_stands_under_its_tree(found: DistanceMatrix, tmp_path: Path) -> N
     assert ours.short(["w0@1", "w1@1"]) == ["w0@1", "w1@1"]
 
 
-def test_nothing_of_a_picture_is_cut_off(found: DistanceMatrix, tmp_path: Path) -> None:
+def test_nothing_of_a_picture_is_cut_off(sample: DistanceMatrix, tmp_path: Path) -> None:
     """Titles above and labels below: the outermost pixels are those of the background."""
-    five = DistanceMatrix(found.labels[:5], "identity", found.nnstd[:5, :5], found.layers[:5, :5], ("l0", "l1"))
+    five = DistanceMatrix(sample.labels[:5], "identity", sample.nnstd[:5, :5], sample.layers[:5, :5], ("l0", "l1"))
     plots.heat_maps({"before training": five, "after": five}, tmp_path / "two.png")
     plots.clustered_map(five, tmp_path / "tree.png")
     for name in ("two.png", "tree.png"):
@@ -124,7 +124,7 @@ def test_nothing_of_a_picture_is_cut_off(found: DistanceMatrix, tmp_path: Path) 
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one(
-    found: DistanceMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample: DistanceMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the format, an error on the way changes nothing and leaves nothing behind."""
     target = tmp_path / "d.parquet"
@@ -135,13 +135,13 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", broken)
     with pytest.raises(InvalidInputError, match=r"d\.parquet: expected a file that can be written: No space left"):
-        found.to_parquet(target)
+        sample.to_parquet(target)
     assert target.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]
 
 
 @pytest.mark.parametrize(
-    ("option", "name", "said"),
+    ("option", "name", "message"),
     [
         ("--csv", "nowhere/d.csv", "found no directory nowhere"),
         ("--parquet", ".", "expected the name of a file, found a directory"),
@@ -149,13 +149,13 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(
     ],
 )
 def test_a_bad_place_is_told_before_anything_is_computed(
-    option: str, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    option: str, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hours of work do not end with a file that cannot be written."""
     monkeypatch.chdir(tmp_path)
     snapshot_file.write(tmp_path / "a.npz", random_network(np.random.default_rng(0), [3, 2], 0.5))
-    monkeypatch.setattr(pairwise, "distance_of", lambda *_: pytest.fail("computed"))
-    with pytest.raises(InvalidInputError, match=said):
+    monkeypatch.setattr(jobs, "compare", lambda *_, **__: pytest.fail("computed"))
+    with pytest.raises(InvalidInputError, match=message):
         app(["distances", "./a.npz", "./a.npz", option, name], standalone_mode=False)
 
 
@@ -198,9 +198,9 @@ def test_files_count_once_and_their_names_are_written_so_that_all_can_read_them(
 
 
 def test_without_pyarrow_the_extra_is_named(
-    found: DistanceMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample: DistanceMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And how to install it."""
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'topostrata[parquet]'")):
-        found.to_parquet(tmp_path / "d.parquet")
+        sample.to_parquet(tmp_path / "d.parquet")

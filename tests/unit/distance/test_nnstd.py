@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.distance.networks import pairs, random_network, relabelled, rewired
-from topostrata.distance.nnstd import Alignment, nnstd
+from topostrata.distance.alignments import ALIGNMENTS
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, MissingExtraError, NotComparableError
 from topostrata.topology import Layer, Mask, Space, Topology
 
-SYMMETRIC: tuple[Alignment, ...] = ("canonical", "refined", "identity")
-EVERY: tuple[Alignment, ...] = ("reference", *SYMMETRIC)
+EVERY = tuple(ALIGNMENTS)
+SYMMETRIC = tuple(name for name in EVERY if ALIGNMENTS[name].symmetric)
 
 
 @given(pairs())
@@ -44,11 +45,11 @@ def test_relabelling_changes_nothing_where_the_result_says_canonical(
     pair: tuple[Topology, Topology], seed: int
 ) -> None:
     a, b = pair
-    found = nnstd(a, b)
-    if found.canonical:
+    distance = nnstd(a, b)
+    if distance.canonical:
         again = nnstd(a, relabelled(np.random.default_rng(seed), b))
-        assert again.nnstd == pytest.approx(found.nnstd, abs=1e-12)
-        assert [row.ambiguous for row in again.layers] == [row.ambiguous for row in found.layers]
+        assert again.nnstd == pytest.approx(distance.nnstd, abs=1e-12)
+        assert [row.ambiguous for row in again.layers] == [row.ambiguous for row in distance.layers]
 
 
 @given(pairs(), st.integers(0, 2**32))
@@ -56,17 +57,17 @@ def test_relabelling_changes_nothing_where_the_result_says_canonical(
 def test_a_relabelled_copy_scores_zero_where_the_result_says_canonical(
     pair: tuple[Topology, Topology], seed: int
 ) -> None:
-    found = nnstd(pair[0], relabelled(np.random.default_rng(seed), pair[0]))
-    assert found.nnstd == 0.0 or not found.canonical
+    distance = nnstd(pair[0], relabelled(np.random.default_rng(seed), pair[0]))
+    assert distance.nnstd == 0.0 or not distance.canonical
 
 
 @given(pairs(), st.booleans())
 @settings(max_examples=150)
 def test_every_value_lies_between_zero_and_one(pair: tuple[Topology, Topology], fix_output: bool) -> None:
     for alignment in EVERY:
-        found = nnstd(*pair, alignment=alignment, fix_output=fix_output)
-        assert all(0.0 <= row.distance <= 1.0 for row in found.layers)
-        assert found.nnstd == pytest.approx(np.mean([row.distance for row in found.layers]))
+        distance = nnstd(*pair, alignment=alignment, fix_output=fix_output)
+        assert all(0.0 <= row.distance <= 1.0 for row in distance.layers)
+        assert distance.nnstd == pytest.approx(np.mean([row.distance for row in distance.layers]))
 
 
 @given(pairs(), st.booleans())
@@ -84,9 +85,9 @@ def test_refined_is_never_larger_than_canonical_or_identity(pair: tuple[Topology
 def test_the_matching_explains_the_value(pair: tuple[Topology, Topology]) -> None:
     """Recomputed from the matching with plain sets, for the alignments that compare labelled outputs by index."""
     for alignment in EVERY:
-        found = nnstd(*pair, alignment=alignment)
-        values = recomputed(*pair, found.matching)
-        assert [row.distance for row in found.layers] == pytest.approx(values, abs=1e-12)
+        distance = nnstd(*pair, alignment=alignment)
+        values = recomputed(*pair, distance.matching)
+        assert [row.distance for row in distance.layers] == pytest.approx(values, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", [{}, {"taps": 9}, {"residual": True}])
@@ -121,9 +122,9 @@ def test_a_unit_without_a_counterpart_costs_one() -> None:
     a = Topology(chain([np.array([[1], [0]]), np.array([[1]])]))
     b = Topology(chain([np.array([[1, 0, 1], [0, 1, 1]]), np.array([[1], [0], [0]])]))
     for alignment in EVERY:
-        found = nnstd(a, b, alignment=alignment)
-        assert [row.distance for row in found.layers] == [2 / 3, 0.0]
-        assert found.layers[0].width == 3
+        distance = nnstd(a, b, alignment=alignment)
+        assert [row.distance for row in distance.layers] == [2 / 3, 0.0]
+        assert distance.layers[0].width == 3
 
 
 def test_taps_are_part_of_an_input() -> None:
@@ -146,10 +147,10 @@ def test_several_layers_into_one_space_count_as_one_set() -> None:
         )
 
     for alignment in EVERY:
-        found = nnstd(network([0], [0, 1]), network([], [1]), alignment=alignment)
-        assert [row.name for row in found.layers] == ["a+b"]
-        assert found.layers[0].distance == pytest.approx(2 / 3)
-        assert found.layers[0].density_a == 3 / 4
+        distance = nnstd(network([0], [0, 1]), network([], [1]), alignment=alignment)
+        assert [row.name for row in distance.layers] == ["a+b"]
+        assert distance.layers[0].distance == pytest.approx(2 / 3)
+        assert distance.layers[0].density_a == 3 / 4
 
 
 def test_outputs_keep_their_place_unless_told_otherwise() -> None:
@@ -165,10 +166,10 @@ def test_ambiguous_counts_the_units_with_more_than_one_optimal_partner() -> None
     mask = np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 1]])
     a = Topology.from_masks([mask, np.eye(5)])
     b = Topology.from_masks([mask[:, [4, 2, 0, 1, 3]], np.eye(5)[[4, 2, 0, 1, 3]]])
-    found = nnstd(a, b)
-    assert found.layers[0].ambiguous == 4
-    assert found.ambiguous == 4
-    assert found.nnstd == 0.0
+    distance = nnstd(a, b)
+    assert distance.layers[0].ambiguous == 4
+    assert distance.ambiguous == 4
+    assert distance.nnstd == 0.0
     assert nnstd(a, a).layers[0].ambiguous == 4
 
 
@@ -180,12 +181,6 @@ def test_networks_that_are_wired_differently_are_refused_with_both_wirings() -> 
         nnstd(a, Topology.from_masks([np.ones((4, 3)), np.eye(3)]))
 
 
-def test_an_unknown_alignment_is_refused() -> None:
-    a = Topology.from_masks([np.eye(3)])
-    with pytest.raises(InvalidInputError, match="expected one of reference, canonical"):
-        nnstd(a, a, alignment="best")  # type: ignore[arg-type]
-
-
 def test_canonical_without_numba_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     a = Topology.from_masks([np.eye(3)])
@@ -194,12 +189,34 @@ def test_canonical_without_numba_says_which_extra_is_missing(monkeypatch: pytest
         nnstd(a, a)
 
 
+def test_a_distance_is_a_number() -> None:
+    """`float` gives NNSTD, so that distances can be summed, sorted by `key=float` and formatted."""
+    a, b = (Topology.from_masks([mask]) for mask in (np.eye(3), np.ones((3, 3))))
+    distance = nnstd(a, b, alignment="identity")
+    assert float(distance) == distance.nnstd == 2 / 3
+
+
+@pytest.mark.parametrize("plain", [np.eye(3), [np.eye(3), np.ones((3, 2))], None])
+def test_plain_matrices_are_told_how_to_become_a_topology(plain: Any) -> None:
+    """In either place, and before anything is compared."""
+    topology = Topology.from_masks([np.eye(3)])
+    for pair in ((plain, topology), (topology, plain)):
+        with pytest.raises(InvalidInputError, match=r"nnstd: expected a Topology, found \w+ \(Topology.from_masks\("):
+            nnstd(*pair)
+
+
+def test_a_ref_is_told_that_an_archive_takes_it() -> None:
+    """`ts.nnstd` knows no archive, and does not look for one."""
+    with pytest.raises(InvalidInputError, match=r"expected a Topology, found str \(an archive takes refs"):
+        nnstd("w0@5", "w1@5")  # type: ignore[arg-type]
+
+
 def chain(masks: list[np.ndarray]) -> tuple[Layer, ...]:
     return Topology.from_masks(masks).layers
 
 
-def jaccard(one: set[Any], two: set[Any]) -> float:
-    return len(one ^ two) / len(one | two) if one | two else 0.0
+def jaccard(set_a: set[Any], set_b: set[Any]) -> float:
+    return len(set_a ^ set_b) / len(set_a | set_b) if set_a | set_b else 0.0
 
 
 def recomputed(a: Topology, b: Topology, matching: Any) -> list[float]:
@@ -211,19 +228,19 @@ def recomputed(a: Topology, b: Topology, matching: Any) -> list[float]:
         width = max(space.size, b.layers[last].target.size)
         terms = []
         for i, j in enumerate(matching[space.name].tolist()):
-            one, two = set(), set()
+            inputs_a, inputs_b = set(), set()
             for x, y in zip(a.layers, b.layers, strict=True):
                 if x.target.name != space.name or j < 0:
                     continue
                 assert y.target.name == names[space.name]
-                one |= {
+                inputs_a |= {
                     (x.name, int(matching[x.source.name][k // x.taps]), k % x.taps, k // x.taps)
                     for k in x.mask.keys_of(i)
                 }
-                two |= {(x.name, k // y.taps, k % y.taps) for k in y.mask.keys_of(j).tolist()}
+                inputs_b |= {(x.name, k // y.taps, k % y.taps) for k in y.mask.keys_of(j).tolist()}
             # A unit of A without a partner has no name in B: its own stands for it.
-            named = {(n, u, t) if u >= 0 else (n, -1 - own, t) for n, u, t, own in one}
+            named = {(n, u, t) if u >= 0 else (n, -1 - own, t) for n, u, t, own in inputs_a}
             if j >= 0:
-                terms.append(jaccard(named, two))
+                terms.append(jaccard(named, inputs_b))
         values.append((math.fsum(terms) + width - len(terms)) / width)
     return values

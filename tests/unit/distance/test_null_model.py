@@ -30,15 +30,15 @@ from topostrata.errors import InvalidInputError
 )
 def test_the_levels_measured_before_are_reproduced(n: int, density: float, level: float) -> None:
     """Two independent measurements of square layers agreed within 0.004 on these (docs/design/010-nnstd.md)."""
-    found = chance(n, (n, n), (density, density))
-    assert found.level == pytest.approx(level, abs=0.01)
-    assert found.error < 0.003
+    simulated = chance(n, (n, n), (density, density))
+    assert simulated.level == pytest.approx(level, abs=0.01)
+    assert simulated.error < 0.003
 
 
 def test_the_level_is_the_same_whenever_and_in_whichever_order_it_is_asked() -> None:
-    found = chance(40, (30, 50), (0.1, 0.3))
+    level = chance(40, (30, 50), (0.1, 0.3))
     null_model._simulated.cache_clear()
-    assert chance(40, (50, 30), (0.3, 0.1)) == found
+    assert chance(40, (50, 30), (0.3, 0.1)) == level
 
 
 def test_empty_and_full_layers_have_no_spread() -> None:

@@ -23,7 +23,7 @@ def told(shape: transform.Shape, cells: np.ndarray) -> set[tuple[int, int, int]]
 
 
 def masks(history: History, layer: str) -> list[tuple[int, Mask]]:
-    return [(step, topology.layer(layer).mask) for step, topology in history.snapshots]
+    return [(step, topology[layer].mask) for step, topology in history.snapshots]
 
 
 @given(seeds)

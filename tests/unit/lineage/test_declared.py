@@ -19,21 +19,21 @@ ALL = [str(k) for k in range(10)]
 
 def above(edges: list[Descent], run: str) -> set[str]:
     """The run and its ancestors."""
-    found = {run}
+    family_so_far = {run}
     for _ in ALL:
-        found |= {edge.parent for edge in edges if edge.child in found}
-    return found
+        family_so_far |= {edge.parent for edge in edges if edge.child in family_so_far}
+    return family_so_far
 
 
 @given(graphs, runs)
 def test_a_family_is_ancestors_and_descendants(edges: list[Descent], run: str) -> None:
     """Parents stand before their children, and every edge between members is there."""
-    found = family(edges, ALL, of=run)
-    expected = above(edges, run) | {one for one in ALL if run in above(edges, one)}
-    assert set(found.nodes) == expected
-    assert found.cut == 0
-    assert all(found.nodes.index(e.parent) < found.nodes.index(e.child) for e in found.edges)
-    assert set(found.edges) == {e for e in edges if {e.parent, e.child} <= expected}
+    lineage = family(edges, ALL, of=run)
+    expected = above(edges, run) | {other for other in ALL if run in above(edges, other)}
+    assert set(lineage.nodes) == expected
+    assert lineage.cut == 0
+    assert all(lineage.nodes.index(e.parent) < lineage.nodes.index(e.child) for e in lineage.edges)
+    assert set(lineage.edges) == {e for e in edges if {e.parent, e.child} <= expected}
 
 
 @given(graphs, runs, st.integers(0, 4))
@@ -48,11 +48,11 @@ def test_a_depth_cuts_and_counts(edges: list[Descent], run: str, depth: int) -> 
 @given(graphs, runs, runs)
 def test_nearest_common_ancestors(edges: list[Descent], a: str, b: str) -> None:
     """Common ancestors of which no descendant is one too; the ways go down along edges."""
-    found = kinship(edges, a, b)
+    kin = kinship(edges, a, b)
     common = above(edges, a) & above(edges, b)
-    assert set(found.ancestors) == {c for c in common if not any(c in above(edges, d) for d in common - {c})}
+    assert set(kin.ancestors) == {c for c in common if not any(c in above(edges, d) for d in common - {c})}
     pairs = {(edge.parent, edge.child) for edge in edges}
-    for way, end in ((found.to_a, a), (found.to_b, b)):
+    for way, end in ((kin.to_a, a), (kin.to_b, b)):
         if common:
-            assert (way[0], way[-1]) == (found.ancestors[0], end)
+            assert (way[0], way[-1]) == (kin.ancestors[0], end)
             assert set(pairwise(way)) <= pairs

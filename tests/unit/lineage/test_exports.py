@@ -49,10 +49,10 @@ def test_json_holds_every_edge() -> None:
         "how": "perturbation",
     }
     stored = StoredInference("i", datetime(2026, 1, 1, tzinfo=UTC), {"w0": 0}, INFERRED)
-    found = json.loads(json.dumps(inference_answer(stored), allow_nan=False))
+    loaded = json.loads(json.dumps(inference_answer(stored), allow_nan=False))
     assert list(INFERRED.nodes) == ["w0", "w1", "w2", "w3"]
-    assert (found["root"], found["alignment"], found["depth"], found["samples"]) == (None, "canonical", 1, 8)
-    assert found["edges"][1] == {
+    assert (loaded["root"], loaded["alignment"], loaded["depth"], loaded["samples"]) == (None, "canonical", 1, 8)
+    assert loaded["edges"][1] == {
         "parent": "w0",
         "child": "w2",
         "distance": 0.5,
@@ -94,22 +94,22 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("found", [DECLARED, INFERRED, Lineage(("a",), ())], ids=["declared", "inferred", "single"])
-def test_prov_json_is_well_formed(found: Lineage | Inference) -> None:
+@pytest.mark.parametrize("tree", [DECLARED, INFERRED, Lineage(("a",), ())], ids=["declared", "inferred", "single"])
+def test_prov_json_is_well_formed(tree: Lineage | Inference) -> None:
     """Names have declared prefixes, relations name two entities of the document, values are literals or typed."""
-    document: dict[str, Any] = json.loads(json.dumps(to_prov(found), allow_nan=False))
+    document: dict[str, Any] = json.loads(json.dumps(to_prov(tree), allow_nan=False))
     assert set(document) <= {"prefix", "entity", *ENDS}
     prefixes = {*document["prefix"], "prov"}
     assert all(re.match(r"[a-z]+:", uri) for uri in document["prefix"].values())
-    for held in document["entity"].values():
-        assert held["prov:type"]["type"] == "prov:QUALIFIED_NAME"
+    for attributes in document["entity"].values():
+        assert attributes["prov:type"]["type"] == "prov:QUALIFIED_NAME"
     for relation, ends in ENDS.items():
-        for name, held in document.get(relation, {}).items():
+        for name, attributes in document.get(relation, {}).items():
             assert re.fullmatch(r"_:\w+", name)
-            assert ends <= set(held)
-            assert {held[end] for end in ends} <= set(document["entity"])
-            assert all(key.split(":")[0] in prefixes for key in held)
-            assert all(isinstance(value, str | int | float | dict) for value in held.values())
+            assert ends <= set(attributes)
+            assert {attributes[end] for end in ends} <= set(document["entity"])
+            assert all(key.split(":")[0] in prefixes for key in attributes)
+            assert all(isinstance(value, str | int | float | dict) for value in attributes.values())
     assert all(name.split(":")[0] in prefixes for name in document["entity"])
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topostrata.distance.nnstd import ALIGNMENTS, nnstd
+from topostrata.distance.alignments import ALIGNMENTS, Alignment
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError
 from topostrata.lineage.inferred import Compare, Inference, from_distances, infer, suggest
 from topostrata.lineage.unit_terms import agreement, unit_terms
@@ -34,8 +35,8 @@ def rewired(rng: np.random.Generator, parent: Topology, share: float) -> Topolog
         cells = layer.mask.cells
         count = max(1, round(share * len(cells)))
         free = np.setdiff1d(np.arange(layer.mask.size), cells)
-        kept = np.delete(cells, rng.choice(len(cells), count, replace=False))
-        new = np.sort(np.append(kept, rng.choice(free, count, replace=False)))
+        remaining = np.delete(cells, rng.choice(len(cells), count, replace=False))
+        new = np.sort(np.append(remaining, rng.choice(free, count, replace=False)))
         masks.append(Mask(layer.mask.n_source, layer.mask.n_target, new))
     return Topology.from_masks(masks)
 
@@ -59,10 +60,10 @@ def relabelled(rng: np.random.Generator, topology: Topology) -> Topology:
 
 
 def chain(rng: np.random.Generator, length: int, share: float = 0.1) -> list[Topology]:
-    made = [network(rng)]
-    while len(made) < length:
-        made.append(rewired(rng, made[-1], share))
-    return made
+    networks = [network(rng)]
+    while len(networks) < length:
+        networks.append(rewired(rng, networks[-1], share))
+    return networks
 
 
 def arrows(inference: Inference) -> set[tuple[str, str]]:
@@ -79,60 +80,62 @@ def random_distances(seed: int, n: int) -> np.ndarray:
 def test_the_published_chain_is_found(reference_topologies: dict[str, Topology], epoch: str, compare: Compare) -> None:
     """Each network of the published family stands beside the one it was made from, at epochs 0, 10 and 50."""
     runs = [f"w{k}" for k in range(5)]
-    found = infer(
+    inference = infer(
         [reference_topologies[f"e5_s0_{run}/epoch_{epoch}"] for run in runs], runs, compare, root="w0", samples=50
     )
-    assert arrows(found) == {("w0", "w1"), ("w1", "w2"), ("w2", "w3"), ("w3", "w4")}
-    assert found.method == "arborescence"
-    assert [edge.direction for edge in found.edges] == ["root"] * 4
-    assert min(edge.support or 0 for edge in found.edges) > 0.5
-    assert min(edge.margin or 0 for edge in found.edges) > 0.003
+    assert arrows(inference) == {("w0", "w1"), ("w1", "w2"), ("w2", "w3"), ("w3", "w4")}
+    assert inference.method == "arborescence"
+    assert [edge.direction for edge in inference.edges] == ["root"] * 4
+    assert min(edge.support or 0 for edge in inference.edges) > 0.5
+    assert min(edge.margin or 0 for edge in inference.edges) > 0.003
 
 
 def test_a_chain_is_found_though_hidden_units_are_stored_in_other_orders() -> None:
     """Canonical distances do not look at the order of hidden units; identity distances do, and are lost."""
     rng = np.random.default_rng(1)
-    made = [relabelled(rng, topology) for topology in chain(rng, 6)]
+    networks = [relabelled(rng, topology) for topology in chain(rng, 6)]
     truth = {(f"n{k}", f"n{k + 1}") for k in range(5)}
     labels = [f"n{k}" for k in range(6)]
-    found = infer(made, labels, canonical, samples=20)
-    assert arrows(found) == truth
-    assert found.alignment == "canonical"
-    assert min(edge.support or 0 for edge in found.edges) > 0.5
-    assert arrows(infer(made, labels, identity, samples=0)) != truth
+    inference = infer(networks, labels, canonical, samples=20)
+    assert arrows(inference) == truth
+    assert inference.alignment == "canonical"
+    assert min(edge.support or 0 for edge in inference.edges) > 0.5
+    assert arrows(infer(networks, labels, identity, samples=0)) != truth
 
 
 def test_relabelling_hidden_units_changes_no_distance_or_margin_of_the_canonical_tree() -> None:
     """What is said about a family does not depend on how its networks are stored."""
     rng = np.random.default_rng(2)
-    made = chain(rng, 5)
+    networks = chain(rng, 5)
     labels = [f"n{k}" for k in range(5)]
-    one = infer(made, labels, canonical, samples=0)
-    two = infer([relabelled(rng, topology) for topology in made], labels, canonical, samples=0)
-    assert one == two
+    base = infer(networks, labels, canonical, samples=0)
+    variant = infer([relabelled(rng, topology) for topology in networks], labels, canonical, samples=0)
+    assert base == variant
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_unit_terms_add_up_to_the_distance(alignment: str) -> None:
+def test_unit_terms_add_up_to_the_distance(alignment: Alignment) -> None:
     """Layer by layer, the mean of the matched units' terms is the layer's distance, whatever the alignment."""
     rng = np.random.default_rng(3)
-    one = network(rng)
-    for two in (rewired(rng, one, 0.3), network(rng), relabelled(rng, one)):
-        found = nnstd(one, two, alignment=alignment)  # type: ignore[arg-type]
-        terms = unit_terms(one, two, found.matching)
-        assert [term.distance.mean() for term in terms.spaces] == pytest.approx([row.distance for row in found.layers])
+    base = network(rng)
+    for variant in (rewired(rng, base, 0.3), network(rng), relabelled(rng, base)):
+        inference = nnstd(base, variant, alignment=alignment)
+        terms = unit_terms(base, variant, inference.matching)
+        assert [term.distance.mean() for term in terms.spaces] == pytest.approx(
+            [row.distance for row in inference.layers]
+        )
 
 
 @pytest.mark.parametrize("alignment", ["identity", "canonical", "refined"])
 @pytest.mark.parametrize("swap", [False, True])
-def test_unit_terms_of_unequal_widths_count_lone_units_as_1(alignment: str, swap: bool) -> None:
+def test_unit_terms_of_unequal_widths_count_lone_units_as_1(alignment: Alignment, swap: bool) -> None:
     """A unit that only one network has is as far as can be, whichever network it is."""
     rng = np.random.default_rng(4)
-    one, two = network(rng, (12, 20, 15, 4)), network(rng, (12, 18, 17, 4))
-    one, two = (two, one) if swap else (one, two)
-    found = nnstd(one, two, alignment=alignment)  # type: ignore[arg-type]
-    terms = unit_terms(one, two, found.matching)
-    assert [term.distance.mean() for term in terms.spaces] == pytest.approx([row.distance for row in found.layers])
+    base, variant = network(rng, (12, 20, 15, 4)), network(rng, (12, 18, 17, 4))
+    base, variant = (variant, base) if swap else (base, variant)
+    inference = nnstd(base, variant, alignment=alignment)
+    terms = unit_terms(base, variant, inference.matching)
+    assert [term.distance.mean() for term in terms.spaces] == pytest.approx([row.distance for row in inference.layers])
     assert [int(((term.ours < 0) | (term.theirs < 0)).sum()) for term in terms.spaces] >= [2, 2, 0]
 
 
@@ -144,8 +147,8 @@ def test_the_tree_is_the_shortest(seed: int, n: int) -> None:
     graph = nx.Graph()
     graph.add_weighted_edges_from((labels[i], labels[j], matrix[i, j]) for i, j in combinations(range(n), 2))
     shortest = {frozenset(edge) for edge in nx.minimum_spanning_tree(graph).edges}
-    tree = from_distances(labels, matrix, alignment="x")
-    rooted = from_distances(labels, matrix, alignment="x", root=labels[seed % n])
+    tree = from_distances(labels, matrix, alignment="identity")
+    rooted = from_distances(labels, matrix, alignment="identity", root=labels[seed % n])
     assert {frozenset(edge) for edge in arrows(tree)} == {frozenset(edge) for edge in arrows(rooted)} == shortest
     assert nx.is_arborescence(rooted.graph())
     assert rooted.nodes[0] == rooted.root == labels[seed % n]
@@ -158,9 +161,9 @@ def test_a_margin_is_what_the_tree_grows_by_without_its_edge(seed: int, n: int) 
     labels = [f"n{k}" for k in range(n)]
 
     def length(distances: np.ndarray) -> float:
-        return sum(edge.distance for edge in from_distances(labels, distances, alignment="x").edges)
+        return sum(edge.distance for edge in from_distances(labels, distances, alignment="identity").edges)
 
-    for edge in from_distances(labels, matrix, alignment="x").edges:
+    for edge in from_distances(labels, matrix, alignment="identity").edges:
         without = matrix.copy()
         i, j = labels.index(edge.parent), labels.index(edge.child)
         without[i, j] = without[j, i] = 100
@@ -174,53 +177,55 @@ def test_nobody_descends_from_a_younger_network(seed: int, n: int, ages: int) ->
     matrix = random_distances(seed, n)
     labels = [f"n{k}" for k in range(n)]
     times = [0, *rng.integers(0, ages, n - 1).tolist()]
-    found = from_distances(labels, matrix, alignment="x", root="n0", times=times)
+    inference = from_distances(labels, matrix, alignment="identity", root="n0", times=times)
     age = dict(zip(labels, times, strict=True))
-    assert all(age[parent] <= age[child] for parent, child in arrows(found))
-    assert nx.is_arborescence(found.graph())
+    assert all(age[parent] <= age[child] for parent, child in arrows(inference))
+    assert nx.is_arborescence(inference.graph())
     allowed = nx.DiGraph()
     allowed.add_weighted_edges_from(
         (labels[i], labels[j], matrix[i, j]) for i in range(n) for j in range(1, n) if i != j and times[i] <= times[j]
     )
     best = nx.minimum_spanning_arborescence(allowed).size("weight")
-    assert sum(edge.distance for edge in found.edges) == pytest.approx(best)
-    assert {edge.direction for edge in found.edges} <= {"root", "time"}
-    assert all(edge.margin is None or edge.margin >= 0 for edge in found.edges)
+    assert sum(edge.distance for edge in inference.edges) == pytest.approx(best)
+    assert {edge.direction for edge in inference.edges} <= {"root", "time"}
+    assert all(edge.margin is None or edge.margin >= 0 for edge in inference.edges)
 
 
 def test_times_alone_tell_the_root_and_the_directions() -> None:
     """The oldest network is the root; an edge between different ages is directed by time."""
     labels, times = ["c", "a", "b"], [30, 10, 20]
-    made = chain(np.random.default_rng(5), 3)
-    found = infer([made[2], made[0], made[1]], labels, identity, times=times, samples=10)
-    assert found.root == "a"
-    assert [(edge.parent, edge.child, edge.direction) for edge in found.edges] == [
+    networks = chain(np.random.default_rng(5), 3)
+    inference = infer([networks[2], networks[0], networks[1]], labels, identity, times=times, samples=10)
+    assert inference.root == "a"
+    assert [(edge.parent, edge.child, edge.direction) for edge in inference.edges] == [
         ("a", "b", "time"),
         ("b", "c", "time"),
     ]
-    assert found.edges[0].margin is None  # nobody else is older than b
-    assert found.edges[1].margin == pytest.approx(identity(made[0], made[2]).nnstd - identity(made[1], made[2]).nnstd)
+    assert inference.edges[0].margin is None  # nobody else is older than b
+    assert inference.edges[1].margin == pytest.approx(
+        identity(networks[0], networks[2]).nnstd - identity(networks[1], networks[2]).nnstd
+    )
 
 
 def test_times_that_are_all_the_same_say_nothing() -> None:
     """Networks of one age form an undirected tree."""
-    found = infer(chain(np.random.default_rng(6), 3), ["a", "b", "c"], identity, times=[7, 7, 7], samples=0)
-    assert (found.method, found.root) == ("tree", None)
-    assert {edge.direction for edge in found.edges} == {"unknown"}
+    inference = infer(chain(np.random.default_rng(6), 3), ["a", "b", "c"], identity, times=[7, 7, 7], samples=0)
+    assert (inference.method, inference.root) == ("tree", None)
+    assert {edge.direction for edge in inference.edges} == {"unknown"}
 
 
 def test_pruning_reveals_the_direction() -> None:
     """A network with a part of another's connections and no others was pruned from it, however units are stored."""
     rng = np.random.default_rng(7)
-    made = [network(rng)]
-    made += [pruned(rng, made[0], 0.2), pruned(rng, made[0], 0.3)]
-    made.append(pruned(rng, made[1], 0.2))
-    stranger = rewired(rng, made[2], 0.05)
-    found = infer([*made, stranger], ["z", "y", "x", "w", "v"], identity, samples=0)
-    known = {(edge.parent, edge.child) for edge in found.edges if edge.direction == "subset"}
+    networks = [network(rng)]
+    networks += [pruned(rng, networks[0], 0.2), pruned(rng, networks[0], 0.3)]
+    networks.append(pruned(rng, networks[1], 0.2))
+    stranger = rewired(rng, networks[2], 0.05)
+    inference = infer([*networks, stranger], ["z", "y", "x", "w", "v"], identity, samples=0)
+    known = {(edge.parent, edge.child) for edge in inference.edges if edge.direction == "subset"}
     assert known == {("z", "y"), ("z", "x"), ("y", "w")}
-    assert {(edge.parent, edge.child) for edge in found.edges if edge.direction == "unknown"} == {("v", "x")}
-    stored_anew = infer([relabelled(rng, t) for t in made], ["z", "y", "x", "w"], canonical, samples=0)
+    assert {(edge.parent, edge.child) for edge in inference.edges if edge.direction == "unknown"} == {("v", "x")}
+    stored_anew = infer([relabelled(rng, t) for t in networks], ["z", "y", "x", "w"], canonical, samples=0)
     assert ("z", "y", "subset") in {(edge.parent, edge.child, edge.direction) for edge in stored_anew.edges}
 
 
@@ -239,11 +244,14 @@ def test_support_of_identity_is_the_bootstrap_of_units() -> None:
     """With one index for all networks a resample is the distance over the drawn units, computed here by hand."""
     rng = np.random.default_rng(9)
     widths = (8, 9, 7)
-    made = [network(rng, widths, 0.4) for _ in range(4)]
+    networks = [network(rng, widths, 0.4) for _ in range(4)]
     labels = ["a", "b", "c", "d"]
-    found = infer(made, labels, identity, samples=300, seed=11)
+    inference = infer(networks, labels, identity, samples=300, seed=11)
     terms = {
-        (i, j): [term.distance for term in unit_terms(made[i], made[j], identity(made[i], made[j]).matching).spaces]
+        (i, j): [
+            term.distance
+            for term in unit_terms(networks[i], networks[j], identity(networks[i], networks[j]).matching).spaces
+        ]
         for i, j in combinations(range(4), 2)
     }
     drawing = np.random.default_rng(11)
@@ -257,8 +265,8 @@ def test_support_of_identity_is_the_bootstrap_of_units() -> None:
             )
         for arrow in arrows(from_distances(labels, matrix, alignment="identity")):
             seen[arrow] = seen.get(arrow, 0) + 1
-    assert {(e.parent, e.child): e.support for e in found.edges} == {
-        (e.parent, e.child): seen[e.parent, e.child] / 300 for e in found.edges
+    assert {(e.parent, e.child): e.support for e in inference.edges} == {
+        (e.parent, e.child): seen[e.parent, e.child] / 300 for e in inference.edges
     }
 
 
@@ -266,38 +274,38 @@ def test_the_order_in_which_networks_are_handed_in_changes_nothing() -> None:
     """Even between networks that are all equally far apart."""
     labels = ["b", "d", "a", "c"]
     matrix = np.ones((4, 4)) - np.eye(4)
-    again = from_distances(sorted(labels), matrix, alignment="x")
-    assert from_distances(labels, matrix, alignment="x") == again
+    again = from_distances(sorted(labels), matrix, alignment="identity")
+    assert from_distances(labels, matrix, alignment="identity") == again
     assert [edge.margin for edge in again.edges] == [0.0] * 3
 
 
 def test_networks_of_unequal_widths_and_unlike_names_have_an_ancestry() -> None:
     """Hidden spaces may differ in width and all spaces in name; the bootstrap counts a unit without a partner, too."""
     rng = np.random.default_rng(10)
-    made = [network(rng, (12, n, 16, 4)) for n in (20, 22, 18)]
-    found = infer(made, ["a", "b", "c"], canonical, samples=20)
-    assert len(found.edges) == 2
-    assert all(0 <= (edge.support or 0) <= 1 for edge in found.edges)
+    networks = [network(rng, (12, n, 16, 4)) for n in (20, 22, 18)]
+    inference = infer(networks, ["a", "b", "c"], canonical, samples=20)
+    assert len(inference.edges) == 2
+    assert all(0 <= (edge.support or 0) <= 1 for edge in inference.edges)
 
 
 def test_topologies_may_be_loaded_late_and_progress_is_told() -> None:
     """Callables are called once each; progress counts the pairs."""
-    made = chain(np.random.default_rng(11), 4)
+    networks = chain(np.random.default_rng(11), 4)
     told: list[tuple[int, int]] = []
-    found = infer(
-        [lambda t=t: t for t in made],  # type: ignore[misc]
+    inference = infer(
+        [lambda t=t: t for t in networks],  # type: ignore[misc]
         ["a", "b", "c", "d"],
         identity,
         samples=0,
         progress=lambda done, every: told.append((done, every)),
     )
     assert told == [(k, 6) for k in range(1, 7)]
-    assert {edge.support for edge in found.edges} == {None}
-    assert found.samples == 0
+    assert {edge.support for edge in inference.edges} == {None}
+    assert inference.samples == 0
 
 
 @pytest.mark.parametrize(
-    ("labels", "options", "said"),
+    ("labels", "options", "message"),
     [
         (["a"], {}, "two networks or more, found 1"),
         (["a", "b", "a"], {}, "expected each once, found 'a' 2 times"),
@@ -308,10 +316,10 @@ def test_topologies_may_be_loaded_late_and_progress_is_told() -> None:
         (["a", "b", "c"], {"times": [1, 2, 3], "root": "b"}, "none older than the root, found 'a' before 'b'"),
     ],
 )
-def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict[str, Any], message: str) -> None:
     """Each refusal says what was expected and what was found."""
-    with pytest.raises(InvalidInputError, match=said):
-        from_distances(labels, np.zeros((len(labels), len(labels))), alignment="x", **options)
+    with pytest.raises(InvalidInputError, match=message):
+        from_distances(labels, np.zeros((len(labels), len(labels))), alignment="identity", **options)
 
 
 def test_indices_are_kept_in_a_family_and_lost_by_relabelling() -> None:
@@ -333,30 +341,32 @@ def test_the_published_networks_keep_their_indices(reference_topologies: dict[st
 def test_agreement_is_what_shuffling_says() -> None:
     """The number of standard deviations is that of many real shuffles of the hidden units."""
     rng = np.random.default_rng(14)
-    one = network(rng)
-    two = rewired(rng, one, 0.3)
+    base = network(rng)
+    variant = rewired(rng, base, 0.3)
 
     def shared(a: Topology, b: Topology) -> int:
         return sum(len(np.intersect1d(x.mask.cells, y.mask.cells)) for x, y in zip(a.layers, b.layers, strict=True))
 
-    shuffled = np.array([shared(one, relabelled(rng, two)) for _ in range(400)])
-    assert agreement(one, two) == pytest.approx((shared(one, two) - shuffled.mean()) / shuffled.std(), rel=0.2)
-    assert abs(agreement(one, relabelled(rng, two))) < 4
+    shuffled = np.array([shared(base, relabelled(rng, variant)) for _ in range(400)])
+    assert agreement(base, variant) == pytest.approx(
+        (shared(base, variant) - shuffled.mean()) / shuffled.std(), rel=0.2
+    )
+    assert abs(agreement(base, relabelled(rng, variant))) < 4
     assert agreement(Topology.from_masks([np.eye(3)]), Topology.from_masks([np.eye(3)])) == 0
 
 
 def test_a_depth_takes_the_first_spaces_only() -> None:
     """At depth 1 the distances are those of the first layer."""
-    made = [network(np.random.default_rng(seed)) for seed in (15, 16, 17)]
+    networks = [network(np.random.default_rng(seed)) for seed in (15, 16, 17)]
     for compare in (canonical, partial(nnstd, alignment="reference")):
-        found = infer(made, ["0", "1", "2"], compare, depth=1, samples=5)
-        assert found.depth == 1
-        for edge in found.edges:
-            a, b = made[int(edge.parent)], made[int(edge.child)]
+        inference = infer(networks, ["0", "1", "2"], compare, depth=1, samples=5)
+        assert inference.depth == 1
+        for edge in inference.edges:
+            a, b = networks[int(edge.parent)], networks[int(edge.child)]
             both = [compare(a, b).layers[0].distance, compare(b, a).layers[0].distance]
             assert edge.distance == pytest.approx(np.mean(both))
     with pytest.raises(InvalidInputError, match="at least 1 space, found 0"):
-        infer(made, ["0", "1", "2"], canonical, depth=0)
+        infer(networks, ["0", "1", "2"], canonical, depth=0)
 
 
 def test_there_is_one_label_for_each_network() -> None:

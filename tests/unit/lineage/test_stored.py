@@ -75,12 +75,12 @@ def test_what_was_stored_comes_back_equal(archive: Archive, store: GraphStore) -
     assert stored.put(store, "rooted", rooted, AT_0, created_at=moment) is False
     assert stored.put(store, "tree", tree, AT_0) is False
     assert stored.put(store, "bare", bare, AT_0) is False
-    found = stored.get(store, "rooted")
-    assert found == stored.StoredInference("rooted", moment, AT_0, rooted)
+    stored_tree = stored.get(store, "rooted")
+    assert stored_tree == stored.StoredInference("rooted", moment, AT_0, rooted)
     assert stored.get(store, "tree").inference == tree
     assert stored.get(store, "bare").inference == bare
     assert stored.get(store, "bare").steps == {"w0": 0, "w1": 0}
-    assert [one.id for one in stored.page(store)] == ["bare", "rooted", "tree"]
+    assert [summary.id for summary in stored.page(store)] == ["bare", "rooted", "tree"]
     assert stored.page(store, after="bare", limit=1) == [
         stored.Summary("rooted", "arborescence", "identity", "w0", (0,), None, 20, 3, moment)
     ]
@@ -128,8 +128,8 @@ def test_cypher_walks_the_inferred_tree(archive: Archive, store: GraphStore) -> 
         "MATCH (r:Run)-[e:INFERRED_FROM*1..4]->(w:Run {id: 'w0'}) RETURN r.id AS run ORDER BY run"
     ).rows
     assert rows == [["w1"], ["w2"], ["w3"]]
-    found = store.read("lineage/inferred_from", run="w1")
-    assert [(row["inference"], row["alignment"], row["direction"]) for row in found] == [("one", "identity", "root")]
+    edges = store.read("cookbook/probable_parents", run="w1")
+    assert [(row["inference"], row["alignment"], row["direction"]) for row in edges] == [("one", "identity", "root")]
 
 
 def test_a_tree_that_lost_a_run_is_no_answer(archive: Archive, store: GraphStore) -> None:
@@ -147,13 +147,13 @@ def test_a_tree_that_lost_a_run_is_no_answer(archive: Archive, store: GraphStore
 def test_each_query_answers_with_the_columns_of_its_header(archive: Archive, store: GraphStore) -> None:
     """The header of every reading query of inferences is what the engine returns."""
     stored.put(store, "one", guess(archive), AT_0)
-    asked: dict[str, dict[str, Any]] = {
+    parameters_of: dict[str, dict[str, Any]] = {
         "lineage/inferences": {"after": "", "limit": 5},
         "lineage/inference": {"id": "one"},
         "lineage/inferred_edges": {"id": "one"},
-        "lineage/inferred_from": {"run": "w1"},
+        "cookbook/probable_parents": {"run": "w1"},
         "lineage/known_snapshots": {"ids": ["w0@0"]},
     }
-    for name, parameters in asked.items():
+    for name, parameters in parameters_of.items():
         rows = store.read(name, **parameters)
         assert tuple(rows[0]) == queries.load(name).columns, name

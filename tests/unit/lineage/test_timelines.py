@@ -26,22 +26,22 @@ def history(seed: int, steps: list[int], moved: int = 4) -> list[tuple[int, Topo
     """A run of which each snapshot has some connections elsewhere than the one before."""
     rng = np.random.default_rng(seed)
     cells = np.sort(rng.choice(400, 60, replace=False))
-    made = []
+    snapshots = []
     for step in steps:
-        made.append((step, Topology.from_masks([Mask(20, 20, cells)])))
-        kept = np.delete(cells, rng.choice(60, moved, replace=False))
+        snapshots.append((step, Topology.from_masks([Mask(20, 20, cells)])))
+        remaining = np.delete(cells, rng.choice(60, moved, replace=False))
         free = np.setdiff1d(np.arange(400), cells)
-        cells = np.sort(np.append(kept, rng.choice(free, moved, replace=False)))
-    return made
+        cells = np.sort(np.append(remaining, rng.choice(free, moved, replace=False)))
+    return snapshots
 
 
 def test_two_runs_are_compared_at_each_step_that_both_have() -> None:
     """Steps that only one run recorded are passed over, wherever they lie."""
     a, b = history(1, [0, 1, 2, 5, 9]), history(2, [1, 3, 5, 9, 12, 13])
-    found = between_runs(iter(a), iter(b), identity, names=("a", "b"))
-    assert [(p.step, p.other_step) for p in found.points] == [(1, 1), (5, 5), (9, 9)]
-    assert [p.distance for p in found.points] == [far(dict(a)[step], dict(b)[step]) for step in (1, 5, 9)]
-    assert {p.chance for p in found.points} == {None}
+    line = between_runs(iter(a), iter(b), identity, names=("a", "b"))
+    assert [(p.step, p.other_step) for p in line.points] == [(1, 1), (5, 5), (9, 9)]
+    assert [p.distance for p in line.points] == [far(dict(a)[step], dict(b)[step]) for step in (1, 5, 9)]
+    assert {p.chance for p in line.points} == {None}
 
 
 def test_runs_that_start_alike_diverge() -> None:
@@ -59,9 +59,9 @@ def test_runs_that_start_alike_diverge() -> None:
     assert back.change == pytest.approx(-(apart.change or 0))
 
 
-def _mixed(one: Topology, two: Topology, parts: int) -> Topology:
+def _mixed(base: Topology, target: Topology, parts: int) -> Topology:
     """Of the first network all but the first ``5 * parts`` units, whose inputs are the second's."""
-    a, b = (t.layers[0].mask.to_csc().toarray() for t in (one, two))
+    a, b = (t.layers[0].mask.to_csc().toarray() for t in (base, target))
     return Topology.from_masks([np.hstack([b[:, : 5 * parts], a[:, 5 * parts :]])])
 
 
@@ -96,18 +96,18 @@ def test_the_closest_is_the_earliest_of_the_smallest() -> None:
 def test_a_run_moves_away_from_its_start() -> None:
     """Without a lag every snapshot is compared with the first."""
     run = history(6, [0, 10, 20, 30])
-    found = own_past(lambda: run, identity, name="w0")
-    assert [(p.step, p.other_step) for p in found.points] == [(10, 0), (20, 0), (30, 0)]
-    assert [p.distance for p in found.points] == [far(t, run[0][1]) for _, t in run[1:]]
-    assert (found.a, found.b, found.course) == ("w0", "w0", "diverging")
+    past = own_past(lambda: run, identity, name="w0")
+    assert [(p.step, p.other_step) for p in past.points] == [(10, 0), (20, 0), (30, 0)]
+    assert [p.distance for p in past.points] == [far(t, run[0][1]) for _, t in run[1:]]
+    assert (past.a, past.b, past.course) == ("w0", "w0", "diverging")
 
 
 def test_a_lag_counts_recorded_snapshots() -> None:
     """With a lag each snapshot is compared with the one so many snapshots before it."""
     run = history(7, [0, 10, 25, 30, 70])
-    found = own_past(lambda: run, identity, lag=2)
-    assert [(p.step, p.other_step) for p in found.points] == [(25, 0), (30, 10), (70, 25)]
-    assert [p.distance for p in found.points] == [far(run[k][1], run[k - 2][1]) for k in (2, 3, 4)]
+    past = own_past(lambda: run, identity, lag=2)
+    assert [(p.step, p.other_step) for p in past.points] == [(25, 0), (30, 10), (70, 25)]
+    assert [p.distance for p in past.points] == [far(run[k][1], run[k - 2][1]) for k in (2, 3, 4)]
     assert own_past(lambda: run, identity, lag=5).points == ()
     assert own_past(list, identity).points == ()
 
@@ -116,12 +116,12 @@ def test_the_chance_level_stands_beside_the_distance() -> None:
     """A run that was rewired at random altogether is as far from its start as independent layers would be."""
 
     def with_chance(a: Topology, b: Topology) -> tuple[float, float | None]:
-        found = nnstd(a, b, alignment="identity", chance=True)
-        return found.nnstd, fmean(row.chance.level for row in found.layers if row.chance is not None)
+        distance = nnstd(a, b, alignment="identity", chance=True)
+        return distance.nnstd, fmean(row.chance.level for row in distance.layers if row.chance is not None)
 
     run = [*history(8, [0, 1, 2], moved=4), (3, history(99, [0])[0][1])]
-    found = own_past(lambda: run, with_chance)
-    near, _, lost = found.points
+    past = own_past(lambda: run, with_chance)
+    near, _, lost = past.points
     assert near.chance is not None
     assert lost.chance is not None
     assert near.distance < 0.3 < near.chance

@@ -1,0 +1,9 @@
+// title: How many connections leave each unit?
+// purpose: At a step, unit by unit; units without any are left out.
+// parameters: run, space, step
+// columns: unit, fan_out
+// example: {"run": "w0", "space": "hidden1", "step": 30}
+MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS]->(:Neuron)
+WHERE c.born_step <= $step AND (c.died_step IS NULL OR c.died_step > $step)
+RETURN a.index AS unit, count(c) AS fan_out
+ORDER BY unit

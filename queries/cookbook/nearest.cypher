@@ -1,0 +1,10 @@
+// title: The ten nearest snapshots
+// purpose: Of those whose distance is known, by one alignment.
+// parameters: snapshot, alignment
+// columns: snapshot, nnstd
+// example: {"snapshot": "w0@0", "alignment": "canonical"}
+MATCH (:Snapshot {id: $snapshot})-[d:DISTANCE]-(o:Snapshot)
+WHERE d.alignment = $alignment
+RETURN o.id AS snapshot, min(d.nnstd) AS nnstd
+ORDER BY nnstd, snapshot
+LIMIT 10

@@ -1,7 +1,0 @@
-// purpose: How many connections feed each unit of a space at a step (units without any are left out).
-// parameters: run, space, step
-// columns: unit, fan_in
-MATCH (b:Neuron {run: $run, space: $space})<-[c:CONNECTS]-(:Neuron)
-WHERE c.born_step <= $step AND (c.died_step IS NULL OR c.died_step > $step)
-RETURN b.index AS unit, count(c) AS fan_in
-ORDER BY unit

@@ -1,0 +1,154 @@
+"""The verb that asks the graph: a query of the user's, from a file, or from the cookbook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, say, show, table
+
+if TYPE_CHECKING:
+    from topostrata.queries import Query
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb of this file."""
+    app.command()(cypher)
+
+
+def cypher(
+    query: Annotated[
+        str | None,
+        typer.Argument(help="A Cypher query that only reads; values as parameters, $name. With --cookbook: a name."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="Read the query from this file.")
+    ] = None,
+    cookbook: Annotated[
+        bool,
+        typer.Option(
+            "--cookbook", help="Run the query of this name from docs/cypher.md; without a name, or with list: show all."
+        ),
+    ] = False,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="JSON, else text.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most rows to print. [default: 1000]")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Longest it may take, seconds. [default: 10]")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Ask the graph in Cypher, read-only."""
+    if cookbook and file is None and query in {None, "list"}:
+        _list_cookbook(json_=json_)
+        return
+    values = parameters(parameter or [])
+    text, columns = _text(query, file, values, cookbook=cookbook)
+    with archive(store) as opened:
+        rows = opened.cypher(text, values, limit=limit, timeout_s=timeout)
+        behind = opened.behind()
+    columns = rows.columns or columns  # the embedded engine names none where there are no rows
+    if json_:
+        answer({"columns": list(columns), "rows": rows.rows, "truncated": rows.truncated, "behind": behind})
+        return
+    show(table(columns, rows.rows))
+    if rows.truncated:
+        say(f"note: there are more than these {len(rows.rows)} rows; --limit shows more")
+    for row in behind:
+        say(
+            f"note: run {row['run']}, layer {row['layer']}: connections are in the graph up to step "
+            f"{row['projected_step']}, the run goes on to {row['last_step']}"
+        )
+
+
+def _text(
+    query: str | None, file: Path | None, values: dict[str, Any], *, cookbook: bool
+) -> tuple[str, tuple[str, ...]]:
+    """What to send, and the columns where they are known before."""
+    if file is not None and query is None and not cookbook:
+        return _read(file), ()
+    if file is not None or query is None:
+        raise typer.BadParameter("expected a query, or --file FILE, or --cookbook NAME: one of the three")
+    if not cookbook:
+        return query, ()
+    recipe = _cookbook_query(query, values)
+    return recipe.text, recipe.columns
+
+
+def _read(file: Path) -> str:
+    from topostrata.errors import InvalidInputError
+
+    try:
+        return file.read_text(encoding="utf-8").rstrip().removesuffix(";")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{file}: expected a query as UTF-8 text, found {error}") from None
+
+
+def _cookbook_query(name: str, values: dict[str, Any]) -> Query:
+    """The query, if the values are those of its parameters."""
+    from difflib import get_close_matches
+
+    from topostrata import queries
+    from topostrata.errors import InvalidQueryError, NotFoundError
+
+    known = [known.removeprefix("cookbook/") for known in queries.names("cookbook")]
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        raise NotFoundError(
+            f"expected the name of a cookbook query, found {name!r}",
+            hint=f"did you mean {near[0]}?" if near else "topostrata cypher --cookbook lists them",
+        )
+    recipe = queries.load(f"cookbook/{name}")
+    missing = ", ".join(p for p in recipe.parameters if p not in values)
+    unknown = ", ".join(p for p in values if p not in recipe.parameters)
+    if missing or unknown:
+        difference = "; ".join([f"{missing} missing"] * bool(missing) + [f"{unknown} unknown"] * bool(unknown))
+        expected = f"the parameters {', '.join(recipe.parameters)}" if recipe.parameters else "no parameters"
+        hint = f"for example {as_options(recipe)}" if missing else None
+        raise InvalidQueryError(f"cookbook query {name}: expected {expected}, found {difference}", hint=hint)
+    return recipe
+
+
+def as_options(recipe: Query) -> str:
+    """The values of a cookbook query's example as ``-p NAME=VALUE`` for a shell."""
+    import json
+    import shlex
+
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in recipe.example.items()}
+    return " ".join(f"-p {name}={shlex.quote(text)}" for name, text in texts.items())
+
+
+def _list_cookbook(*, json_: bool) -> None:
+    from dataclasses import asdict
+
+    from topostrata import queries
+
+    recipes = [queries.load(name) for name in queries.names("cookbook")]
+    rows = [asdict(recipe) | {"name": recipe.name.removeprefix("cookbook/")} for recipe in recipes]
+    if json_:
+        answer(rows)
+        return
+    show(
+        table(
+            ["name", "what it answers", "parameters"],
+            [[r["name"], r["title"], ", ".join(r["parameters"])] for r in rows],
+        )
+    )
+
+
+def parameters(texts: list[str]) -> dict[str, Any]:
+    """The values of ``-p NAME=VALUE``: JSON where it is JSON, else text."""
+    import json
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"expected NAME=VALUE, found {text!r}", param_hint="-p")
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values

@@ -1,0 +1,184 @@
+"""What an alignment is: one table, which everything reads that depends on how hidden units are matched.
+
+A new alignment is a name in ``Alignment`` and a row in ``ALIGNMENTS``: the command line, its help, the REST interface
+and the store follow. README.md repeats the descriptions, and a test compares them. Nothing heavy is imported here
+before a network is compared, so that ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from topostrata.errors import InvalidInputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from topostrata.distance.comparison import Comparison, Ready
+    from topostrata.distance.prepared import Prepared
+    from topostrata.topology import Topology
+
+Alignment = Literal["canonical", "reference", "refined", "identity"]
+DEFAULT: Alignment = "canonical"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What an alignment is.
+
+    ``description`` is one line for users. ``symmetric``: the distance of a and b is that of b and a, to the bit.
+    ``matched`` says which units get a partner by their connections, instead of by their index: ``"all"``, ``"hidden"``
+    (labelled outputs too where they are not fixed) or ``"none"``. ``prepared`` is what is computed of a network once
+    for many comparisons: nothing (the ``"topology"`` itself is compared), its ``"sets"`` or its sets and ``"colours"``.
+    ``needs_numba``: there is no way to compute it without the compiled kernels. ``version`` is that of the values,
+    which are stored with it: it rises when a value changes. ``compare`` takes two networks as ``ready`` gives them.
+    """
+
+    name: Alignment
+    description: str
+    symmetric: bool
+    matched: Literal["all", "hidden", "none"]
+    prepared: Literal["topology", "sets", "colours"]
+    needs_numba: bool
+    version: int
+    compare: Callable[[Any, Any], Comparison]
+
+    def check_installed(self) -> None:
+        """Refuse the alignment where it needs numba and numba is not installed."""
+        if self.needs_numba and not has_numba():
+            raise MissingExtraError(f"the {self.name} alignment", "distance")
+
+    def ready(self, topology: Topology, *, fix_output: bool = True, many: bool = False) -> Ready:
+        """The network as this alignment compares it.
+
+        ``many`` says that it will be compared often: then numba is used wherever it is installed, although its import
+        takes a third of a second.
+        """
+        if self.prepared == "topology" or not (self.needs_numba or (many and has_numba())):
+            return topology
+        from topostrata.distance.prepared import prepare, prepare_sets  # noqa: PLC0415 - needs numba
+
+        return (prepare_sets if self.prepared == "sets" else prepare)(topology, fix_output=fix_output)
+
+    def key(self, *, fix_output: bool) -> str:
+        """What the value of a distance depends on besides the two networks, as text: stored distances begin with it."""
+        return f"{self.name}/{options(fix_output=fix_output)}/{self.version}"
+
+
+def options(*, fix_output: bool) -> str:
+    """The options of a distance as text."""
+    return "fix_output" if fix_output else "match_output"
+
+
+def definition_of(alignment: str) -> Definition:
+    """The row of an alignment. ``InvalidInputError``, with the list of those that exist, where there is none.
+
+    >>> definition_of("reference").symmetric
+    False
+    """
+    for definition in ALIGNMENTS.values():
+        if definition.name == alignment:
+            return definition
+    raise InvalidInputError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, found {alignment!r}")
+
+
+def descriptions() -> dict[str, str]:
+    """The alignments with their descriptions, for help texts."""
+    default = {DEFAULT: " (the default)"}
+    return {name: definition.description + default.get(name, "") for name, definition in ALIGNMENTS.items()}
+
+
+def has_numba() -> bool:
+    """Whether the compiled kernels can be used (the extra ``distance``)."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def _canonical(a: Ready, b: Ready) -> Comparison:
+    from topostrata.distance import canonical  # noqa: PLC0415 - needs numba
+
+    return canonical.compare(_coloured(a), _coloured(b))
+
+
+def _refined(a: Ready, b: Ready) -> Comparison:
+    from topostrata.distance import refined  # noqa: PLC0415 - needs numba
+
+    return refined.compare(_coloured(a), _coloured(b))
+
+
+def _reference(a: Ready, b: Ready) -> Comparison:
+    from topostrata.distance.comparison import topology_of  # noqa: PLC0415 - imports NumPy
+    from topostrata.topology import Topology  # noqa: PLC0415
+
+    if isinstance(a, Topology) or isinstance(b, Topology):
+        from topostrata.distance import simple  # noqa: PLC0415
+
+        return simple.reference(topology_of(a), topology_of(b))
+    from topostrata.distance import published  # noqa: PLC0415 - needs numba, and loads SciPy's optimisers
+
+    return published.reference(a, b)
+
+
+def _identity(a: Ready, b: Ready) -> Comparison:
+    from topostrata.distance import simple  # noqa: PLC0415 - imports NumPy
+    from topostrata.distance.comparison import topology_of  # noqa: PLC0415
+
+    return simple.identity(topology_of(a), topology_of(b))
+
+
+def _coloured(network: Ready) -> Prepared:
+    from topostrata.topology import Topology  # noqa: PLC0415 - imports NumPy
+
+    if isinstance(network, Topology) or not network.colours:
+        raise InvalidInputError(
+            "compare: expected networks prepared with their colours, found one without",
+            hint="`prepare(topology)` prepares one",
+        )
+    return network
+
+
+ALIGNMENTS: dict[Alignment, Definition] = {
+    definition.name: definition
+    for definition in (
+        Definition(
+            "canonical",
+            "the published procedure made well defined: symmetric, and the same however hidden units are stored",
+            symmetric=True,
+            matched="hidden",
+            prepared="colours",
+            needs_numba=True,
+            version=1,
+            compare=_canonical,
+        ),
+        Definition(
+            "reference",
+            "the procedure as published; not quite symmetric, because optimal matchings tie",
+            symmetric=False,
+            matched="all",
+            prepared="sets",
+            needs_numba=False,
+            version=1,
+            compare=_reference,
+        ),
+        Definition(
+            "refined",
+            "the smallest distance that a local search finds",
+            symmetric=True,
+            matched="hidden",
+            prepared="colours",
+            needs_numba=True,
+            version=1,
+            compare=_refined,
+        ),
+        Definition(
+            "identity",
+            "units of the same index are compared, which is what you want inside one run",
+            symmetric=True,
+            matched="none",
+            prepared="topology",
+            needs_numba=False,
+            version=1,
+            compare=_identity,
+        ),
+    )
+}

@@ -1,0 +1,64 @@
+"""What an alignment says of two networks, before names, widths and densities are added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata.topology import Topology
+
+if TYPE_CHECKING:
+    from topostrata.distance.prepared import Prepared
+
+Ints = NDArray[np.int64]
+Ready: TypeAlias = "Prepared | Topology"  # a network as its alignment compares it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """The distance, 0 to 1, of each space that layers enter, in matching order, and which unit went with which.
+
+    ``partners[s][i]`` is the unit of B for unit i of A in space s, -1 where it has none. ``ambiguous`` counts, for each
+    distance, the units that had more than one optimal partner; None where nothing was counted. ``canonical`` is True
+    where nothing depends on how hidden units are stored.
+    """
+
+    values: list[float]
+    partners: Mapping[int, Ints]
+    ambiguous: list[int] | None = None
+    canonical: bool = False
+
+
+def topology_of(network: Ready) -> Topology:
+    """The topology of a network, whether it was prepared or not."""
+    return network if isinstance(network, Topology) else network.topology
+
+
+def symmetric(a: Prepared, b: Prepared, match: Callable[[Prepared, Prepared], Comparison]) -> Comparison:
+    """``match`` of two networks, always called in the same order of the two: the result is symmetric to the bit."""
+    if a.digest <= b.digest:
+        return match(a, b)
+    turned = match(b, a)
+    return replace(turned, partners={s: inverse(partner, a.sizes[s]) for s, partner in turned.partners.items()})
+
+
+def of_equals(network: Prepared, ambiguous: list[int] | None = None, *, canonical: bool = False) -> Comparison:
+    """The comparison of a network with itself: every unit is its own partner."""
+    partners = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(network.sizes)}
+    return Comparison([0.0] * len(network.wiring.targets), partners, ambiguous, canonical)
+
+
+def inverse(partner: Ints, size: int) -> Ints:
+    """For each of the ``size`` units on the other side its partner on this one, -1 where it has none.
+
+    >>> inverse(np.array([2, -1, 0]), 3)
+    array([ 2, -1,  0])
+    """
+    other = np.full(size, -1, dtype=np.int64)
+    matched = np.flatnonzero(partner >= 0)
+    other[partner[matched]] = matched
+    return other

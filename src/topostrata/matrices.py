@@ -1,0 +1,117 @@
+"""Masks as other libraries hold them: SciPy sparse matrices, NumPy arrays and torch tensors.
+
+Torch is not imported. Whatever the container, the answer is the same: the indices of the entries that are connections,
+and the shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from topostrata.errors import InvalidTopologyError
+
+Zeros = Literal["absent", "present"]
+Orientation = Literal["in-out", "out-in", "hwio"]
+
+_BY_VALUE = ("bsr", "dia")  # these store whole blocks and diagonals, so that a stored zero says nothing
+# What NumPy has no type for, but torch turns into float32 without loss.
+_WIDENED = ("torch.bfloat16", "torch.float8")
+
+
+class Entries(NamedTuple):
+    """The connections in an array: one index array per dimension, and the array's shape."""
+
+    indices: tuple[NDArray[np.int64], ...]
+    shape: tuple[int, ...]
+
+
+def entries(matrix: Any, *, zeros: Zeros = "present") -> Entries:
+    """The entries of a sparse matrix, array or tensor that are connections.
+
+    That is every entry that is not 0. A *stored* zero of a sparse matrix is a connection where ``zeros="present"`` (a
+    mask: its pattern counts) and none where ``"absent"`` (weights); in formats that store blocks or diagonals it is
+    none in either case. Raises ``InvalidTopologyError`` for values that are not real and finite.
+    """
+    if hasattr(matrix, "detach"):
+        matrix = from_torch(matrix)
+    if sp.issparse(matrix):
+        return _from_sparse(matrix, zeros)
+    array = np.asarray(matrix)
+    _check_values(array)
+    return Entries(tuple(np.nonzero(array)), array.shape)
+
+
+def from_torch(tensor: Any) -> Any:
+    """A tensor of any layout, dtype and device as a NumPy array or a SciPy sparse array of the same entries."""
+    if tensor.device.type == "meta":
+        raise InvalidTopologyError(
+            "mask: expected a tensor with values, found one on the meta device",
+            hint="load the checkpoint's values first",
+        )
+    tensor = tensor.detach()
+    layout = str(tensor.layout).removeprefix("torch.")
+    shape = tuple(tensor.shape)
+    if layout == "strided":
+        return _values(tensor)
+    if layout == "sparse_coo":
+        coo = tensor.coalesce()
+        if coo.sparse_dim() != len(shape):
+            raise InvalidTopologyError("mask: expected a sparse tensor without dense dimensions, found a hybrid one")
+        return sp.coo_array((_values(coo.values()), tuple(coo.indices().cpu().numpy())), shape=shape)
+    by_row = layout in {"sparse_csr", "sparse_bsr"}
+    if not by_row and layout not in {"sparse_csc", "sparse_bsc"}:
+        raise InvalidTopologyError(f"mask: expected a strided, COO, CSR, CSC, BSR or BSC tensor, found layout {layout}")
+    if len(shape) != 2 or tensor.dense_dim():
+        raise InvalidTopologyError(
+            f"mask: expected one matrix (sources x targets), found a batch or hybrid of shape {shape}"
+        )
+    values = _values(tensor.values())
+    ptr, indices = (
+        (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
+    )
+    parts = (values, indices.cpu().numpy(), ptr.cpu().numpy())
+    if layout == "sparse_csr":
+        return sp.csr_array(parts, shape=shape)
+    if layout == "sparse_csc":
+        return sp.csc_array(parts, shape=shape)
+    if layout == "sparse_bsr":
+        return sp.bsr_array(parts, shape=shape)
+    # The transpose of compressed block columns are compressed block rows.
+    return sp.bsr_array((values.transpose(0, 2, 1), *parts[1:]), shape=shape[::-1]).T
+
+
+def _from_sparse(matrix: Any, zeros: Zeros) -> Entries:
+    by_value = zeros == "absent" or matrix.format in _BY_VALUE
+    coo = sp.coo_array(matrix)
+    _check_values(coo.data)
+    keep = coo.data != 0 if by_value else slice(None)
+    return Entries(tuple(index[keep].astype(np.int64) for index in coo.coords), tuple(coo.shape))
+
+
+def _values(tensor: Any) -> NDArray[Any]:
+    """The values of a strided tensor in a type that NumPy knows."""
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    kind = str(tensor.dtype)
+    if kind.startswith(_WIDENED):
+        tensor = tensor.float()
+    try:
+        array: NDArray[Any] = tensor.resolve_neg().cpu().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise InvalidTopologyError(
+            f"mask: expected a tensor of booleans or real numbers, found dtype {kind}",
+            hint="hand over `tensor != 0`",
+        ) from error
+    return array
+
+
+def _check_values(values: NDArray[Any]) -> None:
+    if values.dtype.kind not in "biuf":
+        raise InvalidTopologyError(f"mask: expected boolean or real values, found dtype {values.dtype}")
+    if values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
+        at = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise InvalidTopologyError(f"mask: expected finite values, found {values[tuple(at)]} at {at}")
