@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from topostrata.distance.matrix import DistanceMatrix, leaves, short
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.evolution.stored import RunHistory
+from topostrata.evolution.survival import RunSurvival
 from topostrata.files import whole
 from topostrata.lineage.declared import Lineage
 from topostrata.lineage.inferred import Inference
 from topostrata.lineage.timelines import Timeline
-from topostrata.service.answers.evolution import SurvivalAnswer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,8 +77,8 @@ def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
 def _branches(tree: NDArray[np.float64], order: Sequence[int]) -> Iterator[tuple[list[float], list[float]]]:
     """The lines of a dendrogram over columns 0, 1, ...: up from one branch, across, down to the other."""
     place = {leaf: (float(column), 0.0) for column, leaf in enumerate(order)}
-    for k, (one, other, height, _) in enumerate(tree.tolist()):
-        (x0, y0), (x1, y1) = place[int(one)], place[int(other)]
+    for k, (left, right, height, _) in enumerate(tree.tolist()):
+        (x0, y0), (x1, y1) = place[int(left)], place[int(right)]
         yield [x0, x0, x1, x1], [y0, height, height, y1]
         place[len(order) + k] = (x0 + x1) / 2, height
 
@@ -99,23 +99,23 @@ def _draw(axes: Axes, matrix: DistanceMatrix, title: str, top: float) -> AxesIma
     return image
 
 
-def survival_curves(found: SurvivalAnswer, path: Path) -> None:
+def survival_curves(survival: RunSurvival, path: Path) -> None:
     """Draw, per layer, the share of the connections alive at a snapshot that is left at each later one."""
     with _figure(path) as axes:
-        places = range(len(found["refs"]))
-        for layer in (*found["layers"], found["total"]):
-            axes.plot(places, layer["share"], label=layer["name"], linewidth=2 if layer["name"] == "total" else 1)
-        _name_snapshots(axes, found["refs"])
+        places = range(len(survival.refs))
+        for layer in (*survival.layers, survival.total):
+            axes.plot(places, layer.share, label=layer.name, linewidth=2 if layer.name == "total" else 1)
+        _name_snapshots(axes, survival.refs)
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("share alive ever since")
-        axes.set_title(f"survival of the connections alive at {found['from']}")
+        axes.set_title(f"survival of the connections alive at {survival.from_ref}")
         axes.legend()
 
 
 def births_and_deaths(history: RunHistory, path: Path) -> None:
     """Draw how many connections were born and died at each snapshot after the first, and the exploration rate."""
     total = history.rewired or history.total
-    refs = [str(moment) for moment in history.moments]
+    refs = history.refs
     with _figure(path) as axes:
         figure = axes.figure
         places = range(1, len(refs))
@@ -126,10 +126,10 @@ def births_and_deaths(history: RunHistory, path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.set_ylabel("connections")
         axes.set_title(f"{history.run}: births and deaths")
-        right = axes.twinx()
-        right.plot(range(len(refs)), total.exploration, color="grey", label="explored")
-        right.set_ylim(0, 1)
-        right.set_ylabel("share of possible connections ever alive (grey)")
+        explored = axes.twinx()
+        explored.plot(range(len(refs)), total.exploration, color="grey", label="explored")
+        explored.set_ylim(0, 1)
+        explored.set_ylabel("share of possible connections ever alive (grey)")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
@@ -167,12 +167,12 @@ def descent_tree(declared: Lineage, inferred: Inference | None, path: Path) -> N
             for edge in inferred.edges:
                 (x0, y0), (x1, y1) = place[edge.parent], place[edge.child]
                 axes.plot([x0, x1], [y0 - 0.08, y1 - 0.08], linestyle="--", color="tab:orange", zorder=1)
-                said = f"{edge.distance:.3f}" + ("" if edge.support is None else f", {edge.support:.0%}")
-                axes.annotate(said, ((x0 + x1) / 2, (y0 + y1) / 2 - 0.28), ha="center", fontsize=8, color="tab:orange")
-        for one in declared.edges:
-            if one.parent in place and one.child in place:
+                label = f"{edge.distance:.3f}" + ("" if edge.support is None else f", {edge.support:.0%}")
+                axes.annotate(label, ((x0 + x1) / 2, (y0 + y1) / 2 - 0.28), ha="center", fontsize=8, color="tab:orange")
+        for descent in declared.edges:
+            if descent.parent in place and descent.child in place:
                 arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 14, "shrinkB": 14}
-                axes.annotate("", place[one.child], place[one.parent], arrowprops=arrow, zorder=2)
+                axes.annotate("", place[descent.child], place[descent.parent], arrowprops=arrow, zorder=2)
         for node in nodes:
             axes.annotate(
                 node, place[node], ha="center", va="center", bbox={"boxstyle": "round", "fc": "white"}, zorder=3
@@ -192,8 +192,8 @@ def _generations(graph: nx.DiGraph[str], nodes: Sequence[str]) -> dict[str, tupl
         graph.remove_edges_from(list(graph.edges))
     place: dict[str, tuple[float, float]] = {}
     for column, generation in enumerate(nx.topological_generations(graph)):
-        kept = [node for node in sorted(generation) if node in nodes]
-        place.update({node: (float(column), (len(kept) - 1) / 2 - row) for row, node in enumerate(kept)})
+        shown = [node for node in sorted(generation) if node in nodes]
+        place.update({node: (float(column), (len(shown) - 1) / 2 - row) for row, node in enumerate(shown)})
     return place
 
 

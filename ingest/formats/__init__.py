@@ -1,1 +1,1 @@
-"""Snapshots in files, one module per format; ``reading`` is the one door to all of them."""
+"""Snapshots in files, one module per format; ``reading`` reads them all."""

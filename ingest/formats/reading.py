@@ -1,4 +1,4 @@
-"""Snapshots from files: the one door to every format that Topostrata reads.
+"""Snapshots from files: one way into every format that Topostrata reads.
 
 ========================================  ==================================================================
 a directory of epochs                     ``DIR/epoch_EEE/weight_l<k>.npz``, ``DIR/testacc.txt`` beside them

@@ -31,8 +31,8 @@ class AccessCheck:
         if scope["type"] != "http":  # nothing here speaks anything else, so nothing comes past the guard by it
             await send({"type": "websocket.close", "code": 1008})
             return
-        asked = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
-        name = asked[: asked.index("]") + 1] if asked.startswith("[") and "]" in asked else asked.partition(":")[0]
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
         if name not in self._hosts:
             refused = problem(400, "unknown-host", "expected a name of this machine as the host, found another")
             await refused(scope, receive, send)

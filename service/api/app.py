@@ -15,7 +15,7 @@ from topostrata.errors import TopostrataError
 from topostrata.service.api import auth, problems
 from topostrata.service.api.access import AccessCheck
 from topostrata.service.api.representation import ArchiveOf
-from topostrata.service.api.routes import answers, runs
+from topostrata.service.api.routes import distance, evolution, lineage, measures, runs
 
 
 def create_app(
@@ -49,10 +49,10 @@ def create_app(
         redoc_url=None,
     )
     app.add_middleware(AccessCheck, hosts=hosts, guard=guard)
-    app.middleware("http")(_harden)  # around the door: what is refused there is hardened too
+    app.middleware("http")(_harden)  # outermost: what the access check refuses is hardened too
     problems.install(app)
-    for router in (runs.router, answers.router):
-        app.include_router(router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
+    for routes in (runs, distance, evolution, lineage, measures):
+        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
 
     @app.get("/healthz", tags=["service"])
     def healthz() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who may ask: whoever shows the token. Every path needs it but those that say whether the service runs."""
+"""The token that every request needs, except for the paths that say whether the service runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from topostrata.service.api.problems import problem
 
 OPEN = frozenset({"/healthz", "/readyz"})
 
-# For the contract alone: the door has checked the token before any route is looked for.
+# For the contract alone: AccessCheck has checked the token before any route is looked for.
 documented = HTTPBearer(
     auto_error=False,
     scheme_name="token",
@@ -34,11 +34,11 @@ class Guard:
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(shown) == 1 and self._admits(shown[0]):
             return None
-        found = "another" if shown else "none"
+        presented = "another" if shown else "none"
         return problem(
             401,
             "unauthorized",
-            f"expected the header `Authorization: Bearer TOKEN` with the token of this server, found {found}",
+            f"expected the header `Authorization: Bearer TOKEN` with the token of this server, found {presented}",
             headers={"WWW-Authenticate": "Bearer"},
         )
 

@@ -61,16 +61,16 @@ def _topostrata(_request: Request, error: Exception) -> JSONResponse:
     status = _STATUS.get(error.code, 500)
     if error.code in _OURS:
         logger.error("%s", error)
-        said = "the archive does not answer; try again later" if status == 503 else "the archive cannot answer this"
-        return problem(status, error.code, said)
+        detail = "the archive does not answer; try again later" if status == 503 else "the archive cannot answer this"
+        return problem(status, error.code, detail)
     return problem(status, error.code, error.message, hint=error.hint)
 
 
 def _validation(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    each = [{"where": "/".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()]
-    detail = "; ".join(f"{e['where']}: {e['problem']}" for e in each)
-    return problem(422, Code.INVALID_INPUT, detail, errors=each)
+    errors = [{"where": "/".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()]
+    detail = "; ".join(f"{e['where']}: {e['problem']}" for e in errors)
+    return problem(422, Code.INVALID_INPUT, detail, errors=errors)
 
 
 def _http(_request: Request, error: Exception) -> JSONResponse:

@@ -9,14 +9,18 @@ import json
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from topostrata.archive import MAX_PAGE, Archive
 from topostrata.errors import InvalidInputError
+from topostrata.refs import MAX_STEP
+from topostrata.service.answers.shape import as_json, shape
 
 PAGE = 100
 MOST = MAX_PAGE
 
+RunId = Annotated[str, Path(description="The run's id.", max_length=128)]
+StepPath = Annotated[int, Path(ge=0, le=MAX_STEP, description="The step of the snapshot.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.")]
 Cursor = Annotated[str | None, Query(description="Where the page begins: `next` of the page before.")]
 
@@ -37,14 +41,20 @@ def represent(
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """The value as JSON with an entity tag; 304 without a body where the client has it already."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    """A result as JSON with an entity tag; 304 without a body where the client has it already."""
+    body = json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
-    asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-    if request.method == "GET" and (tag in asked or "*" in asked):
+    known = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]
+    if request.method == "GET" and (tag in known or "*" in known):
         return Response(status_code=304, headers=sent)
     return Response(body, status_code=status, media_type="application/json", headers=sent)
+
+
+def page_type(name: str, entry: Any, order: str) -> Any:
+    """The type of a page of a list, for the contract."""
+    doc = f"A page of {name} in {order}; ``next`` is where the following page is, null on the last."
+    return shape(f"{name.capitalize()}Page", doc, {name: list[entry], "next": str | None})
 
 
 def page(request: Request, name: str, entries: list[Any], limit: int, last: str) -> Response:
@@ -54,8 +64,8 @@ def page(request: Request, name: str, entries: list[Any], limit: int, last: str)
     headers = {}
     if more:
         cursor = base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-        asked = [(key, value) for key, value in request.query_params.multi_items() if key not in {"limit", "cursor"}]
-        following = f"{request.url.path}?{urlencode([*asked, ('limit', limit), ('cursor', cursor)])}"
+        others = [(key, value) for key, value in request.query_params.multi_items() if key not in {"limit", "cursor"}]
+        following = f"{request.url.path}?{urlencode([*others, ('limit', limit), ('cursor', cursor)])}"
         headers["Link"] = f'<{following}>; rel="next"'
     return represent(request, {name: entries[:limit], "next": following}, headers=headers)
 

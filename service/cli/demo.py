@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from topostrata.archive import Archive
-    from topostrata.service.answers.evolution import EvolutionAnswer
     from topostrata.service.demo.training import Digits, Network, Rewire
 
 _NETWORKS = 5
@@ -108,15 +107,15 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     """What became of the networks, every number of it read from the archive; and the pictures."""
     from topostrata import queries
     from topostrata.service.answers.distance import distances_answer
-    from topostrata.service.answers.evolution import evolution_answer, survival_answer
-    from topostrata.service.answers.lineage import inference_answer, lineage_answer
+    from topostrata.service.answers.lineage import inference_answer
+    from topostrata.service.answers.shape import as_json
     from topostrata.service.plots import descent_tree, heat_maps, survival_curves
 
     start, end = (archive.distances([f"w?@{step}"]) for step in (0, epochs))
     steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})
     inferred = archive.infer(["w?@0"], root="w0")
     lives = archive.cypher(queries.load("cookbook/lives").text, {"run": "w0", "space": "input"})
-    survival = survival_answer(archive.history("w0"))
+    survival = archive.history("w0").survival()
     declared = archive.lineage("w0")
     heat_maps({"before training": start, f"after {epochs} epochs": end}, out / "distances.png")
     survival_curves(survival, out / "survival.png")
@@ -126,8 +125,8 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
         "networks": [_network(archive, run.id) for run in archive.all_runs()],
         "distances_before": distances_answer(start),
         "distances_after": distances_answer(end),
-        "evolution": [evolution_answer(archive.evolution("w0", 0, step)) for step in steps],
-        "lineage": lineage_answer(declared),
+        "evolution": [as_json(archive.evolution("w0", 0, step)) for step in steps],
+        "lineage": as_json(declared),
         "inferred": inference_answer(inferred),
         "lives": {"columns": list(lives.columns), "rows": lives.rows},
         "pictures": [str(out / name) for name in ("distances.png", "survival.png", "descent.png")],
@@ -171,14 +170,14 @@ def _tell(story: dict[str, Any]) -> None:
     show("Pictures: " + ", ".join(story["pictures"]))
 
 
-def _survival(evolutions: list[EvolutionAnswer]) -> RenderableType:
+def _survival(evolutions: list[dict[str, Any]]) -> RenderableType:
     rewired = [layer["name"] for layer in evolutions[-1]["layers"] if layer["died"]]
     rows = [
         [
-            f"epoch {one['to']}",
-            *(f"{y['survived'] / y['alive_from']:.1%}" for y in one["layers"] if y["name"] in rewired),
+            f"epoch {evolution['to']}",
+            *(f"{y['survived'] / y['alive_from']:.1%}" for y in evolution["layers"] if y["name"] in rewired),
         ]
-        for one in evolutions
+        for evolution in evolutions
     ]
     return table(["", *rewired], rows)
 

@@ -11,7 +11,19 @@ from unicodedata import category
 import typer
 
 from topostrata.distance.alignments import DEFAULT, Alignment, descriptions
-from topostrata.service.cli.output import GAP, JsonFlag, StoreOption, answer, archive, progress, say, show, table, width
+from topostrata.service.cli.output import (
+    GAP,
+    JsonFlag,
+    StoreOption,
+    answer,
+    archive,
+    layers_table,
+    progress,
+    say,
+    show,
+    table,
+    width,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,12 +81,9 @@ def nnstd(
     if json_:
         answer(result)
         return
-    columns = ["name", "distance", "width", "density_a", "density_b", "ambiguous"]
-    columns += ["chance", "chance_error", "z"] if chance else []
-    rows = [[layer[name] for name in columns] for layer in result["layers"]]  # type: ignore[literal-required]
     show(
         f"NNSTD {result['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
-        table(["layer", *(name.replace("_", " ") for name in columns[1:])], rows),
+        layers_table(result["layers"], without=() if chance else ("chance", "chance_error", "z")),
     )
 
 

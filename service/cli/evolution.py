@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.service.cli.output import JsonFlag, PngOption, StoreOption, answer, archive, say, show, table
+from topostrata.service.cli.output import (
+    JsonFlag,
+    PngOption,
+    StoreOption,
+    answer,
+    archive,
+    layers_table,
+    say,
+    show,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from topostrata.service.answers.evolution import DegreesAnswer
 
 _MOST_ROWS = 20
 
@@ -51,19 +59,14 @@ def evolution(
     json_: JsonFlag = False,
 ) -> None:
     """What survived, regrew, died and was born between two steps."""
-    from topostrata.service.answers.evolution import evolution_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        change = evolution_answer(opened.evolution(run, from_, to, through_parents=through_parents))
+        change = as_json(opened.evolution(run, from_, to, through_parents=through_parents))
     if json_:
         answer(change)
         return
-    columns = ["name", "alive_from", "alive_to", "survived", "regrown", "died", "born", "jaccard_distance"]
-    columns += ["unit_distance", "dead_from", "dead_to", "revived"]
-    rows = [[layer[name] for name in columns] for layer in change["layers"]]  # type: ignore[literal-required]
-    heads = ["layer", "alive before", "alive after", "survived", "regrown", "died", "born", "jaccard distance"]
-    heads += ["unit distance", "dead before", "dead after", "revived"]
-    show(f"{change['from_run']}@{change['from']} to {run}@{change['to']}", table(heads, rows))
+    show(f"{change['from_run']}@{change['from']} to {run}@{change['to']}", layers_table(change["layers"]))
 
 
 def history(
@@ -74,11 +77,11 @@ def history(
     json_: JsonFlag = False,
 ) -> None:
     """Births, deaths, regrowth and exploration at each snapshot."""
-    from topostrata.service.answers.evolution import history_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         followed = opened.history(run, through_parents=through_parents)
-    series = history_answer(followed)
+    series = as_json(followed)
     if png is not None:
         from topostrata.service.plots import births_and_deaths
 
@@ -87,9 +90,9 @@ def history(
     if json_:
         answer(series)
         return
-    columns = ("alive", "born", "died", "regrown", "density", "exploration")
-    totals = [series["total"][name] for name in columns]  # type: ignore[literal-required]
-    rows = [[ref, *(values[k] for values in totals)] for k, ref in enumerate(series["refs"])]
+    total = series["total"]
+    columns = [name for name in total if name != "name"]
+    rows = list(zip(series["refs"], *(total[name] for name in columns), strict=True))
     show("all layers together", table(["snapshot", *columns], _thinned(rows)))
     ends = [[y["name"], y["density"][-1], y["exploration"][-1]] for y in series["layers"]]
     if (rewired := series["rewired"]) is not None:
@@ -109,15 +112,15 @@ def survival(
 
     What is left of those alive at a step, and the Kaplan-Meier estimate of their lifetimes.
     """
-    from topostrata.service.answers.evolution import survival_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        followed = opened.history(run, through_parents=through_parents)
-    curves = survival_answer(followed, from_)
+        lives = opened.history(run, through_parents=through_parents).survival(from_)
+    curves = as_json(lives)
     if png is not None:
         from topostrata.service.plots import survival_curves
 
-        survival_curves(curves, png)
+        survival_curves(lives, png)
         say(f"wrote {png}")
     if json_:
         answer(curves)
@@ -160,13 +163,13 @@ def connections(
     from topostrata.service.answers.evolution import connections_answer
 
     with archive(store) as opened:
-        fates = opened.fates(run, layer, from_, to, through_parents=through_parents)
-    cells = fates.of(status.value)
-    rows = connections_answer(fates.first, cells[:limit])
+        changes = opened.connections(run, layer, from_, to, through_parents=through_parents)
+    cells = changes.of(status.value)
+    rows = connections_answer(changes.first, cells[:limit])
     if json_:
         answer({"run": run, "layer": layer, "status": status.value, "count": cells.size, "connections": rows})
         return
-    show(table(["source", "tap", "target"], [[row["source"], row["tap"], row["target"]] for row in rows]))
+    show(table(["source", "tap", "target"], [list(row.values()) for row in rows]))
     if cells.size > limit:
         say(f"note: these are {limit} of {cells.size}; --limit shows more")
 
@@ -180,7 +183,7 @@ def structure(
 
     Also the connections that lie on a path from input to output.
     """
-    from topostrata.service.answers.evolution import structure_answer
+    from topostrata.service.answers.measures import structure_answer
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
@@ -194,11 +197,10 @@ def structure(
             if degrees is not None:
                 rows.append([f"{space['name']}, {side}", space["size"], *_degree_cells(degrees)])
     show(table(["units", "number", "mean", "cv", "gini", "without any", "most connections (unit)"], rows))
-    layers = [list(layer.values()) for layer in shape["layers"]]
-    show(table(["layer", "connections", "density", "effective", "effective density"], layers))
+    show(layers_table(shape["layers"]))
 
 
-def _degree_cells(degrees: DegreesAnswer) -> Iterable[object]:
+def _degree_cells(degrees: dict[str, Any]) -> Iterable[object]:
     hubs = ", ".join(f"{hub['connections']} ({hub['unit']})" for hub in degrees["hubs"][:3])
     return degrees["mean"], degrees["cv"], degrees["gini"], len(degrees["dead"]), hubs
 

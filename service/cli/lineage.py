@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from topostrata.lineage.declared import Lineage
     from topostrata.lineage.inferred import Inference
     from topostrata.lineage.stored import StoredInference
-    from topostrata.service.answers.lineage import InferenceAnswer, KinshipAnswer, LineageAnswer
 
 OptionalAlign = Annotated[
     Alignment | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
@@ -66,7 +65,8 @@ def lineage(
 
     As declared when the runs were pushed, or inferred from their distances.
     """
-    from topostrata.service.answers.lineage import inference_answer, kinship_answer, lineage_answer
+    from topostrata.service.answers.lineage import inference_answer
+    from topostrata.service.answers.shape import as_json
 
     if not infer and (root or by_time or alignment):
         raise typer.BadParameter("--root, --by-time and --alignment go with --infer")
@@ -75,7 +75,7 @@ def lineage(
         if other is not None:
             if run is None:
                 raise typer.BadParameter("expected a run to relate it to", param_hint="--with")
-            _show_kinship(kinship_answer(opened.kinship(run, other)), as_json=json_)
+            _show_kinship(as_json(opened.kinship(run, other)), as_json=json_)
             return
         declared = opened.lineage(run, depth=depth)
         inferred = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name) if infer else None
@@ -85,7 +85,7 @@ def lineage(
     if inferred is not None:
         _show_inference(inference_answer(inferred), as_json=json_)
     else:
-        _show_lineage(lineage_answer(declared), run, depth, as_json=json_)
+        _show_lineage(as_json(declared), run, depth, as_json=json_)
 
 
 def timeline(
@@ -109,11 +109,11 @@ def timeline(
 
     Also when they were closest; or how far a run is from its own past.
     """
-    from topostrata.service.answers.lineage import timeline_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         line = opened.timeline(run, other, alignment=alignment, lag=lag, chance=chance)
-    curve = timeline_answer(line)
+    curve = as_json(line)
     if png is not None:
         from topostrata.service.plots import timeline_curve
 
@@ -146,7 +146,7 @@ def _infer(
         )
 
 
-def _show_kinship(kinship: KinshipAnswer, *, as_json: bool) -> None:
+def _show_kinship(kinship: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         answer(kinship)
     elif kinship["ancestors"]:
@@ -156,7 +156,7 @@ def _show_kinship(kinship: KinshipAnswer, *, as_json: bool) -> None:
         show(f"{kinship['a']} and {kinship['b']} have no declared ancestor in common")
 
 
-def _show_lineage(family: LineageAnswer, run: str | None, depth: int | None, *, as_json: bool) -> None:
+def _show_lineage(family: dict[str, Any], run: str | None, depth: int | None, *, as_json: bool) -> None:
     if as_json:
         answer(family)
     elif family["nodes"]:
@@ -167,7 +167,7 @@ def _show_lineage(family: LineageAnswer, run: str | None, depth: int | None, *, 
         say("no runs yet")
 
 
-def _show_inference(inferred: InferenceAnswer, *, as_json: bool) -> None:
+def _show_inference(inferred: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         answer(inferred)
         return

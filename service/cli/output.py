@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -138,6 +138,13 @@ def _widths(heads: Sequence[str], cells: Sequence[Sequence[str]], least: Sequenc
 def _least_width(text: str) -> int:
     """The characters that a cell needs so that no word of usual length is broken."""
     return min(max(map(len, text.split()), default=0), _LONGEST_WORD)
+
+
+def layers_table(layers: Sequence[Mapping[str, object]], *, without: Sequence[str] = ()) -> RenderableType:
+    """The JSON of layers as a table: every column that it has, but for those ``without``."""
+    columns = [name for name in layers[0] if name not in without]
+    heads = ["layer" if name == "name" else name.replace("_", " ") for name in columns]
+    return table(heads, [[layer[name] for name in columns] for layer in layers])
 
 
 @contextmanager

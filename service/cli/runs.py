@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from topostrata.ingest.formats.reading import Frame
     from topostrata.ingest.load import Project
     from topostrata.runs import Parent
-    from topostrata.service.answers.runs import PushAnswer, RunAnswer, SnapshotAnswer
 
 
 class BiasRow(StrEnum):
@@ -167,17 +166,17 @@ def ls(
     from fnmatch import fnmatchcase
 
     from topostrata.refs import is_glob
-    from topostrata.service.answers.runs import run_answer, snapshot_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         if pattern is not None and not is_glob(pattern):
-            snapshots = [snapshot_answer(snapshot) for snapshot in opened.all_snapshots(pattern)]
+            snapshots = as_json(list(opened.all_snapshots(pattern)))
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})
             else:
                 show(_snapshots_table(snapshots))
             return
-        runs = [run_answer(run) for run in opened.all_runs() if pattern is None or fnmatchcase(run.id, pattern)]
+        runs = [as_json(run) for run in opened.all_runs() if pattern is None or fnmatchcase(run.id, pattern)]
     if json_:
         answer({"runs": runs})
     elif runs:
@@ -192,15 +191,16 @@ def show_ref(
     json_: JsonFlag = False,
 ) -> None:
     """Show one snapshot, its run and its layers."""
-    from topostrata.service.answers.runs import layer_answer, run_answer, snapshot_answer
+    from topostrata.service.answers.runs import layer_answer
+    from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
-        run = run_answer(opened.run(snapshot.run))
+        run = as_json(opened.run(snapshot.run))
         topology = opened.topology(ref)
     layers = [layer_answer(layer) for layer in topology.layers]
     if json_:
-        answer({"snapshot": snapshot_answer(snapshot), "run": run, "layers": layers})
+        answer({"snapshot": as_json(snapshot), "run": run, "layers": layers})
         return
     rows = [
         [
@@ -217,7 +217,7 @@ def show_ref(
     ]
     show(
         _runs_table([run]),
-        _snapshots_table([snapshot_answer(snapshot)]),
+        _snapshots_table([as_json(snapshot)]),
         f"digest {snapshot.digest}",
         table(["layer", "from", "to", "taps", "connections", "density", "without outputs", "without inputs"], rows),
     )
@@ -247,7 +247,7 @@ def _parent(opened: Archive, text: str, how: How) -> Parent:
     return Parent(snapshot.run, snapshot.step, how.value)
 
 
-def _pushed_text(done: PushAnswer, gained: list[str]) -> str:
+def _pushed_text(done: dict[str, Any], gained: list[str]) -> str:
     parts = []
     if done["added"]:
         parts.append(f"{counted(len(done['added']), 'snapshot')} added, {done['connections']:,} connections")
@@ -259,7 +259,7 @@ def _pushed_text(done: PushAnswer, gained: list[str]) -> str:
     return f"{done['run']}: {'; '.join(parts) or 'nothing new'} ({already})"
 
 
-def _runs_table(runs: list[RunAnswer]) -> RenderableType:
+def _runs_table(runs: list[dict[str, Any]]) -> RenderableType:
     rows = [
         [
             run["run"],
@@ -276,7 +276,7 @@ def _runs_table(runs: list[RunAnswer]) -> RenderableType:
     return table(["run", "snapshots", "first", "last", "status", "parents", "tags", "created (UTC)"], rows)
 
 
-def _snapshots_table(snapshots: list[SnapshotAnswer]) -> RenderableType:
+def _snapshots_table(snapshots: list[dict[str, Any]]) -> RenderableType:
     metrics = sorted({name for snapshot in snapshots for name in snapshot["metrics"]})
     rows = [
         [

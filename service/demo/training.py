@@ -93,8 +93,8 @@ def load_digits() -> Digits:
     pixels, classes = load(return_X_y=True)
     pixels, classes = (pixels / 16).astype(np.float32), classes.astype(np.int64)
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(classes))
-    held, rest = order[:TEST_DIGITS], order[TEST_DIGITS:]
-    return Digits(pixels[rest], classes[rest], pixels[held], classes[held])
+    test, rest = order[:TEST_DIGITS], order[TEST_DIGITS:]
+    return Digits(pixels[rest], classes[rest], pixels[test], classes[test])
 
 
 def family(
@@ -115,10 +115,10 @@ def family(
     widths = (FEATURES, *hidden, CLASSES)
     masks = [erdos_renyi(n_in, n_out, epsilon, wiring) for n_in, n_out in pairwise(widths[:-1])]
     masks.append(np.ones(widths[-2:], dtype=bool))
-    made = [Network("w0", tuple(masks), tuple(_draw_weights(mask, drawing) for mask in masks), seed, 0)]
+    members = [Network("w0", tuple(masks), tuple(_draw_weights(mask, drawing) for mask in masks), seed, 0)]
     for index in range(1, networks):
-        made.append(_perturbed(made[-1], index, perturb))
-    return made
+        members.append(_perturbed(members[-1], index, perturb))
+    return members
 
 
 def train(
@@ -220,12 +220,12 @@ class _Learner:
         for k, mask in enumerate(self.masks):
             if mask.all():
                 continue
-            kept = prune(self.weights[k], mask, zeta)
-            grown = grow(kept, int(mask.sum()) - int(kept.sum()), rng)
-            new = grown & ~kept
-            self.weights[k][~kept] = 0
+            pruned = prune(self.weights[k], mask, zeta)
+            grown = grow(pruned, int(mask.sum()) - int(pruned.sum()), rng)
+            new = grown & ~pruned
+            self.weights[k][~pruned] = 0
             self.weights[k][new] = rng.normal(0, self._grown_spread[k], int(new.sum()))
-            self._weight_speed[k][~kept] = 0  # a newcomer inherits no momentum from who stood there before
+            self._weight_speed[k][~pruned] = 0  # a newcomer inherits no momentum from who stood there before
             self.masks[k] = grown
 
 
@@ -265,12 +265,12 @@ def prune(weights: Floats, mask: Bools, zeta: float) -> Bools:
 
     Each sign loses its own share, rounded; a weight of 0 counts as positive, equal weights fall in the order of cells.
     """
-    kept = mask.copy()
+    pruned = mask.copy()
     for side in (mask & (weights >= 0), mask & (weights < 0)):
         cells = np.flatnonzero(side)
         weakest = np.argsort(np.abs(weights.flat[cells]), kind="stable")
-        kept.flat[cells[weakest[: round(zeta * len(cells))]]] = False
-    return kept
+        pruned.flat[cells[weakest[: round(zeta * len(cells))]]] = False
+    return pruned
 
 
 def grow(mask: Bools, connections: int, rng: np.random.Generator) -> Bools:

@@ -18,7 +18,7 @@ from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, nnstd
 from topostrata.distance.stored import put_distance, put_nearest, stored_distances
 from topostrata.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedFormatError
-from topostrata.evolution.between import Evolution, Fates
+from topostrata.evolution.between import ConnectionChanges, Evolution
 from topostrata.evolution.stored import RunHistory, StoredEvolution
 from topostrata.ingest.load import Loader, Outcome, Project
 from topostrata.ingest.verify import Violation, verify
@@ -259,7 +259,7 @@ class Archive:
         self.run(run)
         return self._evolution.history(run, through_parents=through_parents)
 
-    def fates(
+    def connections(
         self,
         run: str,
         layer: str,
@@ -267,10 +267,10 @@ class Archive:
         to_step: int | None = None,
         *,
         through_parents: bool = False,
-    ) -> Fates:
+    ) -> ConnectionChanges:
         """The connections of one layer by what became of them between two steps: survived, regrown, died, born."""
         self.run(run)
-        return self._evolution.fates(run, layer, from_step, to_step, through_parents=through_parents)
+        return self._evolution.connections(run, layer, from_step, to_step, through_parents=through_parents)
 
     def structure(self, ref: Ref | str) -> Structure:
         """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""

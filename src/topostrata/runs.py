@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from topostrata.errors import InvalidInputError
 
@@ -24,6 +24,8 @@ _TAG = re.compile(r"[^\s,]{1,100}")
 class Parent:
     """Where a run comes from: the snapshot it started at, and how it departed from it."""
 
+    json_names: ClassVar = {"run": "parent"}
+
     run: str
     step: int
     how: How
@@ -32,6 +34,8 @@ class Parent:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One recorded step of one run. ``recorded_at`` is in UTC; ``digest`` is its topology's."""
+
+    json_names: ClassVar = {"id": "ref", "nnz": "connections"}
 
     run: str
     step: int
@@ -50,6 +54,8 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training run: what it was made with, where it stands, where it comes from."""
+
+    json_names: ClassVar = {"id": "run"}
 
     id: str
     name: str

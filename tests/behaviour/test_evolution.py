@@ -53,12 +53,12 @@ def test_evolution_is_what_sets_say(archive: Archive, target: Target, seed: int)
     with target.open() as fresh:
         for first in history.steps[::2]:
             for last in [step for step in history.steps if step >= first]:
-                found = fresh.evolution("w0", first, last)
-                assert (found.run, found.from_step, found.to_step) == ("w0", first, last)
-                assert [y.name for y in found.layers] == [y.name for y in history.layers]
-                for layer in found.layers:
-                    said = {name: getattr(layer, name) for name in layer.__slots__}
-                    assert said == oracle(history, layer.name, first, last)
+                evolution = fresh.evolution("w0", first, last)
+                assert (evolution.run, evolution.from_step, evolution.to_step) == ("w0", first, last)
+                assert [y.name for y in evolution.layers] == [y.name for y in history.layers]
+                for layer in evolution.layers:
+                    counts = {name: getattr(layer, name) for name in layer.__slots__}
+                    assert counts == oracle(history, layer.name, first, last)
                     assert layer.survived + layer.regrown + layer.died == layer.alive_from
                     assert layer.survived + layer.regrown + layer.born == layer.alive_to
         whole = fresh.evolution("w0")

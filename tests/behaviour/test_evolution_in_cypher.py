@@ -45,7 +45,7 @@ def test_cypher_and_masks_agree(archive: Archive, seed: int) -> None:
         assert older == list(zip(back.steps, back.older.tolist(), strict=True))
         ended = lifetimes(layer)
         short_lives = rows_of(archive, "cookbook/short_lives", **where, k=10**9)
-        assert short_lives == list(zip(ended["age"].tolist(), ended["count"].tolist(), strict=True))
+        assert short_lives == list(zip(ended.age.tolist(), ended.count.tolist(), strict=True))
         (change,) = rows_of(archive, "cookbook/between", **where, **{"from": middle, "to": last})
         count = counted[layer.name]
         assert change == (count.survived, count.regrown, count.died, count.born)
@@ -66,7 +66,7 @@ def test_dead_units_and_hubs_agree(archive: Archive, seed: int) -> None:
         assert {unit for unit, _, no_out in dead if no_out} == no_outputs
         if space.fan_in is not None:
             hubs = rows_of(archive, "cookbook/hubs", run="r", space=space.name, step=step, limit=10)
-            assert hubs == [(hub.index, hub.connections) for hub in space.fan_in.hubs]
+            assert hubs == [(hub.unit, hub.connections) for hub in space.fan_in.hubs]
 
 
 def test_a_fork_goes_on_where_its_parent_stood(archive: Archive) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from topostrata.ingest.formats import snapshot_file
-from topostrata.service.api.app import create_app
 from topostrata.store.embedded import stop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,27 +65,6 @@ def test_the_snapshot_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
     found = snapshot_file.read(tmp_path / "snapshot.npz")
     assert found.topology.nnz == 3
     assert [space.name for space in found.topology.spaces] == ["in", "out"]
-
-
-def outline(document: dict[str, Any]) -> dict[str, Any]:
-    """What a client relies on: paths, methods, parameters, answers and the fields of our schemas."""
-    routes = {
-        f"{method} {path}": (sorted(p["name"] for p in route.get("parameters", [])), sorted(route["responses"]))
-        for path, methods in document["paths"].items()
-        for method, route in methods.items()
-    }
-    schemas = {
-        name: sorted(schema["properties"])
-        for name, schema in document["components"]["schemas"].items()
-        if "Validation" not in name  # the framework's own
-    }
-    return {"routes": routes, "schemas": schemas}
-
-
-def test_the_openapi_document_is_that_of_the_routes() -> None:
-    """docs/openapi.json is what the app says of itself: a change of the API shows in a change of the file."""
-    held = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
-    assert outline(held) == outline(create_app().openapi()), "run docs/make_openapi.py"
 
 
 def test_the_demo_tells_its_story(tmp_path: Path) -> None:

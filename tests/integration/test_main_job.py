@@ -1,97 +1,26 @@
-"""The main job, end to end, as its first user does it: real topologies in, answers out on the command line and over REST."""
+"""The main job, end to end, as its first user does it: real topologies in, answers out on the command line."""
 
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from topostrata.ingest.formats import snapshot_file
+from tests.reference_runs import RUNS, STEPS, Shell, push_reference_runs
 from topostrata.store.embedded import stop
 from topostrata.topology import Topology
-
-RUNS = ("w0", "w1", "w2", "w3", "w4")
-STEPS = (0, 10, 50)
-
-
-class Shell:
-    """`topostrata` as a command, on one archive."""
-
-    def __init__(self, store: Path) -> None:
-        self.store = store
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "topostrata.service.cli.main", *arguments, "--store", str(self.store)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-    def json(self, *arguments: str) -> Any:
-        done = self.run(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def fails(self, *arguments: str, code: int = 1) -> str:
-        done = self.run(*arguments)
-        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        assert done.stdout == ""
-        assert "Traceback" not in done.stderr
-        return done.stderr
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, reference_directory: Path) -> Iterator[Shell]:
-    """An archive with the five reference runs, pushed as the README says, each descended from the one before."""
-    made = Shell(tmp_path_factory.mktemp("main-job") / "archive")
-    for k, run in enumerate(RUNS):
-        descent = ["--parent", f"w{k - 1}@first", "--how", "perturbation"] if k else []
-        pushed = made.json("push", str(reference_directory / f"e5_s0_{run}"), "--run", run, "--tag", "set", *descent)
-        assert pushed["run"] == run
-        assert pushed["added"] == list(STEPS)
-        assert pushed["unchanged"] == []
-        assert 50_000 < pushed["connections"] < 60_000
-    yield made
-    stop(made.store, force=True)
-
-
-@contextmanager
-def served(store: Path) -> Iterator[httpx.Client]:
-    """A client of `topostrata serve` on an archive."""
-    command = [sys.executable, "-m", "topostrata.service.cli.main", "serve", "--port", "0", "--store", str(store)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        said = server.stderr.readline()
-        assert said.startswith("serving http://127.0.0.1:"), said
-        try:
-            with httpx.Client(base_url=said.split()[1].removesuffix("/v1/runs"), timeout=60) as client:
-                yield client
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-@pytest.fixture(scope="module")
-def rest(shell: Shell) -> Iterator[httpx.Client]:
-    """REST on the archive of the shell; its tests only read."""
-    with served(shell.store) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def rest_to_write(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """REST on an archive of its own, for tests that write."""
-    store = tmp_path_factory.mktemp("rest") / "archive"
-    with served(store) as client:
-        yield client
+    """The command line on an archive with the five reference runs."""
+    store = tmp_path_factory.mktemp("main-job") / "archive"
+    yield push_reference_runs(store, reference_directory)
     stop(store, force=True)
 
 
@@ -346,197 +275,3 @@ def test_distances_are_drawn_and_written(shell: Shell, tmp_path: Path) -> None:
     assert [[float(x) for x in line[1:]] for line in lines[1:]] == found["nnstd"]
     said = shell.fails("distances", "w*@last", "--csv", str(tmp_path / "no" / "such" / "map.csv"))
     assert "expected a file in a directory that is there" in said
-
-
-def test_rest_gives_the_same_values_as_the_command_line(shell: Shell, rest: httpx.Client) -> None:
-    """One contract, one set of functions, two faces."""
-    pair = {"a": "w0@50", "b": "w1@50", "alignment": "reference"}
-    assert rest.get("/v1/distances", params=pair).json() == shell.json(
-        "nnstd", "w0@50", "w1@50", "--alignment", "reference"
-    )
-    assert rest.get("/v1/runs/w0/evolution", params={"from": 0, "to": 50}).json() == shell.json(
-        "evolution", "w0", "--from", "0", "--to", "50"
-    )
-    matrix = rest.get("/v1/distances/matrix", params={"refs": ["w*@50", "w0@0"], "nearest": 2}).json()
-    assert matrix == shell.json("distances", "w*@50", "w0@0", "--nearest", "2")
-    assert sorted(matrix["order"]) == sorted(matrix["refs"])
-    assert matrix["nearest"][-1][0]["ref"] in matrix["refs"]
-    assert rest.get("/v1/runs/w2/lineage").json() == shell.json("lineage", "w2")
-    assert rest.get("/v1/lineage").json() == shell.json("lineage")
-    for noun in ("history", "survival", "timeline"):
-        assert rest.get(f"/v1/runs/w0/{noun}").json() == shell.json(noun, "w0")
-    assert rest.get("/v1/runs/w0/snapshots/10/structure").json() == shell.json("structure", "w0@10")
-    inferred = rest.get("/v1/lineage/inferred", params={"refs": "w*@0", "root": "w0"}).json()
-    assert inferred["edges"] == shell.json("lineage", "--infer", "w*@0", "--root", "w0")["edges"]
-    asked: dict[str, str | int] = {"layer": "l1", "status": "born", "limit": 3}
-    page = rest.get("/v1/runs/w0/connections", params=asked).json()
-    more = rest.get(page["next"]).json()
-    listed = shell.json("connections", "w0", "--layer", "l1", "--status", "born", "--limit", "6")
-    assert page["connections"] + more["connections"] == listed["connections"]
-    assert rest.get("/v1/runs").json()["runs"] == shell.json("ls")["runs"]
-    assert rest.get("/v1/runs/w0/snapshots").json()["snapshots"] == shell.json("ls", "w0")["snapshots"]
-    assert rest.get("/v1/runs/w0").json() == shell.json("show", "w0")["run"]
-    assert rest.get("/v1/runs/w0/snapshots/10").json() == shell.json("show", "w0@10")["snapshot"]
-
-
-def test_lists_come_in_pages(rest: httpx.Client) -> None:
-    """`next` leads through all runs, two at a time, each once; so does the Link header."""
-    found: list[str] = []
-    url: str | None = "/v1/runs?limit=2"
-    while url:
-        answer = rest.get(url)
-        found += [run["run"] for run in answer.json()["runs"]]
-        url = answer.json()["next"]
-        assert answer.links.get("next", {}).get("url") == url
-    assert found == list(RUNS)
-    steps = [s["step"] for s in rest.get("/v1/runs/w0/snapshots?limit=1").json()["snapshots"]]
-    assert steps == [0]
-
-
-def test_head_is_get_without_the_body(rest: httpx.Client) -> None:
-    """The same headers, no body."""
-    head, get = rest.head("/v1/runs/w0"), rest.get("/v1/runs/w0")
-    assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["etag"] == get.headers["etag"]
-    assert head.headers["content-length"] == str(len(get.content))
-
-
-def test_a_question_changes_nothing(shell: Shell, rest: httpx.Client) -> None:
-    """A distance asked over REST leaves no relationship behind; one asked in the shell does, for Cypher to walk."""
-    # Refined, since the matrices of other tests leave their nearest pairs in the other alignments.
-    count = "MATCH (:Snapshot {id: 'w3@10'})-[d:DISTANCE {alignment: 'refined'}]-(:Snapshot {id: 'w1@50'}) "
-    count += "RETURN count(d)"
-    rest.get("/v1/distances", params={"a": "w3@10", "b": "w1@50", "alignment": "refined"}).raise_for_status()
-    refs = {"refs": ["w3@10", "w1@50"], "alignment": "refined"}
-    assert rest.get("/v1/distances/matrix", params=refs).raise_for_status().json()["nearest"] is None
-    assert shell.json("cypher", count)["rows"] == [[0]]
-    shell.json("nnstd", "w3@10", "w1@50", "--alignment", "refined")
-    assert shell.json("cypher", count)["rows"] == [[1]]
-
-
-def test_what_has_not_changed_is_not_sent_again(rest: httpx.Client) -> None:
-    """A known entity tag gets 304 and no body."""
-    first = rest.get("/v1/runs/w0/evolution")
-    again = rest.get("/v1/runs/w0/evolution", headers={"If-None-Match": first.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
-    assert rest.get("/v1/runs/w0/evolution", headers={"If-None-Match": '"other"'}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "code"),
-    [
-        ("/v1/runs/nobody", 404, "not-found"),
-        ("/v1/runs/w0/snapshots/7", 404, "not-found"),
-        ("/v1/nowhere", 404, "not-found"),
-        ("/v1/runs?limit=0", 422, "invalid-input"),
-        ("/v1/runs?limit=100000", 422, "invalid-input"),
-        ("/v1/runs?cursor=%ff", 422, "invalid-input"),
-        ("/v1/runs/w0/snapshots?cursor=eA", 422, "invalid-input"),
-        ("/v1/distances?a=w0", 422, "invalid-input"),
-        ("/v1/distances?a=w0&b=w1&alignment=none", 422, "invalid-input"),
-        ("/v1/runs/w0/connections?layer=l9&status=born", 404, "not-found"),
-        ("/v1/lineage/inferred?refs=w0", 422, "invalid-input"),
-        ("/v1/distances/matrix", 422, "invalid-input"),
-        ("/v1/distances/matrix?refs=x*@last", 422, "invalid-ref"),
-        ("/v1/distances/matrix?refs=w0&nearest=0", 422, "invalid-input"),
-        ("/v1/distances?a=w0@x&b=w1&alignment=identity", 422, "invalid-ref"),
-        ("/v1/runs/w0/evolution?from=50&to=0", 422, "invalid-input"),
-    ],
-)
-def test_errors_are_problem_documents(rest: httpx.Client, path: str, status: int, code: str) -> None:
-    """Each error has its status, our stable code and a sentence, and nothing of the server's insides."""
-    answer = rest.get(path)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == code
-    assert answer.json()["status"] == status
-    assert answer.json()["detail"]
-    assert "Error" not in answer.text
-    assert "/site-packages" not in answer.text
-
-
-def test_a_method_that_is_not_there_is_a_problem_too(rest: httpx.Client) -> None:
-    """405 with the methods that are."""
-    answer = rest.delete("/v1/runs")
-    assert answer.status_code == 405
-    assert answer.json()["code"] == "method-not-allowed"
-    assert "GET" in answer.headers["allow"]
-
-
-def test_a_snapshot_is_put_once(rest_to_write: httpx.Client, reference_topologies: dict[str, Topology]) -> None:
-    """201 for the first, 200 for the same again, 409 for another, with the digest of what was sent."""
-    body = BytesIO()
-    sent = reference_topologies["e5_s0_w3/epoch_010"]
-    snapshot_file.write(body, sent, epoch=10, metrics={"accuracy": 0.5})
-    url = "/v1/runs/put-once/snapshots/10"
-    first = rest_to_write.put(url, content=body.getvalue())
-    assert first.status_code == 201
-    assert first.headers["location"] == url
-    assert first.json()["digest"] == sent.digest
-    assert first.json()["metrics"] == {"accuracy": 0.5}
-    again = rest_to_write.put(url, content=body.getvalue())
-    assert (again.status_code, again.json()) == (200, first.json())
-    other = BytesIO()
-    snapshot_file.write(other, reference_topologies["e5_s0_w3/epoch_050"])
-    conflict = rest_to_write.put(url, content=other.getvalue())
-    assert (conflict.status_code, conflict.json()["code"]) == (409, "conflict")
-    earlier = rest_to_write.put("/v1/runs/put-once/snapshots/9", content=other.getvalue())
-    assert (earlier.status_code, earlier.json()["code"]) == (409, "step-order")
-
-
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x80\x04N."])
-def test_a_body_that_is_no_snapshot_is_refused(rest_to_write: httpx.Client, damage: bytes) -> None:
-    """Nothing is stored of it, not even the run."""
-    answer = rest_to_write.put("/v1/runs/broken/snapshots/0", content=damage)
-    assert answer.status_code == 422
-    assert answer.json()["code"] == "invalid-input"
-    assert rest_to_write.get("/v1/runs/broken").status_code == 404
-
-
-def test_a_small_body_that_unpacks_to_gigabytes_is_refused(rest_to_write: httpx.Client) -> None:
-    """By what its members say of themselves, before any of them is unpacked."""
-    body = BytesIO()
-    layer = {"name": "l0", "source": "a", "target": "b", "taps": 1}
-    spaces = [{"name": name, "size": 20_000, "labelled": True} for name in ("a", "b")]
-    document = json.dumps({"format": 1, "spaces": spaces, "layers": [layer]})
-    indices = np.zeros(60_000_000, dtype=np.int64)
-    arrays: dict[str, Any] = {"0.indptr": np.zeros(20_001, dtype=np.int64), "0.indices": indices}
-    np.savez_compressed(body, topology=document, **arrays)
-    answer = rest_to_write.put("/v1/runs/broken/snapshots/0", content=body.getvalue())
-    assert (answer.status_code, answer.json()["code"]) == (413, "limit")
-
-
-def test_a_body_of_another_kind_is_refused(rest_to_write: httpx.Client) -> None:
-    """415 for JSON, with the kinds that are taken."""
-    answer = rest_to_write.put("/v1/runs/broken/snapshots/0", json={})
-    assert answer.status_code == 415
-    assert "application/octet-stream" in answer.json()["detail"]
-
-
-def test_a_body_that_is_too_large_is_refused_before_it_is_read(rest_to_write: httpx.Client) -> None:
-    """413 as soon as the length is declared, although no byte of the body was sent."""
-    url = rest_to_write.base_url
-    with socket.create_connection((url.host, url.port or 80), timeout=60) as raw:
-        raw.sendall(
-            b"PUT /v1/runs/broken/snapshots/0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1099511627776\r\n\r\n"
-        )
-        assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
-
-
-def test_only_names_of_this_machine_are_answered(rest: httpx.Client) -> None:
-    """A page elsewhere that points its own name at this server gets nothing (DNS rebinding)."""
-    answer = rest.get("/v1/runs", headers={"Host": "elsewhere.example"})
-    assert (answer.status_code, answer.json()["code"]) == (400, "unknown-host")
-    assert rest.get("/v1/runs", headers={"Host": "localhost:1"}).status_code == 200
-    assert rest.get("/v1/runs", headers={"Host": "[::1]:8321"}).status_code == 200
-
-
-def test_health_and_readiness(rest: httpx.Client) -> None:
-    """`/healthz` depends on nothing, `/readyz` says each part."""
-    assert rest.get("/healthz").json() == {"status": "ok"}
-    assert rest.get("/readyz").json() == {"status": "ok", "archive": "ok"}
-
-
-def test_serving_beyond_loopback_is_refused(shell: Shell) -> None:
-    """Without tokens the API is for this machine alone."""
-    assert "expected a loopback address" in shell.fails("serve", "--host", "0.0.0.0", code=2)

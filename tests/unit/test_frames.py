@@ -22,7 +22,7 @@ def test_a_frame_without_rows_has_its_columns() -> None:
 def test_evolution_survival_and_estimates_as_frames() -> None:
     """A row for each layer, snapshot, age."""
     layer = between("l0", MASKS)
-    found = Evolution("w0", 0, 2, (layer,), "w0").to_pandas()
+    found = Evolution("w0", 0, 2, "w0", (layer,)).to_pandas()
     assert found.loc[0, "survived"] == layer.survived == 1
     history = follow("l0", enumerate(MASKS))
     assert survival(history).to_pandas()["survived"].tolist() == [2, 1, 1]

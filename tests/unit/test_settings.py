@@ -43,7 +43,7 @@ def test_a_token_comes_from_its_variable_or_its_file(monkeypatch: pytest.MonkeyP
 def test_a_weak_token_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weak: str, suffix: str
 ) -> None:
-    """Empty, short, repeated, or what no header can carry: an error, not an open door."""
+    """Empty, short, repeated, or what no header can carry: an error, not an open server."""
     if suffix:
         (tmp_path / "token").write_text(weak, encoding="utf-8")
     monkeypatch.setenv(VARIABLE + suffix, str(tmp_path / "token") if suffix else weak)

@@ -5,24 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from threading import BoundedSemaphore
-from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from typing_extensions import TypedDict
 
 from topostrata.archive import Archive
 from topostrata.errors import LimitError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
-from topostrata.refs import MAX_STEP, Ref, check_run_id
-from topostrata.service.answers.runs import RunAnswer, SnapshotAnswer, run_answer, snapshot_answer
+from topostrata.refs import Ref, check_run_id
+from topostrata.runs import Run, Snapshot
+from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
     Cursor,
     Limit,
+    RunId,
+    StepPath,
     page,
+    page_type,
     read_cursor,
     read_number,
     represent,
@@ -33,54 +35,39 @@ router = APIRouter(tags=["runs"])
 _UNPACKED = 4  # what a body may unpack to, as a multiple of the largest body
 _DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once, since each takes several times its size
 
-RunId = Annotated[str, Path(description="The run's id.", max_length=128)]
-StepPath = Annotated[int, Path(ge=0, le=MAX_STEP, description="The step of the snapshot.")]
-
 _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "application/vnd.safetensors"}
 
 
-class RunsPage(TypedDict):
-    """A page of runs in the order of their ids; ``next`` is where the following page is."""
-
-    runs: list[RunAnswer]
-    next: str | None
+RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
 
 
-class SnapshotsPage(TypedDict):
-    """A page of a run's snapshots in the order of their steps."""
-
-    snapshots: list[SnapshotAnswer]
-    next: str | None
-
-
-@router.get("/runs", response_model=RunsPage)
+@router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
 def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: Cursor = None) -> Response:
     """All runs."""
-    found = [run_answer(run) for run in archive.runs(limit=limit + 1, after=read_cursor(cursor) or "")]
-    return page(request, "runs", found, limit, found[:limit][-1]["run"] if found else "")
+    runs = archive.runs(limit=limit + 1, after=read_cursor(cursor) or "")
+    return page(request, "runs", runs, limit, runs[:limit][-1].id if runs else "")
 
 
 @router.get("/runs/{run}", response_model=RunAnswer)
 def get_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """One run."""
-    return represent(request, run_answer(archive.run(run)))
+    return represent(request, archive.run(run))
 
 
-@router.get("/runs/{run}/snapshots", response_model=SnapshotsPage)
+@router.get("/runs/{run}/snapshots", response_model=page_type("snapshots", SnapshotAnswer, "the order of their steps"))
 def list_snapshots(
     request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Response:
     """The snapshots of a run."""
     after = read_number(cursor)
     snapshots = archive.snapshots(run, limit=limit + 1, after=-1 if after is None else after)
-    found = [snapshot_answer(one) for one in snapshots]
-    return page(request, "snapshots", found, limit, str(found[:limit][-1]["step"]) if found else "")
+    return page(request, "snapshots", snapshots, limit, str(snapshots[:limit][-1].step) if snapshots else "")
 
 
 @router.get("/runs/{run}/snapshots/{step}", response_model=SnapshotAnswer)
 def get_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
     """One snapshot."""
-    return represent(request, snapshot_answer(archive.snapshot(Ref(run, step))))
+    return represent(request, archive.snapshot(Ref(run, step)))
 
 
 @router.put(
@@ -108,19 +95,19 @@ def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Respons
     most = archive.settings.max_body_bytes
     limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=_UNPACKED * most // 8)
     with _DECODING:
-        found = read_snapshot_bytes(BytesIO(body), limits=limits)
+        frame = read_snapshot_bytes(BytesIO(body), limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter
     outcome = archive.push(
         ref.run,
         ref.step,
-        found.topology,
-        epoch=found.epoch,
-        metrics=found.metrics,
-        recorded_at=found.recorded_at,
+        frame.topology,
+        epoch=frame.epoch,
+        metrics=frame.metrics,
+        recorded_at=frame.recorded_at,
     )
     where = f"/v1/runs/{ref.run}/snapshots/{ref.step}"
     status = 201 if outcome == "added" else 200
-    return represent(request, snapshot_answer(archive.snapshot(ref)), status=status, headers={"Location": where})
+    return represent(request, archive.snapshot(ref), status=status, headers={"Location": where})
 
 
 async def _body(request: Request, most: int) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,8 @@ class Distance:
     ``canonical`` is True where the value does not depend on how hidden units are stored. ``float(distance)`` is
     ``nnstd``.
     """
+
+    json_names: ClassVar = {"matching": None, "ambiguous": None}
 
     alignment: Alignment
     nnstd: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,13 +50,18 @@ class LayerEvolution:
 
 @dataclass(frozen=True, slots=True)
 class Evolution:
-    """What became of each layer of a run between two of its snapshots (``from_run`` may be an ancestor)."""
+    """What became of the connections of a run between two of its steps, layer by layer.
+
+    ``from_run`` is another run where the history goes through parents.
+    """
+
+    json_names: ClassVar = {"from_step": "from", "to_step": "to"}
 
     run: str
     from_step: int
     to_step: int
-    layers: tuple[LayerEvolution, ...]
     from_run: str
+    layers: tuple[LayerEvolution, ...]
 
     def to_pandas(self) -> pd.DataFrame:
         """A row for each layer."""
@@ -64,7 +69,7 @@ class Evolution:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fates:
+class ConnectionChanges:
     """The connections of a layer by what became of them, as sorted cells, and the two masks at the ends."""
 
     first: Mask
@@ -80,17 +85,17 @@ class Fates:
         return cells
 
 
-def fates(masks: Iterable[Mask]) -> Fates:
+def connection_changes(masks: Iterable[Mask]) -> ConnectionChanges:
     """Tell the connections apart, given the masks of every recorded step from the first to the last."""
-    each: Iterator[Mask] = iter(masks)
-    first = last = next(each)
+    later: Iterator[Mask] = iter(masks)
+    first = last = next(later)
     throughout = first.cells
-    for mask in each:
+    for mask in later:
         throughout = throughout[codec.in_sorted(throughout, mask.cells)]
         last = mask
     stays = codec.in_sorted(first.cells, last.cells)
     both = first.cells[stays]
-    return Fates(
+    return ConnectionChanges(
         first,
         last,
         survived=throughout,
@@ -104,35 +109,35 @@ def between(name: str, masks: Iterable[Mask]) -> LayerEvolution:
     """Count what became of the connections, given the masks of every recorded step from the first to the last.
 
     >>> a, b = (Mask(2, 2, np.array(cells)) for cells in ([0, 1, 2], [0, 3]))
-    >>> found = between("l0", [a, b])
-    >>> found.survived, found.died, found.born, found.jaccard_distance, found.unit_distance
+    >>> layer = between("l0", [a, b])
+    >>> layer.survived, layer.died, layer.born, layer.jaccard_distance, layer.unit_distance
     (1, 2, 1, 0.75, 0.75)
     """
-    found = fates(masks)
-    first, last = found.first, found.last
-    common = found.survived.size + found.regrown.size
+    changes = connection_changes(masks)
+    first, last = changes.first, changes.last
+    common = changes.survived.size + changes.regrown.size
     union = first.nnz + last.nnz - common
     dead_before, dead_after = first.fan_in == 0, last.fan_in == 0
     return LayerEvolution(
         name,
         alive_from=first.nnz,
         alive_to=last.nnz,
-        survived=int(found.survived.size),
-        regrown=int(found.regrown.size),
-        died=int(found.died.size),
-        born=int(found.born.size),
+        survived=int(changes.survived.size),
+        regrown=int(changes.regrown.size),
+        died=int(changes.died.size),
+        born=int(changes.born.size),
         jaccard_distance=(union - common) / union if union else 0.0,
-        unit_distance=_unit_distance(found),
+        unit_distance=_unit_distance(changes),
         dead_from=int(dead_before.sum()),
         dead_to=int(dead_after.sum()),
         revived=int((dead_before & ~dead_after).sum()),
     )
 
 
-def _unit_distance(found: Fates) -> float:
-    first, last = found.first, found.last
-    common = np.bincount(found.survived // first.stride, minlength=first.n_target)
-    common += np.bincount(found.regrown // first.stride, minlength=first.n_target)
+def _unit_distance(changes: ConnectionChanges) -> float:
+    first, last = changes.first, changes.last
+    common = np.bincount(changes.survived // first.stride, minlength=first.n_target)
+    common += np.bincount(changes.regrown // first.stride, minlength=first.n_target)
     union = first.fan_in + last.fan_in - common
     # A unit without inputs at either step has not changed: distance 0.
     distances = (union - common) / np.maximum(union, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,14 @@ _MOST_FLAGS = 2**30  # possible connections up to which one byte each is kept; b
 class LayerHistory:
     """What happened to the connections of a layer (or of several) at each of K snapshots.
 
-    ``alive``, ``born``, ``died``, ``regrown``, ``explored`` have shape (K,): connections alive at a snapshot; born
-    there (at the first: all); died there, that is, alive at the one before; born there after an earlier life; and
-    alive there or ever before. ``lives`` has shape (n, 3): birth, death (as positions in ``steps``, K while alive)
-    and how many lifetimes have both. ``size`` is the number of possible connections.
+    ``alive``, ``born``, ``died``, ``regrown`` have shape (K,): connections alive at a snapshot; born there (at the
+    first: all); died there, that is, alive at the one before; and born there after an earlier life. ``density`` and
+    ``exploration`` are shares of the possible connections: those alive at a snapshot, and those alive there or ever
+    before. Only in Python: ``size``, the number of possible connections; ``explored``, of shape (K,), those ever alive;
+    ``lives``, of shape (n, 3): birth, death (positions in ``steps``, K while alive) and how many lifetimes have both.
     """
+
+    json_names: ClassVar = {"size": None, "steps": None, "explored": None, "lives": None, "always_full": None}
 
     name: str
     size: int
@@ -64,8 +68,8 @@ def follow(name: str, history: Iterable[tuple[int, Mask]]) -> LayerHistory:
     """Follow a layer through its snapshots, given as (step, mask) in the order of time.
 
     >>> masks = [Mask(2, 2, np.array(cells)) for cells in ([0, 1], [1, 2], [0, 2])]
-    >>> seen = follow("l0", enumerate(masks))
-    >>> seen.born.tolist(), seen.died.tolist(), seen.regrown.tolist(), seen.explored.tolist()
+    >>> layer = follow("l0", enumerate(masks))
+    >>> layer.born.tolist(), layer.died.tolist(), layer.regrown.tolist(), layer.explored.tolist()
     ([2, 1, 1], [0, 1, 1], [0, 0, 1], [2, 3, 3])
     """
     steps: list[int] = []
@@ -85,38 +89,38 @@ def follow(name: str, history: Iterable[tuple[int, Mask]]) -> LayerHistory:
         stays = codec.in_sorted(before.cells, mask.cells)
         is_new = ~codec.in_sorted(mask.cells, before.cells)
         lives.append(_tally(since[~stays], k))
-        kept = since[stays]
+        since_before = since[stays]
         since = np.full(mask.nnz, k, dtype=np.int64)
-        since[~is_new] = kept
+        since[~is_new] = since_before
         born = mask.cells[is_new]
-        again = seen.mark(born)
-        explored += born.size - again
-        rows.append((mask.nnz, born.size, before.nnz - kept.size, again, explored))
+        regrown = seen.mark(born)
+        explored += born.size - regrown
+        rows.append((mask.nnz, born.size, before.nnz - since_before.size, regrown, explored))
         before = mask
     if before is None:
         raise InvalidInputError(f"layer {name!r}: expected at least one snapshot, found none")
     lives.append(_tally(since, len(steps)))
-    alive, births, deaths, regrown, ever = np.array(rows, dtype=np.int64).T
-    return LayerHistory(name, before.size, tuple(steps), alive, births, deaths, regrown, ever, np.concatenate(lives))
+    alive, births, deaths, regrowths, ever = np.array(rows, dtype=np.int64).T
+    return LayerHistory(name, before.size, tuple(steps), alive, births, deaths, regrowths, ever, np.concatenate(lives))
 
 
 def total(histories: Sequence[LayerHistory], name: str = "total") -> LayerHistory:
-    """Several layers of one run as if they were one."""
+    """Several layers of one run as if they were layer."""
     first = histories[0]
-    if any(one.steps != first.steps for one in histories):
+    if any(layer.steps != first.steps for layer in histories):
         raise InvalidInputError("expected layers with the same snapshots, found others")
-    stacked = np.concatenate([one.lives for one in histories])
+    stacked = np.concatenate([layer.lives for layer in histories])
     pairs, where = np.unique(stacked[:, :2], axis=0, return_inverse=True)
     counts = np.bincount(where.ravel(), weights=stacked[:, 2], minlength=len(pairs)).astype(np.int64)
     return LayerHistory(
         name,
-        sum(one.size for one in histories),
+        sum(layer.size for layer in histories),
         first.steps,
-        alive=np.sum([one.alive for one in histories], axis=0),
-        born=np.sum([one.born for one in histories], axis=0),
-        died=np.sum([one.died for one in histories], axis=0),
-        regrown=np.sum([one.regrown for one in histories], axis=0),
-        explored=np.sum([one.explored for one in histories], axis=0),
+        alive=np.sum([layer.alive for layer in histories], axis=0),
+        born=np.sum([layer.born for layer in histories], axis=0),
+        died=np.sum([layer.died for layer in histories], axis=0),
+        regrown=np.sum([layer.regrown for layer in histories], axis=0),
+        explored=np.sum([layer.explored for layer in histories], axis=0),
         lives=np.column_stack([pairs, counts]),
     )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from topostrata.errors import ConflictError, InvalidInputError, NotFoundError
-from topostrata.evolution.between import Evolution, Fates, between, fates
+from topostrata.evolution.between import ConnectionChanges, Evolution, between, connection_changes
 from topostrata.evolution.history import LayerHistory, follow, total
-from topostrata.frames import frame
+from topostrata.evolution.survival import RunSurvival, layer_survival
+from topostrata.frames import columns, frame
 from topostrata.store.graph import GraphStore
 from topostrata.store.masks import MaskStore
 from topostrata.topology import Mask
@@ -43,7 +44,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """A run through all its snapshots, layer by layer. ``layers[k].steps`` are the times of ``moments``."""
+    """A run through all its snapshots: each layer, all as one, and those that are not always full (where there are).
+
+    Only in Python: ``moments``, whose times are the ``steps`` of each layer.
+    """
+
+    json_names: ClassVar = {"moments": None}
 
     run: str
     moments: tuple[Moment, ...]
@@ -51,25 +57,30 @@ class RunHistory:
 
     def to_pandas(self) -> pd.DataFrame:
         """A row for each layer and snapshot: run, step, layer, alive, born, died, regrown, density, exploration."""
+        measures = [name for name in columns(LayerHistory) if name != "name"]
         return frame(
-            {
-                "run": moment.run,
-                "step": moment.step,
-                "layer": layer.name,
-                "alive": int(layer.alive[k]),
-                "born": int(layer.born[k]),
-                "died": int(layer.died[k]),
-                "regrown": int(layer.regrown[k]),
-                "density": float(layer.density[k]),
-                "exploration": float(layer.exploration[k]),
-            }
+            {"run": moment.run, "step": moment.step, "layer": layer.name, **dict(zip(measures, values, strict=True))}
             for layer in self.layers
-            for k, moment in enumerate(self.moments)
+            for moment, *values in zip(self.moments, *(getattr(layer, name).tolist() for name in measures), strict=True)
         )
 
     def place(self, step: int) -> int:
         """Where a step stands in ``moments``: in the nearest generation that has it."""
         return _place(self.moments, self.run, step)
+
+    def survival(self, from_step: int | None = None) -> RunSurvival:
+        """How long connections live; forward from a step, the first by default."""
+        start = 0 if from_step is None else self.place(from_step)
+        time = self.moments[start].time
+        layers = tuple(layer_survival(layer, time) for layer in self.layers)
+        return RunSurvival(
+            self.run, self.refs[start], self.refs[start:], self.refs, layers, layer_survival(self.total, time)
+        )
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """The snapshots as ``run@step``."""
+        return tuple(str(moment) for moment in self.moments)
 
     @cached_property
     def total(self) -> LayerHistory:
@@ -93,15 +104,15 @@ class StoredEvolution:
     def moments(self, run: str, *, through_parents: bool = False) -> list[Moment]:
         """The snapshots that make up a run's history, in the order of (generation, step)."""
         line = self._line(run) if through_parents else [(run, None)]
-        found: list[Moment] = []
-        for one, upto in line:
-            steps = [step for step in self._steps(one) if upto is None or step <= upto]
-            last = found[-1].time if found else -1
+        moments: list[Moment] = []
+        for generation, upto in line:
+            steps = [step for step in self._steps(generation) if upto is None or step <= upto]
+            last = moments[-1].time if moments else -1
             shift = 0 if not steps or steps[0] > last else last + 1 - steps[0]
-            found.extend(Moment(one, step, step + shift) for step in steps)
-        if not found:
+            moments.extend(Moment(generation, step, step + shift) for step in steps)
+        if not moments:
             raise NotFoundError(f"run {run!r}: expected a snapshot, found a run without any")
-        return found
+        return moments
 
     def history(self, run: str, *, through_parents: bool = False) -> RunHistory:
         """Follow every layer of a run through all its snapshots."""
@@ -117,17 +128,17 @@ class StoredEvolution:
         """
         moments = self._window(run, first, last, through_parents=through_parents)
         layers = tuple(between(name, self._just_masks(name, moments)) for name in self._layers(moments))
-        return Evolution(run, moments[0].step, moments[-1].step, layers, moments[0].run)
+        return Evolution(run, moments[0].step, moments[-1].step, moments[0].run, layers)
 
-    def fates(
+    def connections(
         self, run: str, layer: str, first: int | None, last: int | None, *, through_parents: bool = False
-    ) -> Fates:
+    ) -> ConnectionChanges:
         """The connections of one layer by what became of them from one step to another."""
         moments = self._window(run, first, last, through_parents=through_parents)
         names = self._layers(moments)
         if layer not in names:
             raise NotFoundError(f"run {run!r}: expected one of the layers {', '.join(names)}, found {layer!r}")
-        return fates(self._just_masks(layer, moments))
+        return connection_changes(self._just_masks(layer, moments))
 
     def _window(self, run: str, first: int | None, last: int | None, *, through_parents: bool) -> list[Moment]:
         moments = self.moments(run, through_parents=through_parents)

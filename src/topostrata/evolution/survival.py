@@ -7,7 +7,7 @@ the later one on, and one that was regrown in between is not seen to have died a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class KaplanMeier:
     Greenwood's on the log(-log) scale. ``at_risk`` and ``deaths`` are the counts behind each age.
     """
 
+    json_names: ClassVar = {"name": None}
+
     name: str
     ages: Counts
     survival: Floats
@@ -90,6 +92,48 @@ class KaplanMeier:
         return frame((dict(zip(heads, row, strict=True)) for row in zip(*columns, strict=True)), heads)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lifetimes:
+    """The histogram of ended lifetimes: ``count[k]`` connections died at the age ``age[k]``, in steps."""
+
+    age: Counts
+    count: Counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerSurvival:
+    """How long the connections of a layer live.
+
+    Of those alive at the first ref ``survived`` and their ``share`` at each ref; of those alive at the last snapshot
+    ``older`` at each of the ``age_refs``; lifetimes and their estimate.
+    """
+
+    name: str
+    survived: Counts
+    share: Floats
+    older: Counts
+    lifetimes: Lifetimes
+    kaplan_meier: KaplanMeier
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunSurvival:
+    """How long the connections of a run live: forward from a snapshot, and backward from the last.
+
+    ``survived[k]`` of each layer belongs to ``refs[k]``; ``older[k]``, of those alive at the last snapshot, to
+    ``age_refs[k]``. ``total`` is all layers as one.
+    """
+
+    json_names: ClassVar = {"from_ref": "from"}
+
+    run: str
+    from_ref: str
+    refs: tuple[str, ...]
+    age_refs: tuple[str, ...]
+    layers: tuple[LayerSurvival, ...]
+    total: LayerSurvival
+
+
 def survival(history: LayerHistory, from_step: int | None = None) -> Survival:
     """What is left, at each later snapshot, of the connections alive at a step (the first by default)."""
     start = _position(history, history.steps[0] if from_step is None else from_step)
@@ -109,13 +153,21 @@ def ages(history: LayerHistory, at_step: int | None = None) -> Ages:
     return Ages(history.name, history.steps[end], history.steps[: end + 1], np.cumsum(born)[: end + 1])
 
 
-def lifetimes(history: LayerHistory) -> dict[str, Counts]:
-    """The histogram of ended lifetimes: ``age`` in steps and ``count``; those alive at the end are not in it."""
+def lifetimes(history: LayerHistory) -> Lifetimes:
+    """The histogram of ended lifetimes; those alive at the end are not in it."""
     births, deaths, counts = history.lives.T
     ended = deaths < len(history.steps)
     age = _age(history, births[ended], deaths[ended])
-    each, where = np.unique(age, return_inverse=True)
-    return {"age": each, "count": np.bincount(where, weights=counts[ended], minlength=each.size).astype(np.int64)}
+    distinct, where = np.unique(age, return_inverse=True)
+    return Lifetimes(distinct, np.bincount(where, weights=counts[ended], minlength=distinct.size).astype(np.int64))
+
+
+def layer_survival(history: LayerHistory, from_step: int) -> LayerSurvival:
+    """Survival, ages, lifetimes and their estimate of one layer; forward from one of its steps."""
+    curve = survival(history, from_step)
+    return LayerSurvival(
+        history.name, curve.survived, curve.share, ages(history).older, lifetimes(history), kaplan_meier(history)
+    )
 
 
 def kaplan_meier(history: LayerHistory, *, from_start: bool | None = None) -> KaplanMeier:
@@ -133,15 +185,15 @@ def kaplan_meier(history: LayerHistory, *, from_start: bool | None = None) -> Ka
         births, deaths, counts = (column[births > 0] for column in (births, deaths, counts))
     alive = deaths == len(history.steps)
     age = _age(history, births, np.minimum(deaths, len(history.steps) - 1))
-    each, where = np.unique(age, return_inverse=True)
-    died = np.bincount(where, weights=counts * ~alive, minlength=each.size).astype(np.int64)
-    left = np.bincount(where, weights=counts, minlength=each.size).astype(np.int64)
+    distinct, where = np.unique(age, return_inverse=True)
+    died = np.bincount(where, weights=counts * ~alive, minlength=distinct.size).astype(np.int64)
+    left = np.bincount(where, weights=counts, minlength=distinct.size).astype(np.int64)
     at_risk = left[::-1].cumsum()[::-1]
     event = died > 0
-    each, died, at_risk = each[event], died[event], at_risk[event]
+    distinct, died, at_risk = distinct[event], died[event], at_risk[event]
     estimate = np.cumprod(1.0 - died / at_risk)
     low, high = _band(estimate, died, at_risk)
-    return KaplanMeier(history.name, each, estimate, low, high, at_risk, died, int(counts[alive].sum()), truncated)
+    return KaplanMeier(history.name, distinct, estimate, low, high, at_risk, died, int(counts[alive].sum()), truncated)
 
 
 def _band(estimate: Floats, died: Counts, at_risk: Counts) -> tuple[Floats, Floats]:

@@ -91,7 +91,7 @@ def kinship(edges: Iterable[Descent], a: str, b: str) -> Kinship:
     """
     graph = Lineage((a, b), tuple(edges)).graph()
     common = (nx.ancestors(graph, a) | {a}) & (nx.ancestors(graph, b) | {b})
-    nearest = sorted(one for one in common if not common & nx.descendants(graph, one))
+    nearest = sorted(run for run in common if not common & nx.descendants(graph, run))
     if not nearest:
         return Kinship(a, b, (), (), ())
     ways = [tuple(nx.shortest_path(graph, nearest[0], run)) for run in (a, b)]

@@ -16,22 +16,22 @@ from topostrata.lineage.inferred import Inference
 NAMESPACE = "urn:topostrata:"
 
 
-def to_graphml(found: Lineage | Inference) -> str:
+def to_graphml(lineage: Lineage | Inference) -> str:
     """A GraphML document: arrows from parent to child with what is known of each; what is unknown is left out.
 
     GraphML has no word for an edge whose direction is not known in a graph of arrows: read ``direction`` of the edge.
     """
-    graph = found.graph()
+    graph = lineage.graph()
     for *_, data in graph.edges(data=True):
         for key in [key for key, value in data.items() if value is None]:
             del data[key]
-    if isinstance(found, Inference):
-        graph.graph.update({"method": found.method, "alignment": found.alignment, "samples": found.samples})
-        graph.graph.update({k: v for k, v in (("root", found.root), ("depth", found.depth)) if v is not None})
+    if isinstance(lineage, Inference):
+        graph.graph.update({"method": lineage.method, "alignment": lineage.alignment, "samples": lineage.samples})
+        graph.graph.update({k: v for k, v in (("root", lineage.root), ("depth", lineage.depth)) if v is not None})
     return "\n".join(nx.generate_graphml(graph)) + "\n"
 
 
-def to_prov(found: Lineage | Inference) -> dict[str, Any]:
+def to_prov(lineage: Lineage | Inference) -> dict[str, Any]:
     """A PROV-JSON document (W3C member submission, 2013): runs and snapshots are entities, descent is a derivation.
 
     A snapshot is a specialization of its run. A run that was declared to descend from a snapshot was derived from it
@@ -44,17 +44,17 @@ def to_prov(found: Lineage | Inference) -> dict[str, Any]:
     """
     document: dict[str, Any] = {
         "prefix": {"sg": NAMESPACE},
-        "entity": {_run(run): {"prov:type": _name("sg:Run")} for run in found.nodes},
+        "entity": {_run(run): {"prov:type": _name("sg:Run")} for run in lineage.nodes},
     }
-    if isinstance(found, Lineage):
-        _declared(found, document)
+    if isinstance(lineage, Lineage):
+        _declared(lineage, document)
     else:
-        _inferred(found, document)
+        _inferred(lineage, document)
     return document
 
 
-def _declared(found: Lineage, document: dict[str, Any]) -> None:
-    for k, edge in enumerate(found.edges, start=1):
+def _declared(lineage: Lineage, document: dict[str, Any]) -> None:
+    for k, edge in enumerate(lineage.edges, start=1):
         snapshot = f"sg:snapshot/{edge.parent}@{edge.step}"
         if snapshot not in document["entity"]:
             document["entity"][snapshot] = {"prov:type": _name("sg:Snapshot"), "sg:step": edge.step}
@@ -70,17 +70,21 @@ def _declared(found: Lineage, document: dict[str, Any]) -> None:
         }
 
 
-def _inferred(found: Inference, document: dict[str, Any]) -> None:
-    for k, edge in enumerate(found.edges, start=1):
+def _inferred(inference: Inference, document: dict[str, Any]) -> None:
+    for k, edge in enumerate(inference.edges, start=1):
         known = {"distance": edge.distance, "margin": edge.margin, "support": edge.support, "direction": edge.direction}
-        said: dict[str, Any] = {f"sg:{key}": value for key, value in known.items() if value is not None}
-        said["sg:alignment"] = found.alignment
+        attributes: dict[str, Any] = {f"sg:{key}": value for key, value in known.items() if value is not None}
+        attributes["sg:alignment"] = inference.alignment
         if edge.direction == "unknown":
             ends = {"prov:alternate1": _run(edge.parent), "prov:alternate2": _run(edge.child)}
-            document.setdefault("alternateOf", {})[f"_:a{k}"] = {**ends, **said}
+            document.setdefault("alternateOf", {})[f"_:a{k}"] = {**ends, **attributes}
         else:
             ends = {"prov:generatedEntity": _run(edge.child), "prov:usedEntity": _run(edge.parent)}
-            document.setdefault("wasDerivedFrom", {})[f"_:d{k}"] = {**ends, "prov:type": _name("sg:Inferred"), **said}
+            document.setdefault("wasDerivedFrom", {})[f"_:d{k}"] = {
+                **ends,
+                "prov:type": _name("sg:Inferred"),
+                **attributes,
+            }
 
 
 def _run(run: str) -> str:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import networkx as nx
 import numpy as np
@@ -76,6 +76,8 @@ class Inference:
     ``alignment`` is how the networks were compared, ``depth`` in how many of their spaces (all where None),
     ``samples`` how many resamples the support is a share of.
     """
+
+    json_names: ClassVar = {"nodes": None}
 
     method: Method
     alignment: str

@@ -17,7 +17,7 @@ Counts = NDArray[np.int64]
 class Hub:
     """A unit with many connections."""
 
-    index: int
+    unit: int
     connections: int
 
 
@@ -29,12 +29,12 @@ class Degrees:
     have the same and near 1 when few have all; both ``None`` where there are no connections.
     """
 
-    histogram: Counts
     mean: float
     cv: float | None
     gini: float | None
     dead: tuple[int, ...]
     hubs: tuple[Hub, ...]
+    histogram: Counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,12 +113,12 @@ def _degrees(parts: list[Counts], hubs: int) -> Degrees:
     mean = float(degree.mean())
     most = np.lexsort((np.arange(degree.size), -degree))[:hubs]
     return Degrees(
-        np.bincount(degree),
         mean,
         float(degree.std() / mean) if mean else None,
         gini(degree),
         tuple(np.flatnonzero(degree == 0).tolist()),
         tuple(Hub(int(unit), int(degree[unit])) for unit in most if degree[unit]),
+        np.bincount(degree),
     )
 
 

@@ -151,7 +151,7 @@ class Supervisor:
                 return
 
     def _nobody_comes(self) -> bool:
-        """Shut the door and look once more. The start lock stays taken, so that who comes now waits for the end."""
+        """Refuse newcomers and look once more. The start lock stays taken, so that who comes now waits for the end."""
         if not self._start.try_exclusive():
             return False
         if self._clients.taken_elsewhere():

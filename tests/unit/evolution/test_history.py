@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.evolution import history as module
-from topostrata.evolution.between import between, fates
+from topostrata.evolution.between import between, connection_changes
 from topostrata.evolution.history import LayerHistory, follow, total
 from topostrata.evolution.survival import ages, kaplan_meier, lifetimes, survival
 from topostrata.topology import Mask
@@ -34,54 +34,54 @@ def followed(drawn: list[tuple[int, set[int]]]) -> LayerHistory:
 
 def lives(drawn: list[tuple[int, set[int]]]) -> list[tuple[int, int, int | None]]:
     """Every life as (cell, born step, died step), worked out cell by cell."""
-    found: list[tuple[int, int, int | None]] = []
+    rows: list[tuple[int, int, int | None]] = []
     for cell in range(SIZE):
         born = None
         for step, cells in drawn:
             if cell in cells and born is None:
                 born = step
             elif cell not in cells and born is not None:
-                found.append((cell, born, step))
+                rows.append((cell, born, step))
                 born = None
         if born is not None:
-            found.append((cell, born, None))
-    return found
+            rows.append((cell, born, None))
+    return rows
 
 
 @given(histories)
 def test_a_history_counts_what_sets_say(drawn: list[tuple[int, set[int]]]) -> None:
     """Alive, born, died, regrown and explored at each snapshot."""
-    found = followed(drawn)
+    layer = followed(drawn)
     ever: set[int] = set()
     before: set[int] = set()
     for k, (step, cells) in enumerate(drawn):
-        assert found.steps[k] == step
-        assert found.alive[k] == len(cells)
-        assert found.born[k] == len(cells - before)
-        assert found.died[k] == len(before - cells)
-        assert found.regrown[k] == len((cells - before) & ever)
+        assert layer.steps[k] == step
+        assert layer.alive[k] == len(cells)
+        assert layer.born[k] == len(cells - before)
+        assert layer.died[k] == len(before - cells)
+        assert layer.regrown[k] == len((cells - before) & ever)
         ever |= cells
-        assert found.explored[k] == len(ever)
+        assert layer.explored[k] == len(ever)
         before = cells
-    assert found.exploration[-1] == len(ever) / SIZE
-    assert found.always_full == all(len(cells) == SIZE for _, cells in drawn)
+    assert layer.exploration[-1] == len(ever) / SIZE
+    assert layer.always_full == all(len(cells) == SIZE for _, cells in drawn)
 
 
 @given(histories)
 def test_lives_are_the_lifetimes(drawn: list[tuple[int, set[int]]]) -> None:
     """Births and deaths, with how many connections share both."""
-    found = followed(drawn)
-    steps = [*found.steps, None]
-    counted = {(steps[b], steps[d]): int(n) for b, d, n in found.lives.tolist()}
+    layer = followed(drawn)
+    steps = [*layer.steps, None]
+    counted = {(steps[b], steps[d]): int(n) for b, d, n in layer.lives.tolist()}
     assert counted == Counter((born, died) for _, born, died in lives(drawn))
 
 
 @given(histories, st.data())
 def test_survival_and_ages_are_what_sets_say(drawn: list[tuple[int, set[int]]], data: st.DataObject) -> None:
     """Forward from a snapshot and backward from one: alive at every snapshot between."""
-    found = followed(drawn)
+    layer = followed(drawn)
     k = data.draw(st.integers(0, len(drawn) - 1))
-    forward, backward = survival(found, drawn[k][0]), ages(found, drawn[k][0])
+    forward, backward = survival(layer, drawn[k][0]), ages(layer, drawn[k][0])
     for j in range(k, len(drawn)):
         assert forward.survived[j - k] == len(set.intersection(*(cells for _, cells in drawn[k : j + 1])))
     for j in range(k + 1):
@@ -92,67 +92,67 @@ def test_survival_and_ages_are_what_sets_say(drawn: list[tuple[int, set[int]]], 
 
 @given(histories)
 def test_survival_agrees_with_evolution_between_two_snapshots(drawn: list[tuple[int, set[int]]]) -> None:
-    """The curve's last point is what `evolution` counts as survived; the fates are the sets themselves."""
+    """The curve's last point is what `evolution` counts as survived; `connection_changes` gives the sets themselves."""
     masks = [mask(cells) for _, cells in drawn]
-    found = between("l0", masks)
-    assert survival(followed(drawn)).survived[-1] == found.survived
-    told = fates(masks)
+    layer = between("l0", masks)
+    assert survival(followed(drawn)).survived[-1] == layer.survived
+    changes = connection_changes(masks)
     first, last = drawn[0][1], drawn[-1][1]
     throughout = set.intersection(*(cells for _, cells in drawn))
-    assert set(told.survived.tolist()) == throughout
-    assert set(told.regrown.tolist()) == (first & last) - throughout
-    assert set(told.died.tolist()) == first - last
-    assert set(told.born.tolist()) == last - first
+    assert set(changes.survived.tolist()) == throughout
+    assert set(changes.regrown.tolist()) == (first & last) - throughout
+    assert set(changes.died.tolist()) == first - last
+    assert set(changes.born.tolist()) == last - first
 
 
 @given(histories)
 def test_lifetimes_are_the_ages_at_death(drawn: list[tuple[int, set[int]]]) -> None:
     """A histogram over all that died."""
-    found = lifetimes(followed(drawn))
-    counted = dict(zip(found["age"].tolist(), found["count"].tolist(), strict=True))
+    histogram = lifetimes(followed(drawn))
+    counted = dict(zip(histogram.age.tolist(), histogram.count.tolist(), strict=True))
     assert counted == Counter(died - born for _, born, died in lives(drawn) if died is not None)
 
 
 @given(histories, st.booleans())
 def test_kaplan_meier_is_the_product_over_the_ages(drawn: list[tuple[int, set[int]]], from_start: bool) -> None:
     """Against the definition, one lifetime at a time."""
-    found = kaplan_meier(followed(drawn), from_start=from_start)
+    curve = kaplan_meier(followed(drawn), from_start=from_start)
     first, end = drawn[0][0], drawn[-1][0]
-    kept = [(b, d) for _, b, d in lives(drawn) if from_start or b > first]
-    subjects = [((end if d is None else d) - b, d is not None) for b, d in kept]
+    observed = [(b, d) for _, b, d in lives(drawn) if from_start or b > first]
+    subjects = [((end if d is None else d) - b, d is not None) for b, d in observed]
     estimate = 1.0
     for k, age in enumerate(sorted({a for a, died in subjects if died})):
         at_risk = sum(a >= age for a, _ in subjects)
         deaths = sum(a == age and died for a, died in subjects)
         estimate *= 1 - deaths / at_risk
-        assert found.ages[k] == age
-        assert (found.at_risk[k], found.deaths[k]) == (at_risk, deaths)
-        assert math.isclose(found.survival[k], estimate, abs_tol=1e-12)
-        assert 0 <= found.low[k] <= estimate + 1e-12
-        assert estimate - 1e-12 <= found.high[k] <= 1
-    assert found.censored == sum(not died for _, died in subjects)
-    assert found.left_truncated == (0 if from_start else len(drawn[0][1]))
+        assert curve.ages[k] == age
+        assert (curve.at_risk[k], curve.deaths[k]) == (at_risk, deaths)
+        assert math.isclose(curve.survival[k], estimate, abs_tol=1e-12)
+        assert 0 <= curve.low[k] <= estimate + 1e-12
+        assert estimate - 1e-12 <= curve.high[k] <= 1
+    assert curve.censored == sum(not died for _, died in subjects)
+    assert curve.left_truncated == (0 if from_start else len(drawn[0][1]))
 
 
 def test_kaplan_meier_of_a_known_example() -> None:
     """Six lifetimes by hand: deaths at ages 1, 1, 2, 3 and two alive at age 3; Greenwood's band on log(-log)."""
     births = [(0, {0, 1, 2, 3, 4, 5}), (1, {2, 3, 4, 5}), (2, {3, 4, 5}), (3, {4, 5})]
-    found = kaplan_meier(followed(births))
-    np.testing.assert_allclose(found.survival, [4 / 6, 3 / 6, 2 / 6])
-    assert found.median == 2
+    curve = kaplan_meier(followed(births))
+    np.testing.assert_allclose(curve.survival, [4 / 6, 3 / 6, 2 / 6])
+    assert curve.median == 2
     variance = 2 / (6 * 4)
     width = 1.959963984540054 * math.sqrt(variance) / -math.log(4 / 6)
-    np.testing.assert_allclose(found.low[0], (4 / 6) ** math.exp(width))
-    np.testing.assert_allclose(found.high[0], (4 / 6) ** math.exp(-width))
+    np.testing.assert_allclose(curve.low[0], (4 / 6) ** math.exp(width))
+    np.testing.assert_allclose(curve.high[0], (4 / 6) ** math.exp(-width))
 
 
 @given(histories, histories)
-def test_layers_add_up(one: list[tuple[int, set[int]]], other: list[tuple[int, set[int]]]) -> None:
+def test_layers_add_up(first: list[tuple[int, set[int]]], second: list[tuple[int, set[int]]]) -> None:
     """The total of two layers is the layer that holds both."""
-    length = min(len(one), len(other))
-    steps = [step for step, _ in one[:length]]
-    a = [(s, cells) for s, (_, cells) in zip(steps, one, strict=False)]
-    b = [(s, cells) for s, (_, cells) in zip(steps, other, strict=False)]
+    length = min(len(first), len(second))
+    steps = [step for step, _ in first[:length]]
+    a = [(s, cells) for s, (_, cells) in zip(steps, first, strict=False)]
+    b = [(s, cells) for s, (_, cells) in zip(steps, second, strict=False)]
     both = [
         (s, Mask(4, 6, np.array(sorted(x | {SIZE + c for c in y}), dtype=np.int64), taps=2))
         for (s, x), (_, y) in zip(a, b, strict=True)

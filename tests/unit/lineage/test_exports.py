@@ -14,7 +14,8 @@ from topostrata.lineage.declared import Descent, Lineage
 from topostrata.lineage.exports import to_graphml, to_prov
 from topostrata.lineage.inferred import Inference, InferredEdge
 from topostrata.lineage.stored import StoredInference
-from topostrata.service.answers.lineage import inference_answer, lineage_answer
+from topostrata.service.answers.lineage import inference_answer
+from topostrata.service.answers.shape import as_json
 
 DECLARED = Lineage(
     ("w0", "w1", "w<2>", "x"),
@@ -41,7 +42,7 @@ INFERRED = Inference(
 
 def test_json_holds_every_edge() -> None:
     """What goes out is plain JSON, unknown numbers as null."""
-    assert json.loads(json.dumps(lineage_answer(DECLARED)))["edges"][0] == {
+    assert json.loads(json.dumps(as_json(DECLARED)))["edges"][0] == {
         "parent": "w0",
         "step": 0,
         "child": "w1",

@@ -12,8 +12,8 @@ from topostrata.topology import Topology
 
 def test_degrees_of_a_small_network() -> None:
     """Two inputs, three hidden units, one output: means, spread, hubs and dead units by hand."""
-    found = structure(Topology.from_masks([[[1, 1, 0], [1, 0, 0]], [[1], [0], [1]]]))
-    spaces = {space.name: space for space in found.spaces}
+    measured = structure(Topology.from_masks([[[1, 1, 0], [1, 0, 0]], [[1], [0], [1]]]))
+    spaces = {space.name: space for space in measured.spaces}
     hidden = spaces["hidden1"]
     assert hidden.fan_in is not None
     assert hidden.fan_in.histogram.tolist() == [1, 1, 1]
@@ -21,14 +21,14 @@ def test_degrees_of_a_small_network() -> None:
     assert hidden.fan_in.cv == pytest.approx(np.sqrt(2 / 3))
     assert hidden.fan_in.gini == pytest.approx(4 / 9)
     assert hidden.fan_in.dead == (2,)
-    assert [(hub.index, hub.connections) for hub in hidden.fan_in.hubs] == [(0, 2), (1, 1)]
+    assert [(hub.unit, hub.connections) for hub in hidden.fan_in.hubs] == [(0, 2), (1, 1)]
     assert hidden.fan_out is not None
     assert hidden.fan_out.dead == (1,)
     assert spaces["input"].fan_in is None
     assert spaces["output"].fan_out is None
     # Only unit 0 of the hidden ones has inputs and outputs: two connections into it, one out of it.
-    assert [(layer.connections, layer.effective) for layer in found.layers] == [(3, 2), (2, 1)]
-    assert found.layers[0].effective_density == 2 / 6
+    assert [(layer.connections, layer.effective) for layer in measured.layers] == [(3, 2), (2, 1)]
+    assert measured.layers[0].effective_density == 2 / 6
 
 
 def test_gini_knows_its_ends() -> None:

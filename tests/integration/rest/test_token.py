@@ -42,9 +42,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 @pytest.fixture(scope="module")
 def app(archive: Archive) -> FastAPI:
     """The API with a token."""
-    made = create_app(archive=archive, guard=Guard(TOKEN), hosts=["archive.example.org"])
-    made.state.archive = archive  # as a server does when it starts
-    return made
+    app = create_app(archive=archive, guard=Guard(TOKEN), hosts=["archive.example.org"])
+    app.state.archive = archive  # as a server does when it starts
+    return app
 
 
 class Client:
@@ -181,7 +181,7 @@ def test_nothing_of_a_request_is_read_before_the_token(app: FastAPI) -> None:
     assert sent[0]["status"] == 401
 
 
-def test_no_other_protocol_comes_past_the_door(app: FastAPI) -> None:
+def test_no_other_protocol_passes_the_token_check(app: FastAPI) -> None:
     """A websocket is closed before it is one, with the token as well: nothing here speaks it."""
     sent: list[Message] = []
 
@@ -248,9 +248,9 @@ def test_a_server_does_not_start_with_a_weak_token(tmp_path: Path, host: str, we
 def test_doctor_shows_that_there_is_a_token_and_not_which(tmp_path: Path) -> None:
     """What is in force, masked."""
     done = topostrata("doctor", "--json", "--store", str(tmp_path / "none"), API_TOKEN=TOKEN)
-    checks: dict[str, Any] = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    checks: dict[str, Any] = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
     assert "api_token = **********" in checks["settings"]["found"]
     assert checks["rest"] == {"check": "rest", "ok": True, "found": "every request has to show the token"}
     assert TOKEN not in done.stdout + done.stderr
     open_to_all = json.loads(topostrata("doctor", "--json", "--store", str(tmp_path / "none")).stdout)
-    assert "open, on loopback only: no token is set" in [one["found"] for one in open_to_all["checks"]]
+    assert "open, on loopback only: no token is set" in [check["found"] for check in open_to_all["checks"]]

@@ -1,0 +1,65 @@
+"""Distances of snapshots."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from topostrata.distance.alignments import DEFAULT, Alignment
+from topostrata.distance.nnstd import Distance, LayerDistance
+from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
+from topostrata.service.answers.shape import answer_fields, shape
+from topostrata.service.api.representation import ArchiveOf, represent
+from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
+
+router = APIRouter(tags=["distance"])
+
+RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
+
+LayerDistanceAnswer = shape(
+    "LayerDistanceAnswer",
+    """The distance of one layer, 0 to 1, the number of its target units, and both densities.
+
+    ``ambiguous``: units with more than one optimal partner. ``chance``: what independent layers of the same widths and
+    densities would have, with its standard error; ``z``: how many spreads of chance the distance lies from it.
+    """,
+    answer_fields(LayerDistance) | {"chance": float | None, "chance_error": float | None},
+)
+DistanceAnswer = shape(
+    "DistanceAnswer",
+    """The distance of two topologies: ``nnstd`` is the mean of the layers'.
+
+    ``canonical`` says that the value does not depend on the order in which hidden units are stored.
+    """,
+    {"a": str, "b": str} | answer_fields(Distance) | {"layers": list[LayerDistanceAnswer]},  # type: ignore[valid-type]
+)
+
+
+@router.get("/distances", response_model=DistanceAnswer)
+def get_distance(
+    request: Request,
+    archive: ArchiveOf,
+    a: RefQuery,
+    b: RefQuery,
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
+    chance: Annotated[bool, Query(description="Add the level that independent layers would have.")] = False,
+) -> Response:
+    """NNSTD of two snapshots."""
+    label_a, label_b = archive.snapshot(a).id, archive.snapshot(b).id
+    distance = archive.nnstd(label_a, label_b, alignment=alignment, chance=chance, keep=False)
+    return represent(request, distance_answer(label_a, label_b, distance))
+
+
+@router.get("/distances/matrix", response_model=DistancesAnswer)
+def get_distances(
+    request: Request,
+    archive: ArchiveOf,
+    refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
+    nearest: Annotated[int | None, Query(ge=1, description="Add the nearest of each, so many.")] = None,
+) -> Response:
+    """The distances of all pairs of some snapshots, their clusters, and an order in which like ones stand together."""
+    check_count(archive, refs)
+    matrix = archive.distances(refs, alignment=alignment, keep=False)
+    return represent(request, distances_answer(matrix, nearest=nearest))

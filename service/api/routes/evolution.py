@@ -1,0 +1,82 @@
+"""What happens to the connections of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from topostrata.evolution.between import Evolution, Status
+from topostrata.evolution.stored import RunHistory
+from topostrata.evolution.survival import RunSurvival
+from topostrata.refs import MAX_STEP
+from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer
+from topostrata.service.answers.shape import answer_type
+from topostrata.service.api.representation import (
+    PAGE,
+    ArchiveOf,
+    Cursor,
+    Limit,
+    RunId,
+    page,
+    page_type,
+    read_number,
+    represent,
+)
+
+router = APIRouter(tags=["evolution"])
+
+FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
+ToQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")]
+ThroughParents = Annotated[bool, Query(description="Begin in the runs that this one resumed or was forked from.")]
+
+
+@router.get("/runs/{run}/evolution", response_model=answer_type(Evolution))
+def get_evolution(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    from_: FromQuery = None,
+    to: ToQuery = None,
+    through_parents: ThroughParents = False,
+) -> Response:
+    """What survived, was regrown, died and was born between two steps."""
+    return represent(request, archive.evolution(run, from_, to, through_parents=through_parents))
+
+
+@router.get("/runs/{run}/history", response_model=answer_type(RunHistory, "HistoryAnswer"))
+def get_history(request: Request, archive: ArchiveOf, run: RunId, through_parents: ThroughParents = False) -> Response:
+    """Births, deaths, regrowth and exploration at every snapshot of a run."""
+    return represent(request, archive.history(run, through_parents=through_parents))
+
+
+@router.get("/runs/{run}/survival", response_model=answer_type(RunSurvival, "SurvivalAnswer"))
+def get_survival(
+    request: Request, archive: ArchiveOf, run: RunId, from_: FromQuery = None, through_parents: ThroughParents = False
+) -> Response:
+    """What is left of the connections alive at a step, and how long connections live."""
+    return represent(request, archive.history(run, through_parents=through_parents).survival(from_))
+
+
+@router.get(
+    "/runs/{run}/connections", response_model=page_type("connections", ConnectionAnswer, "the order of their targets")
+)
+def list_connections(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    layer: Annotated[str, Query(description="The layer's name.")],
+    status: Annotated[Status, Query(description="What became of them between the two steps.")],
+    from_: FromQuery = None,
+    to: ToQuery = None,
+    through_parents: ThroughParents = False,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> Response:
+    """The connections of a layer that survived, died, were born or regrown between two steps."""
+    after = read_number(cursor)
+    changes = archive.connections(run, layer, from_, to, through_parents=through_parents)
+    cells = changes.of(status)
+    cells = cells if after is None else cells[cells > after]
+    connections = connections_answer(changes.first, cells[: limit + 1])
+    return page(request, "connections", connections, limit, str(cells[:limit][-1]) if cells.size else "")

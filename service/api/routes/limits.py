@@ -1,0 +1,16 @@
+"""How much one request may ask for."""
+
+from __future__ import annotations
+
+from topostrata.archive import Archive
+from topostrata.errors import LimitError
+
+MOST_COMPARED = 64  # a request computes n^2 / 2 distances while somebody waits
+MOST_POINTS = 500  # likewise, one distance each
+
+
+def check_count(archive: Archive, refs: list[str]) -> None:
+    """Refuse refs and globs that name more snapshots than one request may compare."""
+    count = len(archive.expand(refs))
+    if count > MOST_COMPARED:
+        raise LimitError(f"refs: expected at most {MOST_COMPARED} snapshots in one request, found {count}")

@@ -1,0 +1,80 @@
+"""Who descends from whom, and how far runs are apart over time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from topostrata.distance.alignments import Alignment
+from topostrata.errors import LimitError
+from topostrata.lineage.declared import Kinship, Lineage
+from topostrata.lineage.inferred import Inference
+from topostrata.lineage.timelines import Timeline
+from topostrata.service.answers.lineage import inference_answer
+from topostrata.service.answers.shape import answer_fields, answer_type, shape
+from topostrata.service.api.representation import ArchiveOf, RunId, represent
+from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
+
+router = APIRouter(tags=["lineage"])
+
+RunQuery = Annotated[str, Query(description="A run.", max_length=128)]
+
+InferenceAnswer = shape(
+    "InferenceAnswer",
+    "A probable ancestry: a tree over runs, each compared at the step in ``steps``.",
+    {"name": str} | answer_fields(Inference) | {"steps": dict[str, int]},
+)
+
+
+@router.get("/runs/{run}/lineage", response_model=answer_type(Lineage))
+def get_lineage(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    depth: Annotated[int | None, Query(ge=0, description="So many generations up and down.")] = None,
+) -> Response:
+    """The declared ancestors and descendants of a run."""
+    return represent(request, archive.lineage(run, depth=depth))
+
+
+@router.get("/lineage/common", response_model=answer_type(Kinship))
+def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) -> Response:
+    """The nearest common ancestors of two runs, and the ways from there to each of them."""
+    return represent(request, archive.kinship(a, b))
+
+
+@router.get("/lineage", response_model=answer_type(Lineage))
+def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
+    """The declared descent of all runs."""
+    return represent(request, archive.lineage())
+
+
+@router.get("/lineage/inferred", response_model=InferenceAnswer)
+def get_inferred(
+    request: Request,
+    archive: ArchiveOf,
+    refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")],
+    root: Annotated[str | None, Query(description="The ancestor of all, where it is known.")] = None,
+    alignment: Annotated[Alignment | None, Query(description="Default: what fits the networks.")] = None,
+) -> Response:
+    """Who probably descends from whom, inferred from distances."""
+    check_count(archive, refs)
+    return represent(request, inference_answer(archive.infer(refs, root=root, alignment=alignment, name=None)))
+
+
+@router.get("/runs/{run}/timeline", response_model=answer_type(Timeline))
+def get_timeline(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    other: Annotated[str | None, Query(alias="with", description="Another run; default: its own past.")] = None,
+    alignment: Annotated[Alignment | None, Query(description="Default: canonical, identity with itself.")] = None,
+    lag: Annotated[int | None, Query(ge=1, description="Compare with so many snapshots before.")] = None,
+    chance: Annotated[bool, Query(description="Add the level that independent networks have.")] = False,
+) -> Response:
+    """How far two runs are apart at each step that both have, or a run from its own past."""
+    points = archive.run(run).snapshots
+    if points > MOST_POINTS:
+        raise LimitError(f"timeline: expected a run of at most {MOST_POINTS} snapshots in a request, found {points}")
+    return represent(request, archive.timeline(run, other, alignment=alignment, lag=lag, chance=chance))

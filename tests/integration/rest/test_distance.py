@@ -1,0 +1,32 @@
+"""Distances over REST."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.reference_runs import Shell
+
+
+def test_distances_are_those_of_the_command_line(shell: Shell, rest: httpx.Client) -> None:
+    """Of a pair and of all pairs, with the nearest of each."""
+    pair = {"a": "w0@50", "b": "w1@50", "alignment": "reference"}
+    assert rest.get("/v1/distances", params=pair).json() == shell.json(
+        "nnstd", "w0@50", "w1@50", "--alignment", "reference"
+    )
+    matrix = rest.get("/v1/distances/matrix", params={"refs": ["w*@50", "w0@0"], "nearest": 2}).json()
+    assert matrix == shell.json("distances", "w*@50", "w0@0", "--nearest", "2")
+    assert sorted(matrix["order"]) == sorted(matrix["refs"])
+    assert matrix["nearest"][-1][0]["ref"] in matrix["refs"]
+
+
+def test_a_question_changes_nothing(shell: Shell, rest: httpx.Client) -> None:
+    """A distance asked over REST leaves no relationship behind; one asked in the shell does, for Cypher to walk."""
+    # Refined, since the matrices of other tests leave their nearest pairs in the other alignments.
+    count = "MATCH (:Snapshot {id: 'w3@10'})-[d:DISTANCE {alignment: 'refined'}]-(:Snapshot {id: 'w1@50'}) "
+    count += "RETURN count(d)"
+    rest.get("/v1/distances", params={"a": "w3@10", "b": "w1@50", "alignment": "refined"}).raise_for_status()
+    refs = {"refs": ["w3@10", "w1@50"], "alignment": "refined"}
+    assert rest.get("/v1/distances/matrix", params=refs).raise_for_status().json()["nearest"] is None
+    assert shell.json("cypher", count)["rows"] == [[0]]
+    shell.json("nnstd", "w3@10", "w1@50", "--alignment", "refined")
+    assert shell.json("cypher", count)["rows"] == [[1]]
