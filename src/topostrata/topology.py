@@ -324,7 +324,10 @@ class Topology:
                 found.append(matrix if masked else Mask.from_matrix(matrix, zeros=zeros, orientation=orientation))
             except InvalidTopologyError as error:
                 raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
-        return Topology(chain_layers(names, found))
+        try:
+            return Topology(chain_layers(names, found))
+        except InvalidTopologyError as error:
+            raise InvalidTopologyError(error.message, hint=error.hint or _turned_hint(found, orientation)) from None
 
 
 def chain_layers(names: Sequence[str], masks: Sequence[Mask]) -> tuple[Layer, ...]:
@@ -335,8 +338,7 @@ def chain_layers(names: Sequence[str], masks: Sequence[Mask]) -> tuple[Layer, ..
         if source.size != mask.n_source:
             raise InvalidTopologyError(
                 f"layer {name!r}: expected {source.size} sources (the targets of layer {names[k - 1]!r}), "
-                f"found {mask.n_source}",
-                hint=_turned_hint(masks),
+                f"found {mask.n_source}"
             )
         layers.append(Layer(name, source, _chain_space(k + 1, len(masks), mask.n_target), mask))
     return tuple(layers)
@@ -348,12 +350,15 @@ def _chain_space(k: int, last: int, size: int) -> Space:
     return Space(f"hidden{k}", size)
 
 
-def _turned_hint(masks: Sequence[Mask]) -> str | None:
-    """Advice where the masks chain when rows and columns change places, as torch's weights do."""
-    pairs = pairwise(masks)
-    if all(mask.taps == 1 for mask in masks) and all(one.n_source == two.n_target for one, two in pairs):
-        return "they chain turned around: if rows are targets, as in torch's weights, say orientation='out-in'"
-    return None
+def _turned_hint(masks: Sequence[Mask], orientation: Orientation) -> str | None:
+    """Advice where the masks would chain with rows and columns in each other's place, as torch's weights do."""
+    chains = all(one.n_target == two.n_source for one, two in pairwise(masks))
+    turned = all(one.n_source == two.n_target for one, two in pairwise(masks))
+    if chains or not turned or any(mask.taps > 1 for mask in masks):
+        return None
+    if orientation == "out-in":
+        return "they chain turned around: rows seem to be sources, so say orientation='in-out'"
+    return "they chain turned around: if rows are targets, as in torch's weights, say orientation='out-in'"
 
 
 def _check_layers(layers: tuple[LayerShape, ...]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import json
+import pickle
+import re
 from collections import Counter
 from typing import Any
 
@@ -15,7 +18,9 @@ from hypothesis import strategies as st
 
 from tests.wirings import COUNTS, FREE_AXES, MODELS, Network, labelled, llama, random_network, random_permutations
 from topostrata import order, wiring_text
-from topostrata.errors import InvalidInputError, InvalidTopologyError
+from topostrata.distance.nnstd import ALIGNMENTS, nnstd
+from topostrata.errors import InvalidInputError, InvalidTopologyError, NotComparableError
+from topostrata.measures.structure import structure
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Stage, Topology, Wiring
 
 seeds = st.integers(0, 2**32 - 1)
@@ -419,6 +424,26 @@ def test_what_a_plain_network_needs_is_said_by_format_1() -> None:
     assert first_words == Counter(
         {"plain": 5, "a residual stream": 5, "a self-loop": 3, "groups": 1, "several axes": 1}
     )
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name]().wiring.beyond_format_1 is not None])
+def test_what_no_alignment_knows_yet_is_refused_by_name(name: str) -> None:
+    """Distances and paths of these networks are never computed as if they were plain."""
+    topology = MODELS[name]().topology(np.random.default_rng(0))
+    kind = re.escape(str(topology.wiring.beyond_format_1))
+    for alignment in ALIGNMENTS:
+        with pytest.raises(NotComparableError, match=f"expected a network of plain layers, found {kind}"):
+            nnstd(topology, topology, alignment=alignment)
+    with pytest.raises(InvalidInputError, match=f"structure: expected a network of plain layers, found {kind}"):
+        structure(topology)
+
+
+@models
+def test_a_topology_goes_through_pickle(name: str) -> None:
+    """Worker processes get the same network, and copies are equal."""
+    topology = MODELS[name]().topology(np.random.default_rng(0))
+    assert pickle.loads(pickle.dumps(topology)) == topology
+    assert copy.deepcopy(topology) == topology
 
 
 def test_levels_do_not_depend_on_the_way_of_writing() -> None:

@@ -126,6 +126,12 @@ def test_a_chain_comes_from_a_dictionary_and_in_either_orientation() -> None:
     assert Topology.from_masks(plain.to_masks()) == plain
     with pytest.raises(InvalidTopologyError, match=r"they chain turned around: .* say orientation='out-in'"):
         Topology.from_masks([first.T, second.T])
+    with pytest.raises(InvalidTopologyError, match=r"they chain turned around: .* say orientation='in-out'"):
+        Topology.from_masks([first, second], orientation="out-in")
+    for masks, names in (([first, first], None), ([np.eye(2)] * 2, ["same"] * 2)):
+        with pytest.raises(InvalidTopologyError) as caught:
+            Topology.from_masks(masks, names)
+        assert caught.value.hint is None
     with pytest.raises(InvalidTopologyError, match="names: expected none beside masks that have names"):
         Topology.from_masks({"fc1": first}, names=["fc1"])
 
