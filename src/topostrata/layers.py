@@ -121,6 +121,19 @@ class LayerShape:
         """Whether the layer reads and enters one space: depthwise, recurrent, or used several times in a row."""
         return self.source.name == self.target.name
 
+    @property
+    def source_keys(self) -> Range:
+        """The range of keys that its part has in the parameter: its sources, each with all taps.
+
+        A range may count sources or, in a matrix, the columns that sources and taps make together.
+        """
+        keys = self.local_sources * self.taps
+        if self.part is None or self.part.sources is None:
+            return 0, keys
+        first, beyond = self.part.sources
+        unit = keys // (beyond - first)
+        return first * unit, beyond * unit
+
     def units_of(self, cells: Cells) -> tuple[Cells, Cells, Cells]:
         """``(sources, targets, taps)`` of cells of this layer's mask, as indices into its spaces.
 
@@ -183,6 +196,11 @@ class LayerShape:
             raise InvalidTopologyError(
                 f"{self._at}: part of {part.parameter!r}: expected {' or '.join(map(str, sorted(wide)))} sources, "
                 f"found {part.sources}"
+            )
+        if part.order and part.sources is not None and self.source_keys != part.sources:
+            raise InvalidTopologyError(
+                f"{self._at}: part of {part.parameter!r}: expected a range of {self.local_sources * self.taps} columns "
+                f"beside an order of axes, found {part.sources}"
             )
         if part.order:
             names = [axis.name for axis in self.source.axes]

@@ -83,9 +83,8 @@ def _region(layer: LayerShape) -> tuple[Range, Range]:
     """The rows and columns of the stored parameter."""
     part = layer.part
     assert part is not None  # noqa: S101 - only layers with parts are asked
-    sources = part.sources or (0, layer.local_sources * layer.taps)
     targets = part.targets or (0, layer.target.size)
-    return (targets, sources) if _turned(layer) else (sources, targets)
+    return (targets, layer.source_keys) if _turned(layer) else (layer.source_keys, targets)
 
 
 def _turned(layer: LayerShape) -> bool:

@@ -373,6 +373,7 @@ G = Axis("g", 2)
         (lambda: LayerShape("l", X, H, part=Part("p", targets=(0, 5))), r"layer 'l': part of 'p': expected 6 targets, found \(0, 5\)"),
         (lambda: LayerShape("l", X, H, part=Part("p", sources=(0, 5))), r"layer 'l': part of 'p': expected 4 sources"),
         (lambda: LayerShape("l", X, H, 2, part=Part("p", order=("x",))), "layer 'l': part of 'p': order: expected the axes x, taps"),
+        (lambda: LayerShape("l", X, H, 2, part=Part("p", sources=(0, 4), order=("taps", "x"))), "layer 'l': part of 'p': expected a range of 8 columns"),
         (lambda: Wiring((LayerShape("l", X, H, part=Part("p", targets=(0, 6))), LayerShape("m", X, H, part=Part("p", targets=(5, 11))))), "layers 'l' and 'm': expected parts of 'p' that are the same or apart"),
         (lambda: Wiring((LayerShape("l", X, H, part=Part("p")), LayerShape("m", H, X, part=Part("p", orientation="out-in")))), "layer 'm': expected an orientation in every part of 'p' or in none"),
         (lambda: Wiring((LayerShape("l", X, H, part=Part("p")), LayerShape("m", Space("z", 4), H, part=Part("p")))), "layer 'm': expected the same part of 'p' as layer 'l' with the same axes"),
