@@ -155,7 +155,7 @@ def test_a_network_that_the_graph_cannot_hold_yet_is_refused_by_name(archive: Ar
     """Nothing is stored of a residual stream, nor of axes that a run's layers could not give back."""
     with pytest.raises(InvalidInputError, match="r@0: expected a network of plain layers, found a residual stream"):
         archive.push("r", 0, gpt2(1).topology(np.random.default_rng(0)))
-    with pytest.raises(InvalidInputError, match="r@0: expected .*, found axes or parts of parameters"):
+    with pytest.raises(InvalidInputError, match=r"r@0: expected .*, found axes or parts of parameters"):
         archive.push("r", 0, densenet().topology(np.random.default_rng(0)))
     with pytest.raises(NotFoundError):
         archive.run("r")

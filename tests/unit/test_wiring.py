@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from tests.wirings import COUNTS, FREE_AXES, MODELS, Network, labelled, llama, random_network, random_permutations
 from topostrata import order, wiring_text
-from topostrata.distance.nnstd import ALIGNMENTS, nnstd
+from topostrata.distance.alignments import ALIGNMENTS
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, InvalidTopologyError, NotComparableError
 from topostrata.measures.structure import structure
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Stage, Topology, Wiring
