@@ -14,6 +14,7 @@ from typing import Any
 
 from topostrata import digests, order, placing, sharing, symmetries, wiring_text
 from topostrata.axes import Axis, Space
+from topostrata.counterparts import counterparts
 from topostrata.errors import InvalidTopologyError
 from topostrata.layers import Layer, LayerShape, Part
 from topostrata.masks import Cells, Mask
@@ -136,6 +137,13 @@ class Wiring:
     def normal_order(self) -> tuple[int, ...]:
         """The positions of the layers in the order that does not depend on names or on how the wiring was written."""
         return order.normal_order(self.layers)
+
+    def counterparts(self, other: Wiring) -> tuple[int, ...]:
+        """For each layer the position of its counterpart in another wiring (``counterparts.counterparts``).
+
+        Raises ``NotComparableError`` where the two are not one wiring but for the widths of free axes.
+        """
+        return counterparts(self.layers, other.layers)
 
     @cached_property
     def beyond_format_1(self) -> str | None:

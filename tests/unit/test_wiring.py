@@ -9,6 +9,7 @@ import json
 import pickle
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.wirings import COUNTS, FREE_AXES, MODELS, Network, labelled, llama, random_network, random_permutations
+from tests.wirings import (
+    COUNTS,
+    FREE_AXES,
+    MODELS,
+    Network,
+    gpt2,
+    labelled,
+    llama,
+    random_network,
+    random_permutations,
+    resnet18,
+)  # fmt: skip
 from topostrata import order, wiring_text
 from topostrata.distance.alignments import ALIGNMENTS
 from topostrata.distance.nnstd import nnstd
@@ -426,6 +438,58 @@ def test_what_a_plain_network_needs_is_said_by_format_1() -> None:
     assert first_words == Counter(
         {"plain": 5, "a residual stream": 5, "a self-loop": 3, "groups": 1, "several axes": 1}
     )
+
+
+def late_downsample() -> Wiring:
+    """ResNet-18, but that the downsampled stream is added after the second block has read it."""
+    layers = list(resnet18().wiring.layers)
+    late = next(k for k, layer in enumerate(layers) if layer.name == "layer2.0.downsample")
+    return Wiring((*layers[:late], layers[late + 1], layers[late], *layers[late + 2 :]))
+
+
+@models
+def test_the_counterparts_of_a_network_under_other_names_are_its_own_layers(name: str) -> None:
+    """By name where the names are equal, whatever the order; by the normal order where they are not."""
+    random = np.random.default_rng(6)
+    topology = MODELS[name]().topology(random)
+    other = rewritten(random, topology)
+    for there, prefix in ((other, ""), (renamed(other), "other ")):
+        found = topology.wiring.counterparts(there.wiring)
+        assert [there.layers[k].name for k in found] == [prefix + layer.name for layer in topology]
+
+
+def test_networks_of_other_widths_correspond() -> None:
+    """Free axes may have other sizes, the groups of a depthwise layer with them; fixed ones may not."""
+    assert resnet18(4).wiring.counterparts(resnet18(6).wiring) == tuple(range(21))
+    assert gpt2(2).wiring.counterparts(renamed(gpt2(2, 2, 8).topology(np.random.default_rng(0))).wiring) == tuple(
+        range(15)
+    )
+    wide = [Space("wide", n) for n in (4, 6)]
+    depthwise = [Wiring((LayerShape("in", labelled("x", 2), s), LayerShape("dw", s, s, 9, s.size))) for s in wide]
+    assert depthwise[0].counterparts(depthwise[1]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (lambda: resnet18(4, classes=7).wiring, r"'fc' \(stream4\(32\) -> classes\(=10\)\) where .* classes\(=7\)"),
+        (lambda: gpt2().wiring, "expected 21 layers in both networks, found 21|found 'conv1'"),
+        (lambda: MODELS["mlp"]().wiring, "expected 21 layers in both networks, found 3"),
+        (late_downsample, "the layers into 'stream2' stand in another order"),
+    ],
+)
+def test_wirings_that_are_not_one_are_told_apart(other: Callable[[], Wiring], says: str) -> None:
+    """The error shows the first two layers that do not correspond."""
+    with pytest.raises(NotComparableError, match=says):
+        resnet18().wiring.counterparts(other())
+
+
+def test_other_ties_are_another_wiring() -> None:
+    """The same layers with and without a tied embedding do not correspond."""
+    tied = gpt2(1).wiring
+    loose = Wiring(tuple(dataclasses.replace(y, part=None) if y.name == "lm_head" else y for y in tied))
+    with pytest.raises(NotComparableError, match=r"'wte' .*other layers are tied with it"):
+        tied.counterparts(loose)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name]().wiring.beyond_format_1 is not None])
