@@ -237,12 +237,12 @@ class Layer:
         shape = LayerShape(
             self.name, self.source, self.target, self.mask.taps, self.groups, tuple(self.tap_axes), self.part
         )
-        expected, found = (shape.local_sources, self.target.size), (self.mask.n_source, self.mask.n_target)
-        if expected != found:
+        expected, actual = (shape.local_sources, self.target.size), (self.mask.n_source, self.mask.n_target)
+        if expected != actual:
             grouped = f" in {self.groups} groups" if self.groups > 1 else ""
             raise InvalidTopologyError(
                 f"layer {self.name!r}: expected a mask of {expected[0]} x {expected[1]} units "
-                f"({self.source.name} -> {self.target.name}{grouped}), found {found[0]} x {found[1]}"
+                f"({self.source.name} -> {self.target.name}{grouped}), found {actual[0]} x {actual[1]}"
             )
         object.__setattr__(self, "tap_axes", shape.tap_axes)
         object.__setattr__(self, "shape", shape)

@@ -72,11 +72,11 @@ def _entries(layer: LayerShape, key: str, matrix: Any, zeros: Zeros) -> Entries:
         raise InvalidTopologyError(f"{_at(layer, key)}: {error.message}", hint=error.hint) from None
 
 
-def _cut(layer: LayerShape, key: str, found: Entries, orientation: Orientation) -> Mask:
+def _cut(layer: LayerShape, key: str, stored: Entries, orientation: Orientation) -> Mask:
     """The layer's own part of a parameter, as cells."""
     part = layer.part or Part(key)
     orientation = part.orientation or orientation
-    keys, targets = _keys(layer, key, found, part, orientation)
+    keys, targets = _keys(layer, key, stored, part, orientation)
     inside = np.ones(keys.shape, dtype=bool)
     if part.sources is not None:
         first, beyond = layer.source_keys
@@ -92,9 +92,9 @@ def _cut(layer: LayerShape, key: str, found: Entries, orientation: Orientation) 
     return Mask(layer.local_sources, layer.target.size, cells, layer.taps)
 
 
-def _keys(layer: LayerShape, key: str, found: Entries, part: Part, orientation: Orientation) -> tuple[Ints, Ints]:
+def _keys(layer: LayerShape, key: str, stored: Entries, part: Part, orientation: Orientation) -> tuple[Ints, Ints]:
     """Keys and targets of all entries, counted in the whole parameter."""
-    indices, shape = found
+    indices, shape = stored
     if len(shape) == 2:
         expected = _dims(layer, part, taps=layer.taps, shape=shape, orientation=orientation)
         _check_shape(layer, key, expected, shape, orientation)

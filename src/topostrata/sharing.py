@@ -71,9 +71,9 @@ def _tied(layers: Sequence[LayerShape], parameter: str, positions: list[int]) ->
             if other_rows[0] >= rows[1]:
                 break
             if other_columns[0] < columns[1] and columns[0] < other_columns[1]:
-                one, two = (layers[first[r]].name for r in ((rows, columns), (other_rows, other_columns)))
+                name, other = (layers[first[r]].name for r in ((rows, columns), (other_rows, other_columns)))
                 raise InvalidTopologyError(
-                    f"layers {one!r} and {two!r}: expected parts of {parameter!r} that are the same or apart, "
+                    f"layers {name!r} and {other!r}: expected parts of {parameter!r} that are the same or apart, "
                     f"found rows {rows}, columns {columns} and rows {other_rows}, columns {other_columns}"
                 )
     return tied

@@ -121,12 +121,12 @@ class Wiring:
     @cached_property
     def axis_ranks(self) -> Mapping[str, int]:
         """For each free axis the rank at which it is matched: the first of the spaces that have it."""
-        found: dict[str, int] = {}
+        rank_of: dict[str, int] = {}
         for space in self.spaces:
             for axis in space.axes:
                 if not axis.fixed and space.name in self.ranks:
-                    found[axis.name] = min(found.get(axis.name, self.ranks[space.name]), self.ranks[space.name])
-        return found
+                    rank_of[axis.name] = min(rank_of.get(axis.name, self.ranks[space.name]), self.ranks[space.name])
+        return rank_of
 
     @cached_property
     def within(self) -> Mapping[str, tuple[Axis, ...]]:
@@ -325,17 +325,17 @@ class Topology:
         names = [f"l{k}" for k in range(len(masks))] if names is None else list(names)
         if len(names) != len(masks):
             raise InvalidTopologyError(f"expected as many names as masks ({len(masks)}), found {len(names)}")
-        found: list[Mask] = []
+        chain: list[Mask] = []
         for name, matrix in zip(names, masks, strict=True):
             try:
                 masked = isinstance(matrix, Mask)
-                found.append(matrix if masked else Mask.from_matrix(matrix, zeros=zeros, orientation=orientation))
+                chain.append(matrix if masked else Mask.from_matrix(matrix, zeros=zeros, orientation=orientation))
             except InvalidTopologyError as error:
                 raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
         try:
-            return Topology(chain_layers(names, found))
+            return Topology(chain_layers(names, chain))
         except InvalidTopologyError as error:
-            raise InvalidTopologyError(error.message, hint=error.hint or _turned_hint(found, orientation)) from None
+            raise InvalidTopologyError(error.message, hint=error.hint or _turned_hint(chain, orientation)) from None
 
 
 def chain_layers(names: Sequence[str], masks: Sequence[Mask]) -> tuple[Layer, ...]:
@@ -360,8 +360,8 @@ def _chain_space(k: int, last: int, size: int) -> Space:
 
 def _turned_hint(masks: Sequence[Mask], orientation: Orientation) -> str | None:
     """Advice where the masks would chain with rows and columns in each other's place, as torch's weights do."""
-    chains = all(one.n_target == two.n_source for one, two in pairwise(masks))
-    turned = all(one.n_source == two.n_target for one, two in pairwise(masks))
+    chains = all(before.n_target == after.n_source for before, after in pairwise(masks))
+    turned = all(before.n_source == after.n_target for before, after in pairwise(masks))
     if chains or not turned or any(mask.taps > 1 for mask in masks):
         return None
     if orientation == "out-in":

@@ -64,11 +64,11 @@ def renamed(topology: Topology) -> Topology:
     )
 
 
-def independent(one: LayerShape, two: LayerShape) -> bool:
+def independent(layer: LayerShape, after: LayerShape) -> bool:
     """Whether two neighbours may change places without a change of meaning; look-alikes keep their order."""
-    joined = one.target.name == two.source.name or two.target.name == one.source.name
-    sizes = [([a.size for a in y.source.axes], [a.size for a in y.target.axes], y.taps) for y in (one, two)]
-    return sizes[0] != sizes[1] and (one.loops or two.loops or not joined)
+    joined = layer.target.name == after.source.name or after.target.name == layer.source.name
+    sizes = [([a.size for a in y.source.axes], [a.size for a in y.target.axes], y.taps) for y in (layer, after)]
+    return sizes[0] != sizes[1] and (layer.loops or after.loops or not joined)
 
 
 def rewritten(random: np.random.Generator, topology: Topology) -> Topology:
@@ -98,24 +98,24 @@ def moved(wiring: Wiring, axes: tuple[Axis, ...], unit: int, permutations: dict[
 
 def connections(topology: Topology) -> set[tuple[str, int, int, int]]:
     """Layer, source unit, tap, target unit of every connection, from the definition of a cell."""
-    found = set()
+    connected = set()
     for layer in topology:
         local, width = layer.source.size // layer.groups, layer.target.size // layer.groups
         for cell in layer.mask.cells.tolist():
             target, key = divmod(cell, local * layer.taps)
-            found.add((layer.name, key // layer.taps + target // width * local, key % layer.taps, target))
-    return found
+            connected.add((layer.name, key // layer.taps + target // width * local, key % layer.taps, target))
+    return connected
 
 
 def slowly_relabelled(topology: Topology, permutations: dict[str, np.ndarray]) -> set[tuple[str, int, int, int]]:
-    found = set()
+    connected = set()
     wiring = topology.wiring
     for name, source, tap, target in connections(topology):
         layer = topology[name]
         row = (*layer.source.axes, *(layer.tap_axes or (Axis("plain taps", layer.taps, fixed=True),)))
         there = moved(wiring, row, source * layer.taps + tap, permutations)
-        found.add((name, *divmod(there, layer.taps), moved(wiring, layer.target.axes, target, permutations)))
-    return found
+        connected.add((name, *divmod(there, layer.taps), moved(wiring, layer.target.axes, target, permutations)))
+    return connected
 
 
 @models
@@ -207,7 +207,7 @@ def attention(arrays: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
     kv, groups, dims = 2, 3, 8
     x = arrays["embed.weight"][tokens]
     q = (x @ arrays["layers.0.q_proj"].T).reshape(-1, kv, groups, dims)
-    k, v = ((x @ arrays[f"layers.0.{one}_proj"].T).reshape(-1, kv, dims) for one in "kv")
+    k, v = ((x @ arrays[f"layers.0.{name}_proj"].T).reshape(-1, kv, dims) for name in "kv")
     scores = np.einsum("ikgd,jkd->kgij", q, k)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     mixed = np.einsum("kgij,jkd->ikgd", weights / weights.sum(-1, keepdims=True), v)
@@ -220,7 +220,7 @@ def attention(arrays: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
 
 def stored(topology: Topology, net: Network) -> dict[str, np.ndarray]:
     """The masks as the library stores its weights, worked out here for the layers of `llama`."""
-    found = {}
+    weights = {}
     for layer in topology:
         if layer.name in topology.wiring.shared_with:
             continue
@@ -229,9 +229,9 @@ def stored(topology: Topology, net: Network) -> dict[str, np.ndarray]:
         if layer.tap_axes:
             kv, groups, dims = 2, 3, 8
             dense = dense.reshape(kv, dims, groups, -1).transpose(0, 2, 1, 3).reshape(kv * dims * groups, -1)
-        found[key] = (dense if key == "embed.weight" else dense.T).astype(float)
-        assert found[key].shape == net.parameters[key]
-    return found
+        weights[key] = (dense if key == "embed.weight" else dense.T).astype(float)
+        assert weights[key].shape == net.parameters[key]
+    return weights
 
 
 def test_a_relabelled_attention_computes_the_same() -> None:
@@ -337,10 +337,10 @@ def test_groups_axes_and_ties_are_part_of_the_digest() -> None:
     for space in (fixed, apart):
         digests.add(tiny(grouped={"source": space}, back={"target": space}).digest)
     x, h, y = Space("x", 2), Space("h", 2), Space("y", 2)
-    one = Mask(2, 2, np.array([0, 3]))
+    diagonal = Mask(2, 2, np.array([0, 3]))
     for part in (None, Part("p")):
-        first, again = Layer("a", x, h, one, part=part), Layer("b", x, h, one, part=part)
-        digests.add(Topology((first, again, Layer("c", h, x, one), Layer("d", x, y, one))).digest)
+        first, again = Layer("a", x, h, diagonal, part=part), Layer("b", x, h, diagonal, part=part)
+        digests.add(Topology((first, again, Layer("c", h, x, diagonal), Layer("d", x, y, diagonal))).digest)
     assert len(digests) == 6
 
 
@@ -349,10 +349,10 @@ def test_all_that_is_fixed_is_one_labelled_space() -> None:
     rows, columns = Axis("rows", 2, fixed=True), Axis("columns", 3, fixed=True)
     image, pixels, hidden = Space("image", (rows, columns)), Space("pixels", 6, labelled=True), Space("h", 2)
     mask = Mask(6, 2, np.array([0, 5, 7]))
-    one, two = Topology((Layer("a", image, hidden, mask),)), Topology((Layer("a", pixels, hidden, mask),))
+    of_image, of_pixels = Topology((Layer("a", image, hidden, mask),)), Topology((Layer("a", pixels, hidden, mask),))
     assert image.labelled
-    assert one.digest == two.digest
-    assert (one.wiring.format, two.wiring.format) == (2, 1)
+    assert of_image.digest == of_pixels.digest
+    assert (of_image.wiring.format, of_pixels.wiring.format) == (2, 1)
 
 
 def test_a_space_without_axes_has_one_unit() -> None:
@@ -431,10 +431,10 @@ def test_a_wiring_is_looked_up_by_layer() -> None:
 
 def test_what_a_plain_network_needs_is_said_by_format_1() -> None:
     """Chains, sums and taps stay plain; every other model says what it has beyond them."""
-    said = {name: MODELS[name]().wiring.beyond_format_1 for name in MODELS}
-    plain = {name for name, kind in said.items() if kind is None}
+    kinds = {name: MODELS[name]().wiring.beyond_format_1 for name in MODELS}
+    plain = {name for name, kind in kinds.items() if kind is None}
     assert plain == {"mlp", "lenet", "vgg11", "densenet", "lora"}
-    first_words = Counter((kind or "plain").split(" (")[0] for kind in said.values())
+    first_words = Counter((kind or "plain").split(" (")[0] for kind in kinds.values())
     assert first_words == Counter(
         {"plain": 5, "a residual stream": 5, "a self-loop": 3, "groups": 1, "several axes": 1}
     )
@@ -454,8 +454,8 @@ def test_the_counterparts_of_a_network_under_other_names_are_its_own_layers(name
     topology = MODELS[name]().topology(random)
     other = rewritten(random, topology)
     for there, prefix in ((other, ""), (renamed(other), "other ")):
-        found = topology.wiring.counterparts(there.wiring)
-        assert [there.layers[k].name for k in found] == [prefix + layer.name for layer in topology]
+        partners = topology.wiring.counterparts(there.wiring)
+        assert [there.layers[k].name for k in partners] == [prefix + layer.name for layer in topology]
 
 
 def test_networks_of_other_widths_correspond() -> None:
