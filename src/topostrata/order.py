@@ -91,8 +91,9 @@ def ranks(layers: Sequence[LayerShape]) -> dict[str, int]:
 def normal_order(layers: Sequence[LayerShape]) -> tuple[int, ...]:
     """The positions of the layers in the one order that does not depend on names, nor on how the wiring was written.
 
-    The digests of version 2 are taken in this order, so it can never change. By level, then by what surrounds a layer (colours that are refined until they tell no more apart), then by sizes;
-    what is still alike (the gates of an LSTM) stays in the order written.
+    By level, then by what surrounds a layer (colours that are refined until they tell no more apart), then by sizes;
+    what is still alike (the gates of an LSTM) stays in the order written. The digests of version 2 are taken in this
+    order, so it can never change.
     """
     level = levels(layers)
     colour = _colours(layers, level)
