@@ -34,7 +34,7 @@ FLOORS = [
     ["layers"],
     ["sharing", "symmetries", "wiring_text"],
     ["order", "placing"],
-    ["digests"],
+    ["digests", "counterparts"],
     ["topology", "refs", "runs", "settings", "frames", "files"],
     ["codec"],
     ["ingest.hook.recorder", "ingest.hook.spool"],

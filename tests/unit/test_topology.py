@@ -85,7 +85,7 @@ def test_labels_sizes_taps_and_joins_are_part_of_the_digest() -> None:
         return Topology((first, second)).digest
 
     a, b, c = Space("a", 2, labelled=True), Space("b", 2), Space("c", 2, labelled=True)
-    found = [
+    digests = [
         digest(a, b, c),
         digest(Space("a", 2), b, c),
         digest(a, Space("b", 2, labelled=True), c),
@@ -96,7 +96,7 @@ def test_labels_sizes_taps_and_joins_are_part_of_the_digest() -> None:
         digest(a, b, c, taps=2),
         digest(a, b, c, skip=True),
     ]
-    assert len(set(found)) == len(found)
+    assert len(set(digests)) == len(digests)
 
 
 def test_a_masks_digest_covers_its_shape_and_taps() -> None:
