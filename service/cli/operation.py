@@ -124,6 +124,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
     from importlib.util import find_spec
 
     from topostrata import __version__
+    from topostrata.errors import install_command
 
     yield "topostrata", lambda: __version__
     yield "python", lambda: f"{platform.python_version()} on {platform.platform()}"
@@ -134,10 +135,11 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "pandas": "pandas",
         "parquet": "pyarrow",
         "dask": "distributed",
+        "py2neo": "py2neo",
         "demo": "sklearn",
     }
     for extra, module in extras.items():
-        said = "installed" if find_spec(module) else f"not installed: pip install 'topostrata[{extra}]'"
+        said = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, said)
     yield "settings", _settings_text
     yield "rest", _rest_text
