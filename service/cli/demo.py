@@ -41,10 +41,12 @@ def demo(
 
     Their wiring is archived after every epoch.
     """
-    from topostrata.archive import open_archive
     from topostrata.service.demo.training import load_digits
 
-    data = load_digits()
+    data = load_digits()  # says first that the extra [demo] is missing, which brings all that the rest needs
+
+    from topostrata.archive import open_archive
+
     _clear(out)
     store = str(out / "archive")
     with open_archive(store) as archive:

@@ -140,6 +140,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
     from importlib.util import find_spec
 
     from topostrata import __version__
+    from topostrata.errors import install_command
 
     yield "topostrata", lambda: __version__
     yield "python", lambda: f"{platform.python_version()} on {platform.platform()}"
@@ -150,10 +151,11 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "pandas": "pandas",
         "parquet": "pyarrow",
         "dask": "distributed",
+        "py2neo": "py2neo",
         "demo": "sklearn",
     }
     for extra, module in extras.items():
-        state = "installed" if find_spec(module) else f"not installed: pip install 'topostrata[{extra}]'"
+        state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
     yield "rest", _rest_text

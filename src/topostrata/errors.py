@@ -156,6 +156,15 @@ class ClusterError(TopostrataError, RuntimeError):
     code = Code.CLUSTER
 
 
+def install_command(*extras: str) -> str:
+    """How to install Topostrata with these extras. No package index has it yet, so its checkout is named.
+
+    >>> install_command("distance", "plot")
+    "pip install '.[distance,plot]' in a checkout of Topostrata"
+    """
+    return f"pip install '.[{','.join(extras)}]' in a checkout of Topostrata"
+
+
 class MissingExtraError(TopostrataError, ImportError):
     """An optional part is not installed; the message holds the command that installs it."""
 
@@ -164,7 +173,7 @@ class MissingExtraError(TopostrataError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
             f"{what} needs the extra [{extra}], which is not installed",
-            hint=f"pip install 'topostrata[{extra}]'",
+            hint=install_command(extra),
         )
 
     __str__ = TopostrataError.__str__

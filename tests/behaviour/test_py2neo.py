@@ -90,5 +90,5 @@ def test_without_the_extra_the_error_says_how_to_get_it(archive: Archive, target
     )  # fmt: skip
     assert (
         done.stdout
-        == "archive.py2neo() needs the extra [py2neo], which is not installed (pip install 'topostrata[py2neo]')\n"
+        == "archive.py2neo() needs the extra [py2neo], which is not installed (pip install '.[py2neo]' in a checkout of Topostrata)\n"
     )

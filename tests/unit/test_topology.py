@@ -184,15 +184,6 @@ def test_the_same_mask_comes_from_every_kind_of_matrix(n_source: int, n_target: 
         assert connections(Mask.from_matrix(matrix, taps=taps, zeros=zeros)) == told, name
 
 
-def test_torch_masks_are_taken_dense_and_sparse() -> None:
-    """A tensor is read without importing torch in the product; its rows are sources."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    dense = torch.tensor([[1.0, 0.0], [0.0, -2.0], [0.0, 3.0]], requires_grad=True)
-    expected = Mask(3, 2, np.array([0, 4, 5])).digest
-    for tensor in (dense, dense.detach().to_sparse(), dense.detach().to_sparse_csr(), dense != 0):
-        assert Mask.from_matrix(tensor).digest == expected
-
-
 def test_stored_zeros_count_as_the_caller_says() -> None:
     """In a sparse mask every stored entry is a connection; in sparse weights a stored zero is none."""
     matrix = sp.csr_array((np.array([0.0, 2.0]), np.array([0, 1]), np.array([0, 1, 2])), shape=(2, 2))
