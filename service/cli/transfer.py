@@ -34,12 +34,11 @@ def export(
 ) -> None:
     """Write runs to one file that any program can read (docs/export-file.md)."""
     from topostrata.errors import ConflictError
-    from topostrata.ingest import transfer
 
     if file.exists() and not force:
         raise ConflictError(f"{file}: expected a new file, found one of this name", hint="--force replaces it")
     with archive(store) as opened, progress(f"export {file.name}") as advance:
-        done = transfer.export(opened, file, runs=_chosen(opened, runs), progress=advance)
+        done = opened.export(file, runs=_chosen(opened, runs), progress=advance)
     if json_:
         answer(
             {
@@ -61,12 +60,11 @@ def import_(
 ) -> None:
     """Bring the runs of an exported file into the archive. What is there already stays; a conflict stops it."""
     from topostrata.errors import InvalidInputError
-    from topostrata.ingest import transfer
 
     if not file.is_file():  # before an archive is made for it
         raise InvalidInputError(f"{file}: expected a file, found none")
     with archive(store, create=True) as opened, progress(f"import {file.name}") as advance:
-        done = transfer.import_(file, opened, progress=advance)
+        done = opened.import_(file, progress=advance)
         place = opened.location
     _tell(done, str(file), place, json_=json_)
 
@@ -78,13 +76,8 @@ def copy(
     json_: JsonFlag = False,
 ) -> None:
     """Bring runs from one archive into another. Interrupted, it goes on where it was when started again."""
-    from topostrata.errors import InvalidInputError
-    from topostrata.ingest import transfer
-
     with archive(from_) as source, archive(to, create=True) as target, progress("copy") as advance:
-        if source.location == target.location:
-            raise InvalidInputError(f"expected two archives, found {source.location} twice")
-        done = transfer.copy(source, target, runs=_chosen(source, runs), progress=advance)
+        done = source.copy_to(target, runs=_chosen(source, runs), progress=advance)
         places = source.location, target.location
     _tell(done, *places, json_=json_)
 
@@ -98,12 +91,12 @@ def _chosen(opened: Archive, patterns: list[str] | None) -> list[str] | None:
 
     if not patterns:
         return None
-    held = [run.id for run in opened.all_runs()]
+    ids = [run.id for run in opened.runs()]
     chosen = []
     for pattern in patterns:
-        hits = [run for run in held if fnmatchcase(run, pattern)] if is_glob(pattern) else [pattern]
+        hits = [run for run in ids if fnmatchcase(run, pattern)] if is_glob(pattern) else [pattern]
         if not hits:
-            raise NotFoundError(f"{pattern!r}: expected at least one run, found none of {len(held)}")
+            raise NotFoundError(f"{pattern!r}: expected at least one run, found none of {len(ids)}")
         chosen += hits
     return chosen
 
