@@ -123,8 +123,8 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     survival_curves(survival, out / "survival.png")
     descent_tree(declared, inferred.inference, out / "descent.png")
     return {
-        "counts": archive.counts(),
-        "networks": [_network(archive, run.id) for run in archive.all_runs()],
+        "counts": as_json(archive.counts()),
+        "networks": [_network(archive, run.id) for run in archive.runs()],
         "distances_before": distances_answer(start),
         "distances_after": distances_answer(end),
         "evolution": [as_json(archive.evolution("w0", 0, step)) for step in steps],

@@ -56,7 +56,7 @@ def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
     from dataclasses import asdict
 
     with archive(store) as opened, progress("verify") as advance:
-        runs = opened.counts()["runs"]
+        runs = opened.counts().runs
         checked: list[str] = []
 
         def count(run: str) -> None:
@@ -196,9 +196,9 @@ def _archive_text(store: str | None) -> str:
     try:
         with archive(store) as opened:
             counts = opened.counts()
-            behind = opened.behind()
+            behind = opened.unprojected()
             version, where = opened.engine_version(), opened.location
     except NotFoundError as error:  # none yet: nothing is broken
         return str(error)
-    text = f"{where}: {version}, {counts['runs']} runs, {counts['snapshots']} snapshots, {counts['mask_bytes']:,} bytes"
-    return text + "".join(f"\n{r['run']}/{r['layer']} is projected up to {r['projected_step']} only" for r in behind)
+    text = f"{where}: {version}, {counts.runs} runs, {counts.snapshots} snapshots, {counts.mask_bytes:,} bytes"
+    return text + "".join(f"\n{lag.run}/{lag.layer} is projected up to {lag.projected_step} only" for lag in behind)

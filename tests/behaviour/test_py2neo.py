@@ -26,7 +26,7 @@ def graph(archive: Archive) -> Iterator[Any]:
     archive.push("w0", 0, A, metrics={"loss": 0.5})
     archive.push("w0", 5, B)
     archive.push("w1", 0, A)
-    archive.create_run("w1", parents=[Parent("w0", 5, "fork")])
+    archive.update_run("w1", parents=[Parent("w0", 5, "fork")])
     found = archive.py2neo()
     yield found
     found.service.connector.close()

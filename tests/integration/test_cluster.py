@@ -134,7 +134,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         assert sum(sent) - before <= 231 - 60
         assert found.layers.tobytes() == distances(networks).layers.tobytes()
         sent.clear()
-        archive.anew().distances(["r*"])
+        archive.reopened().distances(["r*"])
         assert sent == []
 
 
