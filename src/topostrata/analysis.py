@@ -1,38 +1,34 @@
-"""What an archive computes from its snapshots: distances, evolution, lineage, structure."""
+"""What an archive computes from its snapshots: distances, evolution, lineage, structure.
+
+Each method imports what it needs, so that a question about runs waits for no arrays, graphs or kernels.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from topostrata.distance.alignments import DEFAULT, Alignment
-from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import Distance, nnstd
-from topostrata.distance.stored import put_distance, put_nearest, stored_distances
 from topostrata.errors import InvalidInputError
-from topostrata.evolution.between import ConnectionChanges, Evolution
-from topostrata.evolution.stored import RunHistory, StoredEvolution
-from topostrata.evolution.survival import RunSurvival
-from topostrata.lineage.declared import Kinship, Lineage
-from topostrata.lineage.inferred import SAMPLES
-from topostrata.lineage.stored import (
-    StoredInference,
-    get,
-    infer_stored,
-    put,
-    read_kinship,
-    read_lineage,
-    read_timeline,
-)
-from topostrata.lineage.timelines import Timeline
-from topostrata.measures.structure import Structure, structure
 from topostrata.refs import Ref
 from topostrata.runs import Snapshot
 from topostrata.store.graph import GraphStore, Transaction
-from topostrata.store.masks import MaskStore
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve
-from topostrata.topology import Topology
+
+if TYPE_CHECKING:
+    from topostrata.distance.matrix import DistanceMatrix
+    from topostrata.distance.nnstd import Distance
+    from topostrata.evolution.between import ConnectionChanges, Evolution
+    from topostrata.evolution.stored import RunHistory, StoredEvolution
+    from topostrata.evolution.survival import RunSurvival
+    from topostrata.lineage.declared import Kinship, Lineage
+    from topostrata.lineage.stored import StoredInference
+    from topostrata.lineage.timelines import Timeline
+    from topostrata.measures.structure import Structure
+    from topostrata.store.masks import MaskStore
+    from topostrata.topology import Topology
 
 
 class Analysis:
@@ -40,9 +36,26 @@ class Analysis:
 
     def __init__(self, store: GraphStore) -> None:
         self._store = store
-        self._masks = MaskStore(store)
         self._runs = RunStore(store)
-        self._evolution = StoredEvolution(store, self._masks)
+        self._building = threading.RLock()  # threads share the parts that are built when they are first used
+        self._built_masks: MaskStore | None = None
+        self._built_evolution: StoredEvolution | None = None
+
+    @property
+    def _masks(self) -> MaskStore:
+        from topostrata.store.masks import MaskStore
+
+        with self._building:
+            self._built_masks = self._built_masks or MaskStore(self._store)
+            return self._built_masks
+
+    @property
+    def _evolution(self) -> StoredEvolution:
+        from topostrata.evolution.stored import StoredEvolution
+
+        with self._building:
+            self._built_evolution = self._built_evolution or StoredEvolution(self._store, self._masks)
+            return self._built_evolution
 
     def _topology(self, ref: Ref | Snapshot | str) -> Topology:
         return self._masks.topology(self._runs.recorded([ref])[0])
@@ -70,6 +83,9 @@ class Analysis:
         >>> archive.nnstd("w0@0", "w0@5", alignment="identity").nnstd
         0.16666666666666666
         """
+        from topostrata.distance.nnstd import nnstd
+        from topostrata.distance.stored import put_distance
+
         entries = self._runs.recorded([a, b])
         ours, theirs = (entry.snapshot.id for entry in entries)
         distance = nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance)
@@ -100,6 +116,7 @@ class Analysis:
         >>> matrix.labels, matrix.nnstd.shape
         (('w0@10', 'w1@20'), (2, 2))
         """
+        from topostrata.distance.stored import put_nearest, stored_distances
 
         def work(tx: Transaction) -> list[RecordedSnapshot]:
             return recorded(tx, resolve(tx, expanded(tx, patterns)))
@@ -188,6 +205,8 @@ class Analysis:
         >>> [(layer.name, layer.density) for layer in archive.structure("w0@0").layers]
         [('l0', 0.4444444444444444), ('l1', 0.5)]
         """
+        from topostrata.measures.structure import structure
+
         return structure(self._topology(ref))
 
     # Lineage
@@ -200,6 +219,8 @@ class Analysis:
         >>> archive.lineage("w1").edges
         (Descent(parent='w0', step=5, child='w1', how='fork'),)
         """
+        from topostrata.lineage.stored import read_lineage
+
         return read_lineage(self._store, run, depth=depth)
 
     def kinship(self, a: str, b: str) -> Kinship:
@@ -210,6 +231,8 @@ class Analysis:
         >>> archive.kinship("w0", "w1").ancestors
         ('w0',)
         """
+        from topostrata.lineage.stored import read_kinship
+
         return read_kinship(self._store, a, b)
 
     def infer(
@@ -221,7 +244,7 @@ class Analysis:
         depth: int | None = None,
         root: str | None = None,
         by_time: bool = False,
-        samples: int = SAMPLES,
+        samples: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> StoredInference:
         """Who probably descends from whom, from the distances of one snapshot of each run.
@@ -237,6 +260,9 @@ class Analysis:
         >>> edge.parent, edge.child
         ('w0', 'w1')
         """
+        from topostrata.lineage.inferred import SAMPLES
+        from topostrata.lineage.stored import get, infer_stored, put
+
         stored = infer_stored(
             self._store,
             self._masks,
@@ -245,7 +271,7 @@ class Analysis:
             depth=depth,
             root=root,
             by_time=by_time,
-            samples=samples,
+            samples=SAMPLES if samples is None else samples,
             progress=progress,
         )
         if name is None:
@@ -260,6 +286,8 @@ class Analysis:
         >>> archive.inference("example") == stored
         True
         """
+        from topostrata.lineage.stored import get
+
         return get(self._store, name)
 
     def timeline(
@@ -281,4 +309,6 @@ class Analysis:
         >>> [(point.step, round(point.distance, 3)) for point in archive.timeline("w0").points]
         [(5, 0.167), (10, 0.25)]
         """
+        from topostrata.lineage.stored import read_timeline
+
         return read_timeline(self._store, self._masks, run, other, alignment=alignment, lag=lag, chance=chance)

@@ -8,24 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from topostrata.analysis import Analysis
 from topostrata.errors import InvalidInputError
-from topostrata.ingest import transfer
-from topostrata.ingest.formats.reading import Bias, Orientation
-from topostrata.ingest.load import Loader, Outcome, Projection
-from topostrata.ingest.pushing import CheckedFiles, Pushed, check_files, push_files
-from topostrata.ingest.transfer import Exported, Moved
-from topostrata.ingest.verify import Violation, verify
 from topostrata.refs import Ref
 from topostrata.runs import ArchiveCounts, Parent, Run, RunLayer, Snapshot, Status, Unprojected
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
-from topostrata.store.py2neo_graph import py2neo_graph
 from topostrata.store.runs import MAX_PAGE
-from topostrata.topology import Topology, Zeros
+
+if TYPE_CHECKING:
+    from topostrata.ingest.formats.reading import Bias, Orientation
+    from topostrata.ingest.load import Loader, Outcome, Projection
+    from topostrata.ingest.pushing import CheckedFiles, Pushed
+    from topostrata.ingest.transfer import Exported, Moved
+    from topostrata.ingest.verify import Violation
+    from topostrata.topology import Topology, Zeros
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -46,7 +46,7 @@ class Archive(Analysis):
     def __init__(self, store: GraphStore, settings: Settings) -> None:
         super().__init__(store)
         self.settings = settings
-        self._loader = Loader(store, self._masks)
+        self._built_loader: Loader | None = None
         prepare(store)
 
     def __enter__(self) -> Self:
@@ -82,6 +82,14 @@ class Archive(Analysis):
         True
         """
         return self._store.location
+
+    @property
+    def _loader(self) -> Loader:
+        from topostrata.ingest.load import Loader
+
+        with self._building:
+            self._built_loader = self._built_loader or Loader(self._store, self._masks)
+            return self._built_loader
 
     # Writing
 
@@ -189,6 +197,8 @@ class Archive(Analysis):
         >>> pushed.snapshots
         (PushedSnapshot(step=7, outcome='added', nnz=3),)
         """
+        from topostrata.ingest.pushing import CheckedFiles, check_files, push_files
+
         files = path
         if not isinstance(files, CheckedFiles):
             files = check_files(files, steps=steps, bias=bias, zeros=zeros, orientation=orientation)
@@ -333,6 +343,8 @@ class Archive(Analysis):
         What it asks is neither checked nor bounded as ``cypher`` is; see ``topostrata.store.py2neo_graph``. Raises
         ``MissingExtraError`` where py2neo is not installed.
         """
+        from topostrata.store.py2neo_graph import py2neo_graph
+
         return py2neo_graph(self._store)
 
     # Whole runs on the move
@@ -356,6 +368,8 @@ class Archive(Analysis):
         >>> exported.runs, exported.snapshots
         (('w0', 'w1'), 5)
         """
+        from topostrata.ingest import transfer
+
         return transfer.export(self, Path(path), runs=runs, progress=progress)
 
     def import_(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] = _unheard) -> Moved:
@@ -372,6 +386,8 @@ class Archive(Analysis):
         >>> moved.snapshots, moved.added
         (5, 0)
         """
+        from topostrata.ingest import transfer
+
         return transfer.import_(Path(path), self, progress=progress)
 
     def copy_to(
@@ -391,6 +407,8 @@ class Archive(Analysis):
         ...
         topostrata.errors.InvalidInputError: ...
         """
+        from topostrata.ingest import transfer
+
         if target.location == self.location:
             raise InvalidInputError(f"expected two archives, found {self.location} twice")
         return transfer.copy(self, target, runs=runs, progress=progress)
@@ -405,6 +423,8 @@ class Archive(Analysis):
         >>> list(archive.verify())
         []
         """
+        from topostrata.ingest.verify import verify
+
         return verify(self._store, self._masks, progress=progress)
 
     def counts(self) -> ArchiveCounts:

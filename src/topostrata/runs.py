@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from topostrata.errors import InvalidInputError
-from topostrata.topology import Space
+
+if TYPE_CHECKING:
+    from topostrata.topology import Space
 
 Status = Literal["open", "finished", "failed"]
 How = Literal["resume", "fork", "perturbation", "pruned", "declared"]

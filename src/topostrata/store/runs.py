@@ -16,7 +16,6 @@ from topostrata.errors import CorruptError, InvalidInputError, NotFoundError, To
 from topostrata.refs import Ref, expand, parse_ref
 from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
 from topostrata.store.graph import GraphStore, Row, Transaction
-from topostrata.topology import Space
 
 MAX_PAGE = 1000
 
@@ -263,6 +262,8 @@ def _snapshot(row: Row) -> Snapshot:
 
 
 def _layer(row: Row) -> RunLayer:
+    from topostrata.topology import Space  # noqa: PLC0415 - with NumPy behind it, and runs are asked for without layers
+
     try:
         source = Space(row["source"], row["n_source"], row["source_labelled"])
         target = Space(row["target"], row["n_target"], row["target_labelled"])
