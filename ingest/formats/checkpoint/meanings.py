@@ -155,6 +155,8 @@ def _sparse(_host: Host, layout: Any, data: Any) -> SparseTensor | Unread:
     if name not in _SPARSE:
         return Unread(f"a tensor of layout {name}", "this layout is not read")
     n_parts = _SPARSE[name]
+    if len(data) < n_parts + 2:
+        raise ValueError("a sparse tensor without all its parts")
     *parts, values, shape = data[: n_parts + 2]
     if isinstance(values, Unread):
         return values
@@ -215,6 +217,10 @@ def _encode(host: Host, characters: Any, encoding: Any = "") -> Any:
         return characters
     host.charge(len(characters))
     return characters.encode("latin-1")
+
+
+def _empty_bytes(_host: Host, *arguments: Any) -> bytes | Opaque:
+    return Opaque("builtins.bytes", arguments) if arguments else b""
 
 
 def _reconstructed(_host: Host, kind: Any, base: Any, state: Any = None) -> Opaque:
@@ -307,6 +313,8 @@ _MEANINGS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dictionary,
     "collections.defaultdict": _default_dictionary,
     "_codecs.encode": _encode,
+    "builtins.bytes": _empty_bytes,
+    "__builtin__.bytes": _empty_bytes,
     **dict.fromkeys(("builtins.set", "builtins.frozenset", "__builtin__.set", "__builtin__.frozenset"), _set),
     "copyreg._reconstructor": _reconstructed,
     "copy_reg._reconstructor": _reconstructed,

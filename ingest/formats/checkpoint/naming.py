@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from topostrata.errors import InvalidInputError, LimitError
+from topostrata.errors import InvalidInputError, LimitError, TopostrataError
 from topostrata.ingest.formats.checkpoint.described import (
     NumpyArray,
     Opaque,
@@ -123,12 +123,12 @@ class Names:
         at = f"{self.where}: array {name[:200]!r}"
         if isinstance(value, Tensor):
             place = value.storage.window.place if value.storage and value.storage.window else "not in the file"
-            read = partial(read_tensor, value, where=at, limits=self.limits)
+            read = partial(_read, read_tensor, value, where=at, limits=self.limits)
             self.add(StoredArray(name, value.shape, value.dtype, "dense", place, read))
         elif isinstance(value, SparseTensor):
             storage = value.values.storage
             place = storage.window.place if storage and storage.window else "not in the file"
-            sparse = partial(read_sparse, value, where=at, limits=self.limits)
+            sparse = partial(_read, read_sparse, value, where=at, limits=self.limits)
             self.add(StoredArray(name, value.shape, value.values.dtype, value.layout, place, sparse))
         elif isinstance(value, NumpyArray) and type(value.data) is not list:
             self._numpy_array(name, value, at)
@@ -156,7 +156,7 @@ class Names:
             self._leave_out(name, f"an array of dtype {array.dtype.name}, shape {array.shape}", "it holds no numbers")
         else:
             place = array.data.window.place if isinstance(array.data, Span) else "in the pickle itself"
-            read = partial(read_array, array, where=at, limits=self.limits)
+            read = partial(_read, read_array, array, where=at, limits=self.limits)
             self.add(StoredArray(name, array.shape, dtype.name, "dense", place, read))
 
     def _parts(self, name: str, value: Any, met: set[int]) -> Iterator[tuple[str, Any]] | None:
@@ -200,6 +200,18 @@ def numbers_of(root: Any) -> dict[str, int | float]:
         if type(key) is str and key.isprintable()
         if (type(value) is int and abs(value) < 2**63) or (type(value) is float and math.isfinite(value))
     }
+
+
+def _read(function: Callable[..., Any], described: Any, *, where: str, limits: Limits) -> Any:
+    """An array's numbers; what NumPy refuses to build from parts that do not fit is one error that names the array."""
+    try:
+        return function(described, where=where, limits=limits)
+    except TopostrataError:
+        raise
+    except MemoryError as error:
+        raise LimitError(f"{where}: expected an array that fits into memory, found a larger one") from error
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise InvalidInputError(f"{where}: expected parts that fit together, found others") from error
 
 
 def _numbered(values: Iterable[Any]) -> Iterator[tuple[str, Any]]:

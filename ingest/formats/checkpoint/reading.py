@@ -76,10 +76,10 @@ class Checkpoint:
                 names = Names(where, limits, Budget())
                 content, self.kind = _content(whole, names)
                 names.collect(content)
+                limits.check(where, members=len(names.arrays))
         except BaseException:
             self.close()
             raise
-        limits.check(where, members=len(names.arrays))
         self.arrays: dict[str, StoredArray] = names.arrays
         self.left_out: tuple[LeftOut, ...] = tuple(names.left_out)
         self.numbers = numbers_of(content)
