@@ -30,7 +30,7 @@ def from_bfloat16(bits: NDArray[Any]) -> NDArray[np.float32]:
     >>> from_bfloat16(np.array([0x3F80, 0x8000, 0xC000], np.uint16)).tolist()
     [1.0, -0.0, -2.0]
     """
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    return np.left_shift(bits.astype(np.uint32), np.uint32(16)).view(np.float32)
 
 
 def from_float8(bits: NDArray[Any], kind: str) -> NDArray[np.float32]:
@@ -39,7 +39,7 @@ def from_float8(bits: NDArray[Any], kind: str) -> NDArray[np.float32]:
     >>> from_float8(np.array([0x38, 0x80, 0xC0], np.uint8), "float8_e4m3fn").tolist()
     [1.0, -0.0, -2.0]
     """
-    return _table(kind)[bits]
+    return np.take(_table(kind), bits)
 
 
 @cache

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pickle
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
+from topostrata.ingest.formats.safe_tensors import SafeTensors
+from topostrata.ingest.formats.shards import Shards, index_of
 from topostrata.ingest.formats.stored import Entries, StoredArray
 
 # torch's own loading of quantised tensors warns of what it uses.
@@ -127,7 +132,7 @@ def test_a_whole_model_has_the_names_of_its_state_dict(
     legacy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parameters, buffers and modules as state_dict() names them; a mask kept as an attribute comes too."""
-    monkeypatch.setitem(__import__("sys").modules, "golden_checkpoints", maker)
+    monkeypatch.setitem(sys.modules, "golden_checkpoints", maker)
     path = tmp_path / "model.pt"
     model = maker.Net()
     torch.save(model, path, _use_new_zipfile_serialization=not legacy)
@@ -224,3 +229,34 @@ def test_what_has_no_plain_numbers_is_left_out_by_name(tmp_path: Path) -> None:
     with Checkpoint(path, where="odd") as checkpoint:
         assert list(checkpoint.arrays) == ["weight"]
         assert [part.name for part in checkpoint.left_out] == ["float4", "nested"]
+
+
+def test_every_pattern_of_float8_in_safetensors_has_torchs_value(tmp_path: Path) -> None:
+    """What the safetensors library writes from torch, bfloat16 beside it."""
+    content = {
+        name: torch.arange(256).to(torch.uint8).view(getattr(torch, name))
+        for name in ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "float8_e4m3fnuz", "float8_e5m2fnuz")
+    }
+    content["bfloat16"] = torch.arange(65536).to(torch.uint16).view(torch.bfloat16)
+    path = tmp_path / "patterns.safetensors"
+    save_file(content, path)
+    with SafeTensors(path, where="patterns") as tensors:
+        for name, array in tensors.arrays.items():
+            assert array.dtype == name
+            np.testing.assert_array_equal(dense(array), as_numpy(content[name]), err_msg=name)
+
+
+def test_a_shard_of_a_state_dict_leads_to_all_of_it(tmp_path: Path) -> None:
+    """Two .bin files and their index are one state dict."""
+    state = SAMPLES["state_dict"]()
+    names, files = list(state), ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+    weight_map = {name: files[k % 2] for k, name in enumerate(names)}
+    for file in files:
+        torch.save({name: state[name] for name in names if weight_map[name] == file}, tmp_path / file)
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    index = index_of(tmp_path / files[0])
+    assert index is not None
+    arrays = Shards(index, where="index").arrays
+    assert list(arrays) == names
+    for name, tensor in state.items():
+        np.testing.assert_array_equal(dense(arrays[name]), tensor.numpy())

@@ -80,31 +80,28 @@ def mutated(sample: Sample, others: list[Sample], chance: random.Random) -> byte
     for _ in range(chance.choice([1, 1, 2, 4])):
         at = min(chance.choice(sample.starts), len(stream) - 1)
         end = min(chance.choice(sample.starts), len(stream))
-        other = chance.choice(others)
-        begin = chance.choice(other.starts)
-        match chance.randrange(9):
-            case 0:
-                stream = stream[:at] + chance.choice(CODES) + stream[at + 1 :]
-            case 1:
-                stream = stream[:at] + stream[end:]
-            case 2:
-                stream = stream[:at] + stream[at:end] * chance.randint(1, 8) + stream[max(at, end) :]
-            case 3:
-                stream = stream[:at] + other.stream[begin : begin + chance.randint(1, 80)] + stream[at:]
-            case 4:
-                stream = stream[:at] + chance.choice(LURES) + stream[at:]
-            case 5:
-                number = struct.pack("<Q", chance.choice(LENGTHS))[: chance.choice([1, 2, 4, 8])]
-                stream = stream[: at + 1] + number + stream[at + 1 + len(number) :]
-            case 6:
-                stream = stream[:at]
-            case 7:
-                bit = chance.randrange(8 * len(stream))
-                stream = stream[: bit // 8] + bytes([stream[bit // 8] ^ 1 << bit % 8]) + stream[bit // 8 + 1 :]
-            case 8:
-                stream = stream[:at] + chance.randbytes(chance.randint(1, 6)) + stream[at:]
-        stream = stream or b"."
+        bit = chance.randrange(8 * len(stream))
+        flipped = bytes([stream[bit // 8] ^ 1 << bit % 8])
+        number = struct.pack("<Q", chance.choice(LENGTHS))[: chance.choice([1, 2, 4, 8])]
+        changes = (
+            stream[:at] + chance.choice(CODES) + stream[at + 1 :],
+            stream[:at] + stream[end:],
+            stream[:at] + stream[at:end] * chance.randint(1, 8) + stream[max(at, end) :],
+            stream[:at] + part_of(chance.choice(others), chance) + stream[at:],
+            stream[:at] + chance.choice(LURES) + stream[at:],
+            stream[: at + 1] + number + stream[at + 1 + len(number) :],
+            stream[:at],
+            stream[: bit // 8] + flipped + stream[bit // 8 + 1 :],
+            stream[:at] + chance.randbytes(chance.randint(1, 6)) + stream[at:],
+        )
+        stream = chance.choice(changes) or b"."
     return stream
+
+
+def part_of(other: Sample, chance: random.Random) -> bytes:
+    """Some operations of another stream."""
+    begin = chance.choice(other.starts)
+    return other.stream[begin : begin + chance.randint(1, 80)]
 
 
 def streams(seed: int, count: int) -> Iterator[bytes]:

@@ -229,7 +229,7 @@ def test_pickled_scipy_matrices_are_put_together(protocol: int) -> None:
 def test_numpy_arrays_read_as_numpy_reads_them(protocol: int) -> None:
     """All dtypes of numbers, both byte orders, both orders of axes, empty and 0-dimensional, in every protocol."""
     random = np.random.default_rng(5)
-    content = {}
+    content: dict[str, NDArray[Any]] = {}
     for code in ("?", "i1", "u1", "<i2", ">i2", "<u4", ">i8", "<f2", ">f4", "<f8", "<c8", ">c16"):
         array = random.integers(0, 3, (3, 4)).astype(code)
         content |= {code: array, f"{code} F": np.asfortranarray(array), f"{code} slice": array[::2, 1:]}
@@ -268,7 +268,7 @@ def test_nested_content_is_named_as_the_rule_says() -> None:
     content = {
         "net": OrderedDict(fc1=[eye, (eye, None)]),
         3: {("a", 1): eye},
-        "counts": defaultdict(list, x=eye),
+        "counts": defaultdict(None, x=eye),
         "": {"unnamed": eye},
         "settings": SimpleNamespace(mask=eye, lr=0.1),
         "objects": np.array([None, {"deep": eye}], dtype=object),
@@ -345,7 +345,7 @@ def test_an_archive_of_arrays_is_no_checkpoint() -> None:
 
 def test_a_missing_file_is_one_error(tmp_path: Path) -> None:
     """The file's name and why it cannot be read."""
-    with pytest.raises(InvalidInputError, match="nothing.pt: expected a readable file, found: No such file"):
+    with pytest.raises(InvalidInputError, match=r"nothing\.pt: expected a readable file, found: No such file"):
         Checkpoint(tmp_path / "nothing.pt", where="nothing.pt")
 
 
