@@ -174,6 +174,13 @@ def test_a_big_endian_checkpoint_reads_as_torch_reads_it(tmp_path: Path) -> None
     assert_as_torch(there, torch.load(there))
 
 
+def test_the_oldest_form_reads_as_torch_reads_it(tmp_path: Path) -> None:
+    """A tar as torch before 0.1.10 wrote it; torch of today still loads it."""
+    path = tmp_path / "old.pt"
+    maker.write_tar(path)
+    assert_as_torch(path, torch.load(path, weights_only=False))
+
+
 def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     """torch can be told to leave checksums away."""
     path = tmp_path / "plain.pt"

@@ -9,6 +9,8 @@ import numpy as np
 
 from topostrata.ingest.formats.checkpoint.windows import Span, Window
 
+ABSENT = "not in the file"
+
 
 @dataclass(frozen=True, slots=True)
 class Global:
@@ -40,7 +42,8 @@ class Unread:
 class Storage:
     """Numbers end to end, on which tensors are views. ``window`` is None until the container says where they lie.
 
-    ``dtype`` is None where the storage's class is unknown: then no tensor on it is read.
+    ``dtype`` is None where the storage's class is unknown: then no tensor on it is read. ``base`` is the storage of
+    which this one is a part, with the entry at which it begins.
     """
 
     key: str
@@ -50,6 +53,15 @@ class Storage:
     window: Window | None = None
     big_endian: bool = False
     base: tuple[Storage, int] | None = None
+
+    @property
+    def root(self) -> tuple[Storage, int]:
+        """The storage of which this one is a part (itself, where it is whole), and the entry at which it begins."""
+        offset, root = 0, self
+        while root.base is not None:
+            root, further = root.base
+            offset += further
+        return root, offset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +89,12 @@ class Tensor:
     quantiser: Quantiser | None = None
     conjugate: bool = False
     negative: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where its storage lies, for people."""
+        window = self.storage.root[0].window if self.storage else None
+        return window.place if window else ABSENT
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,14 +122,11 @@ class Names:
         name = name or LONE
         at = f"{self.where}: array {name[:200]!r}"
         if isinstance(value, Tensor):
-            place = value.storage.window.place if value.storage and value.storage.window else "not in the file"
             read = partial(_read, read_tensor, value, where=at, limits=self.limits)
-            self.add(StoredArray(name, value.shape, value.dtype, "dense", place, read))
+            self.add(StoredArray(name, value.shape, value.dtype, "dense", value.place, read))
         elif isinstance(value, SparseTensor):
-            storage = value.values.storage
-            place = storage.window.place if storage and storage.window else "not in the file"
             sparse = partial(_read, read_sparse, value, where=at, limits=self.limits)
-            self.add(StoredArray(name, value.shape, value.values.dtype, value.layout, place, sparse))
+            self.add(StoredArray(name, value.shape, value.values.dtype, value.layout, value.values.place, sparse))
         elif isinstance(value, NumpyArray) and type(value.data) is not list:
             self._numpy_array(name, value, at)
         elif isinstance(value, Opaque):

@@ -176,10 +176,7 @@ def _strided(tensor: Tensor, *, where: str, limits: Limits) -> NDArray[Any]:
 
 def _window(storage: Storage, where: str) -> tuple[Window, int]:
     """Where the numbers of a storage lie, and how many bytes they are."""
-    offset, root = 0, storage
-    while root.base is not None:
-        root, further = root.base
-        offset += further
+    root, offset = storage.root
     if root.window is None:
         raise InvalidInputError(
             f"{where}: expected numbers in the file, found none for storage {storage.key[:40]!r}",

@@ -1,10 +1,13 @@
-"""Writes the golden checkpoints of this folder with real torch: python tests/data/checkpoints/make.py FOLDER."""
+"""Writes golden checkpoints with real torch, into a folder of its version: python tests/data/checkpoints/make.py."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import pickle
+import struct
 import sys
+import tarfile
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -44,7 +47,7 @@ class Net(nn.Module):  # type: ignore[misc]  # torch is not there where types ar
 
 
 def dtypes() -> dict[str, Any]:
-    """The weights in every dtype that this torch can hold."""
+    """The weights in every dtype that this torch can hold and save."""
     weight = torch.tensor(WEIGHT)
     names = (
         "float64 float32 float16 bfloat16 complex128 complex64 complex32 int64 int32 int16 int8 uint64 uint32 uint16 "
@@ -59,7 +62,16 @@ def dtypes() -> dict[str, Any]:
                 warnings.simplefilter("ignore")  # complex32 is called experimental
                 # Unsigned integers have no -2: they take the absolute value.
                 content[name] = (values.abs() if name.startswith("uint") else values).to(dtype)
-    return content
+    return {name: tensor for name, tensor in content.items() if can_save(tensor)}
+
+
+def can_save(tensor: torch.Tensor) -> bool:
+    """Whether this torch can write it: 1.13 cannot save complex32 and blocks, nor 2.4 uint64, though they have them."""
+    try:
+        torch.save(tensor, io.BytesIO())
+    except (KeyError, RuntimeError):
+        return False
+    return True
 
 
 def sparse() -> dict[str, Any]:
@@ -79,7 +91,7 @@ def sparse() -> dict[str, Any]:
         square[:2, 2:] = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
         content["bsr"] = square.to_sparse_bsr((2, 2))
         content["bsc"] = square.to_sparse_bsc((2, 2))
-    return content
+    return {name: tensor for name, tensor in content.items() if can_save(tensor)}
 
 
 def quantised() -> dict[str, Any]:
@@ -152,6 +164,37 @@ def state_dict() -> dict[str, Any]:
 SAMPLES = (dtypes, sparse, quantised, views, pruned, training, state_dict)
 
 
+def write_tar(path: Path) -> None:
+    """The form before torch 0.1.10, by hand: no torch of today writes it, but it loads it."""
+    numbers = np.array(WEIGHT, "<f4")
+    storages = io.BytesIO()
+    pickle.dump(1, storages, 2)
+    pickle.dump((11, "cpu", torch.FloatStorage), storages, 2)
+    storages.write(struct.pack("<q", numbers.size) + numbers.tobytes())
+    pickle.dump([(12, 11, 3, 3)], storages, 2)  # storage 12 is the second row of 11
+    tensors = io.BytesIO()
+    pickle.dump(2, tensors, 2)
+    for key, storage, shape, strides in ((21, 11, (2, 3), (3, 1)), (22, 12, (3,), (1,))):
+        pickle.dump((key, storage, torch.FloatTensor), tensors, 2)
+        tensors.write(struct.pack("<i4x", len(shape)))
+        tensors.write(struct.pack(f"<{2 * len(shape) + 1}q", *shape, *strides, 0))
+
+    class Keys(pickle.Pickler):
+        def persistent_id(self, value: Any) -> str | None:
+            return str(value.key) if isinstance(value, argparse.Namespace) else None
+
+    program = io.BytesIO()
+    content = OrderedDict(weight=argparse.Namespace(key=21), row=argparse.Namespace(key=22))
+    Keys(program, 2).dump(content)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, member in (("storages", storages), ("tensors", tensors), ("pickle", program)):
+            info = tarfile.TarInfo(name)
+            info.size = len(member.getvalue())
+            archive.addfile(info, io.BytesIO(member.getvalue()))
+    path.write_bytes(packed.getvalue()[: archive.offset])
+
+
 def write(folder: Path) -> None:
     """All files; those that a version cannot write are named on stderr."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,6 +206,7 @@ def write(folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is called deprecated
         torch.jit.save(torch.jit.script(Net()), folder / "script.pt")
+    write_tar(folder / "before_0_1_10.pt")
     (folder / "state_dict.pkl").write_bytes(pickle.dumps(Net().state_dict()))
     set_options = getattr(torch.serialization, "set_crc32_options", None)
     if set_options is None:
@@ -181,4 +225,5 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    version = torch.__version__.split("+")[0]
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / f"torch-{version}")

@@ -15,7 +15,7 @@ from topostrata.errors import InvalidInputError, LimitError
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.shards import Shards, index_of
 
-GOLDEN = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+GOLDEN = Path(__file__).resolve().parents[2] / "data" / "checkpoints" / "torch-2.15.0"
 ARRAYS = {f"layers.{k}.weight": np.full((2, 3), k, np.float32) for k in range(4)}
 INDEX = "model.safetensors.index.json"
 FILES = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]

@@ -18,7 +18,7 @@ from topostrata.errors import TopostrataError
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
 from topostrata.ingest.formats.stored import StoredArray
 
-DATA = Path(__file__).resolve().parents[3] / "data" / "checkpoints"
+DATA = Path(__file__).resolve().parents[3] / "data" / "checkpoints" / "torch-2.15.0"
 CODES = [op.code.encode("latin-1") for op in pickletools.opcodes]
 # What a hostile pickle would like to have called.
 LURES = [

@@ -14,13 +14,21 @@ import pytest
 
 from tests.unit.ingest.checkpoint import mutations
 from topostrata.errors import TopostrataError
+from topostrata.ingest.formats.checkpoint.described import ABSENT
 from topostrata.ingest.formats.checkpoint.opcodes import OPERATIONS, REFUSED, Stream, operations
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
 from topostrata.ingest.formats.checkpoint.windows import Span, Window
 from topostrata.ingest.formats.stored import Entries
 
 ZIPS = ["state_dict.pt", "sparse.pt", "quantised.pt", "views.pt", "script.pt"]
-OTHERS = ["legacy.pt", "state_dict.pkl", "mask_records.npy", "numpy_protocol_0.pkl", "numpy_protocol_5.pkl"]
+OTHERS = [
+    "legacy.pt",
+    "before_0_1_10.pt",
+    "state_dict.pkl",
+    "mask_records.npy",
+    "numpy_protocol_0.pkl",
+    "numpy_protocol_5.pkl",
+]
 
 
 def guarded(seed: int, count: int) -> dict[str, object]:
@@ -39,7 +47,7 @@ def numbers(data: bytes) -> dict[str, tuple[bytes, ...]]:
     with Checkpoint(data, where="upload") as checkpoint:
         content = {}
         for name, array in checkpoint.arrays.items():
-            if array.place == "not in the file":
+            if array.place == ABSENT:
                 continue
             values = array.read()
             parts = (values.positions, values.values) if isinstance(values, Entries) else (values,)
@@ -90,7 +98,8 @@ def test_a_damaged_file_without_checksums_is_read_or_refused(name: str) -> None:
         mutations.outcome(data[:at] + chance.randbytes(1) + data[at + 1 :])
 
 
-@pytest.mark.parametrize("name", [*ZIPS, *OTHERS])
+# The end of a tar is empty blocks: without them nothing is missing.
+@pytest.mark.parametrize("name", [*ZIPS, *(name for name in OTHERS if name != "before_0_1_10.pt")])
 def test_a_file_cut_off_anywhere_is_refused(name: str) -> None:
     """A file still being written is no checkpoint yet."""
     data = (mutations.DATA / name).read_bytes()

@@ -15,11 +15,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError, LimitError
+from topostrata.ingest.formats.checkpoint.described import ABSENT
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.stored import Entries, StoredArray
 
-DATA = Path(__file__).resolve().parents[3] / "data" / "checkpoints"
+GOLDEN = Path(__file__).resolve().parents[3] / "data" / "checkpoints"
+DATA = GOLDEN / "torch-2.15.0"
+OLDER = sorted(path for version in ("1.13.1", "2.4.1") for path in (GOLDEN / f"torch-{version}").iterdir())
 WEIGHT = np.array([[0.0, 1.5, 0.0], [-2.0, 0.0, 0.5]])
 MASK = WEIGHT != 0
 
@@ -33,10 +36,10 @@ def dense(array: StoredArray) -> NDArray[Any]:
     return values
 
 
-def arrays_of(name: str) -> dict[str, NDArray[Any]]:
+def arrays_of(name: str, folder: Path = DATA) -> dict[str, NDArray[Any]]:
     """All arrays of a golden file but those that are shapes only."""
-    with Checkpoint(DATA / name, where=name) as checkpoint:
-        return {n: dense(a) for n, a in checkpoint.arrays.items() if a.place != "not in the file"}
+    with Checkpoint(folder / name, where=name) as checkpoint:
+        return {n: dense(a) for n, a in checkpoint.arrays.items() if a.place != ABSENT}
 
 
 def of_pickle(content: Any, protocol: int = 4) -> Checkpoint:
@@ -133,7 +136,7 @@ def test_a_meta_tensor_is_a_shape_without_numbers() -> None:
     """It is listed; reading it says what is missing."""
     with Checkpoint(DATA / "views.pt", where="views.pt") as checkpoint:
         meta = checkpoint.arrays["meta"]
-        assert (meta.shape, meta.dtype, meta.place) == ((1000, 1000), "float32", "not in the file")
+        assert (meta.shape, meta.dtype, meta.place) == ((1000, 1000), "float32", ABSENT)
         with pytest.raises(InvalidInputError, match=r"views\.pt: array 'meta': expected numbers, found a meta tensor"):
             meta.read()
 
@@ -192,6 +195,28 @@ def test_a_training_checkpoint_is_flattened_by_the_documented_rule() -> None:
         ]
         for name in names[-2:]:
             np.testing.assert_array_equal(dense(checkpoint.arrays[name]), MASK)
+
+
+@pytest.mark.parametrize("path", OLDER, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_older_versions_of_torch_wrote_the_same(path: Path) -> None:
+    """What torch 1.13 and 2.4 could write has the same names, dtypes and numbers as torch 2.15 gives it."""
+    older, newest = arrays_of(path.name, path.parent), arrays_of(path.name)
+    assert older
+    assert list(older) == [name for name in newest if name in older]
+    if path.parent.name == "torch-1.13.1":
+        # It does not save that a tensor is a conjugate or negative, and loads the plain numbers itself.
+        newest |= {"conjugate": np.array([1 + 2j, 3 - 4j], np.complex64), "negative": np.array([2, -4], np.float32)}
+    for name, values in older.items():
+        assert values.dtype == newest[name].dtype, name
+        np.testing.assert_array_equal(values, newest[name], err_msg=name)
+
+
+def test_the_oldest_form_is_read() -> None:
+    """Before torch 0.1.10 a checkpoint was a tar, with storages that are parts of others."""
+    values = arrays_of("before_0_1_10.pt")
+    assert list(values) == ["weight", "row"]
+    np.testing.assert_array_equal(values["weight"], WEIGHT)
+    np.testing.assert_array_equal(values["row"], WEIGHT[1])
 
 
 def test_pruned_layers_have_weight_and_mask() -> None:
