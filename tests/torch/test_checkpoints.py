@@ -17,6 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch.testing._internal.two_tensor import TwoTensor
 
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
 from topostrata.ingest.formats.safe_tensors import SafeTensors
@@ -225,17 +226,18 @@ def test_random_views_of_one_storage_read_as_torch_reads_them(tmp_path: Path) ->
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_what_has_no_plain_numbers_is_left_out_by_name(tmp_path: Path) -> None:
-    """Nested tensors and 4-bit floats are named with a reason; the rest of the file is read."""
+    """Nested tensors, 4-bit floats and tensors of other classes are named with a reason; the rest of the file is read."""
     content = {
         "weight": torch.tensor(maker.WEIGHT),
         "float4": torch.zeros(2, 2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
         "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "two": TwoTensor(torch.ones(2), torch.zeros(2)),
     }
     path = tmp_path / "odd.pt"
     torch.save(content, path)
     with Checkpoint(path, where="odd") as checkpoint:
         assert list(checkpoint.arrays) == ["weight"]
-        assert [part.name for part in checkpoint.left_out] == ["float4", "nested"]
+        assert [part.name for part in checkpoint.left_out] == ["float4", "nested", "two"]
 
 
 def test_every_pattern_of_float8_in_safetensors_has_torchs_value(tmp_path: Path) -> None:

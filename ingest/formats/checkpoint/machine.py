@@ -83,6 +83,7 @@ class Machine:
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
             raise self.damaged(f"damage before byte {self.window.start + stream.position:,}") from error
         self.position = stream.position
+        self._memo = {}
         if len(self._stack) != 1 or self._below:
             raise self.damaged(f"{len(self._stack)} values left over")
         return self._stack.pop()
@@ -100,7 +101,7 @@ class Machine:
 
     def push(self, value: Any) -> None:
         """Put a plain value on the stack."""
-        self.charge(_VALUE + len(value) if type(value) in (str, bytes) else _VALUE)
+        self.charge(value.__sizeof__() if type(value) in (str, bytes) else _VALUE)
         self._stack.append(value)
 
     def set_items(self, into: Any, flat: list[Any]) -> None:
@@ -118,12 +119,15 @@ class Machine:
             raise LimitError(f"{self.where}: expected at most {_MAX_NESTING} pickles in each other, found more")
         return self._load(Machine(window, self.budget, self._load, self.nesting + 1))
 
-    def _key(self, key: Any, position: int) -> str | int | float | bool | None:
-        # Only keys whose hash and comparison cost nothing to speak of reach a dictionary.
-        if key is None or type(key) in (bool, float):
-            return key  # type: ignore[no-any-return]  # told by its type
+    def _key(self, key: Any, position: int) -> str | int | bool | None:
+        # Only keys whose hash and comparison cost nothing to speak of reach a dictionary; floats can share a hash by
+        # the thousand.
+        if key is None or isinstance(key, bool):
+            return key
         if type(key) is int and -(2**63) <= key < 2**63:
             return key
+        if type(key) is float:
+            return str(key)
         if isinstance(key, Global):
             key = key.name
         elif type(key) is tuple and len(key) <= 8 and all(type(part) in (str, int, bool) for part in key):

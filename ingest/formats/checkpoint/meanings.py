@@ -169,11 +169,9 @@ def _first(_host: Host, data: Any, *_: Any) -> Any:
     return data
 
 
-def _of_type(host: Host, function: Any, kind: Any, arguments: Any, state: Any = None) -> Any:
+def _of_type(host: Host, function: Any, kind: Any, arguments: Any, *_: Any) -> Any:
     described = reduce(host, function, arguments)
-    if isinstance(described, Opaque):
-        return Opaque(kind.name if isinstance(kind, Global) else "?", arguments, state)
-    return described
+    return _wrapper(host, kind) if isinstance(described, Opaque) else described
 
 
 def _wrapper(_host: Host, kind: Any, *_: Any) -> Unread:

@@ -34,7 +34,7 @@ from topostrata.ingest.formats.checkpoint.described import (
 from topostrata.ingest.formats.checkpoint.machine import Budget
 from topostrata.ingest.formats.checkpoint.scipy_matrices import scipy_matrix
 from topostrata.ingest.formats.checkpoint.tensors import read_array, read_sparse, read_tensor
-from topostrata.ingest.formats.checkpoint.windows import Span
+from topostrata.ingest.formats.checkpoint.windows import Span, printable
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.stored import LeftOut, StoredArray
 
@@ -108,8 +108,8 @@ class Names:
 
     def _leave_out(self, name: str, what: str, why: str) -> None:
         if len(self.left_out) < _MAX_LEFT_OUT:
-            plain = name[-_MAX_NAME:].encode("utf-8", "backslashreplace").decode()
-            self.left_out.append(LeftOut(plain or _ROOT, what[:_MAX_NAME], why))
+            shown = printable(name[-_MAX_NAME:], _MAX_NAME) or _ROOT
+            self.left_out.append(LeftOut(shown, printable(what, _MAX_NAME), why))
         else:
             self._not_listed += 1
 

@@ -16,7 +16,7 @@ from topostrata.ingest.formats.checkpoint.windows import Span, Window
 
 LONG = 4096
 _CHUNK = 1 << 16
-_MAX_LINE = 1 << 26
+_MAX_LINE = 1 << 24
 _MAX_INTEGER = 16
 
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)

@@ -118,11 +118,9 @@ def compressed(
     values = values[: len(major)]
     row, column = (major, minor) if by_row else (minor, major)
     if values.ndim == 3:
-        row = np.broadcast_to(row[:, None, None] * height + np.arange(height)[:, None], values.shape).reshape(-1)
-        column = np.broadcast_to(column[:, None, None] * width + np.arange(width), values.shape).reshape(-1)
-        values = values.reshape(-1)
-        filled = values != 0  # zeros fill blocks up
-        row, column, values = row[filled], column[filled], values[filled]
+        block, row_in_block, column_in_block = np.nonzero(values)  # zeros fill blocks up
+        values = values[block, row_in_block, column_in_block]
+        row, column = row[block] * height + row_in_block, column[block] * width + column_in_block
     return summed(np.stack([row, column], axis=1), values, shape, where=where)
 
 
@@ -215,7 +213,7 @@ def _dequantised(stored: NDArray[Any], tensor: Tensor, where: str, limits: Limit
 def _parameter(value: Any, quantiser: Quantiser, shape: tuple[int, ...], where: str, limits: Limits) -> NDArray[Any]:
     if not isinstance(value, Tensor):
         if type(value) not in {int, float} or quantiser.scheme != "per_tensor_affine" or abs(value) > 2.0**64:
-            raise InvalidInputError(f"{where}: expected a number for the scheme {quantiser.scheme[:40]}, found another")
+            raise InvalidInputError(f"{where}: expected a number for scheme {quantiser.scheme[:40]!r}, found another")
         return np.array(value)
     if value.quantiser is not None:
         raise InvalidInputError(f"{where}: expected a plain tensor of scales or zero points, found a quantised one")

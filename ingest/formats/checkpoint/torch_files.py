@@ -11,7 +11,7 @@ from topostrata.ingest.formats.checkpoint.described import Global, Storage, Tens
 from topostrata.ingest.formats.checkpoint.machine import Budget, Machine
 from topostrata.ingest.formats.checkpoint.meanings import whole_numbers
 from topostrata.ingest.formats.checkpoint.tensors import STORAGES, itemsize
-from topostrata.ingest.formats.checkpoint.windows import Window
+from topostrata.ingest.formats.checkpoint.windows import Window, printable
 from topostrata.ingest.formats.checkpoint.zip_file import Member, members_of, record
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -160,9 +160,9 @@ def _read_legacy(machine: Machine) -> Any:
         if length != storage.length:
             raise machine.damaged(f"a storage of {length:,} entries where its content says {storage.length:,}")
         if storage.dtype is None:
-            raise InvalidInputError(f"{where}: expected a storage of known size, found {storage.kind[:60]}")
+            raise InvalidInputError(f"{where}: expected a storage of known size, found {storage.kind[:60]!r}")
         size = length * itemsize(storage.dtype)
-        storage.window = machine.window.window(at + 8, size, f"storage {storage.key[:40]}")
+        storage.window = machine.window.window(at + 8, size, f"storage {printable(storage.key, 40)}")
         storage.big_endian = big_endian
         at += 8 + size
     return content
@@ -174,7 +174,7 @@ def read_tar(whole: Window, budget: Budget) -> Any:
     if not {"storages", "tensors", "pickle"} <= members.keys():
         raise InvalidInputError(
             f"{whole.where}: expected a PyTorch checkpoint, "
-            f"found a tar file of {', '.join(list(members)[:4]) or 'nothing'}"
+            f"found a tar file of {printable(', '.join(members)) or 'nothing'}"
         )
     objects: dict[Any, Storage | Tensor | Unread] = {}
     _tar_storages(Machine(members["storages"], budget, _load), objects)
@@ -197,7 +197,7 @@ def _tar_members(whole: Window) -> dict[str, Window]:
                 if len(members) >= _MAX_TAR_MEMBERS:
                     raise LimitError(f"{whole.where}: expected a tar file of {_MAX_TAR_MEMBERS} members, found more")
                 if info.isreg():
-                    members[info.name] = whole.window(info.offset_data, info.size, info.name[:80])
+                    members[info.name] = whole.window(info.offset_data, info.size, printable(info.name))
     except (tarfile.TarError, EOFError) as error:
         raise InvalidInputError(f"{whole.where}: expected an intact tar file, found damage") from error
     return members
@@ -210,9 +210,9 @@ def _tar_storages(machine: Machine, objects: dict[Any, Any]) -> None:
         (length,) = struct.unpack("<q", machine.window.read(machine.position, 8))
         storage = _storage_of(("storage", kind, key, "cpu", length))
         if storage.dtype is None:
-            raise InvalidInputError(f"{machine.where}: expected a storage of known size, found {storage.kind[:60]}")
+            raise InvalidInputError(f"{machine.where}: expected a storage of known size, found {storage.kind[:60]!r}")
         size = length * itemsize(storage.dtype)
-        storage.window = machine.window.window(machine.position + 8, size, f"storage {storage.key[:40]}")
+        storage.window = machine.window.window(machine.position + 8, size, f"storage {printable(storage.key, 40)}")
         machine.position += 8 + size
         objects[key] = storage
     for target, source, offset, length in machine.run(machine.position):

@@ -11,6 +11,12 @@ from topostrata.errors import InvalidInputError
 _CHUNK = 1 << 20
 
 
+def printable(text: str, most: int = 200) -> str:
+    """A text out of a file as it may stand in a message: escaped where it could not be shown, and not too long."""
+    shown = text[:most]
+    return shown if shown.isprintable() else ascii(shown)[1:-1]
+
+
 class Window:
     """A part of an open file. ``where`` begins every error, ``label`` names the part."""
 
@@ -59,8 +65,8 @@ class Record(Window):
     """A member of a zip file; its checksum, where it has one, must hold before a byte of it is believed."""
 
     def __init__(self, whole: Window, start: int, size: int, *, name: str, crc: int | None) -> None:
-        part = whole.window(start, size, name)
-        super().__init__(part.stream, part.start, part.size, where=part.where, label=name)
+        part = whole.window(start, size, printable(name))
+        super().__init__(part.stream, part.start, part.size, where=part.where, label=part.label)
         self._crc = crc
 
     def read(self, at: int, size: int) -> bytes:
@@ -71,7 +77,7 @@ class Record(Window):
                 crc = zlib.crc32(super().read(begin, min(_CHUNK, self.size - begin)), crc)
             if crc != self._crc:
                 raise InvalidInputError(
-                    f"{self.where}: member {self.label[:80]!r}: expected checksum {self._crc:08x}, found {crc:08x}",
+                    f"{self.where}: member {self.label!r}: expected checksum {self._crc:08x}, found {crc:08x}",
                     hint="the file was damaged after it was written",
                 )
             self._crc = None

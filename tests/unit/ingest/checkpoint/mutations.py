@@ -116,6 +116,7 @@ def outcome(data: bytes) -> str:
     """``read`` or ``refused``, after every array was asked for; anything but our own error is a crash."""
     try:
         with Checkpoint(data, where="upload") as checkpoint:
+            assert all(part.isprintable() for left in checkpoint.left_out for part in (left.name, left.what, left.why))
             return "read" if all(is_read(array) for array in checkpoint.arrays.values()) else "refused"
     except TopostrataError as error:
         check(error)
@@ -135,7 +136,7 @@ def is_read(array: StoredArray) -> bool:
 def check(error: TopostrataError) -> None:
     """An error is one line that begins with the file."""
     assert str(error).startswith("upload: "), error
-    assert "\n" not in str(error), error
+    assert str(error).isprintable(), error
 
 
 def guarded(seed: int, count: int) -> dict[str, object]:
