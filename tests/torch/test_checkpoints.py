@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.testing._internal.two_tensor import TwoTensor
 
+from tests.torch import golden_checkpoints as maker
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
 from topostrata.ingest.formats.safe_tensors import SafeTensors
 from topostrata.ingest.formats.shards import Shards, index_of
@@ -27,22 +25,10 @@ from topostrata.ingest.formats.stored import Entries, StoredArray
 # torch's own loading of quantised tensors warns of what it uses.
 pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
 
-MAKE = Path(__file__).resolve().parents[1] / "data" / "checkpoints" / "make.py"
 # torch 2.15 writes these in its legacy format and cannot load them again.
 NOT_IN_LEGACY = {"complex32", "uint64", "uint32", "uint16"} | {name for name in dir(torch) if name.startswith("float8")}
 
 
-def the_maker() -> ModuleType:
-    """The script that made the golden files, as a module: whole models are pickled under its name."""
-    spec = importlib.util.spec_from_file_location("golden_checkpoints", MAKE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-maker = the_maker()
 SAMPLES = {sample.__name__: sample for sample in maker.SAMPLES}
 
 
@@ -129,11 +115,8 @@ def test_a_plain_pickle_of_tensors_reads_as_python_reads_it(stem: str, protocol:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_whole_model_has_the_names_of_its_state_dict(
-    legacy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_whole_model_has_the_names_of_its_state_dict(legacy: bool, tmp_path: Path) -> None:
     """Parameters, buffers and modules as state_dict() names them; a mask kept as an attribute comes too."""
-    monkeypatch.setitem(sys.modules, "golden_checkpoints", maker)
     path = tmp_path / "model.pt"
     model = maker.Net()
     torch.save(model, path, _use_new_zipfile_serialization=not legacy)

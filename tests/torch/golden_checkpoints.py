@@ -1,4 +1,4 @@
-"""Writes golden checkpoints with real torch, into a folder of its version: python tests/data/checkpoints/make.py."""
+"""Writes golden checkpoints with real torch, into a folder of its version: python tests/torch/golden_checkpoints.py."""
 
 from __future__ import annotations
 
@@ -226,4 +226,5 @@ def write(folder: Path) -> None:
 
 if __name__ == "__main__":
     version = torch.__version__.split("+")[0]
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / f"torch-{version}")
+    golden = Path(__file__).resolve().parents[1] / "data" / "checkpoints" / f"torch-{version}"
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else golden)
