@@ -50,7 +50,8 @@ class Checkpoint:
     """An open checkpoint: ``arrays`` by name in the file's order, ``left_out`` with reasons.
 
     ``kind`` says which container it is. ``numbers`` are the plain numbers of the outermost dictionary (``epoch``,
-    ``global_step``). Nested content is flattened as ``naming`` says.
+    ``global_step``). Nested content is flattened as ``naming`` says. Arrays are read through one open file, by one
+    thread at a time.
 
     >>> import io, pickle
     >>> data = pickle.dumps({"epoch": 3, "mask": {"fc1": np.eye(2, dtype=bool)}})

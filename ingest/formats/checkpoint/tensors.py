@@ -237,6 +237,8 @@ def _of_coordinates(
     if values.ndim < 1 or len(values) != indices.shape[1]:
         raise InvalidInputError(f"{where}: expected {indices.shape[1]:,} values, found shape {values.shape}")
     positions = indices.T.astype(np.int64)
+    if values.size == 0:  # the dense axes of no entries may be of any length
+        return np.zeros((0, n_axes), np.int64), values.reshape(-1)
     if values.ndim > 1:
         behind = np.indices(values.shape[1:], dtype=np.int64).reshape(values.ndim - 1, -1).T
         positions = np.concatenate(

@@ -47,6 +47,18 @@ def tensor(shape: list[int], strides: list[int], length: int = 1, offset: int = 
     return b"ctorch._utils\n_rebuild_tensor\n" + storage + number(offset) + sizes + steps + b"tR"
 
 
+def sparse(layout: str, shape: list[int], *parts: bytes) -> bytes:
+    """The operations that describe a sparse tensor by its parts."""
+    name = b"ctorch.serialization\n_get_layout\n(S'torch.sparse_" + layout.encode() + b"'\ntR"
+    size = b"(" + b"".join(map(number, shape)) + b"t"
+    return b"ctorch._utils\n_rebuild_sparse_tensor\n(" + name + b"(" + b"".join(parts) + size + b"ttR"
+
+
+def indices(shape: list[int], strides: list[int], length: int = 8) -> bytes:
+    """An int64 tensor on storage 0, which holds zeros."""
+    return tensor(shape, strides, length).replace(FLOAT_STORAGE, b"ctorch\nLongStorage\n")
+
+
 def repeated(body: bytes, count: int, start: bytes = b"(", end: bytes = b"l.") -> bytes:
     return b"\x80\x02" + start + body * count + end
 
@@ -88,6 +100,29 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "tensors in lists": lambda: zipped(b"\x80\x02" + tensor([1], [1]) + b"q\x000(" + b"h\x00" * 900_000 + b"l."),
     "stride 0": lambda: zipped(b"\x80\x02" + tensor([2**30], [0]) + b"."),
     "stride 0 in two axes": lambda: zipped(b"\x80\x02" + tensor([2**31, 2**31], [0, 0]) + b"."),
+    "a sparse tensor of no rows of 2**40 entries": lambda: zipped(
+        b"\x80\x02" + sparse("coo", [5, 2**40], indices([1, 0], [1, 1]), tensor([0, 2**40], [1, 1], 16)) + b".",
+        bytes(64),
+    ),
+    "a sparse tensor of a vast shape": lambda: zipped(
+        b"\x80\x02" + sparse("coo", [2**40, 2**40], indices([2, 1], [0, 0]), tensor([1], [1], 16)) + b".", bytes(64)
+    ),
+    "a sparse tensor of vast rows": lambda: zipped(
+        b"\x80\x02" + sparse("csr", [2**50, 4], indices([2], [0]), indices([0], [1]), tensor([0], [1], 16)) + b".",
+        bytes(64),
+    ),
+    "blocks without entries": lambda: zipped(
+        b"\x80\x02"
+        + sparse("bsr", [2**31, 2**30], indices([2], [0]), indices([0], [1]), tensor([0, 2**31, 2**30], [1, 1, 1], 16))
+        + b".",
+        bytes(64),
+    ),
+    "pointers of one number": lambda: zipped(
+        b"\x80\x02"
+        + sparse("csr", [2**22 - 1, 4], indices([2**22], [0]), indices([2**22], [0]), tensor([2**22], [0], 16))
+        + b".",
+        bytes(64),
+    ),
     "a claim of a terabyte": lambda: zipped(b"\x80\x02" + tensor([2**38], [1], 2**38) + b"."),
     "a long string that is not there": lambda: b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.",
     "a longer string": lambda: b"\x80\x04\x8e" + struct.pack("<Q", 2**64 - 1) + b"abc.",
@@ -159,6 +194,10 @@ def test_all_bombs_together_cost_little(costs: dict[str, dict[str, str]]) -> Non
         ("tensors in lists", "takes too much memory"),
         ("stride 0", r"at most as many entries as are stored \(1\), found a view of 1,073,741,824"),
         ("stride 0 in two axes", "a shape under"),
+        ("a sparse tensor of no rows of 2**40 entries", "^read$"),
+        ("a sparse tensor of a vast shape", r"a shape under 2\*\*62"),
+        ("a sparse tensor of vast rows", "expected 1,125,899,906,842,625 pointers, found 2"),
+        ("blocks without entries", r"a shape under 2\*\*62"),
         ("one list copied", "takes too much memory"),
         ("one string copied", "takes too much memory"),
         ("pickles in pickles", "at most 4 pickles in each other"),
