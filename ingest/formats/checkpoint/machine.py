@@ -14,13 +14,12 @@ from typing import Any, ClassVar
 from topostrata.errors import InvalidInputError, LimitError, TopostrataError
 from topostrata.ingest.formats.checkpoint.described import Global, Opaque, text
 from topostrata.ingest.formats.checkpoint.meanings import build, reduce
-from topostrata.ingest.formats.checkpoint.opcodes import Stream, operations
+from topostrata.ingest.formats.checkpoint.opcodes import LONG, Stream, operations
 from topostrata.ingest.formats.checkpoint.windows import Window
 
 _MIB = 1 << 20
 # Bytes that CPython takes, at the least, for a value, a container, and a member of a dictionary.
 _VALUE, _CONTAINER, _ITEM, _SLOT = 40, 80, 110, 10
-_MAX_KEY = 500
 _MAX_NESTING = 4
 
 
@@ -120,8 +119,8 @@ class Machine:
         return self._load(Machine(window, self.budget, self._load, self.nesting + 1))
 
     def _key(self, key: Any, position: int) -> str | int | bool | None:
-        # Only keys whose hash and comparison cost nothing to speak of reach a dictionary; floats can share a hash by
-        # the thousand.
+        # Only keys whose hash and comparison cost nothing to speak of reach a dictionary: texts are of LONG bytes at
+        # most, and floats can share a hash by the thousand.
         if key is None or isinstance(key, bool):
             return key
         if type(key) is int and -(2**63) <= key < 2**63:
@@ -132,14 +131,10 @@ class Machine:
             key = key.name
         elif type(key) is tuple and len(key) <= 8 and all(type(part) in (str, int, bool) for part in key):
             parts = [part if type(part) is str else hex(part) if abs(part) >= 2**63 else str(part) for part in key]
-            key = f"({', '.join(part[: _MAX_KEY + 1] for part in parts)})"
+            key = f"({', '.join(part[:LONG] for part in parts)})"
         name = text(key)
         if name is None:
             return f"<key {position}>"
-        if len(name) > _MAX_KEY:
-            raise InvalidInputError(
-                f"{self.where}: expected names of at most {_MAX_KEY} characters, found one of {len(name):,}"
-            )
         return name
 
     def _no_persistent(self, _reference: Any) -> Any:

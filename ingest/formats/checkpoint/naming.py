@@ -2,7 +2,8 @@
 
 * A dictionary gives its keys, a list or tuple the positions from 0, an object the names of its attributes; they are
   joined by dots: ``{"net": {"fc1": [w, m]}}`` holds ``net.fc1.0`` and ``net.fc1.1``. Keys are not changed: ``a/b:0`` is
-  a name. A number as a key is written in decimal, a tuple as ``(a, 1)``.
+  a name. A number as a key is written in decimal, a tuple as ``(a, 1)``, a key that is none of these as ``<key 3>`` by
+  its position.
 * A module saved whole gives the names of its ``state_dict()``, and beside them the arrays among its attributes.
   Buffers that ``state_dict()`` leaves out are left out.
 * An object's arguments are ``args.0``, ``args.1``; an array of objects is a list.
@@ -41,7 +42,8 @@ from topostrata.ingest.formats.stored import LeftOut, StoredArray
 LONE = "array"
 _MAX_DEPTH = 200
 _MAX_STEPS = 2_000_000
-_MAX_NAME = 500
+_MAX_NAME = 1000
+_PLAIN = (str, int, float, bytes, type(None), Span)
 _MAX_LEFT_OUT = 200
 _ARRAY_COST = 1000
 _ROOT = "(the whole)"
@@ -75,6 +77,8 @@ class Names:
                     self._close()
                     return
                 continue
+            if isinstance(value, _PLAIN):
+                continue
             label = f"{name}.{key}" if name and key else name or key
             if self._leaf(label, value):
                 continue
@@ -87,7 +91,7 @@ class Names:
             if len(todo) > _MAX_DEPTH:
                 raise LimitError(f"{self.where}: expected at most {_MAX_DEPTH} containers in each other, found more")
             above.add(id(value))
-            todo.append((label[-4 * _MAX_NAME :], id(value), parts))
+            todo.append((label[: _MAX_NAME + 1], id(value), parts))
         raise LimitError(
             f"{self.where}: expected at most {_MAX_STEPS:,} values, counting shared ones each time, found more",
             hint="save the arrays alone: torch.save(model.state_dict(), FILE)",
@@ -95,20 +99,22 @@ class Names:
 
     def add(self, array: StoredArray) -> None:
         """Take an array under its name, unless another has it."""
-        if not 0 < len(array.name) <= _MAX_NAME or not array.name.isprintable():
+        if not array.name.isprintable():
             raise InvalidInputError(
-                f"{self.where}: expected a printable name of 1 to {_MAX_NAME} characters for each array, "
-                f"found {array.name[:80]!a}"
+                f"{self.where}: expected printable names of arrays, found {array.name[:80]!a}",
+                hint="rename it where the file is written",
             )
-        self.budget.charge(_ARRAY_COST, self.where)
+        self.budget.charge(_ARRAY_COST + len(array.name), self.where)
         if array.name in self.arrays:
             self._leave_out(array.name, f"an array of shape {array.shape}", "another array has this name")
+        elif len(array.name) > _MAX_NAME:
+            self._leave_out(array.name, f"an array of shape {array.shape}", f"its name is over {_MAX_NAME} characters")
         else:
             self.arrays[array.name] = array
 
     def _leave_out(self, name: str, what: str, why: str) -> None:
         if len(self.left_out) < _MAX_LEFT_OUT:
-            shown = printable(name[-_MAX_NAME:], _MAX_NAME) or _ROOT
+            shown = printable(name, _MAX_NAME) or _ROOT
             self.left_out.append(LeftOut(shown, printable(what, _MAX_NAME), why))
         else:
             self._not_listed += 1
@@ -142,7 +148,7 @@ class Names:
         elif isinstance(value, Storage):
             self._leave_out(name, f"a storage of {value.length:,} entries", "it has no shape")
         else:
-            return not isinstance(value, (dict, list, tuple, NumpyArray))
+            return not isinstance(value, (dict, list, tuple, NumpyArray))  # a class's name, a dtype
         return True
 
     def _numpy_array(self, name: str, array: NumpyArray, at: str) -> None:
