@@ -32,7 +32,7 @@ def place(file: ArrayFile, wiring: Wiring, options: Options) -> tuple[Topology, 
     Raises ``InvalidInputError`` with every name that is missing and every name that is left over.
     """
     roles = roles_of(file.arrays)
-    matched, notes = _match(file, wiring, roles)
+    matched, notes = match(file, wiring, roles)
     axes, extra = _axes(file, wiring, matched, options)
     arrays = {
         key: _matrix(
@@ -49,9 +49,11 @@ def place(file: ArrayFile, wiring: Wiring, options: Options) -> tuple[Topology, 
     return topology, notes
 
 
-def _match(file: ArrayFile, wiring: Wiring, roles: Sequence[ArrayRole]) -> tuple[dict[str, ArrayRole], tuple[str, ...]]:
+def match(file: ArrayFile, wiring: Wiring, roles: Sequence[ArrayRole]) -> tuple[dict[str, ArrayRole], tuple[str, ...]]:
     """The array of each parameter of the wiring, by the parameter's name."""
-    layers = {_key(layer): layer for layer in reversed(wiring.layers)}
+    layers: dict[str, LayerShape] = {}
+    for layer in wiring:
+        layers.setdefault(_key(layer), layer)
     prefix = _common_prefix(layers, roles)
     matched = {key: role for key in layers if (role := _find(key, prefix, roles)) is not None}
     missing = [
@@ -108,8 +110,10 @@ def _axes(file: ArrayFile, wiring: Wiring, matched: Mapping[str, ArrayRole], opt
     able: tuple[AxisOrder, ...] = ("in-out", "out-in")
     if options.axes is not None:
         able = (options.axes,)
-    elif file.sure or not open_layers:
-        return file.axes, 0
+    elif file.sure:
+        able = (file.axes,)
+    if not open_layers:
+        return usual, 0
     extras = {"none": (0,), "last-row": (1,), "auto": (0, 1)}[options.bias]
     fitting = [
         (axes, extra)

@@ -84,6 +84,8 @@ def decide(file: ArrayFile, options: Options) -> Reading:
     planned = Plan(planned.last_row, planned.fits, flatten or "channels-first")
     if flatten:
         evidence = (*evidence, f"pictures are flattened {flatten}")
+    if planned.last_row:
+        evidence = (*evidence, "the last row of each matrix is a bias and left out")
     return Reading(file.where, tuple(parts), planned, evidence, (*_left_out(file, roles, layers), *_doubts(parts)))
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypedDict, Unpack
 
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import registry, run_directory, snapshot_file
@@ -20,9 +20,10 @@ from topostrata.ingest.formats.file_layers import Bias, Flatten
 from topostrata.ingest.formats.layer_files import has_layer_files
 from topostrata.ingest.formats.limits import DEFAULT, Limits
 from topostrata.ingest.formats.options import Options, Orientation
+from topostrata.ingest.formats.roles import roles_of
 from topostrata.ingest.formats.run_directory import Step
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
-from topostrata.ingest.placed import place
+from topostrata.ingest.placed import match, place
 from topostrata.ingest.wiring import decide
 from topostrata.refs import PathRef
 from topostrata.refs import Step as RefStep
@@ -36,6 +37,7 @@ __all__ = [
     "Limits",
     "Options",
     "Orientation",
+    "ReadOptions",
     "SnapshotFile",
     "read",
     "read_one",
@@ -49,14 +51,31 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One snapshot read from files. ``notes`` say what was left out, and what may be wrong, in words."""
+    """One snapshot read from files.
+
+    ``evidence`` says how it is known which layer feeds which, ``notes`` what was left out and what may be wrong.
+    """
 
     step: int
     topology: Topology
     epoch: float | None
     metrics: dict[str, float]
     source: Path
+    evidence: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+
+
+class ReadOptions(TypedDict, total=False):
+    """The options of ``read`` that say what a file does not tell."""
+
+    bias: Bias
+    zeros: Zeros | None
+    limits: Limits
+    orientation: Orientation | None
+    flatten: Flatten | None
+    layers: Sequence[str]
+    wiring: Wiring | str | os.PathLike[str] | None
+    step_from: str | None
 
 
 def read(
@@ -93,31 +112,29 @@ def read(
     >>> [(frame.step, frame.topology.nnz) for frame in frames]
     [(7, 9)]
     """
-    options = Options(
-        bias, zeros, orientation, flatten, tuple(layers), _wiring(wiring), step_from, frozenset(steps), limits
-    )
     path = Path(path)
+    options = options_of(
+        steps,
+        bias=bias,
+        zeros=zeros,
+        limits=limits,
+        orientation=orientation,
+        flatten=flatten,
+        layers=layers,
+        wiring=wiring,
+        step_from=step_from,
+    )
     if not path.is_dir():
         return _read_file(path, options)
-    return _read_steps(path, *_steps(path, options), options)
+    return _read_steps(path, *steps_of(path, options), options)
 
 
-def read_one(
-    path_ref: PathRef,
-    *,
-    bias: Bias = "auto",
-    zeros: Zeros | None = None,
-    limits: Limits = DEFAULT,
-    orientation: Orientation | None = None,
-    flatten: Flatten | None = None,
-    layers: Sequence[str] = (),
-    wiring: Wiring | str | os.PathLike[str] | None = None,
-) -> Frame:
+def read_one(path_ref: PathRef, **how: Unpack[ReadOptions]) -> Frame:
     """One snapshot: ``DIR@50``, ``DIR@first``, ``DIR`` (its last), ``DIR/epoch_050`` or a file."""
     path = path_ref.path
-    options = Options(bias, zeros, orientation, flatten, tuple(layers), _wiring(wiring), limits=limits)
+    options = options_of((), **how)
     if path.is_dir():
-        steps, _ = _steps(path, options)
+        steps, _ = steps_of(path, options)
         chosen = _choose(steps, path_ref.step, path)
         return _frame(chosen, _accuracies(path, steps), options)
     frames = _read_file(path, options)
@@ -139,6 +156,20 @@ def read_snapshot_bytes(data: bytes | BinaryIO, *, limits: Limits = DEFAULT) -> 
     return snapshot_file.read(data, limits=limits)
 
 
+def options_of(steps: Iterable[int], **how: Unpack[ReadOptions]) -> Options:
+    return Options(
+        how.get("bias", "auto"),
+        how.get("zeros"),
+        how.get("orientation"),
+        how.get("flatten"),
+        tuple(how.get("layers", ())),
+        _wiring(how.get("wiring")),
+        how.get("step_from"),
+        frozenset(steps),
+        how.get("limits", DEFAULT),
+    )
+
+
 def _wiring(wiring: Wiring | str | os.PathLike[str] | None) -> Wiring | None:
     if wiring is None or isinstance(wiring, Wiring):
         return wiring
@@ -153,7 +184,7 @@ def _wiring(wiring: Wiring | str | os.PathLike[str] | None) -> Wiring | None:
     return Wiring.from_toml(text, where=os.fspath(wiring))
 
 
-def _steps(path: Path, options: Options) -> tuple[list[Step], list[str]]:
+def steps_of(path: Path, options: Options) -> tuple[list[Step], list[str]]:
     """The snapshots of a directory, or the directory itself where it is one; and what is passed over."""
     steps, passed = run_directory.steps_in(path, options.step_from)
     if steps:
@@ -234,8 +265,12 @@ def _whole(steps: list[Step], options: Options) -> tuple[list[Step], list[str]]:
 def _shapes(step: Step, options: Options, *, check: bool) -> Shapes:
     """The arrays of a step by name; ``check``: that they can be read as a network is made sure too."""
     with run_directory.opened(step.path, options.limits) as file:
-        if check and file.snapshot is None and options.wiring is None:
-            decide(next(iter(file.moments().values()), file), options)
+        if check and file.snapshot is None:
+            moment = next(iter(file.moments().values()), file)
+            if options.wiring is None:
+                decide(moment, options)
+            else:
+                match(moment, options.wiring, roles_of(moment.arrays))
         return {name: array.shape for name, array in file.arrays.items()}
 
 
@@ -287,15 +322,16 @@ def _frames_of_file(step: Step, options: Options) -> Iterator[Frame]:
     with run_directory.opened(step.path, options.limits) as file:
         moments = file.moments()
         for number, part in moments.items():
-            snapshot, notes = _snapshot(part, options)
-            yield Frame(number, snapshot.topology, None, {}, step.path, (*notes, *_suspicious(snapshot.topology)))
+            snapshot, evidence, notes = _snapshot(part, options)
+            notes = (*notes, *_suspicious(snapshot.topology))
+            yield Frame(number, snapshot.topology, None, {}, step.path, evidence, notes)
     if not moments:
         yield _frame(step, {}, options)
 
 
 def _frame(step: Step, metrics: dict[int, float], options: Options) -> Frame:
     with run_directory.opened(step.path, options.limits) as file:
-        snapshot, notes = _snapshot(file, options)
+        snapshot, evidence, notes = _snapshot(file, options)
     epoch = snapshot.epoch if snapshot.epoch is not None or step.epoch is None else float(step.epoch)
     measured = {METRIC: metrics[step.epoch]} if step.epoch is not None and step.epoch in metrics else {}
     if step.number is None and step.path.is_file() and any(letter.isdigit() for letter in step.path.stem):
@@ -306,18 +342,20 @@ def _frame(step: Step, metrics: dict[int, float], options: Options) -> Frame:
         epoch,
         {**measured, **snapshot.metrics},
         step.path,
+        evidence,
         (*notes, *_suspicious(snapshot.topology)),
     )
 
 
-def _snapshot(file: ArrayFile, options: Options) -> tuple[SnapshotFile, tuple[str, ...]]:
+def _snapshot(file: ArrayFile, options: Options) -> tuple[SnapshotFile, tuple[str, ...], tuple[str, ...]]:
+    """What the file holds, how its wiring is known, and notes."""
     if file.snapshot is not None:
-        return file.snapshot(), ()
+        return file.snapshot(), ("a snapshot of Topostrata, with its wiring",), ()
     if options.wiring is not None:
         topology, notes = place(file, options.wiring, options)
-        return SnapshotFile(topology), notes
+        return SnapshotFile(topology), ("the wiring is the one you gave",), notes
     reading = decide(file, options)
-    return SnapshotFile(reading.topology(options)), reading.notes
+    return SnapshotFile(reading.topology(options)), reading.evidence, reading.notes
 
 
 def _suspicious(topology: Topology) -> list[str]:

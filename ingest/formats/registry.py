@@ -167,7 +167,7 @@ def table(formats: Sequence[Format] = FORMATS) -> str:
     rows = ["| file | who writes it | what it holds | order of axes | needs |", "| --- | --- | --- | --- | --- |"]
     for known in formats:
         endings = " ".join(f"`{suffix}`" for suffix in known.suffixes)
-        needs = f"`pip install 'topostrata[{known.extra}]'`" if known.extra else "nothing more"
+        needs = f"the extra `[{known.extra}]`" if known.extra else "nothing more"
         rows.append(f"| {known.name} {endings} | {known.writers} | {known.holds} | {known.axes} | {needs} |")
     return "\n".join(rows) + "\n"
 

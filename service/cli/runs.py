@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,33 +18,25 @@ from topostrata.service.cli.output import (
     show,
     table,
 )
+from topostrata.service.cli.reading import (
+    BiasOption,
+    BiasRow,
+    FlattenOption,
+    LayersOption,
+    OrientationOption,
+    SourceArgument,
+    StepFromOption,
+    WiringOption,
+    ZerosOption,
+    read_options,
+    reading_answer,
+    tell,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from topostrata.ingest.load import Projection
-
-
-class BiasRow(StrEnum):
-    """Whether the last row of each matrix is a bias."""
-
-    AUTO = "auto"
-    LAST_ROW = "last-row"
-    NONE = "none"
-
-
-class StoredZeros(StrEnum):
-    """What a stored zero of a sparse matrix is."""
-
-    ABSENT = "absent"
-    PRESENT = "present"
-
-
-class Axes(StrEnum):
-    """What the rows of a matrix are: sources (in-out) or targets (out-in)."""
-
-    IN_OUT = "in-out"
-    OUT_IN = "out-in"
 
 
 class How(StrEnum):
@@ -66,10 +57,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SOURCE", help="A directory of epochs, an epoch, a .npz or .safetensors file."),
-    ],
+    source: SourceArgument,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that the snapshots belong to.")],
     step: Annotated[
         list[int] | None,
@@ -77,13 +65,13 @@ def push(
             "--step", metavar="STEP", help="Push only this step; may be repeated. For a single file: its step."
         ),
     ] = None,
-    bias: Annotated[BiasRow, typer.Option(help="Is the last row of each matrix a bias?")] = BiasRow.AUTO,
-    zeros: Annotated[
-        StoredZeros | None, typer.Option(help="Is a stored zero a connection? [default: in masks yes, in weights no]")
-    ] = None,
-    orientation: Annotated[
-        Axes | None, typer.Option(help="Are rows sources (in-out) or targets? [default: in-out, safetensors out-in]")
-    ] = None,
+    wiring: WiringOption = None,
+    layers: LayersOption = None,
+    orientation: OrientationOption = None,
+    flatten: FlattenOption = None,
+    bias: BiasOption = BiasRow.AUTO,
+    zeros: ZerosOption = None,
+    step_from: StepFromOption = None,
     parent: Annotated[
         list[str] | None,
         typer.Option("--parent", metavar="REF", help="The snapshot that the run started from; may be repeated."),
@@ -95,6 +83,7 @@ def push(
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="Which layers' connections Cypher shall see.")
     ] = "all",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not say how the files were read.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -105,13 +94,10 @@ def push(
     from topostrata.service.answers.runs import push_answer
 
     check_run_id(run)
-    files = check_files(
-        source,
-        steps=step or [],
-        bias=bias.value,
-        zeros=zeros.value if zeros else None,
-        orientation=orientation.value if orientation else None,
-    )
+    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
+    files = check_files(source, steps=step or [], **options)
+    if not quiet and not json_:
+        tell(files.wiring, files.evidence, files.notes)
     projection: Projection = project if project in {"all", "none"} else project.split(",")
     files.check_projection(projection)
     with archive(store, create=True) as opened, progress(f"push {run}") as advance:
@@ -127,7 +113,7 @@ def push(
         stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
     done = push_answer(pushed)
     if json_:
-        answer(done)
+        answer({**done, "read": reading_answer(files.wiring, files.evidence, files.notes)})
     else:
         gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
         show(_pushed_text(done, gained if pushed.run_changed else []))
