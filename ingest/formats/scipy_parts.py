@@ -17,6 +17,7 @@ from topostrata.ingest.formats.safe_npz import SafeNpz
 from topostrata.ingest.formats.stored import Entries, StoredArray, diagonals, native, summed
 
 PARTS = frozenset({"format", "shape", "data", "indices", "indptr", "row", "col", "coords", "offsets", "_is_array"})
+_SHOWN = 8
 _NEEDED = {
     "csr": ("indptr", "indices"),
     "csc": ("indptr", "indices"),
@@ -43,7 +44,8 @@ def scipy_array(npz: SafeNpz, name: str, prefix: str, limits: Limits) -> StoredA
         )
     shape = npz.array(f"{prefix}shape", kinds="iu")
     if shape.shape != (2,) or bool(np.any(shape < 0)):
-        raise InvalidInputError(f"{npz.where}: member '{prefix}shape': expected 2 axes, found {shape.tolist()}")
+        shown = shape.tolist() if shape.size <= _SHOWN else f"{shape.size:,} numbers"
+        raise InvalidInputError(f"{npz.where}: member '{prefix}shape': expected 2 axes, found {shown}")
     dtype = npz.header(f"{prefix}data").dtype.name
     read = partial(_read, npz, form, prefix, (int(shape[0]), int(shape[1])), at, limits)
     return StoredArray(name, (int(shape[0]), int(shape[1])), dtype, form, f"members '{prefix}...'", read)
