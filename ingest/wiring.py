@@ -94,7 +94,15 @@ def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[
     if options.layers:
         return _picked(roles, options.layers, file.where)
     layers = chosen(roles, file.where)
-    masked = {role.stem for role in roles if role.role == "original"}
+    masked = {role.stem: role for role in roles if role.role == "original"}
+    for layer in layers:
+        weight = masked.get(layer.stem, layer)
+        if layer.role == "mask" and layer.array.shape != weight.array.shape:
+            raise InvalidInputError(
+                f"{file.where}: mask {layer.name!r}: expected the shape of {weight.name!r}, "
+                f"{' x '.join(map(str, weight.array.shape))}, found {' x '.join(map(str, layer.array.shape))}",
+                hint="is it packed, eight entries to a byte? Unpack it first (np.unpackbits)",
+            )
     lone_masks = [layer for layer in layers if layer.role == "mask" and layer.stem not in masked]
     weights = [layer for layer in layers if layer.role == "weight"]
     if lone_masks and weights and {m.array.shape for m in lone_masks} <= {w.array.shape for w in weights}:
@@ -362,6 +370,7 @@ def _left_out(file: ArrayFile, roles: Sequence[ArrayRole], layers: Sequence[Arra
         ("buffer", "buffers"),
         ("weight", "layers that were not chosen"),
         ("mask", "masks that were not chosen"),
+        ("other", "arrays that are not read"),
     ):
         names = [role for role in roles if role.role == kind and role.name not in taken and len(role.array.shape) >= 2]
         if names:

@@ -44,6 +44,7 @@ _KNOWN: tuple[tuple[set[str], Role, str], ...] = (
     (_AVERAGES, "average", "it is an average over time of the weights"),
     (_BUFFERS, "buffer", "it is no parameter"),
 )
+_PACKED = re.compile(r"(.*_)?bitmask|(.*_)?packed|(.*_)?compressed|row_offsets|qweight|qzeros")
 _POSITIONS = re.compile(r"pos_embed|pos_embedding|position_embeddings?|positional_embedding|wpe|embed_positions")
 _NORM = re.compile(r"(.*_)?(layer|batch|group|rms|instance)?_?norms?\d*|bn\d*|ln(_\w+|\d*)|gn\d*", re.IGNORECASE)
 _ORIGINAL = re.compile(r"(?P<of>.+)_orig|original\d*")
@@ -161,6 +162,8 @@ def _by_name(lower: list[str], array: StoredArray) -> tuple[Role, str]:
             return role, f"{word!r}: {why}"
     if array.dtype.startswith(("complex", "str", "bytes", "object")):
         return "other", f"dtype {array.dtype} is neither boolean nor real"
+    if _PACKED.fullmatch(lower[-1]):
+        return "other", f"{lower[-1]!r}: its entries are packed; unpack them with the library that wrote them"
     return _no_layer(lower, len(array.shape)) or _layer(lower, len(array.shape))
 
 

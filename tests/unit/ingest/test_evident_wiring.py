@@ -248,3 +248,91 @@ def test_one_matrix_is_one_topology_whatever_the_door(tmp_path: Path) -> None:
         assert Topology.from_masks([matrix]) == expected, form
         sp.save_npz(tmp_path / f"{form}.npz", matrix)
         assert one(tmp_path / f"{form}.npz", bias="none").topology == expected, form
+
+
+def test_packed_masks_are_not_taken_for_layers(tmp_path: Path) -> None:
+    """Eight entries to a byte: another shape than the weights, or a name that says so."""
+    packed = np.packbits(mask(8, 8), axis=1)
+    path = tensors(tmp_path / "net.safetensors", {"fc1.weight": weights(8, 8), "fc1.weight_mask": packed})
+    with pytest.raises(
+        InvalidInputError, match=r"mask 'fc1.weight_mask': expected the shape of 'fc1.weight', 8 x 8.*unpackbits"
+    ):
+        read(path)
+    arrays = {"fc1.weight": mask(8, 8), "fc2.weight": mask(8, 8), "fc2.weight_packed": packed}
+    frame = one(tensors(tmp_path / "packed.safetensors", arrays))
+    assert [layer.name for layer in frame.topology] == ["fc1", "fc2"]
+    assert any("fc2.weight_packed" in note for note in frame.notes)
+
+
+VGG_11 = [(0, 3, 8), (4, 8, 16), (8, 16, 32), (11, 32, 32), (15, 32, 64), (18, 64, 64), (22, 64, 64), (25, 64, 64)]
+
+
+def test_a_vgg_11_of_torchvision(tmp_path: Path) -> None:
+    """Features with batch norms, then a classifier that reads 7 x 7 positions."""
+    arrays: dict[str, Any] = {f"features.{k}.weight": mask(out, source, 3, 3) for k, source, out in VGG_11}
+    arrays |= {f"features.{k + 1}.{part}": np.ones(out, np.float32) for k, _, out in VGG_11
+               for part in ("weight", "bias", "running_mean", "running_var")}  # fmt: skip
+    arrays |= {
+        "classifier.0.weight": mask(20, 64 * 49),
+        "classifier.3.weight": mask(20, 20),
+        "classifier.6.weight": mask(10, 20),
+    }
+    topology = one(tensors(tmp_path / "vgg.safetensors", arrays)).topology
+    assert [space.size for space in topology.spaces] == [3, 8, 16, 32, 32, 64, 64, 64, 64, 20, 20, 10]
+    assert topology["classifier.0"].taps == 49
+    assert topology.nnz == sum(np.count_nonzero(a) for name, a in arrays.items() if a.ndim > 1)
+
+
+RESNET = {
+    "conv1.weight": (8, 3, 7, 7),
+    "layer1.0.conv1.weight": (8, 8, 3, 3),
+    "layer1.0.conv2.weight": (8, 8, 3, 3),
+    "layer2.0.conv1.weight": (16, 8, 3, 3),
+    "layer2.0.conv2.weight": (16, 16, 3, 3),
+    "layer2.0.downsample.0.weight": (16, 8, 1, 1),
+    "fc.weight": (10, 16),
+}
+GPT_2 = {
+    "transformer.wte.weight": (50, 8),
+    "transformer.wpe.weight": (20, 8),
+    "transformer.h.0.attn.bias": (1, 1, 20, 20),
+    "transformer.h.0.attn.c_attn.weight": (8, 24),
+    "transformer.h.0.attn.c_proj.weight": (8, 8),
+    "transformer.h.0.mlp.c_fc.weight": (8, 32),
+    "transformer.h.0.mlp.c_proj.weight": (32, 8),
+}
+LLAMA = {
+    "model.embed_tokens.weight": (50, 8),
+    **{f"model.layers.0.self_attn.{name}_proj.weight": (8, 8) for name in "qkvo"},
+    "model.layers.0.mlp.gate_proj.weight": (16, 8),
+    "model.layers.0.mlp.up_proj.weight": (16, 8),
+    "model.layers.0.mlp.down_proj.weight": (8, 16),
+    "lm_head.weight": (50, 8),
+}
+VIT = {
+    "cls_token": (1, 1, 8),
+    "pos_embed": (1, 17, 8),
+    "patch_embed.proj.weight": (8, 3, 4, 4),
+    "blocks.0.attn.qkv.weight": (24, 8),
+    "blocks.0.attn.proj.weight": (8, 8),
+    "blocks.0.mlp.fc1.weight": (32, 8),
+    "blocks.0.mlp.fc2.weight": (8, 32),
+    "head.weight": (10, 8),
+}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "layers"), [(RESNET, 7), (GPT_2, 5), (LLAMA, 9), (VIT, 6)], ids=["ResNet", "GPT-2", "LLaMA", "ViT"]
+)
+def test_known_networks_that_are_no_chain_get_a_draft_of_all_their_layers(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]], layers: int
+) -> None:
+    """The question says what the names tell; the draft has every layer with its widths, and no buffer."""
+    path = tensors(tmp_path / "net.safetensors", {name: mask(*shape) for name, shape in shapes.items()})
+    inspection = inspect(path)
+    assert inspection.question is not None
+    assert "which layer feeds which is not in the file" in inspection.question
+    assert "--wiring" in str(inspection.way_out)
+    draft = Wiring.from_toml(inspection.to_toml())
+    assert len(draft) == layers
+    assert {layer.part.parameter for layer in draft if layer.part} <= set(shapes)
