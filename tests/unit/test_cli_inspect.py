@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Masks and weights of two layers."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "fc1.weight": np.ones((4, 3)),
         "fc1.weight_mask": np.eye(4, 3),
         "fc2.weight": np.eye(2, 4),
@@ -52,7 +53,8 @@ def test_the_same_as_json(path: Path) -> None:
 
 def test_a_question_is_an_answer(tmp_path: Path) -> None:
     """Two readings: the exit is 0, since inspect only looks; the option that decides is named."""
-    np.savez(tmp_path / "net.npz", **{"a.weight": np.eye(4), "b.weight": np.eye(4)})
+    arrays: dict[str, Any] = {"a.weight": np.eye(4), "b.weight": np.eye(4)}
+    np.savez(tmp_path / "net.npz", **arrays)
     ran = run(str(tmp_path / "net.npz"), "--write", str(tmp_path / "net.toml"))
     assert ran.returncode == 0
     assert "nothing would be read" in ran.stdout
