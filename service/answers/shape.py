@@ -55,9 +55,9 @@ def answer_fields(kind: type) -> dict[str, Any]:
 
 def shape(name: str, doc: str | None, fields: Mapping[str, Any]) -> Any:
     """A type of JSON objects that have all these fields."""
-    made = cast("Any", TypedDict)(name, dict(fields))
-    made.__doc__ = doc
-    return made
+    answer = cast("Any", TypedDict)(name, dict(fields))
+    answer.__doc__ = doc
+    return answer
 
 
 def _json_type(hint: Any) -> Any:

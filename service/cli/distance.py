@@ -166,12 +166,12 @@ def _refuse_a_set(refs: list[str]) -> None:
 
     globs = [ref for ref in refs if is_glob(ref) and not is_path(ref)]
     if len(refs) > 2:
-        found = f"{len(refs)} topologies"
+        what = f"{len(refs)} topologies"
     elif globs:
-        found = f"the glob {globs[0]!r}"
+        what = f"the glob {globs[0]!r}"
     else:
         return
-    raise typer.BadParameter(f"expected two topologies, found {found}; `topostrata distances` compares all of a set")
+    raise typer.BadParameter(f"expected two topologies, found {what}; `topostrata distances` compares all of a set")
 
 
 @contextmanager

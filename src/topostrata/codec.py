@@ -114,8 +114,8 @@ def _decode_body(body: memoryview, base: Mask | None) -> Mask:
     else:
         needed = bytes(body[at : at + 32]).hex()
         if base is None or base.digest != needed:
-            found = "none" if base is None else base.digest[:12]
-            raise CorruptError(f"packed mask: expected the base {needed[:12]}, found {found}")
+            base_digest = "none" if base is None else base.digest[:12]
+            raise CorruptError(f"packed mask: expected the base {needed[:12]}, found {base_digest}")
         died, at = _unpack_gaps(body, at + 32, base.nnz)
         born, at = _unpack_gaps(body, at, size)
         alive = np.ones(base.nnz, dtype=bool)

@@ -21,15 +21,15 @@ from topostrata.topology import Topology
 def test_all_fifteen_agree_with_scipy_reading_them(
     reference_directory: Path, reference_topologies: dict[str, Topology]
 ) -> None:
-    found: dict[str, Frame] = {}
+    by_name: dict[str, Frame] = {}
     for run in sorted(path for path in reference_directory.iterdir() if path.is_dir()):
         frames = list(read(run))
         assert [frame.step for frame in frames] == [0, 10, 50]
-        found.update({f"{run.name}/{frame.source.name}": frame for frame in frames})
+        by_name.update({f"{run.name}/{frame.source.name}": frame for frame in frames})
 
-    assert {name: frame.topology for name, frame in found.items()} == reference_topologies
-    assert len(found) == 15
-    for frame in found.values():
+    assert {name: frame.topology for name, frame in by_name.items()} == reference_topologies
+    assert len(by_name) == 15
+    for frame in by_name.values():
         layers = frame.topology.layers
         assert [space.size for space in frame.topology.spaces] == [784, 784, 784, 784, 10]
         assert [layer.name for layer in layers] == ["l0", "l1", "l2", "l3"]

@@ -60,11 +60,11 @@ def test_arrays_come_back_as_numpy_saved_them() -> None:
     dtypes = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i4", ">f8"]
     arrays = {f"a{k}": (rng.random((3, 4)) * 100).astype(dtype) for k, dtype in enumerate(dtypes)}
     arrays |= {"fortran": np.asfortranarray(arrays["a3"]), "empty": np.zeros((0, 3)), "scalar": np.array(5)}
-    found = read_all(npz(**arrays))
-    assert found.keys() == arrays.keys()
+    loaded = read_all(npz(**arrays))
+    assert loaded.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
+        assert loaded[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded[name], array)
 
 
 def test_a_header_of_version_2_is_read() -> None:
@@ -293,10 +293,10 @@ def test_a_damaged_byte_anywhere_is_an_error_or_changes_nothing() -> None:
     ]
     for bytes_ in damaged:
         try:
-            found = read_all(bytes_)
+            loaded = read_all(bytes_)
         except TopostrataError as error:
             assert isinstance(error, InvalidInputError | LimitError)  # noqa: PT017  # any error but these must show itself
         else:
-            assert {name: array.tobytes() for name, array in found.items()} == {
+            assert {name: array.tobytes() for name, array in loaded.items()} == {
                 name: array.tobytes() for name, array in arrays.items()
             }

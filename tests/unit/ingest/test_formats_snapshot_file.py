@@ -165,10 +165,10 @@ def test_the_suffix_names_the_container_and_the_file_is_replaced_whole(tmp_path:
 
 def test_a_time_is_kept_in_utc() -> None:
     there = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-    found = read_snapshot_bytes(written(small(), recorded_at=there)).recorded_at
-    assert found == there
-    assert found is not None
-    assert found.tzinfo == UTC
+    recorded_at = read_snapshot_bytes(written(small(), recorded_at=there)).recorded_at
+    assert recorded_at == there
+    assert recorded_at is not None
+    assert recorded_at.tzinfo == UTC
     with pytest.raises(InvalidInputError, match="recorded_at: expected a time with its zone"):
         written(small(), recorded_at=there.replace(tzinfo=None))
 
@@ -189,11 +189,11 @@ def test_a_damaged_byte_anywhere_is_an_error_or_the_same_wiring(container: Conta
     same = 0
     for bytes_ in damaged:
         try:
-            found = read_snapshot_bytes(bytes_)
+            snapshot = read_snapshot_bytes(bytes_)
         except TopostrataError as error:
             assert isinstance(error, InvalidInputError | LimitError | UnsupportedFormatError)  # noqa: PT017  # others show
         else:
-            assert found.topology.digest == small().digest
+            assert snapshot.topology.digest == small().digest
             same += 1
     assert same < len(damaged) / 5
 
