@@ -274,4 +274,4 @@ def test_distances_are_drawn_and_written(shell: Shell, tmp_path: Path) -> None:
     assert lines[0][1:] == matrix["refs"]
     assert [[float(x) for x in line[1:]] for line in lines[1:]] == matrix["nnstd"]
     error = shell.fails("distances", "w*@last", "--csv", str(tmp_path / "no" / "such" / "map.csv"))
-    assert "expected a file in a directory that is there" in error
+    assert "expected a file in an existing directory" in error
