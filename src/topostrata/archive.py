@@ -157,7 +157,8 @@ class Archive(Analysis):
         ``StepOrderError`` for a step before the last one (fork the run instead), ``InvalidInputError`` for metrics that
         are none. Then nothing is written.
 
-        >>> topology = Topology.from_masks([[[1, 0], [1, 1]]])
+        >>> import topostrata as ts
+        >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
         >>> archive.push("x2", 0, topology, metrics={"loss": 0.5}), archive.push("x2", 0, topology)
         ('added', 'unchanged')
         """
@@ -330,7 +331,8 @@ class Archive(Analysis):
     def unprojected(self) -> list[Unprojected]:
         """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see.
 
-        >>> archive.push("x4", 0, Topology.from_masks([[[1, 0], [1, 1]]]), projection="none")
+        >>> import topostrata as ts
+        >>> archive.push("x4", 0, ts.Topology.from_masks([[[1, 0], [1, 1]]]), projection="none")
         'added'
         >>> [(layer.run, layer.layer, layer.projection) for layer in archive.unprojected()]
         [('x4', 'l0', 'off')]
