@@ -81,13 +81,13 @@ def push(
         list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for the run; may be repeated.")
     ] = None,
     project: Annotated[
-        str, typer.Option(metavar="all|none|LAYERS", help="Which layers' connections Cypher shall see.")
+        str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say how the files were read.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Put snapshots into the archive. Pushing the same again changes nothing."""
+    """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
     from topostrata.ingest.pushing import check_files
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent
