@@ -80,14 +80,19 @@ def check_files(
     ``steps`` are those to push, all by default; for a single file its step. ``options`` are those of ``ts.read``.
     """
     files = CheckedFiles(Path(path), frozenset(check_step(step) for step in steps), options)
-    count, layers, notes = 0, dict[str, None](), dict[str, None]()
+    wiring: Wiring | None = None
+    evidence: tuple[str, ...] = ()
+    steps_read, layers, notes = list[int](), dict[str, None](), dict[str, None]()
     for frame in files.frames():
-        if not count:
-            files = replace(files, wiring=frame.topology.wiring, evidence=frame.evidence)
-        count += 1
+        if wiring is None:
+            wiring, evidence = frame.topology.wiring, frame.evidence
+        steps_read.append(frame.step)
         layers |= dict.fromkeys(layer.name for layer in frame.topology.layers)
         notes |= dict.fromkeys(frame.notes)
-    return replace(files, count=count, layers=tuple(layers), notes=tuple(notes))
+    # Only what was read now is pushed: in a run that is being written there is more the next time.
+    return CheckedFiles(
+        files.path, frozenset(steps_read), options, len(steps_read), tuple(layers), wiring, evidence, tuple(notes)
+    )
 
 
 def push_files(

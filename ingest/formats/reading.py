@@ -321,6 +321,10 @@ def _frames_of_file(step: Step, options: Options) -> Iterator[Frame]:
     """The frame of a file, or those of one that holds several moments."""
     with run_directory.opened(step.path, options.limits) as file:
         moments = file.moments()
+        if moments and options.steps:
+            if missing := options.steps - moments.keys():
+                raise InvalidInputError(f"{step.path}: expected steps {sorted(missing)}, found {sorted(moments)[:10]}")
+            moments = {number: moments[number] for number in sorted(options.steps)}
         for number, part in moments.items():
             snapshot, evidence, notes = _snapshot(part, options)
             notes = (*notes, *_suspicious(snapshot.topology))

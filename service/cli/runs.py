@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from topostrata.ingest.load import Projection
+    from topostrata.ingest.pushing import CheckedFiles, Pushed
+
+_WATCHED_EVERY_S = 2.0
 
 
 class How(StrEnum):
@@ -83,15 +86,18 @@ def push(
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with the snapshots that appear in the directory, until Ctrl-C.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say how the files were read.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
     from topostrata.ingest.pushing import check_files
+    from topostrata.ingest.watching import watch as new_snapshots
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent
-    from topostrata.service.answers.runs import push_answer
 
     check_run_id(run)
     options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
@@ -111,14 +117,30 @@ def push(
             progress=advance,
         )
         stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
+        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
+        _show_pushed(pushed, files, gained if pushed.run_changed else [], json_=json_)
+        for layer in stopped:
+            say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
+        if watch:
+            for more in new_snapshots(files, _pause):
+                _show_pushed(opened.push_files(more, run, projection=projection), more, [], json_=json_)
+
+
+def _pause() -> bool:
+    import time
+
+    time.sleep(_WATCHED_EVERY_S)
+    return True
+
+
+def _show_pushed(pushed: Pushed, files: CheckedFiles, gained: list[str], *, json_: bool) -> None:
+    from topostrata.service.answers.runs import push_answer
+
     done = push_answer(pushed)
     if json_:
         answer({**done, "read": reading_answer(files.wiring, files.evidence, files.notes)})
     else:
-        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
-        show(_pushed_text(done, gained if pushed.run_changed else []))
-    for layer in stopped:
-        say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
+        show(_pushed_text(done, gained))
 
 
 def ls(

@@ -19,6 +19,7 @@ from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, LimitError
 from topostrata.evolution.between import between
 from topostrata.ingest.formats.reading import Frame, read, read_one
+from topostrata.ingest.pushing import check_files
 from topostrata.refs import PathRef
 from topostrata.topology import Topology, Wiring
 
@@ -96,6 +97,9 @@ def test_10_records_of_masks_over_time(cases: Path) -> None:
         (100, [13, 8]),
         (250, [11, 7]),
     ]
+    assert [counts(frame.topology) for frame in check_files(path, steps=[100]).frames()] == [[13, 8]]
+    with pytest.raises(InvalidInputError, match=r"expected steps \[7\], found \[0, 100, 250\]"):
+        list(read(path, steps=[7]))
     assert read_one(PathRef(path, 100)).step == 100
     assert read_one(PathRef(path, "first")).step == 0
     assert read_one(PathRef(path)).step == 250
