@@ -32,7 +32,7 @@ from topostrata.ingest.formats.roles import ArrayRole, chosen, roles_of
 from topostrata.topology import Topology, Wiring
 
 _MOST_SEARCHED = 64
-_MOST_TRIED = 20_000
+_MOST_TRIED = 5_000
 _USUAL_CHANNELS = (1, 3)
 
 Order = tuple[int, ...]
@@ -153,11 +153,14 @@ class _Search:
         self._ordered = ordered
         self._names = [layer.stem for layer in layers]
         self._kernels = any(len(layer.array.shape) > 2 for layer in layers)
+        self._parts: dict[AxisOrder, list[FileLayer]] = {}
         self._total = self._total_order()
 
     def parts(self, axes: AxisOrder) -> list[FileLayer]:
         """The layers of the file, if its axes stand in this order."""
-        return [self._part(layer, axes) for layer in self._layers]
+        if axes not in self._parts:
+            self._parts[axes] = [self._part(layer, axes) for layer in self._layers]
+        return self._parts[axes]
 
     def decide(self) -> tuple[AxisOrder, Order, tuple[str, ...]]:
         """The axes and the order that the evidence leaves, and the evidence in words."""
@@ -289,12 +292,13 @@ class _Search:
             if len(order) == count:
                 orders.append(order)
                 continue
+            placed = set(order)
             for j in range(count - 1, -1, -1):
-                if j in order or not before[j] <= set(order):
+                if j in placed or not before[j] <= placed:
                     continue
                 if not order or follows(parts[order[-1]], parts[j], extra=extra, grouped=grouped):
                     stack.append((*order, j))
-        return orders if not stack or len(orders) == 2 or tried < _MOST_TRIED else []
+        return orders if len(orders) == 2 or not stack else []  # a search that was cut off does not say "the only one"
 
     def _agrees(self, order: Order) -> bool:
         """Whether an order is one that the names allow."""

@@ -8,6 +8,7 @@ belong to a known scheme: torchvision's ``features`` before ``classifier``, ResN
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from collections.abc import Iterable, Sequence
 
 # Words of one row come in this order; words of one group are not ordered by it.
@@ -104,6 +105,7 @@ def branching(names: Iterable[str]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name.replace("_", "."))]
 
