@@ -8,8 +8,8 @@ belong to a known scheme: torchvision's ``features`` before ``classifier``, ResN
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 # Words of one row come in this order; words of one group are not ordered by it.
 _SCHEMES: tuple[tuple[frozenset[str], ...], ...] = tuple(
