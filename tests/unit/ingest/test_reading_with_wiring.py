@@ -11,9 +11,10 @@ import safetensors.numpy
 import scipy.sparse as sp
 
 from tests.epochs import matrix, run_directory
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.reading import read
-from topostrata.topology import Topology, Wiring
+from topostrata.topology import Mask, Topology, Wiring
 
 RANDOM = np.random.default_rng(13)
 
@@ -153,3 +154,41 @@ def test_sparse_matrices_are_placed_by_their_pattern_or_value(tmp_path: Path) ->
     np.savez(tmp_path / "net.npz", **parts)
     counts = {zeros: only(tmp_path / "net.npz", CHAIN, zeros=zeros)["fc1"].nnz for zeros in (None, "absent", "present")}
     assert counts == {None: 1, "absent": 1, "present": 2}
+
+
+SECTIONS = {"chain": "## 1.", "convolutions": "## 2.", "residual stream": "## 3.", "depthwise": "## 4."}
+
+
+def weights_of(topology: Topology) -> dict[str, np.ndarray]:
+    """The layers as torch stores them: targets x sources, with the taps as a kernel where a layer has a square of them."""
+    stored = {}
+    for layer in topology:
+        dense = np.zeros((layer.target.size, layer.shape.local_sources, layer.taps), bool)
+        dense.reshape(-1)[layer.mask.cells] = True
+        side = round(layer.taps**0.5)
+        kernel = layer.taps > 1 and layer.name != "fc1"
+        shape = (*dense.shape[:2], side, side) if kernel else (dense.shape[0], -1)
+        stored[f"module.{layer.name}.weight"] = dense.reshape(shape)
+    return stored
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_relabelled_network_is_the_same_network_through_files(tmp_path: Path, section: str) -> None:
+    """Its free units in other places: the file gives the relabelled topology, and plain networks have distance 0."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "wiring.md").read_text(encoding="utf-8")
+    wiring = Wiring.from_toml(page.split(SECTIONS[section])[1].split("```toml\n")[1].split("```")[0])
+    masks = {
+        layer.name: Mask(
+            layer.local_sources, layer.target.size, np.flatnonzero(mask(layer.possible, density=0.1)), layer.taps
+        )
+        for layer in wiring
+    }
+    network = wiring.place(masks)
+    copy = network.relabelled({axis.name: RANDOM.permutation(axis.size) for axis in wiring.axes if not axis.fixed})
+    read_back = [
+        only(save(tmp_path / f"{name}.safetensors", weights_of(topology)), wiring)
+        for name, topology in (("a", network), ("b", copy))
+    ]
+    assert read_back == [network, copy]
+    if wiring.beyond_format_1 is None:
+        assert nnstd(*read_back).nnstd == 0
