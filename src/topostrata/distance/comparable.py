@@ -1,0 +1,103 @@
+"""Whether two networks have a distance, and which layer of one is which of the other."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from topostrata.distance.plan import Plan, plan_of, standard_order
+from topostrata.errors import NotComparableError
+from topostrata.order import levels
+from topostrata.topology import Axis, LayerShape, Topology, Wiring
+
+Order = tuple[int, ...]
+
+
+def check_comparable(a: Topology, b: Topology) -> None:
+    """Refuse a pair that has no NNSTD: other layers between other spaces, other taps, other axes.
+
+    Free axes may differ in size. Raises ``NotComparableError`` with both wirings.
+    """
+    plans(a, b)
+
+
+def plans(a: Topology, b: Topology, *, fix_output: bool = True) -> tuple[Plan, Plan]:
+    """The plans of two comparable networks, layer by layer alike; raises as ``check_comparable``."""
+    order_a, order_b = _orders(a.wiring, b.wiring)
+    return (
+        plan_of(a.wiring, order_a, fix_output=fix_output),
+        plan_of(b.wiring, order_b, fix_output=fix_output),
+    )
+
+
+@lru_cache(maxsize=256)
+def _orders(a: Wiring, b: Wiring) -> tuple[Order, Order]:
+    """The orders of the layers in which two wirings are alike.
+
+    Plain networks are alike as they are written, else by the names of their layers, else in the normal order. All
+    others are alike by the names of their layers, else in the normal order.
+    """
+    standard = standard_order(a), standard_order(b)
+    named = standard[0], _named(a, b, standard[0])
+    if a.beyond_format_1 is None and b.beyond_format_1 is None:
+        tries = [standard, named, (a.normal_order, b.normal_order)]
+    else:
+        tries = [named, standard]
+    for order_a, order_b in tries:
+        if order_b is None:
+            continue
+        plan_a, plan_b = plan_of(a, order_a), plan_of(b, order_b)
+        if plan_a.form == plan_b.form:
+            _check_sizes(plan_a, plan_b)
+            return order_a, order_b
+    raise NotComparableError(
+        "expected two networks whose layers join the same spaces with the same taps, "
+        f"found {describe(a)} and {describe(b)}",
+        hint="compare networks of one architecture, or choose the layers they have in common",
+    )
+
+
+def _named(a: Wiring, b: Wiring, order: Order) -> Order | None:
+    """The order of B's layers that have the names of A's in that order; None where there is none that B allows."""
+    places = {layer.name: k for k, layer in enumerate(b.layers)}
+    if places.keys() != {layer.name for layer in a.layers}:
+        return None
+    named = tuple(places[a.layers[k].name] for k in order)
+    level = levels(b.layers)
+    return named if levels([b.layers[k] for k in named]) == tuple(level[k] for k in named) else None
+
+
+def _check_sizes(a: Plan, b: Plan) -> None:
+    for mine, other, theirs in zip(a.contexts, b.spaces, b.contexts, strict=False):
+        sizes = [[size for axis, size in context if a.kept_axis(axis)] for context in (mine, theirs)]
+        if sizes[0] != sizes[1]:
+            found = [" x ".join(map(str, lengths)) for lengths in sizes]
+            raise NotComparableError(
+                f"expected {found[0]} units in space {other.name!r}, whose units are compared by index, "
+                f"found {found[1]}: {_described(a.shapes)} and {_described(b.shapes)}",
+                hint="only hidden spaces may differ in width",
+            )
+
+
+def describe(wiring: Wiring) -> str:
+    """The wiring in one line, for messages.
+
+    >>> import numpy as np
+    >>> describe(Topology.from_masks([np.eye(3), np.ones((3, 2))]).wiring)
+    '[l0: input(3) -> hidden1(3), l1: hidden1(3) -> output(2)]'
+    """
+    return _described(wiring.layers)
+
+
+def _sizes(axes: tuple[Axis, ...]) -> str:
+    return " x ".join(str(axis.size) for axis in axes) or "1"
+
+
+def _described(layers: tuple[LayerShape, ...]) -> str:
+    parts = [
+        f"{layer.name}: {layer.source.name}({_sizes(layer.source.axes)}) -> "
+        f"{layer.target.name}({_sizes(layer.target.axes)})"
+        + (f" x{layer.taps} taps" if layer.taps > 1 else "")
+        + (f" in {layer.groups} groups" if layer.groups > 1 else "")
+        for layer in layers
+    ]
+    return f"[{', '.join(parts)}]"
