@@ -129,7 +129,7 @@ def _match(a: Prepared, b: Prepared, problem: Problem, partner: Partners, known:
             ties.narrow(_fan_out_costs(a, b, space, ahead, ties))
         unique = ties.by_colour(a.colours[space], b.colours[space])
         # Units that are more than this space's, such as heads, are not known to be equal.
-        unique &= a.plan.exchangeable[space] or not len(ties.rows)
+        unique &= a.plan.exchangeable[space] > 0 or not len(ties.rows)
     return ties.partner(a.sizes[space], b.sizes[space]), ambiguous, unique
 
 

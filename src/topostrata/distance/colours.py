@@ -47,19 +47,21 @@ class Connections:
 class Wires:
     """What tells the units of a space apart: sets that hold every connection but those of self-loops, and these.
 
-    A self-loop is ``(sources, targets, taps)`` of its connections.
+    A self-loop is ``(sources, targets, taps)`` of its connections. Only units of one ``block`` (of so many neighbours)
+    can change places.
     """
 
     sets: tuple[Sets, ...]
     loops: tuple[tuple[Ints, Ints, Ints], ...]
+    block: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structure:
     """A network as its colours see it.
 
-    ``starts`` are the first colours by space; ``wires`` those of the spaces whose units change places with no other
-    space's, None for the others. ``simple``: all spaces are such, or are compared by index.
+    ``starts`` are the first colours by space; ``wires`` those of the spaces with units that can change places alone,
+    None for the others. ``simple``: in every space all units can, or none.
     """
 
     starts: Sequence[Colours]
@@ -122,9 +124,11 @@ class _Network:
                 continue
             order = np.argsort(part, kind="stable")
             for group in _runs(part[order]):
-                classes = _twins(wires, order[group])
-                if len(classes) > 1:
-                    return [np.asarray(members) + self.first[s] for members in classes]
+                units = order[group]
+                for block in np.unique(units // wires.block).tolist():
+                    classes = _twins(wires, units[units // wires.block == block])
+                    if len(classes) > 1:
+                        return [np.asarray(members) + self.first[s] for members in classes]
         return None
 
     def choices_do_not_matter(self, base: Colours, decisions: list[tuple[Colours, list[Ints]]]) -> bool:

@@ -155,12 +155,23 @@ class _Joint:
                 if y not in tied:
                     for s in self.inside[x]:
                         ambiguous[s] += len(ties.rows) * max(side.units.shape[3] for side in self.sides[s])
-                if len(ties.rows):
-                    ties.narrow(listed(ties, shade(x).pair(y, v)))
-                    unique &= not len(ties.rows)
+                unique &= self._break(ties, x, shade, (w, y), (z, v))
                 inner[y] = ties.partner(size_a, size_b)
             found[x].append(inner if self.problem.outer is not None else inner[0])
         return unique
+
+    def _break(
+        self, ties: Ties, x: int, shade: Callable[[int], _Prices], at_a: tuple[int, int], at_b: tuple[int, int]
+    ) -> bool:
+        """Break the ties of an inner axis by colour; False where what is left tied is more than an exchange of equals."""
+        if not len(ties.rows):
+            return True
+        s = self.inside[x][0]
+        if self.a.plan.exchangeable[s]:
+            mine, other = (side.units[at][:, 0] for side, at in zip(self.sides[s], (at_a, at_b), strict=True))
+            return ties.by_colour(self.a.colours[s][mine], self.b.colours[s][other])
+        ties.narrow(listed(ties, shade(x).pair(at_a[1], at_b[1])))
+        return not len(ties.rows)
 
     def _outer(
         self, prices: Mapping[int, _Prices], shade: Callable[[int], _Prices], n_a: int, n_b: int

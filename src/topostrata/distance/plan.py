@@ -105,12 +105,21 @@ class Plan:
         return {s: problem for problem in self.problems for s in problem.spaces}
 
     @cached_property
-    def exchangeable(self) -> tuple[bool, ...]:
-        """Which spaces have units that change places with no other space's."""
+    def exchangeable(self) -> tuple[int, ...]:
+        """For each space how many neighbouring units can change places alone, no unit of another space with them.
+
+        All of a plain space; in a space of several free axes those below the innermost one, where no other space has it;
+        0 where units cannot.
+        """
         uses = [axis for context in self.contexts for axis, _ in context]
         return tuple(
-            s in self.problem_of and self.problem_of[s].plain and uses.count(self.contexts[s][0][0]) == 1
-            for s in range(len(self.spaces))
+            context[-1][1]
+            if context
+            and not any(self.kept_axis(axis) for axis, _ in context)
+            and uses.count(context[-1][0]) == 1
+            and context[-1][0] in self.problem_of[s].inner
+            else 0
+            for s, context in enumerate(self.contexts[: len(self.spaces)])
         )
 
     @property

@@ -137,6 +137,7 @@ def _structure(plan: Plan, sets: _AllSets) -> colours.Structure:
                     + [sets.out_of(s, layers) for layers in (plan.ahead[s], further) if layers]
                 ),
                 tuple(sets.units[k] for k in looping),
+                plan.exchangeable[s],
             )
         )
     connections = []
@@ -150,7 +151,10 @@ def _structure(plan: Plan, sets: _AllSets) -> colours.Structure:
 
 
 def _simple(plan: Plan) -> bool:
-    return all(fixed or apart for fixed, apart in zip(plan.fixed, plan.exchangeable, strict=True))
+    return all(
+        fixed or apart == space.size
+        for fixed, apart, space in zip(plan.fixed, plan.exchangeable, plan.spaces, strict=True)
+    )
 
 
 def _start(plan: Plan, space: int) -> NDArray[np.uint64]:
