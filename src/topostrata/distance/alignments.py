@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.errors import InvalidInputError, MissingExtraError, NotComparableError
 
 if TYPE_CHECKING:
     from topostrata.distance.comparison import Comparison, Ready

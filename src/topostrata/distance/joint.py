@@ -73,7 +73,8 @@ class _Side:
 class _Prices:
     """The costs of all pairs of places (outer, inner) of some spaces together.
 
-    Shape (outer of A, inner of A, outer of B, inner of B); ``lone_a`` and ``lone_b`` are what a place costs that only one network has.
+    Shape (outer of A, inner of A, outer of B, inner of B); ``lone_a`` and ``lone_b`` are what a place costs that only
+    one network has.
     """
 
     costs: Ints
@@ -163,7 +164,7 @@ class _Joint:
     def _break(
         self, ties: Ties, x: int, shade: Callable[[int], _Prices], at_a: tuple[int, int], at_b: tuple[int, int]
     ) -> bool:
-        """Break the ties of an inner axis by colour; False where what is left tied is more than an exchange of equals."""
+        """Break the ties of an inner axis by colour; False where what is left is more than an exchange of equals."""
         if not len(ties.rows):
             return True
         s = self.inside[x][0]

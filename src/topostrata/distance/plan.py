@@ -108,8 +108,8 @@ class Plan:
     def exchangeable(self) -> tuple[int, ...]:
         """For each space how many neighbouring units can change places alone, no unit of another space with them.
 
-        All of a plain space; in a space of several free axes those below the innermost one, where no other space has it;
-        0 where units cannot.
+        All of a plain space; in a space of several free axes those that differ in the innermost one alone, where no
+        other space has it; 0 where units cannot.
         """
         uses = [axis for context in self.contexts for axis, _ in context]
         return tuple(

@@ -106,12 +106,14 @@ def shared(draw: Draw) -> Network:
 def tied(draw: Draw) -> Network:
     net, stream, wide = Network(), Space("stream", draw(2, 6)), Space("wide", draw(2, 5))
     net.layers.append(
-        LayerShape("embed", labelled("tokens", 5), stream, part=Part("embed", orientation="in-out"))
+        LayerShape("embed", labelled("tokens", 5), stream, part=Part("embed.weight", orientation="in-out"))
     )
-    net.parameters["embed"] = (5, stream.size)
+    net.parameters["embed.weight"] = (5, stream.size)
     net.linear("up", stream, wide)
     net.linear("down", wide, stream)
-    net.layers.append(LayerShape("head", stream, labelled("logits", 5), part=Part("embed", orientation="out-in")))
+    net.layers.append(
+        LayerShape("head", stream, labelled("logits", 5), part=Part("embed.weight", orientation="out-in"))
+    )
     return net
 
 
