@@ -4,19 +4,22 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TORCH  := .venv-torch
 ARGS   ?=
 # Two processes with a test file each: most tests wait for a server. One given from outside is there only once.
 TWO    := $(if $(TOPOSTRATA_TEST_NEO4J),,--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick bounds lint types wheel check clean
+.PHONY: help demo test test-torch quick bounds lint types wheel check clean
 
 help:
 	@echo "make demo    train small sparse networks, archive them, show the story (ARGS=--no-serve ends)"
-	@echo "make test    all tests, with a real embedded engine"
+	@echo "make test    all tests, with a real embedded engine, but for those that need torch"
+	@echo "make test-torch  the tests that need torch, in an environment of their own (4 GB)"
 	@echo "make quick   the tests that take no engine"
 	@echo "make bounds  the tests of the compiled kernels, every index of them checked"
-	@echo "make check   what CI runs: test, bounds, lint, types, wheel"
+	@echo "make wheel   build the wheel, and try each extra alone in a fresh environment"
+	@echo "make check   what CI runs: test, test-torch, bounds, lint, types, wheel"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "topostrata needs Python 3.11 or later, found " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12")'
@@ -30,6 +33,14 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(TWO) $(ARGS)
+
+$(TORCH)/.ready: $(READY) pyproject.toml tests/torch/overrides.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TORCH)
+	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --overrides tests/torch/overrides.txt --editable . --group torch
+	@touch $@
+
+test-torch: $(TORCH)/.ready
+	OMP_NUM_THREADS=1 $(TORCH)/bin/python -m pytest tests/torch $(ARGS)
 
 quick: $(READY)
 	$(BIN)/python -m pytest tests/unit tests/oracle -m "not slow" $(ARGS)
@@ -47,7 +58,7 @@ types: $(READY)
 wheel: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/check_wheel.sh
 
-check: test bounds lint types wheel
+check: test test-torch bounds lint types wheel
 
 clean:
-	rm -rf $(VENV) .bounds build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TORCH) .bounds build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

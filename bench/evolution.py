@@ -49,8 +49,8 @@ def main() -> None:
         with open_archive(str(store)) as archive:
             for step in range(300):
                 topology = Topology.from_masks([layer[step] for layer in small])
-                archive.push("run", step, topology, project="none")
-            fresh = archive.anew()
+                archive.push("run", step, topology, projection="none")
+            fresh = archive.reopened()
             began = time.perf_counter()
             fresh.history("run")
             print(f"| 300 | 20,000 in four layers | archive | {time.perf_counter() - began:.1f} |")

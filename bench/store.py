@@ -81,7 +81,7 @@ def measure(name: str, archive: Archive, topologies: list[Topology], *, project:
     warm = history(2_000, 20, width=200)
     for step, topology in enumerate(warm):
         archive.push("warm", step, topology)
-    before = archive.counts()["mask_bytes"]
+    before = archive.counts().mask_bytes
     nnz = topologies[0].nnz
     times = []
     for step, topology in enumerate(topologies):
@@ -90,8 +90,8 @@ def measure(name: str, archive: Archive, topologies: list[Topology], *, project:
         times.append(time.perf_counter() - began)
     third = -(-len(times) // 3)
     rates = [third / sum(part) for part in (times[:third], times[-third:])]
-    size = (archive.counts()["mask_bytes"] - before) / nnz / len(topologies)
-    fresh = archive.anew()
+    size = (archive.counts().mask_bytes - before) / nnz / len(topologies)
+    fresh = archive.reopened()
     began = time.perf_counter()
     for step in range(len(topologies)):
         assert fresh.topology(f"bench@{step}").nnz == nnz

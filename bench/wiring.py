@@ -56,10 +56,10 @@ def resnet_50_network() -> Network:
             at, below = f"layer{k}.{block}", stream
             if block == 0:
                 stream = Space(f"stream{k}", 4 * width)
-            one, two = Space(f"{at}.1", width), Space(f"{at}.2", width)
-            net.conv(f"{at}.conv1", below, one, 1)
-            net.conv(f"{at}.conv2", one, two)
-            net.conv(f"{at}.conv3", two, stream, 1)
+            narrow, filtered = Space(f"{at}.1", width), Space(f"{at}.2", width)
+            net.conv(f"{at}.conv1", below, narrow, 1)
+            net.conv(f"{at}.conv2", narrow, filtered)
+            net.conv(f"{at}.conv3", filtered, stream, 1)
             if below is not stream:
                 net.conv(f"{at}.downsample", below, stream, 1)
     net.linear("fc", stream, labelled("classes", 1000))
@@ -91,10 +91,12 @@ def main() -> None:
     measures: dict[str, Callable[[], dict[str, float]]] = {"LLaMA 7B": llama_7b, "ResNet-50 at 10 %": resnet_50}
     for name, measure in measures.items():
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found = pool.apply(measure)
+            numbers = pool.apply(measure)
         print(
             f"{name}: "
-            + ", ".join(f"{key} {value:,.3g}" if value < 1e4 else f"{key} {value:,.0f}" for key, value in found.items())
+            + ", ".join(
+                f"{key} {value:,.3g}" if value < 1e4 else f"{key} {value:,.0f}" for key, value in numbers.items()
+            )
         )
 
 

@@ -18,15 +18,17 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from topostrata.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
+from topostrata.ingest.formats.export_file import rows_of
 from topostrata.ingest.projection import Projector, SupersededError
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, MAX_METRICS, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.runs import HOWS, MAX_METRICS, Parent, RunLayer, Status, check_epoch, check_metrics, check_tag
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
-from topostrata.topology import Topology
+from topostrata.store.runs import descents, find_run, find_snapshots, layers_of
+from topostrata.topology import Space, Topology
 
 Outcome = Literal["added", "unchanged"]
-Project = Literal["all", "none"] | Sequence[str]
+Projection = Literal["all", "none"] | Sequence[str]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class Loader:
         self._known: dict[str, _Known] = {}
         self._one_at_a_time = threading.RLock()
 
-    def declare(
+    def create_run(
         self,
         run: str,
         *,
@@ -64,40 +66,63 @@ class Loader:
         config: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
-        status: Status | None = None,
+        status: Status = "open",
         created_at: datetime | None = None,
-    ) -> bool:
-        """Make the run where it is new, or add parents and tags to it; gives whether it was new.
-
-        A name or config other than the one it has, or another ``how`` for a parent, is a ``ConflictError``. A
-        ``status`` replaces the one it has; ``created_at`` (now, by default) is told to a new run only.
-        """
+    ) -> None:
+        """Make a run; a ``ConflictError`` where there is one of that id."""
         check_run_id(run)
         _check_status(run, status)
-        moment = None if created_at is None else _moment(created_at)
-        wanted_tags = [check_tag(tag) for tag in tags]
-        wanted_config = None if config is None else _json(config)
-        declared = list(parents)
+        fields = {
+            "name": name or run,
+            "config": "{}" if config is None else _json(config),
+            "tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
+            "status": status,
+            "created_at": _moment(created_at or datetime.now(UTC)),
+            "token": _token(),  # one for all tries, so that a try that was committed after all knows its own run
+        }
+        descent = list(parents)
+
+        def work(tx: Transaction) -> None:
+            if descent:
+                tx.run("archive/lock_archive", token=_token())
+            if not _lock(tx, run, **fields)["created"]:
+                raise ConflictError(
+                    f"run {run!r}: expected no run of this id, found one",
+                    hint="update_run adds tags, parents and a status to it",
+                )
+            for parent in descent:
+                _add_parent(tx, run, parent)
+
+        self._store.write(work)
+
+    def update_run(
+        self, run: str, *, tags: Iterable[str] = (), parents: Iterable[Parent] = (), status: Status | None = None
+    ) -> bool:
+        """Add tags and parents to a run, and set its status; gives whether that changed anything.
+
+        Another ``how`` for a parent that it has is a ``ConflictError``; then nothing is written.
+        """
+        check_run_id(run)
+        if status is not None:
+            _check_status(run, status)
+        new_tags = [check_tag(tag) for tag in tags]
+        descent = list(parents)
 
         def work(tx: Transaction) -> bool:
-            if declared:
+            if descent:
                 tx.run("archive/lock_archive", token=_token())
-            row = self._lock(
-                tx, run, name=name, config=wanted_config, tags=wanted_tags, status=status, created_at=moment
-            )
+            before = find_run(tx, run)
+            row = _lock(tx, run)
             old_tags: list[str] = row["tags"] or []
-            merged = old_tags + [tag for tag in wanted_tags if tag not in old_tags]
-            if wanted_config is not None and row["config"] != wanted_config:
-                raise ConflictError(f"run {run!r}: expected the config it was made with, found another")
-            if name is not None and row["name"] != name:
-                raise ConflictError(f"run {run!r}: expected its name {row['name']!r}, found {name!r}")
+            merged = list(dict.fromkeys(old_tags + new_tags))
             if merged != old_tags:
                 tx.run("runs/set_tags", run=run, tags=merged)
             if status is not None and row["status"] != status:
                 tx.run("runs/set_status", run=run, status=status)
-            for parent in declared:
+            for parent in descent:
                 _add_parent(tx, run, parent)
-            return bool(row["created"])
+            is_new_parent = any((p.run, p.step) not in {(q.run, q.step) for q in before.parents} for p in descent)
+            return merged != old_tags or status not in {None, row["status"]} or is_new_parent
 
         return self._store.write(work)
 
@@ -110,20 +135,20 @@ class Loader:
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
         recorded_at: datetime | None = None,
-        project: Project = "all",
+        projection: Projection = "all",
     ) -> Outcome:
         """Acknowledge one snapshot, then project it. Pushing the same again changes nothing.
 
-        ``project`` counts for a run's first snapshot: which layers' connections are to stand in the graph. Raises
+        ``projection`` counts for a run's first snapshot: which layers' connections are to stand in the graph. Raises
         ``ConflictError`` for another topology or metric at a recorded step, or other layers than the run has, and
         ``StepOrderError`` for a step before the last one.
         """
         with self._one_at_a_time:
             outcome = self.acknowledge(
-                run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, project=project
+                run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, projection=projection
             )
             # What is unchanged is projected, or being projected by somebody who is not to be disturbed.
-            if outcome == "added" or self._is_behind(run):
+            if outcome == "added" or self._is_unfinished(run):
                 self.project(run)
             return outcome
 
@@ -136,7 +161,7 @@ class Loader:
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
         recorded_at: datetime | None = None,
-        project: Project = "all",
+        projection: Projection = "all",
     ) -> Outcome:
         """Store the snapshot's masks and its place in the run, flushed to disk when this returns."""
         check_run_id(run)
@@ -149,16 +174,18 @@ class Loader:
         if topology.wiring.format > 1:
             kind = topology.wiring.beyond_format_1 or "axes or parts of parameters"
             raise InvalidInputError(f"{run}@{step}: expected a network of plain layers, found {kind}")
-        if isinstance(project, str) and project not in {"all", "none"}:
-            project = [project]
-        checked = {f"metric_{k}": v for k, v in check_metrics(metrics).items()}
+        if isinstance(projection, str) and projection not in {"all", "none"}:
+            projection = [projection]
+        checked = check_metrics(metrics)
         recorded = _moment(recorded_at or datetime.now(UTC))
-        properties = {"epoch": check_epoch(epoch), "recorded_at": recorded, "metrics": checked}
+        properties = {"epoch": check_epoch(epoch), "recorded_at": recorded, "metrics": _metric_properties(checked)}
         for attempt in range(1, _ATTEMPTS + 1):
             known = self._known.setdefault(run, _Known())
             try:
                 stored = self._store.write(
-                    lambda tx, known=known: self._acknowledge(tx, run, step, topology, known, properties, project)  # type: ignore[misc]
+                    lambda tx, known=known: self._acknowledge(
+                        tx, run, step, topology, known, checked, properties, projection
+                    )  # type: ignore[misc]
                 )
             except _StaleError as error:
                 if attempt == _ATTEMPTS:
@@ -169,8 +196,8 @@ class Loader:
         if stored is None:
             return "unchanged"
         known.masks, known.wiring = stored, topology.wiring
-        for one in stored.values():
-            self._masks.remember(one.mask)
+        for layer in stored.values():
+            self._masks.remember(layer.mask)
         return "added"
 
     def _acknowledge(
@@ -180,23 +207,24 @@ class Loader:
         step: int,
         topology: Topology,
         known: _Known,
+        metrics: dict[str, float],
         properties: dict[str, Any],
-        project: Project,
+        projection: Projection,
     ) -> dict[str, Stored] | None:
-        row = self._lock(tx, run)
+        row = _lock(tx, run)
         if row["created"] and known.wiring is not None:
             raise _StaleError("the run was deleted and made anew")
         last = row["last_step"]
         if last is not None and step <= last:
-            _settle(tx, run, step, last, topology, properties["metrics"])
+            _settle(tx, run, step, last, topology, metrics)
             return None
         if last is None:
-            tx.run("runs/create_layers", run=run, rows=_layer_rows(topology, project))
+            tx.run("runs/create_layers", run=run, rows=_layer_rows(topology, projection))
         elif known.wiring != topology.wiring:
-            _check_wiring(run, topology, tx.run("runs/layers", run=run))
+            _check_wiring(run, topology, layers_of(tx, [run])[run])
         bases = known.masks
         if last is not None and not bases:
-            bases = self._stored_masks(tx, f"{run}@{last}")
+            bases = self._masks.stored(tx, f"{run}@{last}")
         new = {y.name: y.mask for y in topology.layers}
         changed = {n: m for n, m in new.items() if n not in bases or bases[n].mask.digest != m.digest}
         try:
@@ -220,37 +248,15 @@ class Loader:
             raise _StaleError("a mask is gone")
         return {n: Stored(m, depths[m.digest]) if n in changed else bases[n] for n, m in new.items()}
 
-    def _lock(self, tx: Transaction, run: str, **fields: Any) -> Row:
-        row = tx.one(
-            "runs/lock_run",
-            run=run,
-            name=fields.get("name") or run,
-            status=fields.get("status") or "open",
-            config=fields.get("config") or "{}",
-            tags=fields.get("tags") or [],
-            created_at=fields.get("created_at") or _moment(datetime.now(UTC)),
-            token=_token(),
-        )
-        assert row is not None  # noqa: S101 - a MERGE always answers
-        return row
-
-    def _stored_masks(self, tx: Transaction, snapshot: str) -> dict[str, Stored]:
-        rows = tx.run("masks/snapshot_masks", ids=[snapshot])
-        masks = self._masks.get(r["digest"] for r in rows)
-        return {r["layer"]: Stored(masks[r["digest"]], r["depth"]) for r in rows}
-
-    def _is_behind(self, run: str) -> bool:
-        """Whether connections of acknowledged snapshots are missing: whoever was to write them may have been killed."""
-        last = self._store.read("runs/run", run=run)[0]["last_step"]
-        return any(
-            row["projection"] == "follow" and row["projected_step"] != last
-            for row in self._store.read("runs/layers", run=run)
-        )
+    def _is_unfinished(self, run: str) -> bool:
+        """Whether connections of acknowledged snapshots are missing: their projector may have been killed."""
+        last, layers = self._store.read_with(lambda tx: (find_run(tx, run).last_step, layers_of(tx, [run])[run]))
+        return any(layer.projection == "follow" and layer.projected_step != last for layer in layers)
 
     def project(self, run: str) -> None:
         """Bring the connections of a run up to its last snapshot; completes what a killed projector left behind."""
         taken, layers = self._store.write(
-            lambda tx: (tx.one("projection/take_projection", run=run), tx.run("runs/layers", run=run))
+            lambda tx: (tx.one("projection/take_projection", run=run), layers_of(tx, [run])[run])
         )
         if taken is None:
             raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
@@ -268,33 +274,50 @@ class Loader:
         known.clean = True
 
 
+def _lock(tx: Transaction, run: str, **fields: Any) -> Row:
+    row = tx.one(
+        "runs/lock_run",
+        run=run,
+        **{
+            "name": run,
+            "status": "open",
+            "config": "{}",
+            "tags": [],
+            "created_at": _moment(datetime.now(UTC)),
+            "token": _token(),
+        }
+        | fields,
+    )
+    assert row is not None  # noqa: S101 - a MERGE always answers
+    return row
+
+
 def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology, metrics: dict[str, float]) -> None:
     """A step that is not after the last: the same snapshot again is welcome, all else is an error."""
     ref = f"{run}@{step}"
-    row = tx.one("runs/snapshot", id=ref)
-    if row is None:
+    snapshot = find_snapshots(tx, [ref]).get(ref)
+    if snapshot is None:
         raise StepOrderError(
             f"{ref}: expected a step after the last one, {last}",
             hint=f"to go back in time, fork: push to another run with --parent {run}@STEP --how fork",
         )
-    held: Mapping[str, Any] = row["snapshot"]
-    if held["digest"] != topology.digest:
+    if snapshot.digest != topology.digest:
         raise ConflictError(
-            f"{ref}: expected the topology it was recorded with ({held['digest'][:12]}), found another "
+            f"{ref}: expected the topology it was recorded with ({snapshot.digest[:12]}), found another "
             f"({topology.digest[:12]}); nothing was written"
         )
     for name, value in metrics.items():
-        if name in held and held[name] != value:
+        if snapshot.metrics.get(name, value) != value:
             raise ConflictError(
-                f"{ref}: expected metric {name.removeprefix('metric_')!r} to be {held[name]} as recorded, "
+                f"{ref}: expected metric {name!r} to be {snapshot.metrics[name]} as recorded, "
                 f"found {value}; nothing was written"
             )
-    added = {name: value for name, value in metrics.items() if name not in held}
-    count = sum(name.startswith("metric_") for name in held) + len(added)
+    added = {name: value for name, value in metrics.items() if name not in snapshot.metrics}
+    count = len(snapshot.metrics) + len(added)
     if added and count > MAX_METRICS:
         raise InvalidInputError(f"{ref}: expected at most {MAX_METRICS} metrics, found {count} with those recorded")
     if added:
-        tx.run("runs/add_metrics", id=ref, metrics=added)
+        tx.run("runs/add_metrics", id=ref, metrics=_metric_properties(added))
 
 
 def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
@@ -302,16 +325,16 @@ def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
     if parent.how not in HOWS:
         raise InvalidInputError(f"parent {ref}: expected one of {', '.join(HOWS)}, found {parent.how!r}")
     graph: dict[str, set[str]] = {}
-    for edge in tx.run("lineage/edges"):
-        graph.setdefault(edge["child"], set()).add(edge["parent"])
+    for descent in descents(tx):
+        graph.setdefault(descent.child, set()).add(descent.parent)
     above, seen = [parent.run], set[str]()
     while above:
-        one = above.pop()
-        if one == run:
+        ancestor = above.pop()
+        if ancestor == run:
             raise LineageCycleError(f"run {run!r}: it cannot descend from {ref}, which descends from {run!r} itself")
-        if one not in seen:
-            seen.add(one)
-            above.extend(graph.get(one, ()))
+        if ancestor not in seen:
+            seen.add(ancestor)
+            above.extend(graph.get(ancestor, ()))
     row = tx.one("lineage/add_parent", run=run, parent=ref, how=parent.how)
     if row is None:
         raise NotFoundError(f"parent {ref}: expected this snapshot in the archive, found none")
@@ -319,60 +342,37 @@ def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
         raise ConflictError(f"run {run!r}: it descends from {ref} by {row['how']!r} already, not by {parent.how!r}")
 
 
-def _check_wiring(run: str, topology: Topology, rows: list[Row]) -> None:
-    held = [
-        (
-            r["name"],
-            r["source"],
-            r["n_source"],
-            r["source_labelled"],
-            r["target"],
-            r["n_target"],
-            r["target_labelled"],
-            r["taps"],
-        )
-        for r in rows
-    ]
-    found = [
-        (
-            y.name,
-            y.source.name,
-            y.source.size,
-            y.source.labelled,
-            y.target.name,
-            y.target.size,
-            y.target.labelled,
-            y.taps,
-        )
-        for y in topology.layers
-    ]
-    if held == found:
+def _metric_properties(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"metric_{name}": value for name, value in metrics.items()}
+
+
+def _check_wiring(run: str, topology: Topology, layers: Sequence[RunLayer]) -> None:
+    expected, wiring = tuple(layer.wiring for layer in layers), rows_of(topology)
+    if expected == wiring:
         return
-    if len(held) != len(found):
-        raise ConflictError(f"run {run!r}: expected its {len(held)} layers, found {len(found)}", hint=_OTHER_RUN)
-    expected, other = next((h, f) for h, f in zip(held, found, strict=True) if h != f)
+    if len(expected) != len(wiring):
+        raise ConflictError(f"run {run!r}: expected its {len(expected)} layers, found {len(wiring)}", hint=_OTHER_RUN)
+    ours, theirs = next((a, b) for a, b in zip(expected, wiring, strict=True) if a != b)
     raise ConflictError(
-        f"run {run!r}: expected layer {_layer_text(*expected)}, found {_layer_text(*other)}", hint=_OTHER_RUN
+        f"run {run!r}: expected layer {_layer_text(*ours)}, found {_layer_text(*theirs)}", hint=_OTHER_RUN
     )
 
 
 _OTHER_RUN = "a run's layers never change: push to another run, with this one as its parent"
 
 
-def _layer_text(
-    name: str, source: str, n_source: int, _sl: bool, target: str, n_target: int, _tl: bool, taps: int
-) -> str:
-    return f"{name!r} ({source} {n_source} -> {target} {n_target}, {taps} taps)"
+def _layer_text(name: str, source: Space, target: Space, taps: int) -> str:
+    return f"{name!r} ({source.name} {source.size} -> {target.name} {target.size}, {taps} taps)"
 
 
-def _layer_rows(topology: Topology, project: Project) -> list[list[object]]:
+def _layer_rows(topology: Topology, projection: Projection) -> list[list[object]]:
     names = {y.name for y in topology.layers}
-    if not isinstance(project, str) and (unknown := set(project) - names):
+    if not isinstance(projection, str) and (unknown := set(projection) - names):
         raise NotFoundError(f"layer {min(unknown)!r}: expected one of {', '.join(sorted(names))}")
     return [
         [
             y.name, k, y.source.name, y.target.name, y.source.size, y.target.size, y.taps, y.source.labelled,
-            y.target.labelled, "follow" if project == "all" or y.name in project else "off",
+            y.target.labelled, "follow" if projection == "all" or y.name in projection else "off",
         ]
         for k, y in enumerate(topology.layers)
     ]  # fmt: skip
@@ -387,9 +387,9 @@ def _json(config: Mapping[str, Any]) -> str:
         raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
 
 
-def _check_status(run: str, status: Status | None) -> None:
+def _check_status(run: str, status: Status) -> None:
     known = get_args(Status)
-    if status is not None and status not in known:
+    if status not in known:
         raise InvalidInputError(f"status of {run!r}: expected one of {', '.join(known)}, found {status!r}")
 
 

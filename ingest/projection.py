@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -18,8 +18,10 @@ import numpy as np
 
 from topostrata.errors import CorruptError
 from topostrata.ingest import transform
-from topostrata.store.graph import GraphStore, Row, Transaction
+from topostrata.runs import RunLayer
+from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
+from topostrata.store.runs import LayerMask, masks_between
 from topostrata.topology import Mask
 
 logger = logging.getLogger(__name__)
@@ -67,25 +69,25 @@ class Projector:
         self._epoch = epoch
         self._batch = 0
 
-    def bring_up(self, rows: list[Row], last: int, *, look: bool) -> None:
+    def bring_up(self, layers: Sequence[RunLayer], last: int, *, look: bool) -> None:
         """Project what is missing up to the step ``last``; ``look`` first for what an earlier projector began.
 
-        ``rows`` are the run's layers as ``runs/layers`` gives them.
+        ``layers`` are all those of the run.
         """
-        behind = [
-            r
-            for r in rows
-            if r["projection"] == "follow" and (r["projected_step"] is None or r["projected_step"] < last)
+        missing = [
+            layer
+            for layer in layers
+            if layer.projection == "follow" and (layer.projected_step is None or layer.projected_step < last)
         ]
-        if not behind:
+        if not missing:
             return
-        self._make_neurons([r for r in behind if r["projected_step"] is None])
-        layers = {r["name"]: self._layer(r) for r in behind}
-        room = self._store.relationship_limit - sum(r["lifetimes"] or 0 for r in rows)
-        done = {name: self._already(layer) for name, layer in layers.items()} if look else {}
+        self._make_neurons([layer for layer in missing if layer.projected_step is None])
+        progress = {layer.name: self._layer(layer) for layer in missing}
+        room = self._store.relationship_limit - sum(layer.lifetimes for layer in layers)
+        done = {name: self._already(layer) for name, layer in progress.items()} if look else {}
         batch: list[_Work] = []
         size = 0
-        for work in self._work(layers, done, last, room):
+        for work in self._work(progress, done, last, room):
             if batch and size + work.cells.size > _BATCH:
                 self._write(batch)
                 batch, size = [], 0
@@ -94,17 +96,20 @@ class Projector:
         if batch:
             self._write(batch)
 
-    def _layer(self, row: Row) -> _Layer:
-        shape = transform.Shape(row["source"], row["target"], row["n_source"], row["n_target"], row["taps"])
-        step = row["projected_step"]
+    def _layer(self, layer: RunLayer) -> _Layer:
+        shape = transform.Shape.of(layer)
+        step = layer.projected_step
         mask = shape.empty()
         if step is not None:
-            at = self._store.read("masks/run_masks", run=self._run, layers=[row["name"]], first=step, last=step)
-            mask = self._masks.get([at[0]["digest"]])[at[0]["digest"]]
-        return _Layer(row["id"], row["name"], shape, -1 if step is None else step, row["lifetimes"] or 0, mask)
+            digest = self._masks_between([layer.name], step, step)[0].digest
+            mask = self._masks.get([digest])[digest]
+        return _Layer(layer.id, layer.name, shape, -1 if step is None else step, layer.lifetimes, mask)
 
-    def _make_neurons(self, rows: list[Row]) -> None:
-        spaces = {r["source"]: r["n_source"] for r in rows} | {r["target"]: r["n_target"] for r in rows}
+    def _masks_between(self, layers: Sequence[str], first: int, last: int) -> list[LayerMask]:
+        return self._store.read_with(lambda tx: masks_between(tx, self._run, layers, first, last))
+
+    def _make_neurons(self, layers: Sequence[RunLayer]) -> None:
+        spaces = {space.name: space.size for layer in layers for space in (layer.source, layer.target)}
         for space, size in spaces.items():
             for first in range(0, size, _NEURONS):
                 final = min(first + _NEURONS, size) - 1
@@ -116,7 +121,7 @@ class Projector:
 
     def _already(self, layer: _Layer) -> dict[tuple[str, int], transform.Cells]:
         """What stands in the graph beyond the projected step: cells by kind and step."""
-        found: dict[tuple[str, int], list[int]] = {}
+        cells: dict[tuple[str, int], list[int]] = {}
         shape = layer.shape
         rows = self._store.read(
             "projection/projected_beyond",
@@ -129,9 +134,8 @@ class Projector:
         for row in rows:
             for kind in ("born", "died"):
                 for step, code in row[kind]:
-                    cell = shape.cell_of(row["source"], code)
-                    found.setdefault((kind, step), []).append(cell)
-        return {key: np.sort(np.array(cells)) for key, cells in found.items()}
+                    cells.setdefault((kind, step), []).append(shape.cell_of(row["source"], code))
+        return {key: np.sort(np.array(numbers)) for key, numbers in cells.items()}
 
     def _work(
         self,
@@ -142,13 +146,11 @@ class Projector:
     ) -> Iterator[_Work]:
         """All that is to be written, in the order of the steps; a layer that would go over the limit stops there."""
         first = min(layer.projected_step for layer in layers.values()) + 1
-        rows = self._store.read("masks/run_masks", run=self._run, layers=list(layers), first=first, last=last)
-        for row in rows:
-            layer = layers.get(row["layer"])
-            if layer is None or row["step"] <= layer.projected_step:
+        for step, name, digest in self._masks_between(list(layers), first, last):
+            layer = layers.get(name)
+            if layer is None or step <= layer.projected_step:
                 continue
-            step = row["step"]
-            mask = self._masks.get([row["digest"]])[row["digest"]]
+            mask = self._masks.get([digest])[digest]
             died, born = transform.changes(layer.mask, mask)
             if born.size > room:
                 logger.warning(
@@ -178,12 +180,12 @@ class Projector:
         number = self._batch + 1
 
         def work(tx: Transaction) -> None:
-            held = tx.one(
+            guard = tx.one(
                 "projection/guard_projection", run=self._run, token=uuid.uuid4().hex, epoch=self._epoch, batch=number
             )
-            if held is None or held["epoch"] != self._epoch:
+            if guard is None or guard["epoch"] != self._epoch:
                 raise SupersededError
-            if held["batch"] >= number:  # an earlier try was committed after all
+            if guard["batch"] >= number:  # an earlier try was committed after all
                 return
             # All layers at once; a connection may die and be born again within a batch, so step by step.
             cells = sorted((p for p in batch if p.cells.size), key=lambda p: (p.step, p.kind == "born"))

@@ -23,8 +23,8 @@ from topostrata.errors import ConflictError, CorruptError, InvalidInputError, No
 from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.runs import Parent, Run, Snapshot, Status
-from topostrata.topology import Space, Topology
+from topostrata.runs import Parent, Run, RunLayer, Snapshot, Status
+from topostrata.topology import Topology
 
 Progress = Callable[[int, int], None]
 
@@ -36,19 +36,19 @@ class Source(Protocol):
     def location(self) -> str:
         """Where it is."""
 
-    def all_runs(self) -> Iterator[Run]:
+    def runs(self) -> list[Run]:
         """Every run by its id."""
 
     def run(self, run: str, /) -> Run:
         """One run."""
 
-    def all_snapshots(self, run: str, /) -> Iterator[Snapshot]:
+    def snapshots(self, run: str, /) -> list[Snapshot]:
         """Every snapshot of a run by its step."""
 
-    def layers(self, run: str, /) -> list[dict[str, Any]]:
-        """The layers of a run, as rows of ``runs/layers``."""
+    def layers(self, run: str, /) -> tuple[RunLayer, ...]:
+        """The layers of a run."""
 
-    def topology(self, ref: str, /) -> Topology:
+    def topology(self, ref: Snapshot, /) -> Topology:
         """The wiring of a snapshot, checked against its digest."""
 
 
@@ -64,10 +64,20 @@ class Target(Source, Protocol):
         config: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
-        status: Status | None = None,
         created_at: datetime | None = None,
+    ) -> None:
+        """Make a run; see ``ingest.load``."""
+
+    def update_run(
+        self,
+        run: str,
+        /,
+        *,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+        status: Status | None = None,
     ) -> bool:
-        """Make a run, or add to one; see ``ingest.load``."""
+        """Add to a run; see ``ingest.load``."""
 
     def push(
         self,
@@ -79,11 +89,11 @@ class Target(Source, Protocol):
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
         recorded_at: datetime | None = None,
-        project: Sequence[str] = (),
+        projection: Sequence[str] = (),
     ) -> object:
         """Store one snapshot; see ``ingest.load``."""
 
-    def anew(self) -> Source:
+    def reopened(self) -> Source:
         """The same archive, remembering nothing."""
 
 
@@ -120,13 +130,11 @@ def export(
     The file stands under its name when everything in it is on the disk; before, nothing does. A file of that name is
     replaced. Equal runs give equal bytes.
     """
-    source = _Held(archive, runs)
+    source = _ArchiveRuns(archive, runs)
     with _whole_file(path) as stream:
-        counts = export_file.write(
-            stream, source.records, source.snapshots, lambda one: archive.topology(one.id), progress=progress
-        )
+        counts = export_file.write(stream, source.records, source.snapshots, archive.topology, progress=progress)
         size = stream.seek(0, os.SEEK_END)
-    return Exported(tuple(one.run.id for one in source.records), counts.snapshots, counts.topologies, size)
+    return Exported(tuple(record.run.id for record in source.records), counts.snapshots, counts.topologies, size)
 
 
 def import_(
@@ -147,7 +155,7 @@ def copy(
     progress: Progress = lambda _done, _total: None,
 ) -> Moved:
     """Bring runs (all by default) and all that they descend from, from one archive to another."""
-    return _bring(_Held(source, runs), target, progress)
+    return _bring(_ArchiveRuns(source, runs), target, progress)
 
 
 class _Histories(Protocol):
@@ -159,7 +167,7 @@ class _Histories(Protocol):
     def topology(self, record: RunRecord, snapshot: Snapshot, /) -> Topology: ...
 
 
-class _Held:
+class _ArchiveRuns:
     """The runs of an archive as they were when the move began: what is pushed since moves with the next move."""
 
     def __init__(self, archive: Source, runs: Iterable[str] | None) -> None:
@@ -174,31 +182,34 @@ class _Held:
     def snapshots(self, record: RunRecord) -> Iterator[Snapshot]:
         last = record.run.last_step
         if last is not None:
-            yield from takewhile(lambda one: one.step <= last, self._archive.all_snapshots(record.run.id))
+            yield from takewhile(lambda snapshot: snapshot.step <= last, self._archive.snapshots(record.run.id))
 
     def topology(self, _record: RunRecord, snapshot: Snapshot) -> Topology:
-        return self._archive.topology(snapshot.id)
+        return self._archive.topology(snapshot)
 
 
 def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
-    held = {run.id: run for run in target.all_runs()}
+    before = {run.id: run for run in target.runs()}
     total = 0
     for record, snapshots in source.histories():
-        _check_run(record, held.get(record.run.id), target)
-        total += sum(1 for _ in _compared(record, snapshots, target, held))
+        _check_run(record, before.get(record.run.id), target)
+        total += sum(1 for _ in _compared(record, snapshots, target, before))
     done = added = 0
     for record, snapshots in source.histories():
         run = record.run
-        target.create_run(
-            run.id,
-            name=run.name,
-            config=run.config,
-            tags=run.tags,
-            parents=run.parents,
-            created_at=run.created_at,
-        )
+        if run.id in before:
+            target.update_run(run.id, tags=run.tags, parents=run.parents)
+        else:
+            target.create_run(
+                run.id,
+                name=run.name,
+                config=run.config,
+                tags=run.tags,
+                parents=run.parents,
+                created_at=run.created_at,
+            )
         last = None
-        for snapshot, there in _compared(record, snapshots, target, held):
+        for snapshot, there in _compared(record, snapshots, target, before):
             if there is None or snapshot.metrics.items() - there.metrics.items():
                 _push(source, target, record, snapshot)
             added += there is None
@@ -211,7 +222,7 @@ def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
             done += 1
             progress(done, max(done, 2 * total))
     runs = tuple(record.run.id for record, _ in source.histories())
-    return Moved(runs, tuple(run for run in runs if run not in held), total, added)
+    return Moved(runs, tuple(run for run in runs if run not in before), total, added)
 
 
 def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snapshot) -> None:
@@ -222,18 +233,18 @@ def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snaps
         epoch=snapshot.epoch,
         metrics=snapshot.metrics,
         recorded_at=snapshot.recorded_at,
-        project=record.projected,
+        projection=record.projected,
     )
 
 
 def _finish(source: _Histories, target: Target, record: RunRecord, last: Snapshot | None) -> None:
     """What is left when a run's snapshots are there: its projection, if a move was killed in it, and its status."""
     now = target.run(record.run.id)
-    behind = [row for row in target.layers(now.id) if row["projected_step"] != now.last_step]
-    if last is not None and any(row["projection"] == "follow" for row in behind):
+    missing = [layer for layer in target.layers(now.id) if layer.projected_step != now.last_step]
+    if last is not None and any(layer.projection == "follow" for layer in missing):
         _push(source, target, record, last)
     if now.last_step == (last.step if last else None) and now.status != record.run.status:
-        target.create_run(now.id, status=record.run.status)
+        target.update_run(now.id, status=record.run.status)
 
 
 def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
@@ -244,7 +255,7 @@ def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
     for what, ours, theirs in (
         ("name", run.name, there.name),
         ("config", dict(run.config), dict(there.config)),
-        ("layers", record.wiring, _wiring(target.layers(run.id))),
+        ("layers", record.wiring, tuple(layer.wiring for layer in target.layers(run.id))),
     ):
         if ours != theirs and not (what == "layers" and not (ours and theirs)):
             raise ConflictError(
@@ -262,11 +273,11 @@ def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
 
 
 def _compared(
-    record: RunRecord, ours: Iterable[Snapshot], target: Target, held: Mapping[str, Run]
+    record: RunRecord, ours: Iterable[Snapshot], target: Target, before: Mapping[str, Run]
 ) -> Iterator[tuple[Snapshot, Snapshot | None]]:
     """Each snapshot with the one that the target has at its step, if any; an error where the two histories part."""
     run = record.run.id
-    theirs = target.all_snapshots(run) if run in held and held[run].snapshots else iter(())
+    theirs = iter(target.snapshots(run) if run in before and before[run].snapshots else ())
     for snapshot in ours:
         there = next(theirs, None)
         if there is not None and there.step != snapshot.step:
@@ -295,11 +306,11 @@ def _check_snapshot(ours: Snapshot, theirs: Snapshot, location: str) -> None:
 def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: Target) -> Iterator[None]:
     """Read every snapshot back, past everything that this client remembers."""
     run = record.run
-    anew = target.anew()
-    found = anew.run(run.id)
-    if not set(run.parents) <= set(found.parents):
-        raise CorruptError(f"run {run.id!r}: expected the parents it has in {where}, found {_short(found.parents)}")
-    theirs = anew.all_snapshots(run.id) if record.wiring else iter(())
+    reopened = target.reopened()
+    parents = reopened.run(run.id).parents
+    if not set(run.parents) <= set(parents):
+        raise CorruptError(f"run {run.id!r}: expected the parents it has in {where}, found {_short(parents)}")
+    theirs = iter(reopened.snapshots(run.id) if record.wiring else ())
     for snapshot in ours:
         there = next(theirs, None)
         if there is None or there.step != snapshot.step or not snapshot.metrics.items() <= there.metrics.items():
@@ -307,7 +318,7 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
                 f"{snapshot.id}: expected it in {target.location} as in {where}, found {there}",
                 hint="if somebody was writing there, start the move again: it goes on where it was",
             )
-        topology = anew.topology(snapshot.id)
+        topology = reopened.topology(there)
         if topology.digest != snapshot.digest or export_file.rows_of(topology) != record.wiring:
             raise CorruptError(
                 f"{snapshot.id}: expected the wiring that {where} holds ({snapshot.digest[:12]}), "
@@ -318,39 +329,26 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
 
 def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
     """These runs and all that they descend from, parents before children, runs beside each other by their ids."""
-    held = {run.id: run for run in archive.all_runs()}
-    wanted = sorted(held) if runs is None else list(dict.fromkeys(runs))
+    by_id = {run.id: run for run in archive.runs()}
+    wanted = sorted(by_id) if runs is None else list(dict.fromkeys(runs))
     for run in wanted:
-        if run not in held:
+        if run not in by_id:
             archive.run(run)  # raises, with what there is
             raise NotFoundError(f"run {run!r}: it was made while this move began")
     order: dict[str, None] = {}
     above = sorted(wanted, reverse=True)
     while above:  # depth first without recursion: descent may be thousands of generations deep
-        parents = sorted({p.run for p in held[above[-1]].parents if p.run not in order}, reverse=True)
+        parents = sorted({p.run for p in by_id[above[-1]].parents if p.run not in order}, reverse=True)
         if parents:
             above.extend(parents)
         else:
             order.setdefault(above.pop())
     records = []
     for run in order:
-        rows = archive.layers(run)
-        projected = tuple(row["name"] for row in rows if row["projection"] != "off")
-        empty = held[run].last_step is None
-        records.append(RunRecord(held[run]) if empty else RunRecord(held[run], _wiring(rows), projected))
+        layers = archive.layers(run) if by_id[run].last_step is not None else ()
+        projected = tuple(layer.name for layer in layers if layer.projection != "off")
+        records.append(RunRecord(by_id[run], tuple(layer.wiring for layer in layers), projected))
     return records
-
-
-def _wiring(rows: list[dict[str, Any]]) -> export_file.Wiring:
-    return tuple(
-        (
-            row["name"],
-            Space(row["source"], row["n_source"], row["source_labelled"]),
-            Space(row["target"], row["n_target"], row["target_labelled"]),
-            row["taps"],
-        )
-        for row in rows
-    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata import codec
+from topostrata.runs import RunLayer
 from topostrata.topology import Mask
 
 Cells = NDArray[np.int64]
@@ -24,6 +25,11 @@ class Shape:
     n_source: int
     n_target: int
     taps: int
+
+    @staticmethod
+    def of(layer: RunLayer) -> Shape:
+        """The shape of a layer of a run."""
+        return Shape(layer.source.name, layer.target.name, layer.source.size, layer.target.size, layer.taps)
 
     def empty(self) -> Mask:
         """The mask before the first snapshot: no connections."""
@@ -102,9 +108,9 @@ def lifetimes(shape: Shape, history: Iterable[tuple[int, Mask]]) -> Lifetimes:
         stays = codec.in_sorted(alive.cells, mask.cells)
         gone = alive.cells[~stays]
         ended.append((gone, since[~stays], np.full(gone.size, step, dtype=np.int64)))
-        kept = since[stays]
+        since_before = since[stays]
         since = np.full(mask.nnz, step, dtype=np.int64)
-        since[codec.in_sorted(mask.cells, alive.cells)] = kept
+        since[codec.in_sorted(mask.cells, alive.cells)] = since_before
         alive = mask
     ended.append((alive.cells, since, np.full(alive.nnz, -1, dtype=np.int64)))
     cells, born, died = (np.concatenate(column) for column in zip(*ended, strict=True))

@@ -9,13 +9,14 @@ import numpy as np
 
 from topostrata.errors import CorruptError
 from topostrata.ingest import transform
-from topostrata.store.graph import GraphStore, Row
-from topostrata.store.masks import MaskStore, layer_of
-from topostrata.topology import Mask, Topology
+from topostrata.runs import Run, RunLayer
+from topostrata.store import runs
+from topostrata.store.graph import GraphStore, Transaction
+from topostrata.store.masks import MaskStore, topology_of
+from topostrata.topology import Mask
 
 _Life = tuple[int, int, int]  # cell, born step, died step
 
-_PAGE = 1000
 _ALIVE = -1
 _NO_LIFE: _Life = (-1, -1, -1)  # a relationship that lacks what a connection must have
 
@@ -37,82 +38,80 @@ def verify(
 
     Everything is read from the graph: ``masks`` says where, what it remembers is not asked.
     """
-    masks = masks.anew()
-    for run in _runs(store):
+    masks = masks.forgetful()
+    for run in store.read_with(runs.all_runs):
         if progress is not None:
-            progress(run["id"])
+            progress(run.id)
         yield from _verify_run(store, masks, run)
     yield from _verify_descent(store)
 
 
-def _runs(store: GraphStore) -> Iterator[Row]:
-    page = store.read("runs/runs", after="", limit=_PAGE)
-    while page:
-        yield from page
-        page = store.read("runs/runs", after=page[-1]["id"], limit=_PAGE)
-
-
-def _verify_run(store: GraphStore, masks: MaskStore, run: Row) -> Iterator[Violation]:
-    name = run["id"]
-    order = store.read("runs/next_edges", run=name)
+def _verify_run(store: GraphStore, masks: MaskStore, run: Run) -> Iterator[Violation]:
+    order = store.read("runs/next_edges", run=run.id)
     steps = [row["step"] for row in order]
-    yield from _differ("last step", name, steps[-1] if steps else None, run["last_step"])
-    yield from _differ("first step", name, steps[0] if steps else None, run["first_step"])
+    yield from _differ("last step", run.id, steps[-1] if steps else None, run.last_step)
+    yield from _differ("first step", run.id, steps[0] if steps else None, run.first_step)
     for at, row in enumerate(order, start=1):
-        yield from _differ("order of snapshots", f"{name}@{row['step']}", steps[at : at + 1], row["following"])
-    layers = store.read("runs/layers", run=name)
+        yield from _differ("order of snapshots", f"{run.id}@{row['step']}", steps[at : at + 1], row["following"])
+    try:
+        layers = store.read_with(lambda tx: runs.layers_of(tx, [run.id])[run.id])
+    except CorruptError as error:
+        yield Violation("layers can be read", run.id, "spaces with names and sizes", error.message)
+        return
     for step in steps:
-        yield from _verify_snapshot(store, masks, f"{name}@{step}", layers)
+        yield from _verify_snapshot(store, masks, f"{run.id}@{step}", layers)
     for layer in layers:
-        yield from _verify_layer(store, masks, name, layer, steps)
-    projected = [row for row in layers if row["projected_step"] is not None]
-    sizes = {r["source"]: r["n_source"] for r in projected} | {r["target"]: r["n_target"] for r in projected}
+        yield from _verify_layer(store, masks, layer, steps)
+    projected = [layer for layer in layers if layer.projected_step is not None]
+    sizes = {space.name: space.size for layer in projected for space in (layer.source, layer.target)}
     for space, size in sizes.items():
-        found = store.read("projection/neurons", run=name, space=space)[0]["neurons"]
-        yield from _differ("neurons", f"{name}/{space}", size, found)
+        neurons = store.read("projection/neurons", run=run.id, space=space)[0]["neurons"]
+        yield from _differ("neurons", f"{run.id}/{space}", size, neurons)
 
 
-def _verify_snapshot(store: GraphStore, masks: MaskStore, ref: str, layers: list[Row]) -> Iterator[Violation]:
-    nodes = store.read("runs/snapshot", id=ref)
-    if not nodes:
+def _verify_snapshot(
+    store: GraphStore, masks: MaskStore, ref: str, layers: tuple[RunLayer, ...]
+) -> Iterator[Violation]:
+    def work(tx: Transaction) -> runs.RecordedSnapshot | None:
+        snapshots = list(runs.find_snapshots(tx, [ref]).values())
+        return runs.recorded(tx, snapshots)[0] if snapshots else None
+
+    recorded = store.read_with(work)
+    if recorded is None:
         yield Violation("a snapshot's id is run@step", ref, "a snapshot of this id", "none")
         return
-    node = nodes[0]["snapshot"]
-    rows = store.read("masks/snapshot_masks", ids=[ref])
-    expected, held = sorted(row["name"] for row in layers), sorted(row["layer"] for row in rows)
-    if held != expected:
-        yield Violation("a mask for each layer", ref, _text(expected), _text(held))
+    expected, names = sorted(layer.name for layer in layers), sorted(mask.layer for mask in recorded.masks)
+    if names != expected:
+        yield Violation("a mask for each layer", ref, _text(expected), _text(names))
         return
-    digests = {row["layer"]: row["digest"] for row in rows}
     try:
-        found = masks.get(digests.values())
-        topology = Topology(tuple(layer_of(row, found[digests[row["name"]]]) for row in layers))
+        topology = topology_of(recorded, masks.get(mask.digest for mask in recorded.masks))
     except CorruptError as error:
         yield Violation("masks can be read", ref, "whole masks", error.message)
         return
     except ValueError as error:
         yield Violation("masks fit their layers", ref, "masks of the layers' shapes", str(error))
         return
-    yield from _differ("digest", ref, topology.digest, node.get("digest"))
-    yield from _differ("connections", ref, topology.nnz, node.get("nnz"))
+    yield from _differ("digest", ref, topology.digest, recorded.snapshot.digest or None)
+    yield from _differ("connections", ref, topology.nnz, recorded.snapshot.nnz)
 
 
-def _verify_layer(store: GraphStore, masks: MaskStore, run: str, row: Row, steps: list[int]) -> Iterator[Violation]:
-    upto = row["projected_step"]
-    where = f"{run}/{row['name']}"
+def _verify_layer(store: GraphStore, masks: MaskStore, layer: RunLayer, steps: list[int]) -> Iterator[Violation]:
+    upto = layer.projected_step
+    where = layer.id
     if upto is not None and upto not in steps:
         yield Violation("projected step", where, f"one of {len(steps)} recorded steps", str(upto))
         return
-    shape = transform.Shape(row["source"], row["target"], row["n_source"], row["n_target"], row["taps"])
-    found = _projected(store, run, row, shape)
-    if upto is None and not found.cells.size:
+    shape = transform.Shape.of(layer)
+    projected = _projected(store, layer, shape)
+    if upto is None and not projected.cells.size:
         return
     try:
-        facts = transform.lifetimes(shape, _history(store, masks, run, row["name"], steps[-1] if steps else -1))
+        facts = transform.lifetimes(shape, _history(store, masks, layer, steps[-1] if steps else -1))
     except CorruptError as error:
         yield Violation("masks can be read", where, "whole masks", error.message)
         return
-    pairs = [np.stack([x.cells, x.born, x.died]) for x in (facts, found)]
+    pairs = [np.stack([x.cells, x.born, x.died]) for x in (facts, projected)]
     if np.array_equal(pairs[0], pairs[1]):
         return
     true, told = ([(c, b, d) for c, b, d in pair.T.tolist()] for pair in pairs)
@@ -143,15 +142,15 @@ def _compare(true: list[_Life], told: list[_Life], upto: int) -> tuple[list[_Lif
     return [life for life in true if life[1] <= upto and life[:2] not in good], wrong
 
 
-def _history(store: GraphStore, masks: MaskStore, run: str, layer: str, last: int) -> Iterator[tuple[int, Mask]]:
-    for row in store.read("masks/run_masks", run=run, layers=[layer], first=0, last=last):
-        yield row["step"], masks.get([row["digest"]])[row["digest"]]
+def _history(store: GraphStore, masks: MaskStore, layer: RunLayer, last: int) -> Iterator[tuple[int, Mask]]:
+    for step, _, digest in store.read_with(lambda tx: runs.masks_between(tx, layer.run, [layer.name], 0, last)):
+        yield step, masks.get([digest])[digest]
 
 
-def _projected(store: GraphStore, run: str, row: Row, shape: transform.Shape) -> transform.Lifetimes:
+def _projected(store: GraphStore, layer: RunLayer, shape: transform.Shape) -> transform.Lifetimes:
     """What the graph says of a layer, whole and half written steps alike."""
     lives: list[_Life] = []
-    for group in store.read("projection/lifetimes", run=run, layer=row["name"], space=shape.source):
+    for group in store.read("projection/lifetimes", run=layer.run, layer=layer.name, space=shape.source):
         for target, tap, born, died in group["lifetimes"]:
             if None in (group["source"], target, tap, born):
                 lives.append(_NO_LIFE)
@@ -165,9 +164,9 @@ def _projected(store: GraphStore, run: str, row: Row, shape: transform.Shape) ->
 
 def _verify_descent(store: GraphStore) -> Iterator[Violation]:
     parents: dict[str, set[str]] = {}
-    for edge in store.read("lineage/edges"):
-        parents.setdefault(edge["child"], set()).add(edge["parent"])
-    # Take away whoever has no parents left, again and again: what remains stands on a cycle or below one.
+    for descent in store.read_with(runs.descents):
+        parents.setdefault(descent.child, set()).add(descent.parent)
+    # Take away each run that has no parents left, again and again: what remains stands on a cycle or below one.
     while leaves := [run for run, above in parents.items() if not above & set(parents)]:
         for run in leaves:
             del parents[run]
@@ -175,9 +174,9 @@ def _verify_descent(store: GraphStore) -> Iterator[Violation]:
         yield Violation("no run is its own ancestor", ", ".join(sorted(parents)), "no cycle", "a cycle")
 
 
-def _differ(rule: str, where: str, expected: object, found: object) -> Iterator[Violation]:
-    if expected != found:
-        yield Violation(rule, where, _text(expected), _text(found))
+def _differ(rule: str, where: str, expected: object, actual: object) -> Iterator[Violation]:
+    if expected != actual:
+        yield Violation(rule, where, _text(expected), _text(actual))
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Every statement sent to the graph, as files: ``load("runs/snapshot")`` gives ``queries/runs/snapshot.cypher``.
+"""Every statement sent to the graph, as files: ``load("runs/layers")`` gives ``queries/runs/layers.cypher``.
 
 A file begins with a header of comments: what it is for, its parameters and the columns of its answer. The header is the
 contract: parameters are checked before a query is sent, and a test compares the columns with what an engine returns.

@@ -8,23 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.matrix import DistanceMatrix, leaves, short
 from topostrata.errors import InvalidInputError, MissingExtraError
-from topostrata.evolution.stored import RunHistory
-from topostrata.evolution.survival import RunSurvival
 from topostrata.files import whole
-from topostrata.lineage.declared import Lineage
-from topostrata.lineage.inferred import Inference
-from topostrata.lineage.timelines import Timeline
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a picture of distances needs no archive
+    import networkx as nx
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+
+    from topostrata.evolution.stored import RunHistory
+    from topostrata.evolution.survival import RunSurvival
+    from topostrata.lineage.declared import Lineage
+    from topostrata.lineage.inferred import Inference
+    from topostrata.lineage.timelines import Timeline
 
 _MOST_LABELS = 60
 _MOST_NUMBERS = 16
@@ -186,6 +187,8 @@ def descent_tree(declared: Lineage, inferred: Inference | None, path: Path) -> N
 
 def _generations(graph: nx.DiGraph[str], nodes: Sequence[str]) -> dict[str, tuple[float, float]]:
     """A column for each generation, the runs of one generation below each other."""
+    import networkx as nx  # noqa: PLC0415 - behind an extra
+
     graph = nx.DiGraph(graph)
     graph.add_nodes_from(nodes)
     if not nx.is_directed_acyclic_graph(graph):

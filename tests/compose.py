@@ -20,14 +20,14 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 def load() -> dict[str, Any]:
     """The file, its anchors resolved; variables stay as they are written."""
-    found: dict[str, Any] = YAML(typ="safe", pure=True).load(FILE)
-    return found
+    document: dict[str, Any] = YAML(typ="safe", pure=True).load(FILE)
+    return document
 
 
 def neo4j_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """What the image writes to neo4j.conf: each ``NEO4J_a_b__c`` as ``a.b_c``, but for secrets and what is its own."""
     return {
-        re.sub(r"__|_", lambda held: "_" if held[0] == "__" else ".", name.removeprefix("NEO4J_")): value
+        re.sub(r"__|_", lambda match: "_" if match[0] == "__" else ".", name.removeprefix("NEO4J_")): value
         for name, value in environment.items()
         if name.startswith("NEO4J_") and not name.endswith("_FILE")
     }
@@ -35,9 +35,9 @@ def neo4j_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 def size(text: str) -> int:
     """Bytes of ``512m`` and the like."""
-    found = re.fullmatch(r"(\d+)([bkmg]?)", text.lower())
-    assert found, text
-    return int(found[1]) * _UNITS[found[2]]
+    size_match = re.fullmatch(r"(\d+)([bkmg]?)", text.lower())
+    assert size_match, text
+    return int(size_match[1]) * _UNITS[size_match[2]]
 
 
 def seconds(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from topostrata.topology import Topology
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# They have an environment of their own.
+collect_ignore = [] if find_spec("torch") else ["torch"]
+
 # Minutes each. They begin first, so that two processes that share the files end at about the same time.
 LONGEST = {"test_neo4j_faults.py", "test_neo4j_errors.py"}
 
@@ -20,6 +24,12 @@ LONGEST = {"test_neo4j_faults.py", "test_neo4j_errors.py"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, all others in their order."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what is not run here, so that nobody takes a part for the whole."""
+    if collect_ignore:
+        terminalreporter.write_line("tests/torch is left to `make test-torch`: torch is not installed here")
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +49,12 @@ def reference_directory() -> Path:
 @pytest.fixture(scope="session")
 def reference_topologies(reference_directory: Path) -> dict[str, Topology]:
     """The reference networks by name, such as ``e5_s0_w0/epoch_010``; the last row of each file is the bias."""
-    found = {}
+    topologies = {}
     for folder in sorted(reference_directory.glob("*/epoch_*")):
         files = sorted(folder.glob("weight_l*.npz"))
         masks = [sp.csr_array(sp.load_npz(file))[:-1] for file in files]
-        found[f"{folder.parent.name}/{folder.name}"] = Topology.from_masks(masks, zeros="absent")
-    return found
+        topologies[f"{folder.parent.name}/{folder.name}"] = Topology.from_masks(masks, zeros="absent")
+    return topologies
 
 
 @pytest.fixture(scope="session")

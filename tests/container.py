@@ -141,11 +141,11 @@ def _copy(image: Image, rest: str, context: Path, stages: Mapping[str, Image]) -
 
 def _run(image: Image, rest: str, _context: Path, _stages: Mapping[str, Image]) -> None:
     mounts = []
-    while found := re.match(r"--mount=type=cache,target=(\S+) ", rest):
+    while mount := re.match(r"--mount=type=cache,target=(\S+) ", rest):
         _PIP_CACHE.mkdir(parents=True, exist_ok=True)
-        image.inside(found[1]).mkdir(parents=True, exist_ok=True)
-        mounts.append(f"mount --bind {shlex.quote(str(_PIP_CACHE))} {shlex.quote(str(image.inside(found[1])))}")
-        rest = rest[found.end() :]
+        image.inside(mount[1]).mkdir(parents=True, exist_ok=True)
+        mounts.append(f"mount --bind {shlex.quote(str(_PIP_CACHE))} {shlex.quote(str(image.inside(mount[1])))}")
+        rest = rest[mount.end() :]
     environment = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)} | image.environment
     command = ["env", "-i", "HOME=/root", *(f"{name}={value}" for name, value in environment.items())]
     inner = shlex.join([*command, "sh", "-ec", f"cd {image.workdir}; {rest}"])
@@ -163,7 +163,7 @@ def _run(image: Image, rest: str, _context: Path, _stages: Mapping[str, Image]) 
 def _env(image: Image, rest: str, _context: Path, _stages: Mapping[str, Image]) -> None:
     for word in shlex.split(rest):
         name, _, value = word.partition("=")
-        image.environment[name] = re.sub(r"\$(\w+)", lambda held: image.environment[held[1]], value)
+        image.environment[name] = re.sub(r"\$(\w+)", lambda match: image.environment[match[1]], value)
 
 
 def _user(image: Image, rest: str, _context: Path, _stages: Mapping[str, Image]) -> None:
@@ -198,14 +198,14 @@ def admitted(context: Path) -> list[str]:
     """The files that .dockerignore lets into the build: the last pattern that fits a path, or a folder above it, counts."""
     text = (context / ".dockerignore").read_text("utf-8")
     patterns = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    found = []
+    paths = []
     for folder, folders, files in os.walk(context):
         here = Path(folder).relative_to(context)
         if here == Path():  # nothing under what is not named at the top can come in
             folders[:] = [name for name in folders if f"!{name}" in patterns]
-        found += [(here / name).as_posix() for name in files]
-        found += [(here / name).as_posix() for name in folders if (Path(folder) / name).is_symlink()]
-    return sorted(path for path in found if not _ignored(path, patterns))
+        paths += [(here / name).as_posix() for name in files]
+        paths += [(here / name).as_posix() for name in folders if (Path(folder) / name).is_symlink()]
+    return sorted(path for path in paths if not _ignored(path, patterns))
 
 
 def _ignored(path: str, patterns: Iterable[str]) -> bool:
@@ -256,12 +256,12 @@ def start(
     command += service.get("entrypoint", image.entrypoint)
     command += service.get("command", image.command)
     script = [*image.script(mounts, read_only=True), f"exec {shlex.join([*command, *arguments])}"]
-    with log.open("ab") as said:
+    with log.open("ab") as output:
         return subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", "\n".join(script)],
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
 

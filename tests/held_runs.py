@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from tests.histories import random_history
 from topostrata.ingest.formats.export_file import RunRecord, rows_of
-from topostrata.runs import Parent, Run, Snapshot
+from topostrata.runs import Parent, Run, RunLayer, Snapshot
 from topostrata.topology import Topology
 
 BEGIN = datetime(2026, 3, 1, 8, 0, 0, 123_000, tzinfo=UTC)
@@ -20,7 +18,7 @@ class HeldRuns:
     """Runs, their snapshots and topologies."""
 
     records: list[RunRecord] = field(default_factory=list)
-    snapshots: dict[str, list[Snapshot]] = field(default_factory=dict)
+    histories: dict[str, list[Snapshot]] = field(default_factory=dict)
     topologies: dict[str, Topology] = field(default_factory=dict)
     location: str = "memory"
 
@@ -36,7 +34,7 @@ class HeldRuns:
                 epoch=place / 2 if place % 3 else None,
                 metrics={**metrics, "place": float(place)},
             )
-            self.snapshots.setdefault(run.id, []).append(snapshot)
+            self.histories.setdefault(run.id, []).append(snapshot)
             self.topologies[snapshot.id] = topology
         steps = [step for step, _ in history]
         run = replace(
@@ -48,43 +46,39 @@ class HeldRuns:
         wiring = rows_of(history[0][1]) if history else ()
         self.records.append(RunRecord(run, wiring, tuple(name for name, *_ in wiring[::2])))
 
-    def all_runs(self) -> Iterator[Run]:
-        yield from sorted((record.run for record in self.records), key=lambda run: run.id)
+    def runs(self) -> list[Run]:
+        return sorted((record.run for record in self.records), key=lambda run: run.id)
 
     def run(self, run: str) -> Run:
-        return next(one for one in self.all_runs() if one.id == run)
+        return next(one for one in self.runs() if one.id == run)
 
-    def all_snapshots(self, run: str) -> Iterator[Snapshot]:
-        yield from self.snapshots.get(run, [])
+    def snapshots(self, run: str) -> list[Snapshot]:
+        return self.histories.get(run, [])
 
-    def layers(self, run: str) -> list[dict[str, Any]]:
-        record = next(one for one in self.records if one.run.id == run)
-        return [
-            {
-                "name": name, "source": a.name, "n_source": a.size, "source_labelled": a.labelled, "target": b.name,
-                "n_target": b.size, "target_labelled": b.labelled, "taps": taps,
-                "projection": "follow" if name in record.projected else "off",
-            }
-            for name, a, b, taps in record.wiring
-        ]  # fmt: skip
+    def layers(self, run: str) -> tuple[RunLayer, ...]:
+        record = next(record for record in self.records if record.run.id == run)
+        return tuple(
+            RunLayer(run, name, source, target, taps, projection="follow" if name in record.projected else "off")
+            for name, source, target, taps in record.wiring
+        )
 
-    def topology(self, ref: str) -> Topology:
-        return self.topologies[ref]
+    def topology(self, snapshot: Snapshot) -> Topology:
+        return self.topologies[snapshot.id]
 
 
 def family(seed: int) -> HeldRuns:
     """Four runs: a root, its child, one with both as parents, and one that is declared and still empty."""
-    held = HeldRuns()
+    runs = HeldRuns()
     histories = [random_history(seed + k) for k in range(3)]
     shared = histories[0].snapshots
     first, last = shared[0][0], shared[-1][0]
-    held.add(
+    runs.add(
         Run("root", "the root", "finished", BEGIN, config={"lr": 0.1, "\N{SNOWMAN}": [1, None]}), *shared, loss=0.5
     )
-    held.add(
+    runs.add(
         Run("a-child", "a-child", "open", BEGIN, tags=("x", "b"), parents=(Parent("root", last, "fork"),)), *shared
     )
     both = (Parent("a-child", first, "declared"), Parent("root", first, "perturbation"))
-    held.add(Run("both", "both", "failed", BEGIN, parents=both), *histories[1].snapshots)
-    held.add(Run("empty", "empty", "open", BEGIN, parents=(Parent("both", histories[1].steps[0], "pruned"),)))
-    return held
+    runs.add(Run("both", "both", "failed", BEGIN, parents=both), *histories[1].snapshots)
+    runs.add(Run("empty", "empty", "open", BEGIN, parents=(Parent("both", histories[1].steps[0], "pruned"),)))
+    return runs

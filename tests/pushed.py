@@ -16,14 +16,14 @@ def push(archive: Archive, run: str, history: History) -> list[str]:
 
 def lifetimes(archive: Archive, run: str, layer: str) -> list[Lifetime]:
     """The lives of a layer's connections as they stand in the graph, each as often as it stands there."""
-    space = next(row["source"] for row in archive.layers(run) if row["name"] == layer)
+    space = next(y.source.name for y in archive.layers(run) if y.name == layer)
     rows = archive._store.read("projection/lifetimes", run=run, layer=layer, space=space)
     return [((row["source"], tap, target), born, died) for row in rows for target, tap, born, died in row["lifetimes"]]
 
 
 def alive_in_graph(archive: Archive, run: str, layer: str, step: int) -> list[Connection]:
     """The connections of a layer at a step, as the question for readers (``cookbook/alive``) finds them."""
-    space = next(row["source"] for row in archive.layers(run) if row["name"] == layer)
+    space = next(y.source.name for y in archive.layers(run) if y.name == layer)
     rows = archive._store.read("cookbook/alive", run=run, layer=layer, space=space, step=step)
     return [(row["source"], row["tap"], row["target"]) for row in rows]
 
@@ -31,31 +31,31 @@ def alive_in_graph(archive: Archive, run: str, layer: str, step: int) -> list[Co
 def assert_snapshots(archive: Archive, run: str, history: History, steps: Iterable[int]) -> None:
     """The run holds these snapshots, in order, each whole."""
     expected = list(steps)
-    assert [snapshot.step for snapshot in archive.all_snapshots(run)] == expected
+    assert [snapshot.step for snapshot in archive.snapshots(run)] == expected
     for step in expected:
         assert archive.topology(f"{run}@{step}") == history.at(step), (history.seed, step)
 
 
 def assert_projected(archive: Archive, run: str, history: History, layers: Iterable[str] | None = None) -> None:
     """The connections of these layers (all by default) stand in the graph up to the last step: each life once."""
-    assert archive.behind() == []
+    assert archive.unprojected() == []
     for layer in [y.name for y in history.layers] if layers is None else layers:
-        found = lifetimes(archive, run, layer)
-        assert len(found) == len(set(found)), (history.seed, layer)
-        assert set(found) == history.lifetimes(layer), (history.seed, layer)
+        lives = lifetimes(archive, run, layer)
+        assert len(lives) == len(set(lives)), (history.seed, layer)
+        assert set(lives) == history.lifetimes(layer), (history.seed, layer)
 
 
 def assert_readable_up_to_projected(archive: Archive, run: str, history: History) -> None:
     """What a reader asks at any step up to a layer's projected step is answered right, whatever is half written."""
-    for row in archive.layers(run):
+    for projected in archive.layers(run):
         for step in history.steps:
-            if row["projected_step"] is None or step > row["projected_step"]:
+            if projected.projected_step is None or step > projected.projected_step:
                 break
-            found = alive_in_graph(archive, run, row["name"], step)
-            assert len(found) == len(set(found)), (history.seed, row["name"], step)
-            assert set(found) == connections(history.at(step)[row["name"]].mask), (
+            alive = alive_in_graph(archive, run, projected.name, step)
+            assert len(alive) == len(set(alive)), (history.seed, projected.name, step)
+            assert set(alive) == connections(history.at(step)[projected.name].mask), (
                 history.seed,
-                row["name"],
+                projected.name,
                 step,
             )
 

@@ -337,14 +337,14 @@ COUNTS: dict[str, tuple[int, int]] = {
 
 def random_permutations(random: np.random.Generator, wiring: Wiring) -> dict[str, NDArray[np.int64]]:
     """A random symmetry of a wiring: inner axes in another order at each index of the axes that allow it."""
-    found = {}
+    permutations = {}
     for axis in wiring.axes:
         if axis.fixed:
             continue
         outer = tuple(other.size for other in wiring.within[axis.name])
         rows = [random.permutation(axis.size) for _ in range(math.prod(outer))]
-        found[axis.name] = np.array(rows, dtype=np.int64).reshape((*outer, axis.size))
-    return found
+        permutations[axis.name] = np.array(rows, dtype=np.int64).reshape((*outer, axis.size))
+    return permutations
 
 
 def random_network(random: np.random.Generator) -> Network:

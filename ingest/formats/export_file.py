@@ -78,11 +78,11 @@ def write(
     """Write these runs, parents before children. Memory holds one topology at a time, and the digests."""
     first: dict[str, Snapshot] = {}
     count = 0
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as made:
-        with made.open(_RUNS, "w", force_zip64=True) as member:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as packed_file:
+        with packed_file.open(_RUNS, "w", force_zip64=True) as member:
             for record in records:
                 member.write(_line(_run_document(record)))
-        with made.open(_SNAPSHOTS, "w", force_zip64=True) as member:
+        with packed_file.open(_SNAPSHOTS, "w", force_zip64=True) as member:
             for record in records:
                 for snapshot in snapshots(record):
                     member.write(_line(_snapshot_document(snapshot)))
@@ -91,11 +91,13 @@ def write(
         for done, (digest, snapshot) in enumerate(first.items(), start=1):
             packed = io.BytesIO()
             snapshot_file.write(packed, topology(snapshot))
-            made.writestr(zipfile.ZipInfo(f"topologies/{digest}.npz"), packed.getvalue())  # packed already: stored
+            packed_file.writestr(
+                zipfile.ZipInfo(f"topologies/{digest}.npz"), packed.getvalue()
+            )  # packed already: stored
             progress(done, len(first))
         counts = Counts(len(records), count, len(first))
         head = {"format": FORMAT, format_1.EXPORT_VERSION: __version__, **_counted(counts)}
-        made.writestr(zipfile.ZipInfo(_ARCHIVE), _line(head))
+        packed_file.writestr(zipfile.ZipInfo(_ARCHIVE), _line(head))
     return counts
 
 
@@ -127,7 +129,7 @@ class ExportFile:
     def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]:
         """Each run with its snapshots, in the file's order; those of one are gone when the next is asked for."""
         left = iter(self.records)
-        for run, group in groupby(self._snapshots(), lambda one: one.run):
+        for run, group in groupby(self._snapshots(), lambda snapshot: snapshot.run):
             for record in left:
                 if record.run.id == run:
                     yield record, group  # noqa: B031 - each is handed out once, then the loop ends
@@ -145,9 +147,9 @@ class ExportFile:
             raise InvalidInputError(f"{self.where}: expected the topology of {snapshot.id}, {member}, found none")
         with _as_invalid_input(self.where):
             data = self._zip.read(self._members[member])
-        found = snapshot_file.read(data, where=at, limits=self._limits).topology
+        unnamed = snapshot_file.read(data, where=at, limits=self._limits).topology
         with _as_invalid_input(at):
-            named = _named(found, record)
+            named = _named(unnamed, record)
         if named.digest != snapshot.digest:
             raise InvalidInputError(
                 f"{at}: expected the digest of its name, found {named.digest}", hint="the file is damaged"
@@ -173,10 +175,10 @@ class ExportFile:
         if wanted:
             run, step = min(wanted)
             raise InvalidInputError(f"{self.where}: expected snapshot {run}@{step}, a parent, found none")
-        found = Counts(len(self.records), count, len({digest for digest, _ in checked}))
-        if found != self.counts or len(self._members) != found.topologies + 3:
+        counts = Counts(len(self.records), count, len({digest for digest, _ in checked}))
+        if counts != self.counts or len(self._members) != counts.topologies + 3:
             raise InvalidInputError(
-                f"{self.where}: expected {_counted(self.counts)} ({_ARCHIVE}), found {_counted(found)} and "
+                f"{self.where}: expected {_counted(self.counts)} ({_ARCHIVE}), found {_counted(counts)} and "
                 f"{len(self._members) - 3} files of topologies",
                 hint="the file is damaged",
             )
@@ -246,7 +248,7 @@ def _members(opened: zipfile.ZipFile, size: int, where: str, limits: Limits) -> 
         raise LimitError(f"{where}: expected at most {_MAX_TOPOLOGIES:,} topologies, found {len(infos):,} members")
     members: dict[str, zipfile.ZipInfo] = {}
     end = 0
-    for info in sorted(infos, key=lambda one: one.header_offset):
+    for info in sorted(infos, key=lambda info: info.header_offset):
         name = info.orig_filename  # ZipFile cuts names at a NUL byte and turns some separators around
         packed = _TOPOLOGY.fullmatch(name)
         if packed is None and name not in {_ARCHIVE, _RUNS, _SNAPSHOTS}:
@@ -292,7 +294,7 @@ def _run_document(record: RunRecord) -> dict[str, Any]:
         "tags": list(run.tags),
         "parents": [{"run": parent.run, "step": parent.step, "how": parent.how} for parent in run.parents],
         "config": dict(run.config),
-        "spaces": [{"name": one.name, "size": one.size, "labelled": one.labelled} for one in spaces.values()],
+        "spaces": [{"name": space.name, "size": space.size, "labelled": space.labelled} for space in spaces.values()],
         "layers": [
             {"name": name, "source": source.name, "target": target.name, "taps": taps}
             for name, source, target, taps in record.wiring
@@ -347,7 +349,7 @@ def _run_record(line: Any, at: str) -> RunRecord:
         tags=tuple(check_tag(_text({"tag": tag}, "tag", at)) for tag in _list(line, "tags", at)),
         parents=tuple(parents),
     )
-    projected = tuple(_one_of({"projected": one}, "projected", names, at) for one in _list(line, "projected", at))
+    projected = tuple(_one_of({"projected": name}, "projected", names, at) for name in _list(line, "projected", at))
     return RunRecord(run, tuple(wiring), projected)
 
 
@@ -375,19 +377,21 @@ def rows_of(topology: Topology) -> Wiring:
     return tuple((layer.name, layer.source, layer.target, layer.taps) for layer in topology.layers)
 
 
-def _named(found: Topology, record: RunRecord) -> Topology:
+def _named(topology: Topology, record: RunRecord) -> Topology:
     """The same wiring under the names of a run's layers and spaces."""
-    if rows_of(found) == record.wiring:
-        return found
-    if len(found.layers) != len(record.wiring):
+    if rows_of(topology) == record.wiring:
+        return topology
+    if len(topology.layers) != len(record.wiring):
         raise InvalidInputError(
-            f"expected the {len(record.wiring)} layers of run {record.run.id!r}, found {len(found.layers)}"
+            f"expected the {len(record.wiring)} layers of run {record.run.id!r}, found {len(topology.layers)}"
         )
     layers = []
-    for held, (name, source, target, taps) in zip(found.layers, record.wiring, strict=True):
-        if held.taps != taps:
-            raise InvalidInputError(f"layer {name!r} of run {record.run.id!r}: expected {taps} taps, found {held.taps}")
-        layers.append(Layer(name, source, target, held.mask))
+    for layer, (name, source, target, taps) in zip(topology.layers, record.wiring, strict=True):
+        if layer.taps != taps:
+            raise InvalidInputError(
+                f"layer {name!r} of run {record.run.id!r}: expected {taps} taps, found {layer.taps}"
+            )
+        layers.append(Layer(name, source, target, layer.mask))
     return Topology(tuple(layers))
 
 
@@ -403,10 +407,10 @@ def _time_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _fields(found: Any, *names: str, at: str) -> None:
-    if not isinstance(found, dict) or found.keys() != set(names):
-        given = ", ".join(sorted(found))[:200] if isinstance(found, dict) else str(found)[:80]
-        raise InvalidInputError(f"{at}: expected an object with {', '.join(names)}, found {given}")
+def _fields(claim: Any, *names: str, at: str) -> None:
+    if not isinstance(claim, dict) or claim.keys() != set(names):
+        text = ", ".join(sorted(claim))[:200] if isinstance(claim, dict) else str(claim)[:80]
+        raise InvalidInputError(f"{at}: expected an object with {', '.join(names)}, found {text}")
 
 
 def _text(claim: dict[str, Any], name: str, at: str) -> str:

@@ -13,6 +13,7 @@ What a matrix's last row is (``bias``) is told from how the layers chain; see ``
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -72,7 +73,7 @@ class Frame:
 
 
 def read(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     bias: Bias = "auto",
     zeros: Zeros | None = None,
@@ -87,7 +88,18 @@ def read(
     ``bias``: whether the last row of each matrix is a bias, which is dropped. ``zeros``: what a stored zero of a sparse
     matrix is; by default no connection among weights, a connection in a mask (bool or integer); in a dense array a
     zero never is a connection. ``orientation``: of ``.npz`` arrays (default in-out) and tensors (default out-in).
+
+    Raises ``InvalidInputError`` for what is not there or not one of the formats, ``LimitError`` for what is larger than
+    ``limits``, ``InvalidTopologyError`` for layers that do not chain.
+
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/step_7.npz", l0=np.eye(3, dtype=bool), l1=np.ones((3, 2), dtype=bool))
+    ...     frames = list(read(f"{folder}/step_7.npz"))
+    >>> [(frame.step, frame.topology.nnz) for frame in frames]
+    [(7, 9)]
     """
+    path = Path(path)
     options = _Options(bias, zeros, limits, orientation)
     if path.is_dir():
         return _read_epochs(_epochs(path), options)

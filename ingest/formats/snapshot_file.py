@@ -246,34 +246,34 @@ def _mask(k: int, layer: LayerShape, array: Callable[[str], NDArray[Any]], where
         raise InvalidInputError(f"{where}: layer {layer.name!r}: {k}.{error.message}", hint=error.hint) from error
 
 
-def _number(found: Any, name: str, at: str) -> float | None:
-    if found is None:
+def _number(claim: Any, name: str, at: str) -> float | None:
+    if claim is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or abs(found) > 1e300 or not math.isfinite(found):
-        raise InvalidInputError(f"{at}: {name}: expected a finite number, found {str(found)[:80]}")
-    return float(found)
+    if isinstance(claim, bool) or not isinstance(claim, int | float) or abs(claim) > 1e300 or not math.isfinite(claim):
+        raise InvalidInputError(f"{at}: {name}: expected a finite number, found {str(claim)[:80]}")
+    return float(claim)
 
 
-def _metrics(found: Any, at: str) -> dict[str, float]:
-    if found is None:
+def _metrics(claim: Any, at: str) -> dict[str, float]:
+    if claim is None:
         return {}
-    if not isinstance(found, dict):
-        raise InvalidInputError(f"{at}: metrics: expected an object of numbers, found {str(found)[:80]}")
+    if not isinstance(claim, dict):
+        raise InvalidInputError(f"{at}: metrics: expected an object of numbers, found {str(claim)[:80]}")
     try:
-        return check_metrics(found)
+        return check_metrics(claim)
     except InvalidInputError as error:
         raise error if error.message.startswith(at) else InvalidInputError(f"{at}: {error.message}") from None
 
 
-def _time(found: Any, at: str) -> datetime | None:
-    if found is None:
+def _time(claim: Any, at: str) -> datetime | None:
+    if claim is None:
         return None
     try:
-        return _utc(datetime.fromisoformat(found), at)
+        return _utc(datetime.fromisoformat(claim), at)
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidInputError):
             raise
-        raise InvalidInputError(f"{at}: recorded_at: expected ISO 8601, found {str(found)[:80]}") from error
+        raise InvalidInputError(f"{at}: recorded_at: expected ISO 8601, found {str(claim)[:80]}") from error
 
 
 def _utc(moment: datetime, at: str) -> datetime:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a verb loads what it asks for, not all that could be asked
+    from topostrata.ingest.pushing import Pushed
     from topostrata.topology import Layer
 
 
@@ -25,12 +25,12 @@ def layer_answer(layer: Layer) -> dict[str, Any]:
     }
 
 
-def push_answer(run: str, pushed: Iterable[tuple[int, str, int]]) -> dict[str, Any]:
-    """What a push did, from (step, outcome, connections) of each snapshot; ``connections`` counts those added."""
-    rows = list(pushed)
+def push_answer(pushed: Pushed) -> dict[str, Any]:
+    """What a push of files did, as JSON; ``connections`` counts those added."""
+    added = [snapshot for snapshot in pushed.snapshots if snapshot.outcome == "added"]
     return {
-        "run": run,
-        "added": [step for step, outcome, _ in rows if outcome == "added"],
-        "unchanged": [step for step, outcome, _ in rows if outcome == "unchanged"],
-        "connections": sum(nnz for _, outcome, nnz in rows if outcome == "added"),
+        "run": pushed.run,
+        "added": [snapshot.step for snapshot in added],
+        "unchanged": [snapshot.step for snapshot in pushed.snapshots if snapshot.outcome == "unchanged"],
+        "connections": sum(snapshot.nnz for snapshot in added),
     }

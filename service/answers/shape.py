@@ -10,7 +10,6 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-import numpy as np
 from typing_extensions import TypedDict
 
 from topostrata.frames import columns
@@ -25,7 +24,7 @@ def as_json(value: Any) -> Any:
     >>> as_json((Parent("w0", 5, "fork"), math.inf))
     [{'parent': 'w0', 'step': 5, 'how': 'fork'}, None]
     """
-    if isinstance(value, np.ndarray):
+    if getattr(value, "ndim", 0):  # an array: asked without NumPy, which a list of runs does without
         return value.tolist()
     if isinstance(value, list | tuple):
         return [as_json(entry) for entry in value]
@@ -62,6 +61,8 @@ def shape(name: str, doc: str | None, fields: Mapping[str, Any]) -> Any:
 
 
 def _json_type(hint: Any) -> Any:
+    import numpy as np  # noqa: PLC0415 - for the contract of REST alone
+
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is np.ndarray:
         number = get_args(arguments[1])[0]

@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from topostrata.archive import MAX_PAGE, Archive
+from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.shape import as_json, shape
+from topostrata.store.runs import MAX_PAGE
 
 PAGE = 100
 MOST = MAX_PAGE

@@ -53,6 +53,8 @@ def cypher(
     json_: JsonFlag = False,
 ) -> None:
     """Ask the graph in Cypher, read-only."""
+    from dataclasses import asdict
+
     if cookbook and file is None and query in {None, "list"}:
         _list_cookbook(json_=json_)
         return
@@ -60,18 +62,25 @@ def cypher(
     text, columns = _text(query, file, values, cookbook=cookbook)
     with archive(store) as opened:
         rows = opened.cypher(text, values, limit=limit, timeout_s=timeout)
-        behind = opened.behind()
+        behind = opened.unprojected()
     columns = rows.columns or columns  # the embedded engine names none where there are no rows
     if json_:
-        answer({"columns": list(columns), "rows": rows.rows, "truncated": rows.truncated, "behind": behind})
+        answer(
+            {
+                "columns": list(columns),
+                "rows": rows.rows,
+                "truncated": rows.truncated,
+                "behind": [asdict(layer) for layer in behind],
+            }
+        )
         return
     show(table(columns, rows.rows))
     if rows.truncated:
         say(f"note: there are more than these {len(rows.rows)} rows; --limit shows more")
-    for row in behind:
+    for layer in behind:
         say(
-            f"note: run {row['run']}, layer {row['layer']}: connections are in the graph up to step "
-            f"{row['projected_step']}, the run goes on to {row['last_step']}"
+            f"note: run {layer.run}, layer {layer.layer}: connections are in the graph up to step "
+            f"{layer.projected_step}, the run goes on to {layer.last_step}"
         )
 
 

@@ -41,10 +41,12 @@ def demo(
 
     Their wiring is archived after every epoch.
     """
-    from topostrata.archive import open_archive
     from topostrata.service.demo.training import load_digits
 
-    data = load_digits()
+    data = load_digits()  # says first that the extra [demo] is missing, which brings all that the rest needs
+
+    from topostrata.archive import open_archive
+
     _clear(out)
     store = str(out / "archive")
     with open_archive(store) as archive:
@@ -121,8 +123,8 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     survival_curves(survival, out / "survival.png")
     descent_tree(declared, inferred.inference, out / "descent.png")
     return {
-        "counts": archive.counts(),
-        "networks": [_network(archive, run.id) for run in archive.all_runs()],
+        "counts": as_json(archive.counts()),
+        "networks": [_network(archive, run.id) for run in archive.runs()],
         "distances_before": distances_answer(start),
         "distances_after": distances_answer(end),
         "evolution": [as_json(archive.evolution("w0", 0, step)) for step in steps],

@@ -239,6 +239,10 @@ def check_outputs(outputs: dict[str, Path]) -> None:
     targets = [check_target(path).resolve() for path in outputs.values()]
     if len(set(targets)) < len(targets):
         raise InvalidInputError("expected a file of its own for each answer, found one named twice")
+    if "graphml" in outputs:
+        from topostrata.distance.matrix import need_networkx
+
+        need_networkx()
     if "parquet" in outputs:
         from topostrata.distance.matrix import need_parquet
 

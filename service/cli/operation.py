@@ -56,7 +56,7 @@ def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
     from dataclasses import asdict
 
     with archive(store) as opened, progress("verify") as advance:
-        runs = opened.counts()["runs"]
+        runs = opened.counts().runs
         checked: list[str] = []
 
         def count(run: str) -> None:
@@ -140,6 +140,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
     from importlib.util import find_spec
 
     from topostrata import __version__
+    from topostrata.errors import install_command
 
     yield "topostrata", lambda: __version__
     yield "python", lambda: f"{platform.python_version()} on {platform.platform()}"
@@ -150,10 +151,11 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "pandas": "pandas",
         "parquet": "pyarrow",
         "dask": "distributed",
+        "py2neo": "py2neo",
         "demo": "sklearn",
     }
     for extra, module in extras.items():
-        state = "installed" if find_spec(module) else f"not installed: pip install 'topostrata[{extra}]'"
+        state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
     yield "rest", _rest_text
@@ -194,9 +196,9 @@ def _archive_text(store: str | None) -> str:
     try:
         with archive(store) as opened:
             counts = opened.counts()
-            behind = opened.behind()
+            behind = opened.unprojected()
             version, where = opened.engine_version(), opened.location
     except NotFoundError as error:  # none yet: nothing is broken
         return str(error)
-    text = f"{where}: {version}, {counts['runs']} runs, {counts['snapshots']} snapshots, {counts['mask_bytes']:,} bytes"
-    return text + "".join(f"\n{r['run']}/{r['layer']} is projected up to {r['projected_step']} only" for r in behind)
+    text = f"{where}: {version}, {counts.runs} runs, {counts.snapshots} snapshots, {counts.mask_bytes:,} bytes"
+    return text + "".join(f"\n{lag.run}/{lag.layer} is projected up to {lag.projected_step} only" for lag in behind)

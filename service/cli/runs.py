@@ -21,14 +21,9 @@ from topostrata.service.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import RenderableType
 
-    from topostrata.archive import Archive
-    from topostrata.ingest.formats.reading import Frame
-    from topostrata.ingest.load import Project
-    from topostrata.runs import Parent
+    from topostrata.ingest.load import Projection
 
 
 class BiasRow(StrEnum):
@@ -104,55 +99,40 @@ def push(
     json_: JsonFlag = False,
 ) -> None:
     """Put snapshots into the archive. Pushing the same again changes nothing."""
-    from topostrata.errors import NotFoundError
-    from topostrata.ingest.formats.reading import read
-    from topostrata.refs import check_run_id, check_step
+    from topostrata.ingest.pushing import check_files
+    from topostrata.refs import check_run_id
+    from topostrata.runs import Parent
     from topostrata.service.answers.runs import push_answer
 
     check_run_id(run)
-    steps = {check_step(number) for number in step or []}
-    layers: Project = project if project in {"all", "none"} else project.split(",")
-
-    def frames() -> Iterator[Frame]:
-        all_frames = read(
-            source,
-            bias=bias.value,
-            zeros=zeros.value if zeros else None,
-            orientation=orientation.value if orientation else None,
-        )
-        return _choose(all_frames, source, steps)
-
-    # Everything is read once before anything is written, so that a bad file half-way leaves nothing half pushed.
-    total, names = 0, set[str]()
-    for frame in frames():
-        total += 1
-        names.update(layer.name for layer in frame.topology.layers)
-    if not isinstance(layers, str) and (unknown := set(layers) - names):
-        raise NotFoundError(f"--project {min(unknown)}: expected one of the layers {', '.join(sorted(names))}")
-    pushed = []
+    files = check_files(
+        source,
+        steps=step or [],
+        bias=bias.value,
+        zeros=zeros.value if zeros else None,
+        orientation=orientation.value if orientation else None,
+    )
+    projection: Projection = project if project in {"all", "none"} else project.split(",")
+    files.check_projection(projection)
     with archive(store, create=True) as opened, progress(f"push {run}") as advance:
-        parents = [_parent(opened, text, how) for text in parent or []]
-        # A new run knows its parents from the start; one that is there gains them only once its snapshots fit.
-        is_new = not opened.has_run(run)
-        if is_new and (parents or tag):
-            opened.create_run(run, tags=tag or [], parents=parents)
-        for frame in frames():
-            outcome = opened.push(
-                run, frame.step, frame.topology, epoch=frame.epoch, metrics=frame.metrics, project=layers
-            )
-            pushed.append((frame.step, outcome, frame.topology.nnz))
-            advance(len(pushed), total)
-        if not is_new and (parents or tag):
-            opened.create_run(run, tags=tag or [], parents=parents)
-        behind = [row for row in opened.behind() if row["run"] == run and row["projection"] == "limit"]
-    done = push_answer(run, pushed)
+        starts = [opened.snapshot(ref) for ref in parent or []]
+        pushed = opened.push_files(
+            files,
+            run,
+            parents=[Parent(start.run, start.step, how.value) for start in starts],
+            tags=tag or [],
+            projection=projection,
+            progress=advance,
+        )
+        stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
+    done = push_answer(pushed)
     if json_:
         answer(done)
     else:
-        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.run}@{start.step}" for start in parents]
-        show(_pushed_text(done, gained))
-    for row in behind:
-        say(f"note: layer {row['layer']}: Cypher sees its connections up to step {row['projected_step']} only")
+        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
+        show(_pushed_text(done, gained if pushed.run_changed else []))
+    for layer in stopped:
+        say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
 
 
 def ls(
@@ -170,13 +150,13 @@ def ls(
 
     with archive(store) as opened:
         if pattern is not None and not is_glob(pattern):
-            snapshots = as_json(list(opened.all_snapshots(pattern)))
+            snapshots = as_json(opened.snapshots(pattern))
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})
             else:
                 show(_snapshots_table(snapshots))
             return
-        runs = [as_json(run) for run in opened.all_runs() if pattern is None or fnmatchcase(run.id, pattern)]
+        runs = [as_json(run) for run in opened.runs() if pattern is None or fnmatchcase(run.id, pattern)]
     if json_:
         answer({"runs": runs})
     elif runs:
@@ -221,30 +201,6 @@ def show_ref(
         f"digest {snapshot.digest}",
         table(["layer", "from", "to", "taps", "connections", "density", "without outputs", "without inputs"], rows),
     )
-
-
-def _choose(frames: Iterator[Frame], source: Path, steps: set[int]) -> Iterator[Frame]:
-    """The frames of these steps; the one frame of a file takes the step that is given for it."""
-    from dataclasses import replace
-
-    from topostrata.errors import InvalidInputError
-
-    wanted = set(steps)
-    for frame in frames:
-        if not steps or frame.step in wanted:
-            wanted.discard(frame.step)
-            yield frame
-        elif frame.source == source and len(steps) == 1:
-            yield replace(frame, step=wanted.pop())
-    if wanted:
-        raise InvalidInputError(f"{source}: expected epochs {sorted(wanted)}, found none of that number")
-
-
-def _parent(opened: Archive, text: str, how: How) -> Parent:
-    from topostrata.runs import Parent
-
-    snapshot = opened.snapshot(text)
-    return Parent(snapshot.run, snapshot.step, how.value)
 
 
 def _pushed_text(done: dict[str, Any], gained: list[str]) -> str:

@@ -38,12 +38,11 @@ def export(
     The file is described in docs/export-file.md.
     """
     from topostrata.errors import ConflictError
-    from topostrata.ingest import transfer
 
     if file.exists() and not force:
         raise ConflictError(f"{file}: expected a new file, found one of this name", hint="--force replaces it")
     with archive(store) as opened, progress(f"export {file.name}") as advance:
-        done = transfer.export(opened, file, runs=_chosen(opened, runs), progress=advance)
+        done = opened.export(file, runs=_chosen(opened, runs), progress=advance)
     if json_:
         answer(
             {
@@ -68,12 +67,11 @@ def import_(
     What is there already stays; a conflict stops it.
     """
     from topostrata.errors import InvalidInputError
-    from topostrata.ingest import transfer
 
     if not file.is_file():  # before an archive is made for it
         raise InvalidInputError(f"{file}: expected a file, found none")
     with archive(store, create=True) as opened, progress(f"import {file.name}") as advance:
-        done = transfer.import_(file, opened, progress=advance)
+        done = opened.import_(file, progress=advance)
         place = opened.location
     _tell(done, str(file), place, json_=json_)
 
@@ -88,13 +86,8 @@ def copy(
 
     After an interruption the same command goes on where it stopped.
     """
-    from topostrata.errors import InvalidInputError
-    from topostrata.ingest import transfer
-
     with archive(from_) as source, archive(to, create=True) as target, progress("copy") as advance:
-        if source.location == target.location:
-            raise InvalidInputError(f"expected two archives, found {source.location} twice")
-        done = transfer.copy(source, target, runs=_chosen(source, runs), progress=advance)
+        done = source.copy_to(target, runs=_chosen(source, runs), progress=advance)
         places = source.location, target.location
     _tell(done, *places, json_=json_)
 
@@ -108,7 +101,7 @@ def _chosen(opened: Archive, patterns: list[str] | None) -> list[str] | None:
 
     if not patterns:
         return None
-    ids = [run.id for run in opened.all_runs()]
+    ids = [run.id for run in opened.runs()]
     chosen = []
     for pattern in patterns:
         hits = [run for run in ids if fnmatchcase(run, pattern)] if is_glob(pattern) else [pattern]

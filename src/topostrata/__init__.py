@@ -17,64 +17,245 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.distance.matrix import DistanceMatrix
-    from topostrata.distance.nnstd import Distance, nnstd
+    from topostrata.distance.nnstd import Distance, LayerDistance, nnstd
+    from topostrata.distance.null_model import Chance
     from topostrata.distance.pairwise import distances
-    from topostrata.errors import TopostrataError
+    from topostrata.errors import (
+        Cancelled,
+        ClusterError,
+        Code,
+        ConflictError,
+        CorruptError,
+        EngineError,
+        InputError,
+        InvalidInputError,
+        InvalidQueryError,
+        InvalidRefError,
+        InvalidTopologyError,
+        LimitError,
+        LineageCycleError,
+        MissingExtraError,
+        NotComparableError,
+        NotFoundError,
+        QueryRefusedError,
+        SettingsError,
+        StepOrderError,
+        StoreUnavailableError,
+        TopostrataError,
+        UnavailableError,
+        UnsupportedFormatError,
+    )
+    from topostrata.evolution.between import ConnectionChanges, Evolution, LayerEvolution
+    from topostrata.evolution.history import LayerHistory
+    from topostrata.evolution.stored import Moment, RunHistory
+    from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
+    from topostrata.ingest.formats.reading import Frame, read
+    from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
+    from topostrata.ingest.transfer import Exported, Moved
+    from topostrata.ingest.verify import Violation
+    from topostrata.lineage.declared import Kinship, Lineage
+    from topostrata.lineage.inferred import Inference, InferredEdge
+    from topostrata.lineage.stored import StoredInference
+    from topostrata.lineage.timelines import Point, Timeline
+    from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import Parent, Run, Snapshot
+    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+    from topostrata.settings import Settings
+    from topostrata.store.graph import Table
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "ArchiveCounts",
     "Axis",
+    "Cancelled",
+    "Chance",
+    "CheckedFiles",
+    "ClusterError",
+    "Code",
+    "ConflictError",
+    "ConnectionChanges",
+    "CorruptError",
+    "Degrees",
+    "Descent",
     "Distance",
     "DistanceMatrix",
+    "EngineError",
+    "Evolution",
+    "Exported",
+    "Frame",
+    "Hub",
+    "Inference",
+    "InferredEdge",
+    "InputError",
+    "InvalidInputError",
+    "InvalidQueryError",
+    "InvalidRefError",
+    "InvalidTopologyError",
+    "KaplanMeier",
+    "Kinship",
     "Layer",
+    "LayerDistance",
+    "LayerEvolution",
+    "LayerHistory",
     "LayerShape",
+    "LayerStructure",
+    "LayerSurvival",
+    "Lifetimes",
+    "LimitError",
+    "Lineage",
+    "LineageCycleError",
     "Mask",
+    "MissingExtraError",
+    "Moment",
+    "Moved",
+    "NotComparableError",
+    "NotFoundError",
     "Parent",
     "Part",
+    "Point",
+    "Pushed",
+    "PushedSnapshot",
+    "QueryRefusedError",
     "Ref",
     "Run",
+    "RunHistory",
+    "RunLayer",
+    "RunSurvival",
+    "Settings",
+    "SettingsError",
     "Snapshot",
     "Space",
+    "SpaceStructure",
+    "StepOrderError",
+    "StoreUnavailableError",
+    "StoredInference",
+    "Structure",
+    "Table",
+    "Timeline",
     "Topology",
     "TopostrataError",
+    "UnavailableError",
+    "Unprojected",
+    "UnsupportedFormatError",
+    "Violation",
     "Wiring",
+    "check_files",
     "distances",
     "nnstd",
     "open",
+    "read",
 ]
 
 _HOMES = {
-    "Archive": "archive",
-    "Axis": "topology",
-    "Distance": "distance.nnstd",
-    "DistanceMatrix": "distance.matrix",
-    "Layer": "topology",
-    "LayerShape": "topology",
-    "Mask": "topology",
-    "Parent": "runs",
-    "Part": "topology",
-    "Ref": "refs",
-    "Run": "runs",
-    "Snapshot": "runs",
-    "Space": "topology",
-    "Topology": "topology",
-    "TopostrataError": "errors",
-    "Wiring": "topology",
-    "distances": "distance.pairwise",
-    "nnstd": "distance.nnstd",
-    "open": "archive",
+    "archive": ("Archive",),
+    "distance.matrix": ("DistanceMatrix",),
+    "distance.nnstd": (
+        "Distance",
+        "LayerDistance",
+        "nnstd",
+    ),
+    "distance.null_model": ("Chance",),
+    "distance.pairwise": ("distances",),
+    "errors": (
+        "Cancelled",
+        "ClusterError",
+        "Code",
+        "ConflictError",
+        "CorruptError",
+        "EngineError",
+        "InputError",
+        "InvalidInputError",
+        "InvalidQueryError",
+        "InvalidRefError",
+        "InvalidTopologyError",
+        "LimitError",
+        "LineageCycleError",
+        "MissingExtraError",
+        "NotComparableError",
+        "NotFoundError",
+        "QueryRefusedError",
+        "SettingsError",
+        "StepOrderError",
+        "StoreUnavailableError",
+        "TopostrataError",
+        "UnavailableError",
+        "UnsupportedFormatError",
+    ),
+    "evolution.between": (
+        "ConnectionChanges",
+        "Evolution",
+        "LayerEvolution",
+    ),
+    "evolution.history": ("LayerHistory",),
+    "evolution.stored": (
+        "Moment",
+        "RunHistory",
+    ),
+    "evolution.survival": (
+        "KaplanMeier",
+        "LayerSurvival",
+        "Lifetimes",
+        "RunSurvival",
+    ),
+    "ingest.formats.reading": (
+        "Frame",
+        "read",
+    ),
+    "ingest.pushing": (
+        "CheckedFiles",
+        "Pushed",
+        "PushedSnapshot",
+        "check_files",
+    ),
+    "ingest.transfer": (
+        "Exported",
+        "Moved",
+    ),
+    "ingest.verify": ("Violation",),
+    "lineage.declared": (
+        "Kinship",
+        "Lineage",
+    ),
+    "lineage.inferred": (
+        "Inference",
+        "InferredEdge",
+    ),
+    "lineage.stored": ("StoredInference",),
+    "lineage.timelines": (
+        "Point",
+        "Timeline",
+    ),
+    "measures.structure": (
+        "Degrees",
+        "Hub",
+        "LayerStructure",
+        "SpaceStructure",
+        "Structure",
+    ),
+    "refs": ("Ref",),
+    "runs": (
+        "ArchiveCounts",
+        "Descent",
+        "Parent",
+        "Run",
+        "RunLayer",
+        "Snapshot",
+        "Unprojected",
+    ),
+    "settings": ("Settings",),
+    "store.graph": ("Table",),
+    "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "archive"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'topostrata' has no attribute {name!r}")
-    value = getattr(import_module(f"topostrata.{_HOMES[name]}"), "open_archive" if name == "open" else name)
+    value = getattr(import_module(f"topostrata.{_HOME_OF[name]}"), "open_archive" if name == "open" else name)
     globals()[name] = value
     return value
 

@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import math
-import threading
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import partial
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from topostrata import format_1, queries
-from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
-from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import Distance, nnstd
-from topostrata.distance.stored import put_distance, put_nearest, stored_distances
-from topostrata.errors import CorruptError, InvalidInputError, NotFoundError, UnsupportedFormatError
-from topostrata.evolution.between import ConnectionChanges, Evolution
-from topostrata.evolution.stored import RunHistory, StoredEvolution
-from topostrata.ingest.load import Loader, Outcome, Project
-from topostrata.ingest.verify import Violation, verify
-from topostrata.lineage.declared import Descent, Kinship, Lineage, family, kinship
-from topostrata.lineage.inferred import SAMPLES, infer, suggest
-from topostrata.lineage.stored import StoredInference, get, put
-from topostrata.lineage.timelines import Timeline, between_runs, own_past
-from topostrata.measures.structure import Structure, structure
-from topostrata.refs import Ref, expand, parse_ref
-from topostrata.runs import Parent, Run, Snapshot, Status
+from topostrata.analysis import Analysis
+from topostrata.errors import InvalidInputError
+from topostrata.refs import Ref
+from topostrata.runs import ArchiveCounts, Parent, Run, RunLayer, Snapshot, Status, Unprojected
 from topostrata.settings import Settings, load_settings
-from topostrata.store.graph import GraphStore, Row, Table
-from topostrata.store.masks import MaskStore, layer_of
-from topostrata.store.opening import open_store
-from topostrata.store.py2neo_graph import py2neo_graph
-from topostrata.topology import Topology
+from topostrata.store.graph import GraphStore, Table
+from topostrata.store.opening import open_store, prepare
+from topostrata.store.runs import MAX_PAGE
 
-FORMAT = 1
-MAX_PAGE = 1000
+if TYPE_CHECKING:
+    from topostrata.ingest.formats.reading import Bias, Orientation
+    from topostrata.ingest.load import Loader, Outcome, Projection
+    from topostrata.ingest.pushing import CheckedFiles, Pushed
+    from topostrata.ingest.transfer import Exported, Moved
+    from topostrata.ingest.verify import Violation
+    from topostrata.topology import Topology, Zeros
 
 
-class Archive:
-    """Runs, their snapshots and all that can be asked of them. Use it as a context manager, or call ``close``."""
+def _unheard(_done: int, _total: int) -> None:
+    """Progress that nobody follows."""
+
+
+class Archive(Analysis):
+    """Runs, their snapshots and all that can be asked of them. Use it as a context manager, or call ``close``.
+
+    ``topostrata.open`` gives one. Threads may share it; a process that was forked opens its own. Where a snapshot is
+    asked for, a ref as text (``"w0@5"``, ``"w0@last"``, ``"w0"``), a ``Ref`` or a ``Snapshot`` names it; the last is
+    not asked for again. Any method may raise ``StoreUnavailableError`` where the database does not answer.
+
+    >>> archive.has_run("w0")
+    True
+    """
 
     def __init__(self, store: GraphStore, settings: Settings) -> None:
+        super().__init__(store)
         self.settings = settings
-        self._store = store
-        self._masks = MaskStore(store)
-        self._loader = Loader(store, self._masks)
-        self._evolution = StoredEvolution(store, self._masks)
-        self._prepare()
+        self._built_loader: Loader | None = None
+        prepare(store)
 
     def __enter__(self) -> Self:
         return self
@@ -60,17 +58,38 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database. An embedded engine that nobody holds stops after a while."""
+        """Let go of the database. An embedded engine that nobody uses stops after a while.
+
+        >>> other = archive.reopened()
+        >>> other.location == archive.location
+        True
+        """
         self._store.close()
 
-    def anew(self) -> Archive:
-        """The same archive, remembering nothing: every mask is read and checked again. It lives as long as this one."""
+    def reopened(self) -> Archive:
+        """The same archive, remembering nothing: every mask is read and checked again. It lives as long as this one.
+
+        >>> archive.reopened().topology("w0@5") == archive.topology("w0@5")
+        True
+        """
         return Archive(self._store, self.settings)
 
     @property
     def location(self) -> str:
-        """Where the archive is: a directory, or the address of a server."""
+        """Where the archive is: a directory, or the address of a server.
+
+        >>> Path(archive.location).is_dir()
+        True
+        """
         return self._store.location
+
+    @property
+    def _loader(self) -> Loader:
+        from topostrata.ingest.load import Loader
+
+        with self._building:
+            self._built_loader = self._built_loader or Loader(self._store, self._masks)
+            return self._built_loader
 
     # Writing
 
@@ -82,13 +101,39 @@ class Archive:
         config: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
-        status: Status | None = None,
+        status: Status = "open",
         created_at: datetime | None = None,
-    ) -> bool:
-        """Make a run, or add tags and parents to one that is there; gives whether it was new."""
-        return self._loader.declare(
+    ) -> None:
+        """Make a run before its first snapshot, to say more of it than ``push`` does.
+
+        ``name`` is the id by default, ``config`` anything that JSON can hold, ``created_at`` now by default. A parent
+        is a snapshot that is in the archive, and how this run departed from it.
+
+        Raises ``ConflictError`` where there is a run of that id (``update_run`` adds to one), ``LineageCycleError``
+        where it would descend from itself, ``NotFoundError`` for a parent that is not there, ``InvalidRefError`` for an
+        id and ``InvalidInputError`` for a tag, config or status that is none. Then nothing is written.
+
+        >>> archive.create_run("x0", config={"lr": 0.1}, tags=["seed:3"], parents=[Parent("w0", 5, "fork")])
+        >>> archive.run("x0").parents
+        (Parent(run='w0', step=5, how='fork'),)
+        """
+        self._loader.create_run(
             run, name=name, config=config, tags=tags, parents=parents, status=status, created_at=created_at
         )
+
+    def update_run(
+        self, run: str, *, tags: Iterable[str] = (), parents: Iterable[Parent] = (), status: Status | None = None
+    ) -> bool:
+        """Add tags and parents to a run and set its status; gives whether that changed anything.
+
+        Raises ``NotFoundError`` for a run or parent that is not there, ``ConflictError`` for a parent that it has by
+        another ``how``, ``LineageCycleError`` where it would descend from itself. Then nothing is written.
+
+        >>> archive.create_run("x1")
+        >>> archive.update_run("x1", tags=["kept"], status="finished"), archive.update_run("x1", tags=["kept"])
+        (True, False)
+        """
+        return self._loader.update_run(run, tags=tags, parents=parents, status=status)
 
     def push(
         self,
@@ -99,278 +144,164 @@ class Archive:
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
         recorded_at: datetime | None = None,
-        project: Project = "all",
+        projection: Projection = "all",
     ) -> Outcome:
-        """Store one snapshot: ``"added"``, or ``"unchanged"`` where the same one was there. See ``ingest.load``."""
+        """Store one snapshot: ``"added"``, or ``"unchanged"`` where the same one was there.
+
+        A run that is not there yet is made. It is on the disk when this returns. ``metrics`` are finite numbers, at
+        most 64; new ones are added to a snapshot that is there. ``projection`` says which layers' connections are
+        written into the graph for Cypher: ``"all"``, ``"none"`` or the names of layers; the first snapshot of a run
+        decides for all.
+
+        Raises ``ConflictError`` for another topology or metric at a recorded step or for other layers than the run has,
+        ``StepOrderError`` for a step before the last one (fork the run instead), ``InvalidInputError`` for metrics that
+        are none. Then nothing is written.
+
+        >>> import topostrata as ts
+        >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
+        >>> archive.push("x2", 0, topology, metrics={"loss": 0.5}), archive.push("x2", 0, topology)
+        ('added', 'unchanged')
+        """
         return self._loader.push(
-            run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, project=project
+            run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, projection=projection
+        )
+
+    def push_files(
+        self,
+        path: str | os.PathLike[str] | CheckedFiles,
+        run: str,
+        *,
+        steps: Iterable[int] = (),
+        parents: Iterable[Parent] = (),
+        tags: Iterable[str] = (),
+        projection: Projection = "all",
+        bias: Bias = "auto",
+        zeros: Zeros | None = None,
+        orientation: Orientation | None = None,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> Pushed:
+        """Store the snapshots of a file or directory in a run, with its tags and parents.
+
+        All of them are read once before anything is written, so that a bad file half-way leaves nothing half pushed;
+        files that ``check_files`` has read are not read for that again. ``steps`` are those to push, all by default;
+        for a single file its step. A new run knows its parents from the start; one that is there gains them once its
+        snapshots fit. ``bias``, ``zeros`` and ``orientation`` are those of ``topostrata.read``, ``progress`` is called
+        with (done, total).
+
+        Raises what ``read``, ``push`` and ``update_run`` raise, and ``NotFoundError`` for a layer to project that the
+        files have not.
+
+        >>> import numpy as np, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/step_7.npz", l0=np.eye(3, dtype=bool))
+        ...     pushed = archive.push_files(f"{folder}/step_7.npz", "x3", bias="none", tags=["from-file"])
+        >>> pushed.snapshots
+        (PushedSnapshot(step=7, outcome='added', nnz=3),)
+        """
+        from topostrata.ingest.pushing import CheckedFiles, check_files, push_files
+
+        files = path
+        if not isinstance(files, CheckedFiles):
+            files = check_files(files, steps=steps, bias=bias, zeros=zeros, orientation=orientation)
+        return push_files(
+            self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
         )
 
     # Runs and snapshots
 
-    def runs(self, *, limit: int = MAX_PAGE, after: str = "") -> list[Run]:
-        """A page of runs in the order of their ids, those after the id ``after``."""
-        rows = self._store.read("runs/runs", after=after, limit=_page(limit))
-        return self._with_parents(rows)
+    def runs(self) -> list[Run]:
+        """All runs in the order of their ids.
 
-    def all_runs(self) -> Iterator[Run]:
-        """Every run, page by page."""
-        page = self.runs()
-        while page:
-            yield from page
-            page = self.runs(after=page[-1].id)
+        >>> [run.id for run in archive.runs()][:2]
+        ['w0', 'w1']
+        """
+        return self._runs.runs()
+
+    def runs_page(self, *, limit: int = MAX_PAGE, after: str = "") -> list[Run]:
+        """At most ``limit`` runs in the order of their ids, those after the id ``after``; see ``runs`` for all.
+
+        Raises ``InvalidInputError`` for a limit that is not 1 to 1000.
+
+        >>> [run.id for run in archive.runs_page(limit=1, after="w0")]
+        ['w1']
+        """
+        return self._runs.runs_page(limit=limit, after=after)
 
     def run(self, run: str) -> Run:
-        """One run, or ``NotFoundError``."""
-        rows = self._store.read("runs/run", run=run)
-        if not rows:
-            held = [r["run"] for r in self._store.read("runs/steps")]
-            raise NotFoundError(f"run {run!r}: expected it in the archive, found none", hint=_holds(held))
-        return self._with_parents(rows)[0]
+        """One run, or ``NotFoundError``.
+
+        >>> run = archive.run("w1")
+        >>> run.status, run.snapshots, run.last_step
+        ('open', 2, 20)
+        """
+        return self._runs.run(run)
 
     def has_run(self, run: str) -> bool:
-        """Whether the archive holds a run of that id."""
-        return bool(self._store.read("runs/run", run=run))
+        """Whether the archive holds a run of that id.
 
-    def snapshots(self, run: str, *, limit: int = MAX_PAGE, after: int = -1) -> list[Snapshot]:
-        """A page of a run's snapshots in the order of their steps, those after the step ``after``."""
-        rows = self._store.read("runs/snapshots", run=run, after=after, limit=_page(limit))
-        if not rows:
-            self.run(run)
-        return [_snapshot(row["snapshot"]) for row in rows]
+        >>> archive.has_run("nowhere")
+        False
+        """
+        return self._runs.has_run(run)
 
-    def all_snapshots(self, run: str) -> Iterator[Snapshot]:
-        """Every snapshot of a run, page by page."""
-        page = self.snapshots(run)
-        while page:
-            yield from page
-            page = self.snapshots(run, after=page[-1].step)
+    def snapshots(self, run: str) -> list[Snapshot]:
+        """All snapshots of a run in the order of their steps, or ``NotFoundError`` where there is no such run.
+
+        >>> [(snapshot.step, snapshot.nnz) for snapshot in archive.snapshots("w0")]
+        [(0, 7), (5, 7), (10, 7)]
+        """
+        return self._runs.snapshots(run)
+
+    def snapshots_page(self, run: str, *, limit: int = MAX_PAGE, after: int = -1) -> list[Snapshot]:
+        """At most ``limit`` snapshots of a run, those after the step ``after``; see ``snapshots`` for all.
+
+        Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a limit that is not 1 to 1000.
+
+        >>> [snapshot.id for snapshot in archive.snapshots_page("w0", limit=2, after=0)]
+        ['w0@5', 'w0@10']
+        """
+        return self._runs.snapshots_page(run, limit=limit, after=after)
 
     def snapshot(self, ref: Ref | str) -> Snapshot:
-        """One snapshot, or ``NotFoundError``."""
-        ref = parse_ref(ref) if isinstance(ref, str) else ref
-        step = ref.step
-        if not isinstance(step, int):
-            run = self.run(ref.run)
-            found = run.first_step if step == "first" else run.last_step
-            if found is None:
-                raise NotFoundError(f"{ref}: expected a snapshot, found a run without any")
-            step = found
-        rows = self._store.read("runs/snapshot", id=f"{ref.run}@{step}")
-        if not rows:
-            run = self.run(ref.run)
-            raise NotFoundError(
-                f"{ref}: expected this snapshot, found none",
-                hint=f"run {ref.run!r} holds {run.snapshots}, from step {run.first_step} to {run.last_step}",
-            )
-        return _snapshot(rows[0]["snapshot"])
+        """One snapshot, or ``NotFoundError``; ``InvalidRefError`` for text that is no ref.
 
-    def expand(self, patterns: Iterable[str]) -> list[Ref]:
-        """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
-        rows = self._store.read("runs/steps")
-        return expand(patterns, ((row["run"], step) for row in rows for step in row["steps"]))
-
-    def layers(self, run: str) -> list[Row]:
-        """The layers of a run: names, spaces, taps, and up to which step their connections are projected."""
-        return self._store.read("runs/layers", run=run)
-
-    def topology(self, ref: Ref | str) -> Topology:
-        """The wiring of one snapshot, read from its masks and checked against its digest."""
-        snapshot = self.snapshot(ref)
-        digests = {row["layer"]: row["digest"] for row in self._store.read("masks/snapshot_masks", ids=[snapshot.id])}
-        masks = self._masks.get(digests.values())
-        rows = self.layers(snapshot.run)
-        if {row["name"] for row in rows} != set(digests):
-            raise _damaged(f"{snapshot.id}: expected a mask for each layer of its run, found {sorted(digests)}")
-        topology = Topology(tuple(layer_of(row, masks[digests[row["name"]]]) for row in rows))
-        if topology.digest != snapshot.digest:
-            raise _damaged(f"{snapshot.id}: expected digest {snapshot.digest[:12]}, found {topology.digest[:12]}")
-        return topology
-
-    # Answers
-
-    def nnstd(
-        self,
-        a: Ref | str,
-        b: Ref | str,
-        *,
-        alignment: Alignment = DEFAULT,
-        chance: bool = False,
-        keep: bool = True,
-    ) -> Distance:
-        """The distance of two snapshots' topologies; see ``topostrata.distance.nnstd``.
-
-        With ``keep`` it is also written as ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
+        >>> archive.snapshot("w0@last").id, archive.snapshot("w0@0").metrics
+        ('w0@10', {'accuracy': 0.5})
         """
-        one, other = self.snapshot(a), self.snapshot(b)
-        found = nnstd(self.topology(one.id), self.topology(other.id), alignment=alignment, chance=chance)
-        if keep and one.id != other.id:
-            put_distance(self._store, one.id, other.id, found)
-        return found
+        return self._runs.snapshot(ref)
 
-    def distances(
-        self,
-        patterns: Sequence[str],
-        *,
-        alignment: Alignment = DEFAULT,
-        progress: Callable[[int, int], None] | None = None,
-        cancel: threading.Event | None = None,
-        scheduler: str | None = None,
-        keep: bool = True,
-    ) -> DistanceMatrix:
-        """The distances of all pairs of the snapshots that the refs and globs name.
+    def expand(self, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+        """The snapshots that refs and globs name, in the order of the patterns, each once.
 
-        What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
-        snapshot become relationships. Without ``keep`` nothing is written. Setting ``cancel`` ends the work with
-        ``Cancelled``; ``scheduler`` is the address of a Dask scheduler whose workers compute.
+        A glob may stand for the run, the step, or both; runs come in natural order (``w2`` before ``w10``). Raises
+        ``InvalidRefError`` for a pattern that names nothing: a set that is quietly smaller would give a wrong picture.
+
+        >>> archive.expand(["w*@last", "w0@first"])
+        [Ref(run='w0', step=10), Ref(run='w1', step=20), Ref(run='w0', step=0)]
         """
-        refs = [str(ref) for ref in self.expand(patterns)]
-        if not refs:
-            raise InvalidInputError("distances: expected at least one ref, found none")
-        digests = {row["id"]: row["digest"] for row in self._store.read("runs/digests", ids=refs)}
-        targets = {row["target"] for row in self.layers(parse_ref(refs[0]).run)}
-        networks = [(ref, digests[ref], partial(self.topology, ref)) for ref in refs]
-        matrix = stored_distances(
-            self._store,
-            networks,
-            layers=len(targets),
-            alignment=alignment,
-            progress=progress,
-            cancel=cancel,
-            scheduler=scheduler,
-            keep=keep,
-        )
-        if keep:
-            put_nearest(self._store, matrix)
-        return matrix
+        return self._runs.expand(patterns)
 
-    def evolution(
-        self, run: str, from_step: int | None = None, to_step: int | None = None, *, through_parents: bool = False
-    ) -> Evolution:
-        """What became of the connections of a run between two of its steps (its first and last by default).
+    def layers(self, run: str) -> tuple[RunLayer, ...]:
+        """The layers of a run, the same at all its steps: names, spaces, taps, and how far they are projected.
 
-        ``through_parents`` also looks into the runs that this one resumed or was forked from.
+        None before its first snapshot, and for a run that is not there.
+
+        >>> [(layer.name, layer.source.name, layer.target.size, layer.projected_step) for layer in archive.layers("w0")]
+        [('l0', 'input', 3, 10), ('l1', 'hidden1', 2, 10)]
         """
-        self.run(run)
-        return self._evolution.evolution(run, from_step, to_step, through_parents=through_parents)
+        return self._runs.layers(run)
 
-    def history(self, run: str, *, through_parents: bool = False) -> RunHistory:
-        """Births, deaths, regrowth, exploration and lifetimes over all snapshots of a run."""
-        self.run(run)
-        return self._evolution.history(run, through_parents=through_parents)
+    def topology(self, ref: Ref | Snapshot | str) -> Topology:
+        """The wiring of one snapshot, read from its masks and checked against its digest.
 
-    def connections(
-        self,
-        run: str,
-        layer: str,
-        from_step: int | None = None,
-        to_step: int | None = None,
-        *,
-        through_parents: bool = False,
-    ) -> ConnectionChanges:
-        """The connections of one layer by what became of them between two steps: survived, regrown, died, born."""
-        self.run(run)
-        return self._evolution.connections(run, layer, from_step, to_step, through_parents=through_parents)
+        Raises ``NotFoundError`` where there is no such snapshot, ``CorruptError`` where what is stored is damaged.
 
-    def structure(self, ref: Ref | str) -> Structure:
-        """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
-        return structure(self.topology(ref))
-
-    def lineage(self, run: str | None = None, *, depth: int | None = None) -> Lineage:
-        """The declared ancestors and descendants of a run (all runs where none is named), ``depth`` generations far."""
-        if run is not None:
-            self.run(run)
-        edges = self._descents()
-        ids = [one.id for one in self.all_runs()] if run is None else [run]
-        return family(edges, ids, of=run, depth=depth)
-
-    def kinship(self, a: str, b: str) -> Kinship:
-        """The nearest common ancestors of two runs, and the ways from there to each of them."""
-        for run in (a, b):
-            self.run(run)
-        return kinship(self._descents(), a, b)
-
-    def _descents(self) -> list[Descent]:
-        return [Descent(r["parent"], r["step"], r["child"], r["how"]) for r in self._store.read("lineage/edges")]
-
-    def infer(
-        self,
-        patterns: Sequence[str],
-        *,
-        name: str | None = "inferred",
-        alignment: Alignment | None = None,
-        depth: int | None = None,
-        root: str | None = None,
-        by_time: bool = False,
-        samples: int = SAMPLES,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> StoredInference:
-        """Who probably descends from whom, from the distances of one snapshot of each run.
-
-        It is kept under ``name``, in the place of what had that name; ``None`` keeps nothing. ``root`` is the ancestor
-        of all, where it is known; ``by_time`` says that no run descends from a younger one. Without an alignment the
-        one that fits the networks is chosen. See ``topostrata.lineage.inferred``.
+        >>> archive.topology("w0@5").nnz, archive.topology(archive.snapshot("w0")).layers[0].mask.fan_in.tolist()
+        (7, [2, 2, 0])
         """
-        refs = [self.snapshot(ref) for ref in self.expand(patterns)]
-        runs = [ref.run for ref in refs]
-        if len(refs) < 2:
-            raise InvalidInputError(f"infer: expected snapshots of two or more runs, found {len(refs)}")
-        if twice := sorted({run for run in runs if runs.count(run) > 1}):
-            raise InvalidInputError(f"infer: expected one snapshot of each run, found several of {', '.join(twice)}")
-        topologies = [self.topology(ref.id) for ref in refs]
-        chosen, suggested_depth = suggest(topologies) if alignment is None else (alignment, depth)
-        found = infer(
-            topologies,
-            runs,
-            partial(nnstd, alignment=chosen),
-            root=root,
-            times=[self.run(run).created_at.timestamp() for run in runs] if by_time else None,
-            depth=suggested_depth if depth is None else depth,
-            samples=samples,
-            progress=progress,
-        )
-        steps = {ref.run: ref.step for ref in refs}
-        if name is None:
-            return StoredInference("", datetime.now(UTC), steps, found)
-        put(self._store, name, found, steps)
-        return get(self._store, name)
+        return self._topology(ref)
 
-    def inference(self, name: str = "inferred") -> StoredInference:
-        """An ancestry that was inferred before."""
-        return get(self._store, name)
-
-    def timeline(
-        self,
-        run: str,
-        other: str | None = None,
-        *,
-        alignment: Alignment | None = None,
-        lag: int | None = None,
-        chance: bool = False,
-    ) -> Timeline:
-        """The distance of two runs at each step that both have, or of a run from its own past (see ``own_past``).
-
-        Two runs are compared by ``canonical``, a run with itself by ``identity``, where no alignment is named.
-        """
-        if other is not None and lag is not None:
-            raise InvalidInputError("timeline: expected a lag or another run, found both")
-        chosen = definition_of(alignment or ("identity" if other is None else "canonical")).name
-
-        def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
-            found = nnstd(a, b, alignment=chosen, chance=chance)
-            levels = [layer.chance.level for layer in found.layers if layer.chance is not None]
-            return found.nnstd, math.fsum(levels) / len(levels) if levels else None
-
-        steps = [one.step for one in self.all_snapshots(run)]
-        if other is None:
-            return own_past(lambda: self._topologies(run, steps), compare, lag=lag, name=run)
-        theirs = {one.step for one in self.all_snapshots(other)}
-        common = [step for step in steps if step in theirs]
-        return between_runs(self._topologies(run, common), self._topologies(other, common), compare, names=(run, other))
-
-    def _topologies(self, run: str, steps: Iterable[int]) -> Iterator[tuple[int, Topology]]:
-        for step in steps:
-            yield step, self.topology(Ref(run, step))
+    # Cypher
 
     def cypher(
         self,
@@ -380,122 +311,161 @@ class Archive:
         limit: int | None = None,
         timeout_s: float | None = None,
     ) -> Table:
-        """The answer to a Cypher query that only reads; ``limit`` rows at most, within ``timeout_s`` seconds."""
+        """The answer to a Cypher query that only reads; ``limit`` rows at most, within ``timeout_s`` seconds.
+
+        docs/cypher.md says what stands in the graph. The defaults are the settings ``query_rows`` and
+        ``query_timeout_s``. What is not projected is not seen: ``unprojected`` lists it.
+
+        Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse or
+        lacks a parameter, ``LimitError`` for one that takes too long or whose answer is larger than 32 MiB.
+
+        >>> archive.cypher("MATCH (s:Snapshot {run: $run}) RETURN s.step AS step ORDER BY step", {"run": "w0"}).rows
+        [[0], [5], [10]]
+        """
         limit = self.settings.query_rows if limit is None else limit
         timeout_s = self.settings.query_timeout_s if timeout_s is None else timeout_s
         if limit < 1 or not 0 < timeout_s < math.inf:
             raise InvalidInputError(f"cypher: expected limit and timeout above 0, found {limit} and {timeout_s}")
-        return self._store.query(
-            query,
-            parameters or {},
-            limit=limit,
-            timeout_s=timeout_s,
-        )
+        return self._store.query(query, parameters or {}, limit=limit, timeout_s=timeout_s)
+
+    def unprojected(self) -> list[Unprojected]:
+        """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see.
+
+        >>> import topostrata as ts
+        >>> archive.push("x4", 0, ts.Topology.from_masks([[[1, 0], [1, 1]]]), projection="none")
+        'added'
+        >>> [(layer.run, layer.layer, layer.projection) for layer in archive.unprojected()]
+        [('x4', 'l0', 'off')]
+        """
+        return self._runs.unprojected()
 
     def py2neo(self) -> Any:
         """A connected ``py2neo.Graph`` for scripts that want one; needs ``[py2neo]``, which is at its end of life.
 
-        What it asks is neither checked nor bounded as ``cypher`` is; see ``topostrata.store.py2neo_graph``.
+        What it asks is neither checked nor bounded as ``cypher`` is; see ``topostrata.store.py2neo_graph``. Raises
+        ``MissingExtraError`` where py2neo is not installed.
         """
+        from topostrata.store.py2neo_graph import py2neo_graph
+
         return py2neo_graph(self._store)
 
-    def behind(self) -> list[Row]:
-        """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see."""
-        return self._store.read("projection/projection")
+    # Whole runs on the move
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        runs: Iterable[str] | None = None,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> Exported:
+        """Write runs (all by default) and all that they descend from to one file (docs/export-file.md).
+
+        The file stands under its name when everything in it is on the disk; a file of that name is replaced. Equal
+        runs give equal bytes. Raises ``NotFoundError`` for a run that is not there, ``InvalidInputError`` where the
+        file cannot be written.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     exported = archive.export(f"{folder}/w1.zip", runs=["w1"])
+        >>> exported.runs, exported.snapshots
+        (('w0', 'w1'), 5)
+        """
+        from topostrata.ingest import transfer
+
+        return transfer.export(self, Path(path), runs=runs, progress=progress)
+
+    def import_(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] = _unheard) -> Moved:
+        """Bring the runs of an exported file into this archive. What is there already stays.
+
+        The whole file is checked before a word is written. One that was interrupted goes on where it was when started
+        again. Raises ``InvalidInputError`` for a file that is damaged, ``ConflictError`` where the archive holds
+        another run or snapshot of the same name.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     exported = archive.export(f"{folder}/w1.zip", runs=["w1"])
+        ...     moved = archive.import_(f"{folder}/w1.zip")
+        >>> moved.snapshots, moved.added
+        (5, 0)
+        """
+        from topostrata.ingest import transfer
+
+        return transfer.import_(Path(path), self, progress=progress)
+
+    def copy_to(
+        self,
+        target: Archive,
+        *,
+        runs: Iterable[str] | None = None,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> Moved:
+        """Bring runs (all by default) and all that they descend from into another archive; see ``import_``.
+
+        Raises ``ConflictError`` where the other archive holds another run or snapshot of the same name,
+        ``InvalidInputError`` where it is this one.
+
+        >>> archive.copy_to(archive)
+        Traceback (most recent call last):
+        ...
+        topostrata.errors.InvalidInputError: ...
+        """
+        from topostrata.ingest import transfer
+
+        if target.location == self.location:
+            raise InvalidInputError(f"expected two archives, found {self.location} twice")
+        return transfer.copy(self, target, runs=runs, progress=progress)
+
+    # The archive itself
 
     def verify(self, *, progress: Callable[[str], None] | None = None) -> Iterator[Violation]:
-        """Everything that does not add up: digests, order, projection against masks, descent."""
+        """Everything that does not add up: digests, order, projection against masks, descent.
+
+        ``progress`` is called with the id of each run as its turn comes.
+
+        >>> list(archive.verify())
+        []
+        """
+        from topostrata.ingest.verify import verify
+
         return verify(self._store, self._masks, progress=progress)
 
-    def counts(self) -> Row:
-        """How much the archive holds: runs, snapshots, masks and their bytes, neurons."""
-        return self._store.read("archive/counts")[0]
+    def counts(self) -> ArchiveCounts:
+        """How much the archive holds: runs, snapshots, masks and their bytes, neurons.
+
+        >>> archive.counts().runs >= 2
+        True
+        """
+        return self._runs.counts()
 
     def engine_version(self) -> str:
-        """What database this is."""
+        """What database this is.
+
+        >>> archive.engine_version() != ""
+        True
+        """
         return self._store.version()
 
-    def _with_parents(self, rows: list[Row]) -> list[Run]:
-        parents: dict[str, list[Parent]] = {}
-        for row in self._store.read("lineage/parents", runs=[row["id"] for row in rows]):
-            parents.setdefault(row["run"], []).append(Parent(row["parent"], row["step"], row["how"]))
-        return [_run(row, parents.get(row["id"], [])) for row in rows]
 
-    def _prepare(self) -> None:
-        found = self._store.read("archive/archive")
-        if not found:
-            self._store.schema(queries.statements("schema/001-archive"))
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self._store.write(
-                lambda tx: tx.run(
-                    "archive/create_archive",
-                    name=format_1.ARCHIVE_NODE,
-                    id=uuid.uuid4().hex,
-                    format=FORMAT,
-                    created_at=now,
-                )
-            )
-            found = self._store.read("archive/archive")
-        if found[0]["format"] != FORMAT:
-            raise UnsupportedFormatError(
-                f"{self.location}: expected an archive of format {FORMAT}, found {found[0]['format']}",
-                hint="a newer version of topostrata made it: upgrade",
-            )
-
-
-def open_archive(store: str | None = None, *, create: bool = True, settings: Settings | None = None) -> Archive:
+def open_archive(
+    store: str | os.PathLike[str] | None = None, *, create: bool = True, settings: Settings | None = None
+) -> Archive:
     """Open the archive in a directory or on a Neo4j server (``neo4j://``, ``bolt://``, ``neo4j+s://``).
 
     ``store`` defaults to ``TOPOSTRATA_STORE``, then to ``.topostrata`` in the working directory. ``create=False``
-    refuses a directory that holds no archive. Raises ``StoreUnavailableError``, ``EngineError``, ``MissingExtraError``.
+    refuses a directory that holds no archive. ``settings`` are those of the environment by default.
+
+    Raises ``NotFoundError`` where there is no archive and none may be made, ``StoreUnavailableError``, ``EngineError``,
+    ``MissingExtraError`` and ``UnsupportedFormatError`` where it cannot be opened here.
+
+    >>> import topostrata as ts
+    >>> with ts.open(archive.location, create=False) as same:
+    ...     same.has_run("w0")
+    True
     """
     settings = settings or load_settings()
-    opened = open_store(store or settings.store, settings, create=create)
+    opened = open_store(os.fspath(store) if store is not None else settings.store, settings, create=create)
     try:
         return Archive(opened, settings)
     except BaseException:
         opened.close()
         raise
-
-
-def _run(row: Row, parents: list[Parent]) -> Run:
-    return Run(
-        row["id"],
-        row["name"],
-        row["status"],
-        datetime.fromisoformat(row["created_at"]),
-        config=json.loads(row["config"]),
-        tags=tuple(row["tags"] or ()),
-        parents=tuple(parents),
-        snapshots=row["snapshots"],
-        first_step=row["first_step"],
-        last_step=row["last_step"],
-    )
-
-
-def _snapshot(node: Mapping[str, Any]) -> Snapshot:
-    return Snapshot(
-        node["run"],
-        node["step"],
-        node["digest"],
-        node["nnz"],
-        datetime.fromisoformat(node["recorded_at"]),
-        epoch=node.get("epoch"),
-        metrics={k.removeprefix("metric_"): node[k] for k in sorted(node.keys()) if k.startswith("metric_")},
-    )
-
-
-def _page(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE + 1:  # one more tells who pages whether there is more
-        raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
-    return limit
-
-
-def _holds(runs: list[str]) -> str:
-    return (
-        f"it holds {len(runs)} runs: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}" if runs else "it is empty"
-    )
-
-
-def _damaged(message: str) -> CorruptError:
-    return CorruptError(message, hint="`topostrata verify` says what else is damaged")

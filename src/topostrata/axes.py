@@ -102,13 +102,13 @@ def joined_axes(axes: Sequence[Axis]) -> tuple[tuple[str | None, int], ...]:
     >>> joined_axes([Axis("heads", 2), Axis("pairs", 4, fixed=True), Axis("half", 2, fixed=True)])
     (('heads', 2), (None, 8))
     """
-    found: list[tuple[str | None, int]] = []
+    row: list[tuple[str | None, int]] = []
     for axis in axes:
-        if axis.fixed and found and found[-1][0] is None:
-            found[-1] = (None, found[-1][1] * axis.size)
+        if axis.fixed and row and row[-1][0] is None:
+            row[-1] = (None, row[-1][1] * axis.size)
         else:
-            found.append((None if axis.fixed else axis.name, axis.size))
-    return tuple(found)
+            row.append((None if axis.fixed else axis.name, axis.size))
+    return tuple(row)
 
 
 def check_name(kind: str, name: str) -> None:

@@ -1,6 +1,14 @@
-"""Every error Topostrata raises, and the stable codes by which programs tell them apart.
+"""Every error Topostrata raises, as a tree by what its handler does, and the codes by which programs tell them apart.
 
-An error says what was expected, what was found, where, and what to do. Each class also derives from the builtin that
+* ``InputError``: what was handed in is wrong; mend it and ask again.
+* ``NotFoundError``: what was asked for is not there.
+* ``ConflictError``: the archive holds something else already; nothing was written.
+* ``LimitError``: an input or an answer is larger than its limit; ask for less.
+* ``UnavailableError``: a database, engine, cluster, extra or newer version is missing; provide it and ask again.
+* ``CorruptError``: what is stored is damaged; ``topostrata verify`` says what else is.
+* ``Cancelled``: somebody asked for the end.
+
+An error says what was expected, what was found, where, and what to do. Many classes also derive from the builtin that
 a caller would look for (``ValueError``, ``LookupError``, ...). Codes are append-only: a released one never changes its
 meaning.
 """
@@ -42,7 +50,12 @@ class Code(StrEnum):
 
 
 class TopostrataError(Exception):
-    """The root of the tree: a message, a stable ``code`` and, where there is one, a ``hint`` at what to do."""
+    """The root of the tree: a message, a stable ``code`` and, where there is one, a ``hint`` at what to do.
+
+    >>> error = NotFoundError("run 'w0': expected it in the archive, found none", hint="it is empty")
+    >>> error.code.value, str(error)
+    ('not-found', "run 'w0': expected it in the archive, found none (it is empty)")
+    """
 
     code: Code
 
@@ -55,37 +68,45 @@ class TopostrataError(Exception):
         return self.message if self.hint is None else f"{self.message} ({self.hint})"
 
 
-class InvalidTopologyError(TopostrataError, ValueError):
+class InputError(TopostrataError, ValueError):
+    """What was handed in is wrong; nothing of it was stored. Mend it and ask again."""
+
+
+class UnavailableError(TopostrataError):
+    """Something around the archive is missing: a database, an engine, an extra, a cluster, a newer version."""
+
+
+class InvalidTopologyError(InputError):
     """A layer, space or topology breaks a rule of its type."""
 
     code = Code.INVALID_TOPOLOGY
 
 
-class InvalidRefError(TopostrataError, ValueError):
+class InvalidRefError(InputError):
     """A ref such as ``run@step`` cannot be read."""
 
     code = Code.INVALID_REF
 
 
-class InvalidInputError(TopostrataError, ValueError):
+class InvalidInputError(InputError):
     """A file, directory or value handed in is not what it should be; nothing of it was stored."""
 
     code = Code.INVALID_INPUT
 
 
-class InvalidQueryError(TopostrataError, ValueError):
+class InvalidQueryError(InputError):
     """A Cypher query does not parse or lacks a parameter."""
 
     code = Code.INVALID_QUERY
 
 
-class NotComparableError(TopostrataError, ValueError):
+class NotComparableError(InputError):
     """Two topologies have no distance: their depth, wiring or labelled spaces differ."""
 
     code = Code.NOT_COMPARABLE
 
 
-class SettingsError(TopostrataError, ValueError):
+class SettingsError(InputError):
     """A setting is unknown or has a value that is not allowed."""
 
     code = Code.SETTINGS
@@ -115,7 +136,7 @@ class LineageCycleError(ConflictError):
     code = Code.LINEAGE_CYCLE
 
 
-class QueryRefusedError(TopostrataError, PermissionError):
+class QueryRefusedError(InputError, PermissionError):
     """A Cypher query wants to write, or more than a reader may."""
 
     code = Code.QUERY_REFUSED
@@ -136,7 +157,7 @@ class CorruptError(TopostrataError, ValueError):
     code = Code.CORRUPT
 
 
-class StoreUnavailableError(TopostrataError, ConnectionError):
+class StoreUnavailableError(UnavailableError, ConnectionError):
     """The graph database does not answer."""
 
     code = Code.STORE_UNAVAILABLE
@@ -144,19 +165,28 @@ class StoreUnavailableError(TopostrataError, ConnectionError):
     __str__ = TopostrataError.__str__
 
 
-class EngineError(TopostrataError, RuntimeError):
+class EngineError(UnavailableError, RuntimeError):
     """The embedded engine cannot be started or run here."""
 
     code = Code.ENGINE
 
 
-class ClusterError(TopostrataError, RuntimeError):
+class ClusterError(UnavailableError, RuntimeError):
     """A Dask cluster cannot be reached, or cannot compute what it was given; finished tiles are kept."""
 
     code = Code.CLUSTER
 
 
-class MissingExtraError(TopostrataError, ImportError):
+def install_command(*extras: str) -> str:
+    """How to install Topostrata with these extras. No package index has it yet, so its checkout is named.
+
+    >>> install_command("distance", "plot")
+    "pip install '.[distance,plot]' in a checkout of Topostrata"
+    """
+    return f"pip install '.[{','.join(extras)}]' in a checkout of Topostrata"
+
+
+class MissingExtraError(UnavailableError, ImportError):
     """An optional part is not installed; the message holds the command that installs it."""
 
     code = Code.MISSING_EXTRA
@@ -164,13 +194,13 @@ class MissingExtraError(TopostrataError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
             f"{what} needs the extra [{extra}], which is not installed",
-            hint=f"pip install 'topostrata[{extra}]'",
+            hint=install_command(extra),
         )
 
     __str__ = TopostrataError.__str__
 
 
-class UnsupportedFormatError(TopostrataError, ValueError):
+class UnsupportedFormatError(UnavailableError, ValueError):
     """An archive or file was written in a format number this version does not know."""
 
     code = Code.UNSUPPORTED_FORMAT

@@ -121,6 +121,19 @@ class LayerShape:
         """Whether the layer reads and enters one space: depthwise, recurrent, or used several times in a row."""
         return self.source.name == self.target.name
 
+    @property
+    def source_keys(self) -> Range:
+        """The range of keys that its part has in the parameter: its sources, each with all taps.
+
+        A range may count sources or, in a matrix, the columns that sources and taps make together.
+        """
+        keys = self.local_sources * self.taps
+        if self.part is None or self.part.sources is None:
+            return 0, keys
+        first, beyond = self.part.sources
+        unit = keys // (beyond - first)
+        return first * unit, beyond * unit
+
     def units_of(self, cells: Cells) -> tuple[Cells, Cells, Cells]:
         """``(sources, targets, taps)`` of cells of this layer's mask, as indices into its spaces.
 
@@ -184,6 +197,11 @@ class LayerShape:
                 f"{self._at}: part of {part.parameter!r}: expected {' or '.join(map(str, sorted(wide)))} sources, "
                 f"found {part.sources}"
             )
+        if part.order and part.sources is not None and self.source_keys != part.sources:
+            raise InvalidTopologyError(
+                f"{self._at}: part of {part.parameter!r}: expected a range of {self.local_sources * self.taps} columns "
+                f"beside an order of axes, found {part.sources}"
+            )
         if part.order:
             names = [axis.name for axis in self.source.axes]
             names += [axis.name for axis in self.tap_axes] or ([TAPS] if self.taps > 1 else [])
@@ -219,12 +237,12 @@ class Layer:
         shape = LayerShape(
             self.name, self.source, self.target, self.mask.taps, self.groups, tuple(self.tap_axes), self.part
         )
-        expected, found = (shape.local_sources, self.target.size), (self.mask.n_source, self.mask.n_target)
-        if expected != found:
+        expected, actual = (shape.local_sources, self.target.size), (self.mask.n_source, self.mask.n_target)
+        if expected != actual:
             grouped = f" in {self.groups} groups" if self.groups > 1 else ""
             raise InvalidTopologyError(
                 f"layer {self.name!r}: expected a mask of {expected[0]} x {expected[1]} units "
-                f"({self.source.name} -> {self.target.name}{grouped}), found {found[0]} x {found[1]}"
+                f"({self.source.name} -> {self.target.name}{grouped}), found {actual[0]} x {actual[1]}"
             )
         object.__setattr__(self, "tap_axes", shape.tap_axes)
         object.__setattr__(self, "shape", shape)

@@ -47,9 +47,9 @@ def stages(layers: Sequence[LayerShape]) -> dict[str, tuple[Stage, ...]]:
         target[-1][0].append(k)
         closed[layer.source.name] = True
     return {
-        name: tuple(Stage(tuple(entries), tuple(loops)) for entries, loops in found)
-        for name, found in open_stages.items()
-        if found
+        name: tuple(Stage(tuple(entries), tuple(loops)) for entries, loops in of_space)
+        for name, of_space in open_stages.items()
+        if of_space
     }
 
 
@@ -61,38 +61,39 @@ def levels(layers: Sequence[LayerShape]) -> tuple[int, ...]:
     entered: dict[str, int] = {}
     read: dict[str, int] = {}
     first: dict[str, int] = {}  # space -> the level of its first stage
-    found: list[int] = []
+    level_of: list[int] = []
     for layer in layers:
         source, target = layer.source.name, layer.target.name
         if layer.loops:
-            found.append(-1)
+            level_of.append(-1)
             continue
         level = max(entered.get(source, -1), read.get(target, -1)) + 1
-        found.append(level)
+        level_of.append(level)
         read[source] = max(read.get(source, -1), level)
         if target not in read:
             first[target] = level if target not in entered else max(first[target], level)
         entered[target] = max(entered.get(target, -1), level)
     return tuple(
-        first.get(layer.target.name, 0) if layer.loops else level for layer, level in zip(layers, found, strict=True)
+        first.get(layer.target.name, 0) if layer.loops else level for layer, level in zip(layers, level_of, strict=True)
     )
 
 
 def ranks(layers: Sequence[LayerShape]) -> dict[str, int]:
     """When each space can be matched: the level of its first stage. Spaces whose first stage is empty have none."""
     level = levels(layers)
-    found = {}
+    rank_of = {}
     for name, (first, *_) in stages(layers).items():
         if first.entries:
-            found[name] = max(level[k] for k in first.entries)
-    return found
+            rank_of[name] = max(level[k] for k in first.entries)
+    return rank_of
 
 
 def normal_order(layers: Sequence[LayerShape]) -> tuple[int, ...]:
     """The positions of the layers in the one order that does not depend on names, nor on how the wiring was written.
 
     By level, then by what surrounds a layer (colours that are refined until they tell no more apart), then by sizes;
-    what is still alike (the gates of an LSTM) stays in the order written.
+    what is still alike (the gates of an LSTM) stays in the order written. The digests of version 2 are taken in this
+    order, so it can never change.
     """
     level = levels(layers)
     colour = _colours(layers, level)

@@ -72,14 +72,14 @@ def _entries(layer: LayerShape, key: str, matrix: Any, zeros: Zeros) -> Entries:
         raise InvalidTopologyError(f"{_at(layer, key)}: {error.message}", hint=error.hint) from None
 
 
-def _cut(layer: LayerShape, key: str, found: Entries, orientation: Orientation) -> Mask:
+def _cut(layer: LayerShape, key: str, stored: Entries, orientation: Orientation) -> Mask:
     """The layer's own part of a parameter, as cells."""
     part = layer.part or Part(key)
     orientation = part.orientation or orientation
-    keys, targets, extent = _keys(layer, key, found, part, orientation)
+    keys, targets = _keys(layer, key, stored, part, orientation)
     inside = np.ones(keys.shape, dtype=bool)
     if part.sources is not None:
-        first, beyond = (edge * extent for edge in part.sources)
+        first, beyond = layer.source_keys
         inside &= (keys >= first) & (keys < beyond)
         keys = keys - first
     if part.targets is not None:
@@ -92,14 +92,14 @@ def _cut(layer: LayerShape, key: str, found: Entries, orientation: Orientation) 
     return Mask(layer.local_sources, layer.target.size, cells, layer.taps)
 
 
-def _keys(layer: LayerShape, key: str, found: Entries, part: Part, orientation: Orientation) -> tuple[Ints, Ints, int]:
-    """Keys and targets of all entries, counted in the whole parameter; how many keys a place of its sources has."""
-    indices, shape = found
+def _keys(layer: LayerShape, key: str, stored: Entries, part: Part, orientation: Orientation) -> tuple[Ints, Ints]:
+    """Keys and targets of all entries, counted in the whole parameter."""
+    indices, shape = stored
     if len(shape) == 2:
         expected = _dims(layer, part, taps=layer.taps, shape=shape, orientation=orientation)
         _check_shape(layer, key, expected, shape, orientation)
         sources, targets = indices[::-1] if orientation == "out-in" else indices
-        return sources, targets, 1
+        return sources, targets
     kernel = shape[:-2] if orientation == "hwio" else shape[2:]
     expected = _dims(layer, part, taps=1, shape=shape, orientation=orientation)
     _check_shape(layer, key, expected, shape, orientation)
@@ -115,7 +115,7 @@ def _keys(layer: LayerShape, key: str, found: Entries, part: Part, orientation: 
     elif orientation == "in-out" and layer.groups > 1:  # a transposed convolution: its targets are those of one group
         targets = targets + sources // layer.local_sources * (layer.target.size // layer.groups)
         sources = sources % layer.local_sources
-    return sources * layer.taps + taps, targets, layer.taps
+    return sources * layer.taps + taps, targets
 
 
 def _dims(
@@ -125,7 +125,8 @@ def _dims(
     n_source, n_target = layer.local_sources * taps, layer.target.size
     if len(shape) > 2 and orientation == "in-out":
         n_source, n_target = layer.source.size, layer.target.size // layer.groups
-    sources: int | str = n_source if part.sources is None else f">= {part.sources[1]}"
+    beyond = layer.source_keys[1] * taps // layer.taps
+    sources: int | str = n_source if part.sources is None else f">= {beyond}"
     targets: int | str = n_target if part.targets is None else f">= {part.targets[1]}"
     ends = (targets, sources) if orientation == "out-in" else (sources, targets)
     if len(shape) == 2:

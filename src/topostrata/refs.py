@@ -102,7 +102,7 @@ def expand(patterns: Iterable[str], snapshots: Iterable[tuple[str, int]]) -> lis
     steps: dict[str, list[int]] = {}
     for run, step in snapshots:
         steps.setdefault(run, []).append(step)
-    found: dict[Ref, None] = {}
+    refs: dict[Ref, None] = {}
     for pattern in patterns:
         hits = _expand_one(pattern, steps)
         if not hits:
@@ -110,8 +110,8 @@ def expand(patterns: Iterable[str], snapshots: Iterable[tuple[str, int]]) -> lis
                 f"{pattern!r}: expected at least one snapshot, found none",
                 hint=f"the archive holds {_some(sorted(steps))}",
             )
-        found.update(dict.fromkeys(hits))
-    return list(found)
+        refs.update(dict.fromkeys(hits))
+    return list(refs)
 
 
 def _expand_one(pattern: str, steps: dict[str, list[int]]) -> list[Ref]:
@@ -120,13 +120,13 @@ def _expand_one(pattern: str, steps: dict[str, list[int]]) -> list[Ref]:
         raise InvalidRefError(f"{pattern!r}: {_FORMS}, or a glob such as 'w*@last' or 'w0@*'")
     hits: list[Ref] = []
     for run in sorted((r for r in steps if fnmatchcase(r, run_glob)), key=_natural):
-        held = sorted(steps[run])
+        recorded = sorted(steps[run])
         if at and is_glob(step_text):
-            hits.extend(Ref(run, s) for s in held if fnmatchcase(str(s), step_text))
+            hits.extend(Ref(run, s) for s in recorded if fnmatchcase(str(s), step_text))
             continue
         step = _parse_step(pattern, step_text) if at else "last"
-        step = held[0] if step == "first" else held[-1] if step == "last" else step
-        if step in held:
+        step = recorded[0] if step == "first" else recorded[-1] if step == "last" else step
+        if step in recorded:
             hits.append(Ref(run, step))
     return hits
 

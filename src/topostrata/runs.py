@@ -1,4 +1,4 @@
-"""Runs and snapshots as values: what the archive knows about a network besides its wiring."""
+"""Runs, their layers and snapshots as values: what the archive knows about a network besides its masks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from topostrata.errors import InvalidInputError
 
+if TYPE_CHECKING:
+    from topostrata.topology import Space
+
 Status = Literal["open", "finished", "failed"]
 How = Literal["resume", "fork", "perturbation", "pruned", "declared"]
+ProjectionState = Literal["follow", "off", "limit"]
 HOWS: tuple[How, ...] = ("resume", "fork", "perturbation", "pruned", "declared")
 
 MAX_METRICS = 64
@@ -28,6 +32,16 @@ class Parent:
 
     run: str
     step: int
+    how: How
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Descent:
+    """``child`` started from the snapshot ``parent@step`` and departed from it by ``how``."""
+
+    parent: str
+    step: int
+    child: str
     how: How
 
 
@@ -67,6 +81,57 @@ class Run:
     snapshots: int = 0
     first_step: int | None = None
     last_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayer:
+    """A layer of a run, the same at all its steps; what changes from step to step is its mask.
+
+    ``projection`` says whether its connections are written into the graph for Cypher: ``"follow"``, ``"off"``, or
+    ``"limit"`` where they went over the limit of relationships and stopped. They stand there up to ``projected_step``
+    (``None``: not at all), as so many ``lifetimes``.
+    """
+
+    run: str
+    name: str
+    source: Space
+    target: Space
+    taps: int = 1
+    projection: ProjectionState = "follow"
+    projected_step: int | None = None
+    lifetimes: int = 0
+
+    @property
+    def id(self) -> str:
+        """``run/name``."""
+        return f"{self.run}/{self.name}"
+
+    @property
+    def wiring(self) -> tuple[str, Space, Space, int]:
+        """Name, source, target and taps: what stays the same during a run."""
+        return self.name, self.source, self.target, self.taps
+
+
+@dataclass(frozen=True, slots=True)
+class Unprojected:
+    """A layer whose connections are not in the graph up to its run's last step: what Cypher does not see."""
+
+    run: str
+    layer: str
+    projection: ProjectionState
+    projected_step: int | None
+    last_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveCounts:
+    """How much an archive holds; ``mask_bytes`` is what the packed masks take."""
+
+    runs: int
+    snapshots: int
+    masks: int
+    mask_bytes: int
+    neurons: int
 
 
 def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:

@@ -61,16 +61,16 @@ class Settings(BaseSettings):
         if secret is None:
             return None
         if len(secret) < _SHORTEST_TOKEN:
-            found = f"{len(secret)} characters" if secret else "none"
+            weakness = f"{len(secret)} characters" if secret else "none"
         elif len(set(secret)) < _LEAST_VARIED_TOKEN:
-            found = "a few characters over and over"
+            weakness = "a few characters over and over"
         elif not _TOKEN.fullmatch(secret):
-            found = "others among them"
+            weakness = "others among them"
         else:
             return secret
         raise SettingsError(
             f"TOPOSTRATA_API_TOKEN: expected {_SHORTEST_TOKEN} random characters or more of A-Z a-z 0-9 - . _ ~ + /, "
-            f"found {found}",
+            f"found {weakness}",
             hint="`openssl rand -hex 32` makes one",
         )
 
@@ -97,11 +97,11 @@ class Settings(BaseSettings):
         if value is not None:
             raise SettingsError(f"expected {variable} or {variable}_FILE, found both")
         try:
-            held: str = file.read_text(encoding="utf-8")
+            text: str = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise SettingsError(f"{variable}_FILE: {file} cannot be read: {reason}") from None
-        return held.strip()
+        return text.strip()
 
 
 def _split(names: str) -> list[str]:

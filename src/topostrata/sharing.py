@@ -71,9 +71,9 @@ def _tied(layers: Sequence[LayerShape], parameter: str, positions: list[int]) ->
             if other_rows[0] >= rows[1]:
                 break
             if other_columns[0] < columns[1] and columns[0] < other_columns[1]:
-                one, two = (layers[first[r]].name for r in ((rows, columns), (other_rows, other_columns)))
+                name, other = (layers[first[r]].name for r in ((rows, columns), (other_rows, other_columns)))
                 raise InvalidTopologyError(
-                    f"layers {one!r} and {two!r}: expected parts of {parameter!r} that are the same or apart, "
+                    f"layers {name!r} and {other!r}: expected parts of {parameter!r} that are the same or apart, "
                     f"found rows {rows}, columns {columns} and rows {other_rows}, columns {other_columns}"
                 )
     return tied
@@ -83,9 +83,8 @@ def _region(layer: LayerShape) -> tuple[Range, Range]:
     """The rows and columns of the stored parameter."""
     part = layer.part
     assert part is not None  # noqa: S101 - only layers with parts are asked
-    sources = part.sources or (0, layer.local_sources * layer.taps)
     targets = part.targets or (0, layer.target.size)
-    return (targets, sources) if _turned(layer) else (sources, targets)
+    return (targets, layer.source_keys) if _turned(layer) else (layer.source_keys, targets)
 
 
 def _turned(layer: LayerShape) -> bool:

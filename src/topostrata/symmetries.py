@@ -29,13 +29,13 @@ def within(layers: Sequence[LayerShape]) -> dict[str, tuple[Axis, ...]]:
     >>> {name: [a.name for a in outer] for name, outer in within([v]).items()}
     {'x': [], 'heads': [], 'dims': ['heads']}
     """
-    found: dict[str, tuple[Axis, ...]] = {}
+    outer_axes: dict[str, tuple[Axis, ...]] = {}
     for axes in _contexts(layers):
         free = [axis for axis in axes if not axis.fixed]
         for k, axis in enumerate(free):
-            outer = found.setdefault(axis.name, tuple(free[:k]))
-            found[axis.name] = tuple(a for a in outer if a in free[:k])
-    return found
+            outer = outer_axes.setdefault(axis.name, tuple(free[:k]))
+            outer_axes[axis.name] = tuple(a for a in outer if a in free[:k])
+    return outer_axes
 
 
 def relabelled(layers: Sequence[LayerShape], masks: Sequence[Mask], permutations: Permutations) -> list[Mask]:

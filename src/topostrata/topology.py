@@ -14,6 +14,7 @@ from typing import Any
 
 from topostrata import digests, order, placing, sharing, symmetries, wiring_text
 from topostrata.axes import Axis, Space
+from topostrata.counterparts import counterparts
 from topostrata.errors import InvalidTopologyError
 from topostrata.layers import Layer, LayerShape, Part
 from topostrata.masks import Cells, Mask
@@ -120,12 +121,12 @@ class Wiring:
     @cached_property
     def axis_ranks(self) -> Mapping[str, int]:
         """For each free axis the rank at which it is matched: the first of the spaces that have it."""
-        found: dict[str, int] = {}
+        rank_of: dict[str, int] = {}
         for space in self.spaces:
             for axis in space.axes:
                 if not axis.fixed and space.name in self.ranks:
-                    found[axis.name] = min(found.get(axis.name, self.ranks[space.name]), self.ranks[space.name])
-        return found
+                    rank_of[axis.name] = min(rank_of.get(axis.name, self.ranks[space.name]), self.ranks[space.name])
+        return rank_of
 
     @cached_property
     def within(self) -> Mapping[str, tuple[Axis, ...]]:
@@ -136,6 +137,13 @@ class Wiring:
     def normal_order(self) -> tuple[int, ...]:
         """The positions of the layers in the order that does not depend on names or on how the wiring was written."""
         return order.normal_order(self.layers)
+
+    def counterparts(self, other: Wiring) -> tuple[int, ...]:
+        """For each layer the position of its counterpart in another wiring (``counterparts.counterparts``).
+
+        Raises ``NotComparableError`` where the two are not one wiring but for the widths of free axes.
+        """
+        return counterparts(self.layers, other.layers)
 
     @cached_property
     def beyond_format_1(self) -> str | None:
@@ -317,14 +325,17 @@ class Topology:
         names = [f"l{k}" for k in range(len(masks))] if names is None else list(names)
         if len(names) != len(masks):
             raise InvalidTopologyError(f"expected as many names as masks ({len(masks)}), found {len(names)}")
-        found: list[Mask] = []
+        chain: list[Mask] = []
         for name, matrix in zip(names, masks, strict=True):
             try:
                 masked = isinstance(matrix, Mask)
-                found.append(matrix if masked else Mask.from_matrix(matrix, zeros=zeros, orientation=orientation))
+                chain.append(matrix if masked else Mask.from_matrix(matrix, zeros=zeros, orientation=orientation))
             except InvalidTopologyError as error:
                 raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
-        return Topology(chain_layers(names, found))
+        try:
+            return Topology(chain_layers(names, chain))
+        except InvalidTopologyError as error:
+            raise InvalidTopologyError(error.message, hint=error.hint or _turned_hint(chain, orientation)) from None
 
 
 def chain_layers(names: Sequence[str], masks: Sequence[Mask]) -> tuple[Layer, ...]:
@@ -335,8 +346,7 @@ def chain_layers(names: Sequence[str], masks: Sequence[Mask]) -> tuple[Layer, ..
         if source.size != mask.n_source:
             raise InvalidTopologyError(
                 f"layer {name!r}: expected {source.size} sources (the targets of layer {names[k - 1]!r}), "
-                f"found {mask.n_source}",
-                hint=_turned_hint(masks),
+                f"found {mask.n_source}"
             )
         layers.append(Layer(name, source, _chain_space(k + 1, len(masks), mask.n_target), mask))
     return tuple(layers)
@@ -348,12 +358,15 @@ def _chain_space(k: int, last: int, size: int) -> Space:
     return Space(f"hidden{k}", size)
 
 
-def _turned_hint(masks: Sequence[Mask]) -> str | None:
-    """Advice where the masks chain when rows and columns change places, as torch's weights do."""
-    pairs = pairwise(masks)
-    if all(mask.taps == 1 for mask in masks) and all(one.n_source == two.n_target for one, two in pairs):
-        return "they chain turned around: if rows are targets, as in torch's weights, say orientation='out-in'"
-    return None
+def _turned_hint(masks: Sequence[Mask], orientation: Orientation) -> str | None:
+    """Advice where the masks would chain with rows and columns in each other's place, as torch's weights do."""
+    chains = all(before.n_target == after.n_source for before, after in pairwise(masks))
+    turned = all(before.n_source == after.n_target for before, after in pairwise(masks))
+    if chains or not turned or any(mask.taps > 1 for mask in masks):
+        return None
+    if orientation == "out-in":
+        return "they chain turned around: rows seem to be sources, so say orientation='in-out'"
+    return "they chain turned around: if rows are targets, as in torch's weights, say orientation='out-in'"
 
 
 def _check_layers(layers: tuple[LayerShape, ...]) -> None:

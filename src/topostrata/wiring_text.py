@@ -37,17 +37,17 @@ def document(layers: Sequence[LayerShape]) -> Document:
             axes.update((axis.name, axis) for axis in space.axes)
     for layer in layers:
         axes.update((axis.name, axis) for axis in layer.tap_axes)
-    found: Document = {}
+    wiring: Document = {}
     if axes:
-        found["axes"] = [{"name": a.name, "size": a.size, "fixed": a.fixed} for a in axes.values()]
-    found["spaces"] = [
+        wiring["axes"] = [{"name": a.name, "size": a.size, "fixed": a.fixed} for a in axes.values()]
+    wiring["spaces"] = [
         {"name": s.name, "size": s.size, "labelled": s.labelled}
         if s.plain
         else {"name": s.name, "axes": [a.name for a in s.axes]}
         for s in spaces.values()
     ]
-    found["layers"] = [_layer_document(layer) for layer in layers]
-    return found
+    wiring["layers"] = [_layer_document(layer) for layer in layers]
+    return wiring
 
 
 def is_plain(layers: Sequence[LayerShape]) -> bool:
@@ -76,12 +76,12 @@ def from_document(claims: Mapping[str, Any], at: str, *, plain: bool = False) ->
 
 def to_toml(layers: Sequence[LayerShape]) -> str:
     """The text file of a wiring; ``from_toml`` reads it back to the same layers."""
-    found = document(layers)
+    wiring = document(layers)
     lines = [f"wiring = {VERSION}"]
-    for axis in found.get("axes", []):
+    for axis in wiring.get("axes", []):
         size = f"{{ size = {axis['size']}, fixed = true }}" if axis["fixed"] else str(axis["size"])
         lines.append(f"axes.{_key(axis['name'])} = {size}")
-    for space in found["spaces"]:
+    for space in wiring["spaces"]:
         if "axes" in space:
             value = _value(space["axes"])
         elif space["labelled"]:
@@ -90,7 +90,7 @@ def to_toml(layers: Sequence[LayerShape]) -> str:
             value = str(space["size"])
         lines.append(f"spaces.{_key(space['name'])} = {value}")
     lines.append("layers = [")
-    for layer in found["layers"]:
+    for layer in wiring["layers"]:
         if layer["taps"] == 1:
             del layer["taps"]
         lines.append(f"    {_value(layer)},")
@@ -133,21 +133,21 @@ def check_keys(claim: Any, required: set[str], optional: set[str], at: str) -> N
 
 def _layer_document(layer: LayerShape) -> Document:
     taps: Any = [axis.name for axis in layer.tap_axes] or layer.taps
-    found: Document = {"name": layer.name, "source": layer.source.name, "target": layer.target.name, "taps": taps}
+    claim: Document = {"name": layer.name, "source": layer.source.name, "target": layer.target.name, "taps": taps}
     if layer.groups > 1:
-        found["groups"] = layer.groups
+        claim["groups"] = layer.groups
     part = layer.part
     if part is not None:
-        found["part"] = {"parameter": part.parameter}
+        claim["part"] = {"parameter": part.parameter}
         if part.sources is not None:
-            found["part"]["sources"] = list(part.sources)
+            claim["part"]["sources"] = list(part.sources)
         if part.targets is not None:
-            found["part"]["targets"] = list(part.targets)
+            claim["part"]["targets"] = list(part.targets)
         if part.orientation is not None:
-            found["part"]["orientation"] = part.orientation
+            claim["part"]["orientation"] = part.orientation
         if part.order:
-            found["part"]["order"] = list(part.order)
-    return found
+            claim["part"]["order"] = list(part.order)
+    return claim
 
 
 def _axes(claims: Any, at: str) -> dict[str, Axis]:
@@ -198,7 +198,7 @@ def _layer(
     source, target = (_known(spaces, _text(claim, end, here), end, here) for end in ("source", "target"))
     tap_axes: tuple[Axis, ...] = ()
     if not plain and isinstance(claim.get("taps"), list):
-        tap_axes = tuple(_known(axes, one, "taps", here) for one in _names(claim, "taps", here))
+        tap_axes = tuple(_known(axes, axis_name, "taps", here) for axis_name in _names(claim, "taps", here))
         taps = 1
         for axis in tap_axes:
             taps *= axis.size
@@ -260,7 +260,7 @@ def _list(claim: Any, name: str, at: str) -> list[Any]:
 
 def _names(claim: Mapping[str, Any], name: str, at: str) -> list[str]:
     names = claim[name]
-    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+    if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
         raise InvalidInputError(f"{at}: {name}: expected a list of names, found {str(names)[:80]}")
     return names
 

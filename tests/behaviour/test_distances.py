@@ -49,7 +49,7 @@ def test_the_matrix_is_that_of_the_topologies(archive: Archive, alignment: Align
     first = archive.distances(["r*"], alignment=alignment)
     count = len(computed)
     assert count == (25 if alignment == "reference" else 15)
-    again = archive.anew().distances(["r*"], alignment=alignment)
+    again = archive.reopened().distances(["r*"], alignment=alignment)
     assert len(computed) == count, "what was computed before was computed again"
     for matrix in (first, again):
         assert matrix.labels == tuple(f"r{k}@0" for k in range(5))

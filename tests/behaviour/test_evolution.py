@@ -12,8 +12,7 @@ from tests.pushed import push
 from tests.stores import Target
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError, NotFoundError
-from topostrata.lineage.declared import Descent
-from topostrata.runs import Parent
+from topostrata.runs import Descent, Parent
 from topostrata.topology import Topology
 
 
@@ -100,7 +99,7 @@ def test_lineage_is_ancestors_and_descendants_as_declared(archive: Archive) -> N
     edges = [Descent("a", 5, "b", "fork"), Descent("a", 0, "c", "perturbation"), Descent("b", 5, "d", "pruned"),
              Descent("c", 0, "d", "declared"), Descent("b", 0, "e", "resume")]  # fmt: skip
     for edge in edges:
-        archive.create_run(edge.child, parents=[Parent(edge.parent, edge.step, edge.how)])
+        archive.update_run(edge.child, parents=[Parent(edge.parent, edge.step, edge.how)])
     whole = archive.lineage()
     assert set(whole.nodes) == {"a", "b", "c", "d", "e", "lone"}
     assert set(whole.edges) == set(edges)

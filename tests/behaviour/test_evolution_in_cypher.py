@@ -27,7 +27,7 @@ def test_cypher_and_masks_agree(archive: Archive, seed: int) -> None:
     followed = archive.history("r")
     first, last = history.steps[0], history.steps[-1]
     middle = history.steps[len(history.steps) // 2]
-    spaces = {row["name"]: row["source"] for row in archive.layers("r")}
+    spaces = {layer.name: layer.source.name for layer in archive.layers("r")}
     counted = {layer.name: layer for layer in archive.evolution("r", middle, last).layers}
     for layer in followed.layers:
         where = {"run": "r", "layer": layer.name, "space": spaces[layer.name]}
@@ -112,6 +112,6 @@ def test_a_perturbed_network_has_its_own_history(archive: Archive) -> None:
     archive.create_run("c", parents=[Parent("a", 1, "perturbation")])
     push(archive, "c", history)
     assert [moment.run for moment in archive.history("c", through_parents=True).moments] == ["c", "c", "c"]
-    archive.create_run("c", parents=[Parent("a", 2, "fork"), Parent("b", 2, "fork")])
+    archive.update_run("c", parents=[Parent("a", 2, "fork"), Parent("b", 2, "fork")])
     with pytest.raises(ConflictError, match="one parent that it continues, found 2"):
         archive.history("c", through_parents=True)

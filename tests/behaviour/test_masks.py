@@ -27,7 +27,7 @@ def chain(archive: Archive, run: str) -> list[tuple[str, int]]:
 
 
 def count_masks(archive: Archive) -> int:
-    return int(archive.counts()["masks"])
+    return int(archive.counts().masks)
 
 
 def test_chains_of_deltas_are_at_most_24_deep(archive: Archive, target: Target) -> None:
@@ -119,8 +119,8 @@ def test_a_mask_of_ten_million_connections_is_stored_in_several_messages(archive
     alive[random.integers(0, alive.size, size=60_000_000)] = False
     alive[random.integers(0, alive.size, size=6_000_000)] = True
     second = large_topology(alive)
-    archive.push("big", 0, first, project="none")
-    archive.push("big", 1, second, project="none")
+    archive.push("big", 0, first, projection="none")
+    archive.push("big", 1, second, projection="none")
     sizes = tell(
         archive, "MATCH (m:Mask) RETURN m.bytes AS bytes, m.parts AS parts, size(m.data) AS first ORDER BY m.depth"
     )

@@ -25,11 +25,8 @@ from topostrata.topology import Topology
 
 
 def lags(archive: Archive) -> dict[tuple[str, str], tuple[str, int | None, int]]:
-    """What ``behind`` says, by run and layer."""
-    return {
-        (row["run"], row["layer"]): (row["projection"], row["projected_step"], row["last_step"])
-        for row in archive.behind()
-    }
+    """What ``unprojected`` says, by run and layer."""
+    return {(lag.run, lag.layer): (lag.projection, lag.projected_step, lag.last_step) for lag in archive.unprojected()}
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -71,9 +68,9 @@ def test_without_projection_nothing_but_masks_is_stored(archive: Archive, target
     """``none``: no neurons, no connections, every layer says that it is behind, and so for all later snapshots."""
     history = random_history(3, snapshots=4)
     for step, topology in history.snapshots:
-        archive.push("w0", step, topology, project="none")
+        archive.push("w0", step, topology, projection="none")
         assert lags(archive) == {("w0", y.name): ("off", None, step) for y in history.layers}
-    assert archive.counts()["neurons"] == 0
+    assert archive.counts().neurons == 0
     with target.open() as other:
         other.push("w0", history.steps[-1] + 1, history.at(history.steps[0]))
         assert {lag[0] for lag in lags(other).values()} == {"off"}
@@ -86,36 +83,36 @@ def test_only_chosen_layers_are_projected(archive: Archive) -> None:
     """The others say that they are behind; the chosen ones are complete."""
     history = sparse_history(1, snapshots=4, widths=[6, 5, 4, 3], density=0.4, churn=0.3)
     for step, topology in history.snapshots:
-        archive.push("w0", step, topology, project=["l1"])
+        archive.push("w0", step, topology, projection=["l1"])
         assert lags(archive) == {("w0", "l0"): ("off", None, step), ("w0", "l2"): ("off", None, step)}
     assert set(lifetimes(archive, "w0", "l1")) == history.lifetimes("l1")
     assert [lifetimes(archive, "w0", name) for name in ("l0", "l2")] == [[], []]
-    assert archive.counts()["neurons"] == 5 + 4
+    assert archive.counts().neurons == 5 + 4
     assert list(archive.verify()) == []
 
 
 def test_a_layer_that_is_not_there_cannot_be_chosen(archive: Archive) -> None:
     """The error names the layers that are; nothing is written."""
     with pytest.raises(NotFoundError, match=r"'nowhere'.*l0"):
-        archive.push("w0", 0, Topology.from_masks([np.eye(2)]), project=["l0", "nowhere"])
+        archive.push("w0", 0, Topology.from_masks([np.eye(2)]), projection=["l0", "nowhere"])
     assert archive.runs() == []
 
 
-def limited(archive: Archive, history: History, limit: int) -> dict[str, list[tuple[int, int]]]:
+def limited(archive: Archive, history: History, limit: int) -> dict[str, list[tuple[int | None, int]]]:
     """Push under a limit of relationships; gives per layer the (step, connections in the graph) after each push."""
     archive._store.relationship_limit = limit
-    told: dict[str, list[tuple[int, int]]] = {y.name: [] for y in history.layers}
+    told: dict[str, list[tuple[int | None, int]]] = {y.name: [] for y in history.layers}
     for step, topology in history.snapshots:
         archive.push("w0", step, topology)
-        for row in archive.layers("w0"):
-            told[row["name"]].append((row["projected_step"], row["lifetimes"] or 0))
+        for layer in archive.layers("w0"):
+            told[layer.name].append((layer.projected_step, layer.lifetimes))
         assert tell(archive, "MATCH ()-[c:CONNECTS]->() RETURN count(c) AS n")[0]["n"] <= limit
     return told
 
 
 @pytest.mark.parametrize("limit", [0, 60, 100, 130])
 def test_at_its_limit_a_layer_stops_and_says_where(archive: Archive, target: Target, limit: int) -> None:
-    """Never more relationships than the limit; each layer is whole up to its projected step, and ``behind`` lists it."""
+    """Never more relationships than the limit; each layer is whole up to its projected step, and ``unprojected`` lists it."""
     history = sparse_history(4, snapshots=5, widths=[10, 8, 6], density=0.5, churn=0.4)
     told = limited(archive, history, limit)
     stopped = {name for name, steps in told.items() if steps[-1][0] != history.steps[-1]}
@@ -127,7 +124,7 @@ def test_at_its_limit_a_layer_stops_and_says_where(archive: Archive, target: Tar
                  for c, born, died in lifetimes(archive, "w0", name) if upto is not None and born <= upto}  # fmt: skip
         assert early == (set() if upto is None else history.lifetimes(name, upto))
         for (before, _), (after, _) in pairwise(steps):
-            assert before is None or after >= before
+            assert before is None or (after is not None and after >= before)
     with target.open() as fresh:
         assert_snapshots(fresh, "w0", history, history.steps)
         assert_readable_up_to_projected(fresh, "w0", history)

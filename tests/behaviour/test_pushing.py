@@ -12,6 +12,7 @@ import pytest
 from tests.histories import random_history
 from tests.pushed import assert_projected, assert_snapshots, push
 from tests.stores import Target, contents
+from tests.wirings import densenet, gpt2
 from topostrata.archive import Archive
 from topostrata.errors import (
     ConflictError,
@@ -40,7 +41,9 @@ def refused(archive: Archive, error: type[TopostrataError], match: str, act: Cal
 def unguarded(archive: Archive) -> list[object]:
     """The contents without what only says who wrote last."""
     quiet = {"guard", "writer_epoch", "writer_batch"}
-    return [(kind, [p for p in held if p[0] not in quiet], *ends) for kind, held, *ends in contents(archive)]
+    return [
+        (kind, [p for p in properties if p[0] not in quiet], *ends) for kind, properties, *ends in contents(archive)
+    ]
 
 
 def test_a_pushed_snapshot_is_there_for_everybody(archive: Archive, target: Target) -> None:
@@ -48,11 +51,11 @@ def test_a_pushed_snapshot_is_there_for_everybody(archive: Archive, target: Targ
     moment = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=timezone(timedelta(hours=5)))
     assert archive.push("w0", 7, A, epoch=1.5, metrics={"accuracy": 0.5, "loss": 2}, recorded_at=moment) == "added"
     with target.open() as other:
-        found = other.snapshot("w0@7")
-        assert (found.run, found.step, found.digest, found.nnz) == ("w0", 7, A.digest, 9)
-        assert (found.epoch, found.metrics) == (1.5, {"accuracy": 0.5, "loss": 2.0})
-        assert found.recorded_at == moment
-        assert found.recorded_at.utcoffset() == timedelta(0)
+        snapshot = other.snapshot("w0@7")
+        assert (snapshot.run, snapshot.step, snapshot.digest, snapshot.nnz) == ("w0", 7, A.digest, 9)
+        assert (snapshot.epoch, snapshot.metrics) == (1.5, {"accuracy": 0.5, "loss": 2.0})
+        assert snapshot.recorded_at == moment
+        assert snapshot.recorded_at.utcoffset() == timedelta(0)
         assert other.topology("w0") == A
         assert list(other.verify()) == []
 
@@ -150,6 +153,16 @@ def test_what_cannot_be_named_or_counted_is_refused(
     refused(archive, error, "expected", lambda: archive.push(run, step, A, metrics=metrics))
 
 
+def test_a_network_that_the_graph_cannot_hold_yet_is_refused_by_name(archive: Archive) -> None:
+    """Nothing is stored of a residual stream, nor of axes that a run's layers could not give back."""
+    with pytest.raises(InvalidInputError, match="r@0: expected a network of plain layers, found a residual stream"):
+        archive.push("r", 0, gpt2(1).topology(np.random.default_rng(0)))
+    with pytest.raises(InvalidInputError, match=r"r@0: expected .*, found axes or parts of parameters"):
+        archive.push("r", 0, densenet().topology(np.random.default_rng(0)))
+    with pytest.raises(NotFoundError):
+        archive.run("r")
+
+
 def test_the_largest_step_and_the_oddest_names_come_back(archive: Archive) -> None:
     """2**53 - 1, a run of 128 characters, and names of layers and spaces that look like code."""
     run = "w." + "-" * 126
@@ -200,7 +213,7 @@ def test_a_run_is_declared_with_name_config_tags_and_parents(archive: Archive, t
     archive.push("w0", 0, A)
     archive.push("w0", 4, B)
     parents = [Parent("w0", 4, "fork"), Parent("w0", 0, "perturbation")]
-    assert archive.create_run("w1", name="second", config=config, tags=["b", "a:1"], parents=parents) is True
+    archive.create_run("w1", name="second", config=config, tags=["b", "a:1"], parents=parents)
     with target.open() as other:
         run = other.run("w1")
         assert (run.name, run.config, run.tags) == ("second", config, ("b", "a:1"))
@@ -208,21 +221,34 @@ def test_a_run_is_declared_with_name_config_tags_and_parents(archive: Archive, t
         assert (run.snapshots, run.first_step, run.last_step, run.status) == (0, None, None, "open")
 
 
-def test_declaring_again_adds_tags_and_parents_and_changes_nothing_else(archive: Archive) -> None:
-    """Tags are joined; the same name and config again are welcome, others are conflicts."""
+def test_an_update_adds_tags_and_parents_and_says_whether_it_did(archive: Archive) -> None:
+    """Tags are joined, parents added, the status set; what is there already changes nothing, a conflict neither."""
     archive.push("w0", 0, A)
     archive.create_run("w1", name="n", config={"a": 1}, tags=["x"])
-    assert archive.create_run("w1", name="n", config={"a": 1}, tags=["y", "x"]) is False
-    assert archive.create_run("w1", parents=[Parent("w0", 0, "fork")]) is False
-    assert archive.create_run("w1", parents=[Parent("w0", 0, "fork")], tags=["x"]) is False
+    assert archive.update_run("w1", tags=["y", "x"]) is True
+    assert archive.update_run("w1", parents=[Parent("w0", 0, "fork")]) is True
+    assert archive.update_run("w1", parents=[Parent("w0", 0, "fork")], tags=["x"], status="open") is False
+    assert archive.update_run("w1", status="finished") is True
     run = archive.run("w1")
-    assert (run.tags, run.parents) == (("x", "y"), (Parent("w0", 0, "fork"),))
-    refused(archive, ConflictError, "config", lambda: archive.create_run("w1", config={"a": 2}, tags=["z"]))
-    refused(archive, ConflictError, "name", lambda: archive.create_run("w1", name="m", tags=["z"]))
+    assert (run.name, run.config, run.tags, run.status) == ("n", {"a": 1}, ("x", "y"), "finished")
+    assert run.parents == (Parent("w0", 0, "fork"),)
     refused(
         archive, ConflictError, "'fork' already, not by 'pruned'",
-        lambda: archive.create_run("w1", parents=[Parent("w0", 0, "pruned")], tags=["z"]),
+        lambda: archive.update_run("w1", parents=[Parent("w0", 0, "pruned")], tags=["z"]),
     )  # fmt: skip
+    refused(archive, NotFoundError, "'w2'", lambda: archive.update_run("w2", tags=["z"]))
+    refused(
+        archive, InvalidInputError, "status of 'w1'",
+        lambda: archive.update_run("w1", status="over"),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_a_run_is_made_once(archive: Archive) -> None:
+    """A second run of an id is refused, whether the first was made or pushed to, and nothing is added to it."""
+    archive.create_run("w1", tags=["x"])
+    archive.push("w0", 0, A)
+    for run in ("w0", "w1"):
+        refused(archive, ConflictError, f"'{run}'.*update_run", lambda r=run: archive.create_run(r, tags=["z"]))  # type: ignore[misc]
 
 
 def test_a_run_that_cannot_be_declared_is_not_made(archive: Archive) -> None:
@@ -245,14 +271,14 @@ def test_no_run_becomes_its_own_ancestor(archive: Archive) -> None:
     for k in range(4):
         archive.push(f"w{k}", 0, A)
         if k:
-            archive.create_run(f"w{k}", parents=[Parent(f"w{k - 1}", 0, "fork")])
+            archive.update_run(f"w{k}", parents=[Parent(f"w{k - 1}", 0, "fork")])
     for child in range(4):
         for parent in range(child, 4):
             refused(
                 archive, LineageCycleError, rf"'w{child}'.*w{parent}@0",
-                lambda c=child, p=parent: archive.create_run(f"w{c}", parents=[Parent(f"w{p}", 0, "declared")]),  # type: ignore[misc]
+                lambda c=child, p=parent: archive.update_run(f"w{c}", parents=[Parent(f"w{p}", 0, "declared")]),  # type: ignore[misc]
             )  # fmt: skip
-    archive.create_run("w3", parents=[Parent("w0", 0, "declared")])
+    archive.update_run("w3", parents=[Parent("w0", 0, "declared")])
     assert list(archive.verify()) == []
 
 

@@ -26,7 +26,7 @@ def graph(archive: Archive) -> Iterator[Any]:
     archive.push("w0", 0, A, metrics={"loss": 0.5})
     archive.push("w0", 5, B)
     archive.push("w1", 0, A)
-    archive.create_run("w1", parents=[Parent("w0", 5, "fork")])
+    archive.update_run("w1", parents=[Parent("w0", 5, "fork")])
     found = archive.py2neo()
     yield found
     found.service.connector.close()
@@ -90,5 +90,5 @@ def test_without_the_extra_the_error_says_how_to_get_it(archive: Archive, target
     )  # fmt: skip
     assert (
         done.stdout
-        == "archive.py2neo() needs the extra [py2neo], which is not installed (pip install 'topostrata[py2neo]')\n"
+        == "archive.py2neo() needs the extra [py2neo], which is not installed (pip install '.[py2neo]' in a checkout of Topostrata)\n"
     )

@@ -39,6 +39,7 @@ OWN: dict[str, dict[str, Any]] = {
     "lineage/put_inferred_edges": {"id": "i0", "rows": [["w0", 0, "w1", 0, 0, 0.5, None, None, "forward"]]},
     "distance/distance_blocks": {"ids": ["b0"]},
     "masks/mask_part": {"id": "d0/1"},
+    "runs/runs_by_id": {"ids": ["w0"]},
     "runs/snapshots": {"after": -1},
     "distance/lock_distance_block": {"id": "b9"},
     "distance/put_distance_block": {"id": "b0"},
@@ -78,8 +79,8 @@ def small(target: Target) -> Iterator[Archive]:
         wipe(opened)
         for step, churn in enumerate((np.eye(3), np.ones((3, 3)) - np.eye(3), np.ones((3, 3)))):
             opened.push("w0", step, Topology.from_masks([churn, np.ones((3, 3)), np.ones((3, 2))]))
-        opened.push("w1", 0, Topology.from_masks([np.eye(3)]), project="none")
-        opened.create_run("w1", parents=[Parent("w0", 0, "fork")])
+        opened.push("w1", 0, Topology.from_masks([np.eye(3)]), projection="none")
+        opened.update_run("w1", parents=[Parent("w0", 0, "fork")])
         for name, values in PREPARED.items():
             opened._store.write(lambda tx, n=name, v=values: tx.run(n, **(sample(n) | v)))  # type: ignore[misc]
         yield opened
@@ -114,4 +115,4 @@ def test_a_query_is_sent_with_exactly_its_parameters(small: Archive) -> None:
     """One too few or too many is an error of the caller, before anything is sent."""
     for wrong in ({}, {"run": "w0", "more": 1}, {"ran": "w0"}):
         with pytest.raises(TypeError, match="expected parameters"):
-            small._store.read("runs/run", **wrong)
+            small._store.read("runs/next_edges", **wrong)

@@ -15,6 +15,7 @@ from tests.pushed import assert_projected, assert_snapshots, push
 from tests.stores import Target, wipe
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError, InvalidRefError, NotFoundError
+from topostrata.runs import ArchiveCounts
 from topostrata.topology import Topology
 
 numbers = count()
@@ -37,7 +38,7 @@ def test_what_was_pushed_is_what_is_read(shared: Archive, target: Target, seed: 
     with target.open() as fresh:
         assert_snapshots(fresh, run, history, history.steps)
         assert_projected(fresh, run, history)
-        for snapshot, (step, topology) in zip(fresh.all_snapshots(run), history.snapshots, strict=True):
+        for snapshot, (step, topology) in zip(fresh.snapshots(run), history.snapshots, strict=True):
             assert (snapshot.step, snapshot.digest, snapshot.nnz) == (step, topology.digest, topology.nnz)
 
 
@@ -58,13 +59,13 @@ def test_runs_come_in_pages_in_the_order_of_their_ids(archive: Archive) -> None:
     for run in reversed(ids):
         archive.create_run(run, tags=["t"])
     for limit in (1, 3, 10, 1000):
-        found: list[str] = []
-        while page := archive.runs(limit=limit, after=found[-1] if found else ""):
+        paged: list[str] = []
+        while page := archive.runs_page(limit=limit, after=paged[-1] if paged else ""):
             assert len(page) <= limit
-            found += [run.id for run in page]
-        assert found == ids
-    assert [run.id for run in archive.all_runs()] == ids
-    assert all(run.tags == ("t",) for run in archive.runs())
+            paged += [run.id for run in page]
+        assert paged == ids
+    assert [run.id for run in archive.runs()] == ids
+    assert all(run.tags == ("t",) for run in archive.runs_page())
 
 
 def test_snapshots_come_in_pages_in_the_order_of_their_steps(archive: Archive) -> None:
@@ -74,21 +75,21 @@ def test_snapshots_come_in_pages_in_the_order_of_their_steps(archive: Archive) -
         archive.push("w0", step, Topology.from_masks([np.eye(2)]))
         archive.push("w00", step + 1, Topology.from_masks([np.eye(2)]))
     for limit in (1, 3, 7, 1000):
-        found: list[int] = []
-        while page := archive.snapshots("w0", limit=limit, after=found[-1] if found else -1):
+        paged: list[int] = []
+        while page := archive.snapshots_page("w0", limit=limit, after=paged[-1] if paged else -1):
             assert all(snapshot.run == "w0" for snapshot in page)
-            found += [snapshot.step for snapshot in page]
-        assert found == steps
-    assert [snapshot.step for snapshot in archive.all_snapshots("w0")] == steps
+            paged += [snapshot.step for snapshot in page]
+        assert paged == steps
+    assert [snapshot.step for snapshot in archive.snapshots("w0")] == steps
 
 
 def test_a_page_has_a_size(archive: Archive) -> None:
     """From 1 to 1000, and one more for whoever looks whether there is a next page."""
     for limit in (0, -1, 1002):
         with pytest.raises(InvalidInputError, match="1 to 1000"):
-            archive.runs(limit=limit)
+            archive.runs_page(limit=limit)
         with pytest.raises(InvalidInputError, match="1 to 1000"):
-            archive.snapshots("w0", limit=limit)
+            archive.snapshots_page("w0", limit=limit)
 
 
 def test_what_is_not_there_is_named_with_what_is(archive: Archive) -> None:
@@ -141,9 +142,9 @@ def test_globs_name_the_snapshots_that_are_there(archive: Archive) -> None:
 
 def test_counts_tell_how_much_is_there(archive: Archive) -> None:
     """Runs, snapshots, masks and their bytes, neurons; all 0 in an empty archive."""
-    assert archive.counts() == {"runs": 0, "snapshots": 0, "masks": 0, "mask_bytes": 0, "neurons": 0}
+    assert archive.counts() == ArchiveCounts(runs=0, snapshots=0, masks=0, mask_bytes=0, neurons=0)
     archive.push("w0", 0, Topology.from_masks([np.eye(3), np.ones((3, 2))]))
     archive.push("w0", 1, Topology.from_masks([np.eye(3), np.eye(3, 2)]))
-    found = archive.counts()
-    assert found | {"mask_bytes": 0} == {"runs": 1, "snapshots": 2, "masks": 3, "mask_bytes": 0, "neurons": 8}
-    assert found["mask_bytes"] > 3 * 20
+    counts = archive.counts()
+    assert counts == ArchiveCounts(runs=1, snapshots=2, masks=3, mask_bytes=counts.mask_bytes, neurons=8)
+    assert counts.mask_bytes > 3 * 20

@@ -74,25 +74,26 @@ def beside(beside_target: Target) -> Iterator[Archive]:
         yield opened
 
 
-def fill(archive: Archive, held: HeldRuns) -> None:
+def fill(archive: Archive, family_runs: HeldRuns) -> None:
     """Everything that is held, as a user would have it there."""
-    for record in held.records:
+    for record in family_runs.records:
         run = record.run
         archive.create_run(
             run.id, name=run.name, config=run.config, tags=run.tags, parents=run.parents, status=run.status,
             created_at=run.created_at,
         )  # fmt: skip
-        for one in held.all_snapshots(run.id):
+        for snapshot in family_runs.snapshots(run.id):
             archive.push(
-                run.id, one.step, held.topology(one.id), epoch=one.epoch, metrics=one.metrics,
-                recorded_at=one.recorded_at, project=record.projected,
+                run.id, snapshot.step, family_runs.topology(snapshot), epoch=snapshot.epoch, metrics=snapshot.metrics,
+                recorded_at=snapshot.recorded_at, projection=record.projected,
             )  # fmt: skip
 
 
 def state(archive: Archive) -> list[tuple[Run, list[tuple[Snapshot, Topology]]]]:
     """All that can be asked of runs and snapshots."""
     return [
-        (run, [(one, archive.topology(one.id)) for one in archive.all_snapshots(run.id)]) for run in archive.all_runs()
+        (run, [(snapshot, archive.topology(snapshot.id)) for snapshot in archive.snapshots(run.id)])
+        for run in archive.runs()
     ]
 
 
@@ -128,7 +129,7 @@ def test_what_is_exported_is_imported(archive: Archive, beside: Archive, tmp_pat
     same(archive, beside)
     transfer.export(beside, second)
     wipe(archive)
-    transfer.import_(second, archive.anew())
+    transfer.import_(second, archive.reopened())
     same(archive, beside)
     transfer.export(archive, third)
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
@@ -157,10 +158,10 @@ def test_a_second_move_brings_only_what_is_new(archive: Archive, beside: Archive
     again = transfer.copy(archive, beside)
     assert (again.added, again.runs_added) == (0, ())
     archive.push("empty", 4, A)
-    (step, _), *_ = [(one.step, one) for one in archive.all_snapshots("both")]
+    (step, _), *_ = [(one.step, one) for one in archive.snapshots("both")]
     archive.push("both", step, archive.topology(f"both@{step}"), metrics={"later": 0.25})
-    archive.create_run("a-child", tags=["new"], status="finished")
-    archive.create_run("empty", parents=[Parent("root", archive.snapshot("root@first").step, "declared")])
+    archive.update_run("a-child", tags=["new"], status="finished")
+    archive.update_run("empty", parents=[Parent("root", archive.snapshot("root@first").step, "declared")])
     assert transfer.copy(archive, beside).added == 1
     same(archive, beside)
     assert contents(beside) != before
@@ -176,7 +177,7 @@ def test_a_target_that_goes_on_is_left_as_it_is(archive: Archive, beside: Archiv
     transfer.copy(archive, beside)
     beside.push("w0", 5, B)
     beside.push("w0", 0, A, metrics={"other": 2.0})
-    beside.create_run("w0", tags=["mine"], status="open")
+    beside.update_run("w0", tags=["mine"], status="open")
     before = state(beside)
     assert transfer.copy(archive, beside).unchanged == 1
     assert state(beside) == before
@@ -206,12 +207,18 @@ def test_an_empty_archive_moves_too(archive: Archive, beside: Archive, tmp_path:
 
 def test_layers_that_were_not_for_cypher_stay_out_of_the_graph(archive: Archive, beside: Archive) -> None:
     """Which layers are projected moves with the run; one that the limit of a store stopped goes on elsewhere."""
-    archive.push("w0", 0, A, project=["l1"])
-    archive.push("none", 0, A, project="none")
+    archive.push("w0", 0, A, projection=["l1"])
+    archive.push("none", 0, A, projection="none")
     tell(archive, "MATCH (y:Layer {id: 'w0/l1'}) SET y.projection = 'limit'")
     transfer.copy(archive, beside)
-    found = {(row["run"], row["layer"]): row["projection"] for row in beside.behind()}
+    found = {(lag.run, lag.layer): lag.projection for lag in beside.unprojected()}
     assert found == {("w0", "l0"): "off", ("none", "l0"): "off", ("none", "l1"): "off"}
+
+
+def another_way(archive: Archive) -> None:
+    """The run, with the same parent by another way."""
+    archive.push("v", 0, A)
+    archive.create_run("w0", parents=[Parent("v", 0, "pruned")])
 
 
 CONFLICTS: dict[str, tuple[Callable[[Archive], object], str]] = {
@@ -222,7 +229,7 @@ CONFLICTS: dict[str, tuple[Callable[[Archive], object], str]] = {
     "another config": (lambda a: a.create_run("w0", config={"lr": 9}), "'w0'.*other config"),
     "another name": (lambda a: a.create_run("w0", name="mine"), "'w0'.*other name"),
     "other layers": (lambda a: a.push("w0", 3, Topology.from_masks([np.eye(3), np.ones((3, 2))], names=["x", "y"])), "'w0'.*other layers"),
-    "another way from its parent": (lambda a: (a.push("v", 0, A), a.create_run("w0", parents=[Parent("v", 0, "pruned")])), "'w0'.*by 'pruned', not by 'fork'"),
+    "another way from its parent": (another_way, "'w0'.*by 'pruned', not by 'fork'"),
 }  # fmt: skip
 
 
@@ -317,7 +324,7 @@ def test_a_killed_projection_is_completed_when_nothing_is_left_to_bring(
     beside.push("w0", 1, B)
     killed(target, "copy", beside_target.uri, 1, "in projection")
     with target.open() as after:
-        assert [row["projected_step"] for row in after.behind()] == [0, 0]
+        assert [lag.projected_step for lag in after.unprojected()] == [0, 0]
         assert transfer.copy(beside, after).added == 0
         same(after, beside)
 
@@ -380,13 +387,13 @@ def test_an_export_of_format_1_stays_readable(archive: Archive, tmp_path: Path) 
     old = ROOT / "tests" / "data" / "export-format-1.zip"
     moved = transfer.import_(old, archive)
     held = family(SEED)
-    assert moved.snapshots == sum(len(one) for one in held.snapshots.values())
+    assert moved.snapshots == sum(len(one) for one in held.histories.values())
     found = {run.id: (run, snapshots) for run, snapshots in state(archive)}
     for record in held.records:
         run, snapshots = found[record.run.id]
         assert run == replace(record.run, parents=run.parents)
         assert set(run.parents) == set(record.run.parents)
-        assert snapshots == [(one, held.topology(one.id)) for one in held.all_snapshots(run.id)]
+        assert snapshots == [(one, held.topology(one)) for one in held.snapshots(run.id)]
     assert list(archive.verify()) == []
     transfer.export(archive, tmp_path / "again.zip")
     with ExportFile(tmp_path / "again.zip") as again, ExportFile(old) as first:

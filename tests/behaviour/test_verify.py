@@ -22,7 +22,7 @@ def held(archive: Archive) -> Archive:
     history = sparse_history(8, snapshots=6, widths=[40, 30, 8], density=0.3, churn=0.05)
     push(archive, "w0", history)
     push(archive, "w1", sparse_history(9, snapshots=6, widths=[40, 30, 8], density=0.3, churn=0.05))
-    archive.create_run("w1", parents=[Parent("w0", 3, "fork")])
+    archive.update_run("w1", parents=[Parent("w0", 3, "fork")])
     assert list(archive.verify()) == []
     return archive
 
@@ -157,7 +157,7 @@ def test_a_good_archive_has_no_violations(archive: Archive, target: Target) -> N
         push(archive, f"w{seed}", random_history(300 + seed))
     archive.create_run("empty", parents=[Parent("w0", random_history(300).steps[0], "fork")])
     for step, topology in random_history(5).snapshots:
-        archive.push("off", step, topology, project="none")
+        archive.push("off", step, topology, projection="none")
     told: list[str] = []
     with target.open() as fresh:
         assert list(fresh.verify(progress=told.append)) == []
@@ -167,7 +167,7 @@ def test_a_good_archive_has_no_violations(archive: Archive, target: Target) -> N
 def test_connections_of_a_layer_that_is_not_projected_are_too_many(archive: Archive) -> None:
     """Where nothing is said to be projected, what stands there must at least be true."""
     topology = Topology.from_masks([[[1, 0], [0, 1]]])
-    archive.push("w0", 0, topology, project="none")
+    archive.push("w0", 0, topology, projection="none")
     tell(
         archive,
         "CREATE (a:Neuron {id: 'w0/input/0', run: 'w0', space: 'input', index: 0})"

@@ -21,22 +21,22 @@ from topostrata.runs import Parent
 
 def at_once(*works: Callable[[], object]) -> list[object]:
     """Do all of it in threads that start together; gives what each returned, or the error that it raised."""
-    found: list[object] = [None] * len(works)
+    results: list[object] = [None] * len(works)
     start = threading.Barrier(len(works))
 
-    def one(k: int) -> None:
+    def work(k: int) -> None:
         start.wait()
         try:
-            found[k] = works[k]()
+            results[k] = works[k]()
         except Exception as error:  # noqa: BLE001 - handed to the test
-            found[k] = error
+            results[k] = error
 
-    threads = [threading.Thread(target=one, args=(k,)) for k in range(len(works))]
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(works))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    return results
 
 
 def assert_whole(target: Target, run: str, history: History) -> None:
@@ -96,7 +96,7 @@ def test_threads_that_push_the_same_run_at_once_store_each_step_once(
     finally:
         for client in clients:
             client.close()
-    assert not [one for one in outcomes if isinstance(one, Exception)], outcomes
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)], outcomes
     for at in range(len(history.steps)):
         told = Counter(outcome[at] for outcome in outcomes if isinstance(outcome, list))
         # A commit whose answer was lost is found done when it is tried again: then nobody says "added".
@@ -115,13 +115,13 @@ def test_processes_that_push_the_same_run_at_once_store_each_step_once(archive: 
         for writer in writers:
             assert writer.end_within(120)
             assert writer.process.returncode == 0
-        said = [writer.said() for writer in writers]
+        outcomes = [writer.said() for writer in writers]
     finally:
         for writer in writers:
             writer.close()
     for at, step in enumerate(history.steps):
-        assert {told[at][0] for told in said} == {step}
-        assert Counter(told[at][1] for told in said)["added"] <= 1
+        assert {told[at][0] for told in outcomes} == {step}
+        assert Counter(told[at][1] for told in outcomes)["added"] <= 1
     assert_whole(target, "w0", history)
 
 
@@ -139,8 +139,8 @@ def test_nobody_follows_the_same_snapshot_twice(archive: Archive, target: Target
     finally:
         for client in clients:
             client.close()
-    assert {type(one) for one in outcomes} <= {str, StepOrderError}
-    stored = [step, *(step + 1 + k for k, one in enumerate(outcomes) if one == "added")]
+    assert {type(outcome) for outcome in outcomes} <= {str, StepOrderError}
+    stored = [step, *(step + 1 + k for k, outcome in enumerate(outcomes) if outcome == "added")]
     assert len(stored) > 1
     archive.push("w0", stored[-1], topology)
     assert_whole(target, "w0", History(0, tuple((s, topology) for s in stored)))
@@ -152,8 +152,8 @@ def test_two_topologies_for_one_step_at_once_are_one_snapshot_and_one_conflict(
     """Whoever is second is told so, and nothing of his stays."""
     history = random_history(560, snapshots=4)
     (_, a), (_, b) = history.snapshots[0], next(s for s in history.snapshots if s[1] != history.snapshots[0][1])
-    with target.open() as one, target.open() as other:
-        outcomes = at_once(lambda: one.push("w0", 3, a), lambda: other.push("w0", 3, b))
+    with target.open() as first, target.open() as other:
+        outcomes = at_once(lambda: first.push("w0", 3, a), lambda: other.push("w0", 3, b))
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConflictError", "str"]
     assert any(isinstance(outcome, ConflictError) for outcome in outcomes)
     assert_whole(target, "w0", History(0, ((3, a if outcomes[0] == "added" else b),)))
@@ -164,10 +164,10 @@ def test_two_that_would_close_a_cycle_together_do_not(archive: Archive, target: 
     topology = random_history(570, snapshots=1).snapshots[0][1]
     for run in ("a", "b"):
         archive.push(run, 0, topology)
-    with target.open() as one, target.open() as other:
+    with target.open() as first, target.open() as other:
         outcomes = at_once(
-            lambda: one.create_run("a", parents=[Parent("b", 0, "fork")]),
-            lambda: other.create_run("b", parents=[Parent("a", 0, "fork")]),
+            lambda: first.update_run("a", parents=[Parent("b", 0, "fork")]),
+            lambda: other.update_run("b", parents=[Parent("a", 0, "fork")]),
         )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["LineageCycleError", "bool"]
     assert any(isinstance(outcome, LineageCycleError) for outcome in outcomes)
@@ -183,8 +183,8 @@ def test_different_runs_at_once_share_masks_without_harm(archive: Archive, targe
     finally:
         for client in clients:
             client.close()
-    assert not [one for one in outcomes if isinstance(one, Exception)], outcomes
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)], outcomes
     for k in range(4):
         assert_whole(target, f"w{k}", history)
     masks = {layer.mask.digest for _, topology in history.snapshots for layer in topology.layers}
-    assert archive.counts()["masks"] == len(masks)
+    assert archive.counts().masks == len(masks)

@@ -13,6 +13,17 @@ from topostrata.ingest.formats import snapshot_file
 from topostrata.store.embedded import stop
 from topostrata.topology import Topology
 
+# The loaded modules among those that no question about runs needs, after `topostrata ls`.
+LOADED = """
+import sys
+from topostrata.service.cli import main
+heavy = "numpy scipy pandas pyarrow networkx matplotlib numba fastapi uvicorn dask distributed httpx safetensors"
+try:
+    main.main()
+finally:
+    print([name for name in heavy.split() if name in sys.modules])
+"""
+
 # A process that has a use for data frames of its own, and asks with a value of NumPy.
 LIBRARY = """
 import sys
@@ -53,6 +64,16 @@ def test_status_says_whether_the_engine_is_running(store: Path, tmp_path: Path) 
     assert run(store, "engine", "stop").stdout == "it was not running\n"
 
 
+def test_a_list_of_runs_loads_nothing_heavy(store: Path) -> None:
+    """`topostrata ls` loads the driver, but no arrays, data frames, graphs, pictures or web framework."""
+    command = [sys.executable, "-c", LOADED, "ls", "--store", str(store)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    listing, loaded = ran.stdout.splitlines()[:-1], ran.stdout.splitlines()[-1]
+    assert any(line.split()[:2] == ["w0", "1"] for line in listing)
+    assert loaded == "[]"
+
+
 def test_the_driver_of_a_library_takes_what_numpy_has(store: Path) -> None:
     """Only the command's own process leaves NumPy and pandas out; whoever imports the package can send their values."""
     ran = subprocess.run(
@@ -62,14 +83,17 @@ def test_the_driver_of_a_library_takes_what_numpy_has(store: Path) -> None:
 
 
 def test_push_says_what_it_did(store: Path) -> None:
-    """Snapshots that are new, a tag or a parent that the run has now, or nothing."""
+    """Snapshots that are new, a tag or a parent that the run gained, or nothing."""
     file = str(store.parent / "net.npz")
 
     def push(*options: str) -> str:
-        ran = run(store, "push", file, "--run", "w1", "--step", "0", *options)
+        ran = run(store, "push", file, "--run", "w1", *options)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
-    assert push("--parent", "w0@0") == "w1: 1 snapshot added, 4 connections; the run now has parent w0@0\n"
-    assert push() == "w1: nothing new (1 snapshot there already)\n"
-    assert push("--tag", "set") == "w1: the run now has tag set (1 snapshot there already)\n"
+    assert (
+        push("--step", "0", "--parent", "w0@0") == "w1: 1 snapshot added, 4 connections; the run now has parent w0@0\n"
+    )
+    assert push("--step", "0") == "w1: nothing new (1 snapshot there already)\n"
+    assert push("--step", "0", "--tag", "set") == "w1: the run now has tag set (1 snapshot there already)\n"
+    assert push("--step", "0", "--tag", "set") == "w1: nothing new (1 snapshot there already)\n"

@@ -134,7 +134,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         assert sum(sent) - before <= 231 - 60
         assert found.layers.tobytes() == distances(networks).layers.tobytes()
         sent.clear()
-        archive.anew().distances(["r*"])
+        archive.reopened().distances(["r*"])
         assert sent == []
 
 
@@ -243,7 +243,7 @@ def test_no_workers_is_an_error_after_a_while(
 def test_without_dask_the_extra_is_named(networks: list[Topology], monkeypatch: pytest.MonkeyPatch) -> None:
     """And how to install it."""
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'topostrata\[dask\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[dask\]'"):
         distances(networks, scheduler="tcp://127.0.0.1:1")
 
 

@@ -25,7 +25,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 pytestmark = pytest.mark.checkout
-each = pytest.mark.parametrize("name", sorted(SERVICES))
+every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
 
 def against_schema(file: Path) -> subprocess.CompletedProcess[str]:
@@ -59,7 +59,7 @@ def test_docker_compose_understands_the_file(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-@each
+@every_service
 def test_images_are_pinned(name: str) -> None:
     """By version, those of others by digest too, the own one by the version of this checkout and from no registry."""
     service = SERVICES[name]
@@ -76,7 +76,7 @@ def test_neo4j_is_the_version_that_is_tested() -> None:
     assert tag == f"neo4j:{neo4j_server.RELEASES['neo4j-5.26'].version}-community"
 
 
-@each
+@every_service
 def test_containers_are_kept_in(name: str) -> None:
     """Read-only root, a user that is a number and not root, no capabilities, no new privileges, limits, a health check."""
     service = SERVICES[name]
@@ -107,7 +107,7 @@ def test_containers_are_kept_in(name: str) -> None:
         assert any(option.startswith("mode=") for option in options)
 
 
-@each
+@every_service
 def test_ports_are_published_on_loopback_only(name: str) -> None:
     """As 127.0.0.1:PORT:PORT; Neo4j publishes none at all."""
     for port in SERVICES[name].get("ports", []):
@@ -115,7 +115,7 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
     assert name != "neo4j" or "ports" not in SERVICES[name]
 
 
-@each
+@every_service
 def test_mounts_are_named_volumes(name: str) -> None:
     """No path of the machine, no socket of the engine."""
     for mount in SERVICES[name].get("volumes", []):
@@ -169,11 +169,11 @@ def test_no_secret_stands_in_the_file() -> None:
 
 def test_the_documents_make_the_secrets(tmp_path: Path) -> None:
     """Long, random, the password twice, in a directory of their owner, readable for the containers' users."""
-    held = {name: file.read_text("ascii") for name, file in compose.make_secrets(tmp_path).items()}
-    assert re.fullmatch(r"[0-9a-f]{64}", held["api_token"])
-    assert re.fullmatch(r"[0-9a-f]{64}", held["neo4j_password"])
-    assert held["neo4j_auth"] == f"neo4j/{held['neo4j_password']}"
-    assert held["api_token"] != held["neo4j_password"]
+    secrets = {name: file.read_text("ascii") for name, file in compose.make_secrets(tmp_path).items()}
+    assert re.fullmatch(r"[0-9a-f]{64}", secrets["api_token"])
+    assert re.fullmatch(r"[0-9a-f]{64}", secrets["neo4j_password"])
+    assert secrets["neo4j_auth"] == f"neo4j/{secrets['neo4j_password']}"
+    assert secrets["api_token"] != secrets["neo4j_password"]
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "secrets").iterdir()} == {0o444}
 
@@ -190,8 +190,8 @@ def test_memory_fits() -> None:
     assert compose.size(neo4j["server.memory.heap.initial_size"]) <= heap
     assert compose.size(neo4j["db.memory.transaction.max"]) <= heap
     for name, service in SERVICES.items():
-        held = [option for options in compose.tmpfs(service).values() for option in options]
-        taken = sum(compose.size(option.removeprefix("size=")) for option in held if option.startswith("size="))
+        secrets = [option for options in compose.tmpfs(service).values() for option in options]
+        taken = sum(compose.size(option.removeprefix("size=")) for option in secrets if option.startswith("size="))
         assert taken < compose.size(service["mem_limit"]) / 10, name
 
 

@@ -37,12 +37,12 @@ START_S = 120.0
 pytestmark = [pytest.mark.checkout, pytest.mark.slow]
 
 
-def poll(ready: Callable[[], bool], process: subprocess.Popen[bytes], said: Path) -> None:
+def poll(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     """Return when it is ready; what the process said where it ended or takes too long."""
     deadline = time.monotonic() + START_S
     while not ready():
-        assert process.poll() is None, f"ended with {process.returncode}:\n{said.read_text('utf-8', 'replace')}"
-        assert time.monotonic() < deadline, f"not ready:\n{said.read_text('utf-8', 'replace')}"
+        assert process.poll() is None, f"ended with {process.returncode}:\n{log.read_text('utf-8', 'replace')}"
+        assert time.monotonic() < deadline, f"not ready:\n{log.read_text('utf-8', 'replace')}"
         time.sleep(0.1)
 
 
@@ -81,34 +81,34 @@ def server(secrets: dict[str, Path], http_port: int) -> Iterator[Neo4jServer]:
     assert user == "neo4j"
     where = {"server.default_listen_address": "127.0.0.1", "server.http.listen_address": f"127.0.0.1:{http_port}"}
     try:
-        made = create_server("neo4j-5.26", where, recipe=SETTINGS, password=password)
+        server = create_server("neo4j-5.26", where, recipe=SETTINGS, password=password)
     except neo4j_server.UnavailableError as reason:
         if os.environ.get("CI"):
             pytest.fail(str(reason))
         pytest.skip(str(reason))
     try:
-        assert made.home is not None
-        booted = boot(made, made.home / "conf")
+        assert server.home is not None
+        booted = boot(server, server.home / "conf")
         assert booted.returncode == 0, booted.stdout + booted.stderr
-        made.command = shlex.split(booted.stdout)
-        made.start()
-        yield made
+        server.command = shlex.split(booted.stdout)
+        server.start()
+        yield server
     finally:
-        made.kill()  # nothing of it is to be kept, and to end in good order takes it long
-        made.stop()
+        server.kill()  # nothing of it is to be kept, and to end in good order takes it long
+        server.stop()
 
 
 def test_neo4j_starts_with_the_settings_of_the_file(server: Neo4jServer) -> None:
     """Each is one that Neo4j knows, has the value that was written, and reaches the Java that runs."""
     with server.driver() as driver, driver.session(database="system") as session:
         rows = session.run("SHOW SETTINGS YIELD name, value, isExplicitlySet RETURN *").data()
-    held = {row["name"]: row["value"] for row in rows if row["isExplicitlySet"]}
+    shown_settings = {row["name"]: row["value"] for row in rows if row["isExplicitlySet"]}
     # As Neo4j writes them. What is internal it does not show: see what LOAD CSV reaches.
     written = {"512m": "512.00MiB", "2g": "2.00GiB", "60s": "1m", "import": f"{server.home}/import"}
     options = SETTINGS["server.jvm.additional"].split()
     written[SETTINGS["server.jvm.additional"]] = "\n".join(options)
     shown = {name: written.get(value, value) for name, value in SETTINGS.items() if not name.startswith("internal.")}
-    assert {name: held.get(name) for name in shown} == shown
+    assert {name: shown_settings.get(name) for name in shown} == shown
     command = Path(f"/proc/{server.pid}/cmdline").read_bytes().decode().split("\0")
     assert {"-Xms524288k", "-Xmx2097152k", *options} <= set(command)
 
@@ -157,10 +157,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[container.Image]
 
 @contextmanager
 def running(
-    image: container.Image, name: str, said: Path, changes: dict[str, Any] | None = None, **more: Any
+    image: container.Image, name: str, log: Path, changes: dict[str, Any] | None = None, **more: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A service of the file as a process; whatever happens, it is gone afterwards."""
-    with container.start(image, SERVICES[name] | (changes or {}), log=said, **more) as process:
+    with container.start(image, SERVICES[name] | (changes or {}), log=log, **more) as process:
         try:
             yield process
         finally:
@@ -172,14 +172,14 @@ def service(
     image: container.Image, server: Neo4jServer, secrets: dict[str, Path], tmp_path: Path
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The service of the file with its own entry point, against that Neo4j: its URL, and its process."""
-    port, said = free_port(), tmp_path / "log"
+    port, log = free_port(), tmp_path / "log"
     environment = {"TOPOSTRATA_STORE": server.uri, "TOPOSTRATA_API_HOSTS": "archive.example.org"}
     assert image.command == ["serve", "--host", "0.0.0.0"]
     with running(
-        image, "topostrata", said, secrets=secrets, environment=environment, arguments=["--port", str(port)]
+        image, "topostrata", log, secrets=secrets, environment=environment, arguments=["--port", str(port)]
     ) as process:
         url = f"http://127.0.0.1:{port}"
-        poll(lambda: answers(f"{url}/readyz"), process, said)
+        poll(lambda: answers(f"{url}/readyz"), process, log)
         yield url, process
 
 
@@ -197,12 +197,12 @@ for top in ("/", "/opt", "/opt/topostrata/bin", "/run/secrets", "/tmp", "/usr/lo
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print({name: status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs")})
 """
-    said = tmp_path / "log"
+    log = tmp_path / "log"
     changes = {"entrypoint": ["python", "-c", code], "command": [], "secrets": []}
-    with running(image, "topostrata", said, changes, secrets={}, environment={}) as process:
-        assert process.wait(START_S) == 0, said.read_text("utf-8")
+    with running(image, "topostrata", log, changes, secrets={}, environment={}) as process:
+        assert process.wait(START_S) == 0, log.read_text("utf-8")
     none = "0" * 16
-    assert said.read_text("utf-8").splitlines() == [
+    assert log.read_text("utf-8").splitlines() == [
         "10001 10001 [] /",
         "wrote /tmp",
         str({"CapEff": none, "CapPrm": none, "CapBnd": none, "NoNewPrivs": "1"}),
@@ -259,19 +259,19 @@ def test_it_does_not_start_without_a_token(image: container.Image, server: Neo4j
     """A container listens on all its addresses: with no secret, or an empty one, there is no service."""
     empty = tmp_path / "empty"
     empty.touch()
-    held = dict(SERVICES["topostrata"]["environment"])
-    del held["TOPOSTRATA_API_TOKEN_FILE"], held["TOPOSTRATA_NEO4J_PASSWORD_FILE"]
+    without_secrets = dict(SERVICES["topostrata"]["environment"])
+    del without_secrets["TOPOSTRATA_API_TOKEN_FILE"], without_secrets["TOPOSTRATA_NEO4J_PASSWORD_FILE"]
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"environment": held, "secrets": []}, "expected a loopback address"),
+        ({"environment": without_secrets, "secrets": []}, "expected a loopback address"),
         ({"secrets": ["api_token", "neo4j_password"]}, "expected 32 random characters"),
     ]
     for k, (changes, message) in enumerate(cases):
-        said = tmp_path / f"log-{k}"
+        log = tmp_path / f"log-{k}"
         secrets = {"api_token": empty, "neo4j_password": empty}
         environment = {"TOPOSTRATA_STORE": server.uri, "TOPOSTRATA_API_HOSTS": ""}
-        with running(image, "topostrata", said, changes, secrets=secrets, environment=environment) as process:
+        with running(image, "topostrata", log, changes, secrets=secrets, environment=environment) as process:
             assert process.wait(START_S) == 2
-        assert message in said.read_text("utf-8")
+        assert message in log.read_text("utf-8")
 
 
 def test_browser_and_bolt_come_through_the_forwarder(
@@ -283,9 +283,9 @@ def test_browser_and_bolt_come_through_the_forwarder(
     there = {"7474": str(http_port), "7687": bolt_port}
     routes = [route.split(":") for route in SERVICES["explore"]["command"]]
     changes = {"command": [f"{here[listen]}:127.0.0.1:{there[port]}" for listen, _, port in routes]}
-    said = tmp_path / "log"
-    with running(image, "explore", said, changes, secrets={}, environment={}) as process:
-        poll(lambda: answers(f"http://127.0.0.1:{here['7474']}"), process, said)
+    log = tmp_path / "log"
+    with running(image, "explore", log, changes, secrets={}, environment={}) as process:
+        poll(lambda: answers(f"http://127.0.0.1:{here['7474']}"), process, log)
         uri, auth = f"bolt://127.0.0.1:{here['7687']}", (server.user, server.password)
         with neo4j.GraphDatabase.driver(uri, auth=auth) as driver, driver.session() as session:
             query = "UNWIND range(1, 200000) AS n RETURN collect(n) AS all"

@@ -85,7 +85,7 @@ def eventful(seed: int) -> int:
 
 def stored_steps(archive: Archive, run: str) -> list[int]:
     try:
-        return [snapshot.step for snapshot in archive.all_snapshots(run)]
+        return [snapshot.step for snapshot in archive.snapshots(run)]
     except NotFoundError:
         return []
 

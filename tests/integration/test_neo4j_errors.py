@@ -173,7 +173,7 @@ def test_a_full_disk_loses_nothing_acknowledged(server: Neo4jServer) -> None:
                 assert len(acknowledged) < 100
                 one = Topology.from_masks([rng.random((1500, 1500)) < 0.5])
                 try:
-                    archive.push("full", len(acknowledged), one, project="none")
+                    archive.push("full", len(acknowledged), one, projection="none")
                 except StoreUnavailableError as error:
                     said = str(error)
                 else:

@@ -180,7 +180,7 @@ class Campaign:
 
     def _look(self, reader: Archive, acknowledged: int) -> None:
         self.tally.checks += 1
-        found = [snapshot.step for snapshot in reader.all_snapshots(self.run)]
+        found = [snapshot.step for snapshot in reader.snapshots(self.run)]
         steps = self.history.steps
         assert found in (steps[:acknowledged], steps[: acknowledged + 1]), (self.run, found, acknowledged)
         assert_snapshots(reader, self.run, self.history, found)
@@ -262,7 +262,7 @@ def fight(server: Neo4jServer, over: threading.Event) -> Tally:
         _pair_writers(campaign)
         _lock_dead(campaign)
         assert violations(campaign.reader) == []
-        assert campaign.reader.behind() == []
+        assert campaign.reader.unprojected() == []
     tally.seconds = time.monotonic() - began
     return tally
 
@@ -312,12 +312,12 @@ def _pair_writers(campaign: Campaign) -> None:
         writers = [Aside(partial(_push_all, campaign, run, history(seed), rivals=rivals)) for seed in seeds]
         added = [writer.result() for writer in writers]
         campaign.proxy.disarm()
-        held = {snapshot.step: snapshot.digest for snapshot in campaign.reader.all_snapshots(run)}
+        held = {snapshot.step: snapshot.digest for snapshot in campaign.reader.snapshots(run)}
         assert set(held) == set(added[0]) | set(added[1])
         for mine in added:
             assert mine.items() <= held.items()
         assert violations(campaign.reader) == []
-        assert not [row for row in campaign.reader.behind() if row["run"] == run]
+        assert not [row for row in campaign.reader.unprojected() if row.run == run]
         what = "two writers on one run, with other snapshots" if rivals else "two writers on one run, with the same"
         campaign.tally.faults[what, "any"] += 1
         campaign.tally.snapshots += len(held)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 def _snapshots(archive: Archive) -> list[list[Any]]:
     return [
         [one.id, one.digest, one.nnz, one.epoch, dict(one.metrics)]
-        for run in archive.all_runs()
-        for one in archive.all_snapshots(run.id)
+        for run in archive.runs()
+        for one in archive.snapshots(run.id)
     ]
 
 
@@ -56,10 +57,10 @@ def test_an_old_archive_holds_what_it_held(archive: Archive, answers: Any) -> No
     """Runs, parents, snapshots, digests and metrics are as they were, and everything adds up."""
     assert [
         [run.id, run.name, run.config, list(run.tags), [[p.run, p.step, p.how] for p in run.parents]]
-        for run in archive.all_runs()
+        for run in archive.runs()
     ] == answers["runs"]
     assert _snapshots(archive) == answers["snapshots"]
-    assert dict(archive.counts()) == answers["counts"]
+    assert asdict(archive.counts()) == answers["counts"]
     assert list(archive.verify()) == []
 
 

@@ -85,7 +85,7 @@ def test_labels_sizes_taps_and_joins_are_part_of_the_digest() -> None:
         return Topology((first, second)).digest
 
     a, b, c = Space("a", 2, labelled=True), Space("b", 2), Space("c", 2, labelled=True)
-    found = [
+    digests = [
         digest(a, b, c),
         digest(Space("a", 2), b, c),
         digest(a, Space("b", 2, labelled=True), c),
@@ -96,7 +96,7 @@ def test_labels_sizes_taps_and_joins_are_part_of_the_digest() -> None:
         digest(a, b, c, taps=2),
         digest(a, b, c, skip=True),
     ]
-    assert len(set(found)) == len(found)
+    assert len(set(digests)) == len(digests)
 
 
 def test_a_masks_digest_covers_its_shape_and_taps() -> None:
@@ -182,15 +182,6 @@ def test_the_same_mask_comes_from_every_kind_of_matrix(n_source: int, n_target: 
     for name, matrix in matrices(dense.astype(np.int64)).items():
         zeros: Zeros = "absent" if name.startswith(("dia", "bsr")) else "present"  # these store zeros of their own
         assert connections(Mask.from_matrix(matrix, taps=taps, zeros=zeros)) == told, name
-
-
-def test_torch_masks_are_taken_dense_and_sparse() -> None:
-    """A tensor is read without importing torch in the product; its rows are sources."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    dense = torch.tensor([[1.0, 0.0], [0.0, -2.0], [0.0, 3.0]], requires_grad=True)
-    expected = Mask(3, 2, np.array([0, 4, 5])).digest
-    for tensor in (dense, dense.detach().to_sparse(), dense.detach().to_sparse_csr(), dense != 0):
-        assert Mask.from_matrix(tensor).digest == expected
 
 
 def test_stored_zeros_count_as_the_caller_says() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import json
+import pickle
+import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +17,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.wirings import COUNTS, FREE_AXES, MODELS, Network, labelled, llama, random_network, random_permutations
+from tests.wirings import (
+    COUNTS,
+    FREE_AXES,
+    MODELS,
+    Network,
+    gpt2,
+    labelled,
+    llama,
+    random_network,
+    random_permutations,
+    resnet18,
+)  # fmt: skip
 from topostrata import order, wiring_text
-from topostrata.errors import InvalidInputError, InvalidTopologyError
+from topostrata.distance.alignments import ALIGNMENTS
+from topostrata.distance.nnstd import nnstd
+from topostrata.errors import InvalidInputError, InvalidTopologyError, NotComparableError
+from topostrata.measures.structure import structure
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Stage, Topology, Wiring
 
 seeds = st.integers(0, 2**32 - 1)
@@ -46,11 +64,11 @@ def renamed(topology: Topology) -> Topology:
     )
 
 
-def independent(one: LayerShape, two: LayerShape) -> bool:
+def independent(layer: LayerShape, after: LayerShape) -> bool:
     """Whether two neighbours may change places without a change of meaning; look-alikes keep their order."""
-    joined = one.target.name == two.source.name or two.target.name == one.source.name
-    sizes = [([a.size for a in y.source.axes], [a.size for a in y.target.axes], y.taps) for y in (one, two)]
-    return sizes[0] != sizes[1] and (one.loops or two.loops or not joined)
+    joined = layer.target.name == after.source.name or after.target.name == layer.source.name
+    sizes = [([a.size for a in y.source.axes], [a.size for a in y.target.axes], y.taps) for y in (layer, after)]
+    return sizes[0] != sizes[1] and (layer.loops or after.loops or not joined)
 
 
 def rewritten(random: np.random.Generator, topology: Topology) -> Topology:
@@ -80,24 +98,24 @@ def moved(wiring: Wiring, axes: tuple[Axis, ...], unit: int, permutations: dict[
 
 def connections(topology: Topology) -> set[tuple[str, int, int, int]]:
     """Layer, source unit, tap, target unit of every connection, from the definition of a cell."""
-    found = set()
+    connected = set()
     for layer in topology:
         local, width = layer.source.size // layer.groups, layer.target.size // layer.groups
         for cell in layer.mask.cells.tolist():
             target, key = divmod(cell, local * layer.taps)
-            found.add((layer.name, key // layer.taps + target // width * local, key % layer.taps, target))
-    return found
+            connected.add((layer.name, key // layer.taps + target // width * local, key % layer.taps, target))
+    return connected
 
 
 def slowly_relabelled(topology: Topology, permutations: dict[str, np.ndarray]) -> set[tuple[str, int, int, int]]:
-    found = set()
+    connected = set()
     wiring = topology.wiring
     for name, source, tap, target in connections(topology):
         layer = topology[name]
         row = (*layer.source.axes, *(layer.tap_axes or (Axis("plain taps", layer.taps, fixed=True),)))
         there = moved(wiring, row, source * layer.taps + tap, permutations)
-        found.add((name, *divmod(there, layer.taps), moved(wiring, layer.target.axes, target, permutations)))
-    return found
+        connected.add((name, *divmod(there, layer.taps), moved(wiring, layer.target.axes, target, permutations)))
+    return connected
 
 
 @models
@@ -189,7 +207,7 @@ def attention(arrays: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
     kv, groups, dims = 2, 3, 8
     x = arrays["embed.weight"][tokens]
     q = (x @ arrays["layers.0.q_proj"].T).reshape(-1, kv, groups, dims)
-    k, v = ((x @ arrays[f"layers.0.{one}_proj"].T).reshape(-1, kv, dims) for one in "kv")
+    k, v = ((x @ arrays[f"layers.0.{name}_proj"].T).reshape(-1, kv, dims) for name in "kv")
     scores = np.einsum("ikgd,jkd->kgij", q, k)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     mixed = np.einsum("kgij,jkd->ikgd", weights / weights.sum(-1, keepdims=True), v)
@@ -202,7 +220,7 @@ def attention(arrays: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
 
 def stored(topology: Topology, net: Network) -> dict[str, np.ndarray]:
     """The masks as the library stores its weights, worked out here for the layers of `llama`."""
-    found = {}
+    weights = {}
     for layer in topology:
         if layer.name in topology.wiring.shared_with:
             continue
@@ -211,9 +229,9 @@ def stored(topology: Topology, net: Network) -> dict[str, np.ndarray]:
         if layer.tap_axes:
             kv, groups, dims = 2, 3, 8
             dense = dense.reshape(kv, dims, groups, -1).transpose(0, 2, 1, 3).reshape(kv * dims * groups, -1)
-        found[key] = (dense if key == "embed.weight" else dense.T).astype(float)
-        assert found[key].shape == net.parameters[key]
-    return found
+        weights[key] = (dense if key == "embed.weight" else dense.T).astype(float)
+        assert weights[key].shape == net.parameters[key]
+    return weights
 
 
 def test_a_relabelled_attention_computes_the_same() -> None:
@@ -319,10 +337,10 @@ def test_groups_axes_and_ties_are_part_of_the_digest() -> None:
     for space in (fixed, apart):
         digests.add(tiny(grouped={"source": space}, back={"target": space}).digest)
     x, h, y = Space("x", 2), Space("h", 2), Space("y", 2)
-    one = Mask(2, 2, np.array([0, 3]))
+    diagonal = Mask(2, 2, np.array([0, 3]))
     for part in (None, Part("p")):
-        first, again = Layer("a", x, h, one, part=part), Layer("b", x, h, one, part=part)
-        digests.add(Topology((first, again, Layer("c", h, x, one), Layer("d", x, y, one))).digest)
+        first, again = Layer("a", x, h, diagonal, part=part), Layer("b", x, h, diagonal, part=part)
+        digests.add(Topology((first, again, Layer("c", h, x, diagonal), Layer("d", x, y, diagonal))).digest)
     assert len(digests) == 6
 
 
@@ -331,10 +349,10 @@ def test_all_that_is_fixed_is_one_labelled_space() -> None:
     rows, columns = Axis("rows", 2, fixed=True), Axis("columns", 3, fixed=True)
     image, pixels, hidden = Space("image", (rows, columns)), Space("pixels", 6, labelled=True), Space("h", 2)
     mask = Mask(6, 2, np.array([0, 5, 7]))
-    one, two = Topology((Layer("a", image, hidden, mask),)), Topology((Layer("a", pixels, hidden, mask),))
+    of_image, of_pixels = Topology((Layer("a", image, hidden, mask),)), Topology((Layer("a", pixels, hidden, mask),))
     assert image.labelled
-    assert one.digest == two.digest
-    assert (one.wiring.format, two.wiring.format) == (2, 1)
+    assert of_image.digest == of_pixels.digest
+    assert (of_image.wiring.format, of_pixels.wiring.format) == (2, 1)
 
 
 def test_a_space_without_axes_has_one_unit() -> None:
@@ -368,6 +386,7 @@ G = Axis("g", 2)
         (lambda: LayerShape("l", X, H, part=Part("p", targets=(0, 5))), r"layer 'l': part of 'p': expected 6 targets, found \(0, 5\)"),
         (lambda: LayerShape("l", X, H, part=Part("p", sources=(0, 5))), r"layer 'l': part of 'p': expected 4 sources"),
         (lambda: LayerShape("l", X, H, 2, part=Part("p", order=("x",))), "layer 'l': part of 'p': order: expected the axes x, taps"),
+        (lambda: LayerShape("l", X, H, 2, part=Part("p", sources=(0, 4), order=("taps", "x"))), "layer 'l': part of 'p': expected a range of 8 columns"),
         (lambda: Wiring((LayerShape("l", X, H, part=Part("p", targets=(0, 6))), LayerShape("m", X, H, part=Part("p", targets=(5, 11))))), "layers 'l' and 'm': expected parts of 'p' that are the same or apart"),
         (lambda: Wiring((LayerShape("l", X, H, part=Part("p")), LayerShape("m", H, X, part=Part("p", orientation="out-in")))), "layer 'm': expected an orientation in every part of 'p' or in none"),
         (lambda: Wiring((LayerShape("l", X, H, part=Part("p")), LayerShape("m", Space("z", 4), H, part=Part("p")))), "layer 'm': expected the same part of 'p' as layer 'l' with the same axes"),
@@ -412,13 +431,85 @@ def test_a_wiring_is_looked_up_by_layer() -> None:
 
 def test_what_a_plain_network_needs_is_said_by_format_1() -> None:
     """Chains, sums and taps stay plain; every other model says what it has beyond them."""
-    said = {name: MODELS[name]().wiring.beyond_format_1 for name in MODELS}
-    plain = {name for name, kind in said.items() if kind is None}
+    kinds = {name: MODELS[name]().wiring.beyond_format_1 for name in MODELS}
+    plain = {name for name, kind in kinds.items() if kind is None}
     assert plain == {"mlp", "lenet", "vgg11", "densenet", "lora"}
-    first_words = Counter((kind or "plain").split(" (")[0] for kind in said.values())
+    first_words = Counter((kind or "plain").split(" (")[0] for kind in kinds.values())
     assert first_words == Counter(
         {"plain": 5, "a residual stream": 5, "a self-loop": 3, "groups": 1, "several axes": 1}
     )
+
+
+def late_downsample() -> Wiring:
+    """ResNet-18, but that the downsampled stream is added after the second block has read it."""
+    layers = list(resnet18().wiring.layers)
+    late = next(k for k, layer in enumerate(layers) if layer.name == "layer2.0.downsample")
+    return Wiring((*layers[:late], layers[late + 1], layers[late], *layers[late + 2 :]))
+
+
+@models
+def test_the_counterparts_of_a_network_under_other_names_are_its_own_layers(name: str) -> None:
+    """By name where the names are equal, whatever the order; by the normal order where they are not."""
+    random = np.random.default_rng(6)
+    topology = MODELS[name]().topology(random)
+    other = rewritten(random, topology)
+    for there, prefix in ((other, ""), (renamed(other), "other ")):
+        partners = topology.wiring.counterparts(there.wiring)
+        assert [there.layers[k].name for k in partners] == [prefix + layer.name for layer in topology]
+
+
+def test_networks_of_other_widths_correspond() -> None:
+    """Free axes may have other sizes, the groups of a depthwise layer with them; fixed ones may not."""
+    assert resnet18(4).wiring.counterparts(resnet18(6).wiring) == tuple(range(21))
+    assert gpt2(2).wiring.counterparts(renamed(gpt2(2, 2, 8).topology(np.random.default_rng(0))).wiring) == tuple(
+        range(15)
+    )
+    wide = [Space("wide", n) for n in (4, 6)]
+    depthwise = [Wiring((LayerShape("in", labelled("x", 2), s), LayerShape("dw", s, s, 9, s.size))) for s in wide]
+    assert depthwise[0].counterparts(depthwise[1]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (lambda: resnet18(4, classes=7).wiring, r"'fc' \(stream4\(32\) -> classes\(=10\)\) where .* classes\(=7\)"),
+        (lambda: gpt2().wiring, "expected 21 layers in both networks, found 21|found 'conv1'"),
+        (lambda: MODELS["mlp"]().wiring, "expected 21 layers in both networks, found 3"),
+        (late_downsample, "the layers into 'stream2' stand in another order"),
+    ],
+)
+def test_wirings_that_are_not_one_are_told_apart(other: Callable[[], Wiring], says: str) -> None:
+    """The error shows the first two layers that do not correspond."""
+    with pytest.raises(NotComparableError, match=says):
+        resnet18().wiring.counterparts(other())
+
+
+def test_other_ties_are_another_wiring() -> None:
+    """The same layers with and without a tied embedding do not correspond."""
+    tied = gpt2(1).wiring
+    loose = Wiring(tuple(dataclasses.replace(y, part=None) if y.name == "lm_head" else y for y in tied))
+    with pytest.raises(NotComparableError, match=r"'wte' .*other layers are tied with it"):
+        tied.counterparts(loose)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name]().wiring.beyond_format_1 is not None])
+def test_what_no_alignment_knows_yet_is_refused_by_name(name: str) -> None:
+    """Distances and paths of these networks are never computed as if they were plain."""
+    topology = MODELS[name]().topology(np.random.default_rng(0))
+    kind = re.escape(str(topology.wiring.beyond_format_1))
+    for alignment in ALIGNMENTS:
+        with pytest.raises(NotComparableError, match=f"expected a network of plain layers, found {kind}"):
+            nnstd(topology, topology, alignment=alignment)
+    with pytest.raises(InvalidInputError, match=f"structure: expected a network of plain layers, found {kind}"):
+        structure(topology)
+
+
+@models
+def test_a_topology_goes_through_pickle(name: str) -> None:
+    """Worker processes get the same network, and copies are equal."""
+    topology = MODELS[name]().topology(np.random.default_rng(0))
+    assert pickle.loads(pickle.dumps(topology)) == topology
+    assert copy.deepcopy(topology) == topology
 
 
 def test_levels_do_not_depend_on_the_way_of_writing() -> None:

@@ -88,6 +88,24 @@ def test_parts_are_cut_out_of_one_parameter() -> None:
     assert np.array_equal(np.concatenate(parts), whole)
 
 
+def test_a_range_of_sources_counts_sources_or_columns() -> None:
+    """Two segments of a kernel are cut alike from a convolution's weight and from the matrix of its columns."""
+    kernel = RANDOM.random((7, 3, 5)) < 0.4  # source, tap, target
+    ends, target = [labelled("a", 4), labelled("b", 3)], labelled("y", 5)
+    stored: list[tuple[Any, Any]] = [(kernel.transpose(2, 0, 1), "out-in"), (kernel.reshape(21, 5), "in-out")]
+    for unit in (1, 3):
+        ranges = [(0, 4 * unit), (4 * unit, 7 * unit)]
+        wiring = Wiring(
+            tuple(
+                LayerShape(s.name, s, target, 3, part=Part("w", sources=r)) for s, r in zip(ends, ranges, strict=True)
+            )
+        )
+        for array, orientation in stored:
+            placed = wiring.place({"w": array}, orientation=orientation)
+            assert connections(placed["a"].mask) == told(kernel[:4])
+            assert connections(placed["b"].mask) == told(kernel[4:])
+
+
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
@@ -126,6 +144,12 @@ def test_a_chain_comes_from_a_dictionary_and_in_either_orientation() -> None:
     assert Topology.from_masks(plain.to_masks()) == plain
     with pytest.raises(InvalidTopologyError, match=r"they chain turned around: .* say orientation='out-in'"):
         Topology.from_masks([first.T, second.T])
+    with pytest.raises(InvalidTopologyError, match=r"they chain turned around: .* say orientation='in-out'"):
+        Topology.from_masks([first, second], orientation="out-in")
+    for masks, names in (([first, first], None), ([np.eye(2)] * 2, ["same"] * 2)):
+        with pytest.raises(InvalidTopologyError) as caught:
+            Topology.from_masks(masks, names)
+        assert caught.value.hint is None
     with pytest.raises(InvalidTopologyError, match="names: expected none beside masks that have names"):
         Topology.from_masks({"fc1": first}, names=["fc1"])
 

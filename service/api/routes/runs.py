@@ -44,7 +44,7 @@ RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
 def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: Cursor = None) -> Response:
     """All runs."""
-    runs = archive.runs(limit=limit + 1, after=read_cursor(cursor) or "")
+    runs = archive.runs_page(limit=limit + 1, after=read_cursor(cursor) or "")
     return page(request, "runs", runs, limit, runs[:limit][-1].id if runs else "")
 
 
@@ -60,7 +60,7 @@ def list_snapshots(
 ) -> Response:
     """The snapshots of a run."""
     after = read_number(cursor)
-    snapshots = archive.snapshots(run, limit=limit + 1, after=-1 if after is None else after)
+    snapshots = archive.snapshots_page(run, limit=limit + 1, after=-1 if after is None else after)
     return page(request, "snapshots", snapshots, limit, str(snapshots[:limit][-1].step) if snapshots else "")
 
 

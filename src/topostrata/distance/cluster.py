@@ -47,6 +47,7 @@ from topostrata.errors import (
     MissingExtraError,
     NotComparableError,
     TopostrataError,
+    install_command,
 )
 from topostrata.topology import Layer, Space, Topology
 
@@ -285,7 +286,7 @@ def _task() -> Callable[..., tuple[Any, ...]]:
             import socket  # noqa: PLC0415
 
             message = f"the Dask worker on {socket.gethostname()}: expected topostrata {version}, found {error}"
-            return "refused", message, "install topostrata[distance,dask] of one version everywhere"
+            return "refused", message, "pip install '.[distance,dask]' in a checkout of Topostrata, the same everywhere"
         return work(version, *rest)
 
     return distances
@@ -311,7 +312,7 @@ def work(
         return (
             _REFUSED,
             f"{_here()}: expected numba for the {chosen.alignment} alignment, found none",
-            "pip install 'topostrata[distance,dask]' where the workers are",
+            f"{install_command('distance', 'dask')}, where the workers are",
         )
     pairs = np.frombuffer(numbers, dtype="<u2").astype(np.int64).reshape(-1, 2)
 

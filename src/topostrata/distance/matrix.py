@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -106,9 +107,9 @@ class DistanceMatrix:
 
     def to_graphml(self, path: Path) -> None:
         """The graph of ``to_networkx`` for Gephi, yEd or igraph: ``distance`` and ``layer_<name>`` of each edge."""
-        import networkx as nx  # noqa: PLC0415 - seldom needed
-
         graph = self.to_networkx()
+        import networkx as nx  # noqa: PLC0415 - behind an extra
+
         graph.graph["alignment"] = self.alignment
         for *_, attributes in graph.edges(data=True):
             attributes.update(
@@ -179,7 +180,8 @@ class DistanceMatrix:
             yield i + begin, j
 
     def _nodes(self) -> nx.Graph[str]:
-        import networkx as nx  # noqa: PLC0415 - seldom needed
+        need_networkx()
+        import networkx as nx  # noqa: PLC0415 - behind an extra
 
         graph: nx.Graph[str] = nx.DiGraph() if self.directed else nx.Graph()
         graph.add_nodes_from(self.labels)
@@ -192,6 +194,12 @@ def leaves(tree: Floats) -> list[int]:
 
     order: list[int] = leaves_list(tree).tolist()
     return order
+
+
+def need_networkx() -> None:
+    """Refuse a graph where networkx is not installed."""
+    if find_spec("networkx") is None:
+        raise MissingExtraError("a graph of the distances", "distance")
 
 
 def need_parquet() -> None:

@@ -43,13 +43,13 @@ def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[st
 
     def work(tx: Transaction) -> dict[str, int]:
         tx.run("archive/lock_archive", token=uuid.uuid4().hex)
-        found = {r["digest"]: r["number"] for r in tx.run("distance/topology_numbers", digests=wanted)}
+        numbers = {r["digest"]: r["number"] for r in tx.run("distance/topology_numbers", digests=wanted)}
         first = tx.run("distance/next_topology_number", family=family)[0]["number"]
-        new = {digest: first + k for k, digest in enumerate(d for d in wanted if d not in found)}
+        new = {digest: first + k for k, digest in enumerate(d for d in wanted if d not in numbers)}
         rows = list(new.items())
         for at in range(0, len(rows), _PAGE):
             tx.run("distance/number_topologies", family=family, rows=[list(row) for row in rows[at : at + _PAGE]])
-        return found | new
+        return numbers | new
 
     return store.write(work)
 
@@ -83,13 +83,13 @@ class StoredTiles:
 
     def get_tile(self, rows: Sequence[str], columns: Sequence[str]) -> Floats | None:
         """The known distances, shape (rows, columns, layers), NaN where one is not known; ``None`` where none is."""
-        found = np.full((len(rows), len(columns), self._layers), np.nan)
+        values = np.full((len(rows), len(columns), self._layers), np.nan)
         pieces = list(self._pieces(rows, columns))
         tiles = self._read({self._id(*place) for place, _ in pieces})
         for place, (mine, theirs) in pieces:
             if (tile := tiles.get(self._id(*place))) is not None:
-                found[mine] = tile[theirs]
-        return None if np.isnan(found).all() else found
+                values[mine] = tile[theirs]
+        return None if np.isnan(values).all() else values
 
     def put_tile(self, rows: Sequence[str], columns: Sequence[str], layers: Floats) -> None:
         """Keep distances, shape (rows, columns, layers); each tile is changed in a transaction of its own."""
@@ -101,7 +101,7 @@ class StoredTiles:
         for place, pairs in touched.items():
             self._merge(place, [(theirs, layers[mine]) for mine, theirs in pairs])
 
-    def _merge(self, place: tuple[int, int], values: list[tuple[tuple[_Index, ...], Floats]]) -> None:
+    def _merge(self, place: tuple[int, int], changes: list[tuple[tuple[_Index, ...], Floats]]) -> None:
         tile_id = self._id(*place)
 
         def work(tx: Transaction) -> Floats:
@@ -117,8 +117,8 @@ class StoredTiles:
                 token=uuid.uuid4().hex,
             )[0]
             tile = self._decode(tile_id, row["data"])
-            for theirs, found in values:
-                tile[theirs] = found
+            for theirs, values in changes:
+                tile[theirs] = values
             tx.run("distance/put_distance_block", id=tile_id, data=tile.astype("<f8").tobytes())
             return tile
 
@@ -143,13 +143,13 @@ class StoredTiles:
                     yield (g, h), ((i[:, None], j[None, :]), (inside_j[None, :], inside_i[:, None]))
 
     def _read(self, ids: set[str]) -> dict[str, Floats]:
-        found = {one: self._tiles[one] for one in ids if one in self._tiles}
-        missing = sorted(ids - found.keys())
+        tiles = {tile_id: self._tiles[tile_id] for tile_id in ids if tile_id in self._tiles}
+        missing = sorted(ids - tiles.keys())
         if missing:
             for row in self._store.read("distance/distance_blocks", ids=missing):
-                found[row["id"]] = self._decode(row["id"], row["data"])
-                self._keep(row["id"], found[row["id"]])
-        return found
+                tiles[row["id"]] = self._decode(row["id"], row["data"])
+                self._keep(row["id"], tiles[row["id"]])
+        return tiles
 
     def _keep(self, tile_id: str, tile: Floats) -> None:
         self._tiles[tile_id] = tile
@@ -209,14 +209,14 @@ def stored_distances(
     )
 
 
-def put_distance(store: GraphStore, a: str, b: str, found: Distance, *, fix_output: bool = True) -> None:
+def put_distance(store: GraphStore, a: str, b: str, distance: Distance, *, fix_output: bool = True) -> None:
     """Write one distance as a relationship between two snapshots, given by their refs."""
-    if definition_of(found.alignment).symmetric:
+    if definition_of(distance.alignment).symmetric:
         a, b = min(a, b), max(a, b)
-    counts = [row.ambiguous for row in found.layers]
+    counts = [row.ambiguous for row in distance.layers]
     ambiguous = None if None in counts else counts
-    row = [a, b, found.nnstd, [row.distance for row in found.layers], ambiguous]
-    _put(store, [row], found.alignment, fix_output=fix_output)
+    row = [a, b, distance.nnstd, [row.distance for row in distance.layers], ambiguous]
+    _put(store, [row], distance.alignment, fix_output=fix_output)
 
 
 def put_nearest(store: GraphStore, matrix: DistanceMatrix, *, fix_output: bool = True) -> int:
@@ -241,7 +241,7 @@ def _put(store: GraphStore, rows: list[list[object]], alignment: Alignment, *, f
     written = 0
     for at in range(0, len(rows), _PAGE):
         page = rows[at : at + _PAGE]
-        found = store.write(
+        answer = store.write(
             lambda tx, page=page: tx.run(  # type: ignore[misc]
                 "distance/put_distances",
                 alignment=alignment,
@@ -250,5 +250,5 @@ def _put(store: GraphStore, rows: list[list[object]], alignment: Alignment, *, f
                 rows=page,
             )
         )
-        written += int(found[0]["written"]) if found else 0
+        written += int(answer[0]["written"]) if answer else 0
     return written

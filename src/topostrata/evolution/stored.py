@@ -6,18 +6,21 @@ up to the one it left, then its own. A perturbed or pruned network is another ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, ClassVar
 
-from topostrata.errors import ConflictError, InvalidInputError, NotFoundError
+from topostrata.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
 from topostrata.evolution.between import ConnectionChanges, Evolution, between, connection_changes
 from topostrata.evolution.history import LayerHistory, follow, total
 from topostrata.evolution.survival import RunSurvival, layer_survival
 from topostrata.frames import columns, frame
-from topostrata.store.graph import GraphStore
+from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
+from topostrata.store.runs import VERIFY, find_run, layers_of, masks_between, parents_of, steps_of
 from topostrata.topology import Mask
 
 if TYPE_CHECKING:
@@ -94,6 +97,15 @@ class RunHistory:
         return total(open_layers, "rewired") if open_layers else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """The snapshots that make up a history, the layers that they share, and which mask each layer has at each."""
+
+    moments: tuple[Moment, ...]
+    layers: tuple[str, ...]
+    digests: Mapping[tuple[str, str, int], str]  # by layer, run and step
+
+
 class StoredEvolution:
     """Answers about the evolution of runs in one store."""
 
@@ -101,24 +113,10 @@ class StoredEvolution:
         self._store = store
         self._masks = masks
 
-    def moments(self, run: str, *, through_parents: bool = False) -> list[Moment]:
-        """The snapshots that make up a run's history, in the order of (generation, step)."""
-        line = self._line(run) if through_parents else [(run, None)]
-        moments: list[Moment] = []
-        for generation, upto in line:
-            steps = [step for step in self._steps(generation) if upto is None or step <= upto]
-            last = moments[-1].time if moments else -1
-            shift = 0 if not steps or steps[0] > last else last + 1 - steps[0]
-            moments.extend(Moment(generation, step, step + shift) for step in steps)
-        if not moments:
-            raise NotFoundError(f"run {run!r}: expected a snapshot, found a run without any")
-        return moments
-
     def history(self, run: str, *, through_parents: bool = False) -> RunHistory:
         """Follow every layer of a run through all its snapshots."""
-        moments = self.moments(run, through_parents=through_parents)
-        layers = tuple(follow(name, self._masks_of(name, moments)) for name in self._layers(moments))
-        return RunHistory(run, tuple(moments), layers)
+        course = self._course(run, through_parents=through_parents)
+        return RunHistory(run, course.moments, tuple(follow(name, masks) for name, masks in self._followed(course)))
 
     def evolution(self, run: str, first: int | None, last: int | None, *, through_parents: bool = False) -> Evolution:
         """What became of each layer's connections from one step to another (the first and last by default).
@@ -126,70 +124,112 @@ class StoredEvolution:
         With ``through_parents`` the history begins in the run's ancestors: ``first`` is then a step of the ancestor
         that has it, the nearest one where several do.
         """
-        moments = self._window(run, first, last, through_parents=through_parents)
-        layers = tuple(between(name, self._just_masks(name, moments)) for name in self._layers(moments))
-        return Evolution(run, moments[0].step, moments[-1].step, moments[0].run, layers)
+        course = self._course(run, first, last, through_parents=through_parents)
+        layers = tuple(between(name, (mask for _, mask in masks)) for name, masks in self._followed(course))
+        start, end = course.moments[0], course.moments[-1]
+        return Evolution(run, from_step=start.step, to_step=end.step, layers=layers, from_run=start.run)
 
     def connections(
         self, run: str, layer: str, first: int | None, last: int | None, *, through_parents: bool = False
     ) -> ConnectionChanges:
         """The connections of one layer by what became of them from one step to another."""
-        moments = self._window(run, first, last, through_parents=through_parents)
-        names = self._layers(moments)
-        if layer not in names:
-            raise NotFoundError(f"run {run!r}: expected one of the layers {', '.join(names)}, found {layer!r}")
-        return connection_changes(self._just_masks(layer, moments))
+        course = self._course(run, first, last, layer=layer, through_parents=through_parents)
+        return connection_changes(mask for _, masks in self._followed(course) for _, mask in masks)
 
-    def _window(self, run: str, first: int | None, last: int | None, *, through_parents: bool) -> list[Moment]:
-        moments = self.moments(run, through_parents=through_parents)
-        start = 0 if first is None else _place(moments, run, first)
-        end = len(moments) - 1 if last is None else _place(moments, run, last)
-        if start > end:
-            raise InvalidInputError(f"evolution of {run!r}: expected from <= to, found {first} > {last}")
-        return moments[start : end + 1]
+    def _course(
+        self,
+        run: str,
+        first: int | None = None,
+        last: int | None = None,
+        *,
+        layer: str | None = None,
+        through_parents: bool,
+    ) -> _Course:
+        """What a history consists of, asked for in one transaction; of one layer only where one is named."""
 
-    def _line(self, run: str) -> list[tuple[str, int | None]]:
-        """The run and those it continues, oldest first, each with the last step that counts."""
-        line: list[tuple[str, int | None]] = [(run, None)]
-        while True:
-            rows = self._store.read("lineage/parents", runs=[line[0][0]])
-            continued = [row for row in rows if row["how"] in _CONTINUES]
-            if not continued:
-                return line
-            if len(continued) > 1:
-                raise ConflictError(
-                    f"run {line[0][0]!r}: expected one parent that it continues, found {len(continued)}: "
-                    + ", ".join(f"{row['parent']}@{row['step']}" for row in continued)
-                )
-            line.insert(0, (continued[0]["parent"], continued[0]["step"]))
+        def work(tx: Transaction) -> _Course:
+            line = _line(tx, run) if through_parents else [(run, None)]
+            moments = _window(_moments(tx, line), run, first, last)
+            runs = list(dict.fromkeys(moment.run for moment in moments))
+            names = _shared_layers(tx, runs)
+            if layer is not None and layer not in names:
+                raise NotFoundError(f"run {run!r}: expected one of the layers {', '.join(names)}, found {layer!r}")
+            layers = names if layer is None else (layer,)
+            digests = {}
+            for member in runs:
+                steps = [moment.step for moment in moments if moment.run == member]
+                for step, name, digest in masks_between(tx, member, layers, steps[0], steps[-1]):
+                    digests[name, member, step] = digest
+            return _Course(moments, layers, digests)
 
-    def _steps(self, run: str) -> list[int]:
-        rows = self._store.read("runs/run", run=run)
-        if not rows:
-            raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
-        return [row["step"] for row in self._store.read("runs/next_edges", run=run)]
+        return self._store.read_with(work)
 
-    def _layers(self, moments: list[Moment]) -> list[str]:
-        runs = list(dict.fromkeys(moment.run for moment in moments))
-        wirings = {run: [row["name"] for row in self._store.read("runs/layers", run=run)] for run in runs}
-        if any(names != wirings[runs[-1]] for names in wirings.values()):
-            raise ConflictError(f"expected {' and '.join(runs)} to have the same layers, found {wirings}")
-        return wirings[runs[-1]]
+    def _followed(self, course: _Course) -> Iterator[tuple[str, Iterator[tuple[int, Mask]]]]:
+        """Each layer with its masks by time; those of one are gone when the next is asked for."""
+        for name, masks in groupby(self._masks_of(course), key=itemgetter(0)):
+            yield name, ((time, mask) for _, time, mask in masks)
 
-    def _masks_of(self, layer: str, moments: list[Moment]) -> Iterator[tuple[int, Mask]]:
-        digests: dict[tuple[str, int], str] = {}
-        for run in dict.fromkeys(moment.run for moment in moments):
-            steps = [moment.step for moment in moments if moment.run == run]
-            rows = self._store.read("masks/run_masks", run=run, layers=[layer], first=steps[0], last=steps[-1])
-            digests.update(((run, row["step"]), row["digest"]) for row in rows)
-        for at in range(0, len(moments), _PAGE):
-            page = moments[at : at + _PAGE]
-            masks = self._masks.get(digests[moment.run, moment.step] for moment in page)
-            for moment in page:
-                yield moment.time, masks[digests[moment.run, moment.step]]
+    def _masks_of(self, course: _Course) -> Iterator[tuple[str, int, Mask]]:
+        places = [(name, moment) for name in course.layers for moment in course.moments]
+        for at in range(0, len(places), _PAGE):
+            page = [(name, moment.time, self._digest(course, name, moment)) for name, moment in places[at : at + _PAGE]]
+            masks = self._masks.get(digest for _, _, digest in page)
+            for name, time, digest in page:
+                yield name, time, masks[digest]
 
-    def _just_masks(self, layer: str, moments: list[Moment]) -> Iterator[Mask]:
-        return (mask for _, mask in self._masks_of(layer, moments))
+    def _digest(self, course: _Course, layer: str, moment: Moment) -> str:
+        digest = course.digests.get((layer, moment.run, moment.step))
+        if digest is None:
+            raise CorruptError(f"{moment}: expected a mask of layer {layer!r}, found none", hint=VERIFY)
+        return digest
+
+
+def _line(tx: Transaction, run: str) -> list[tuple[str, int | None]]:
+    """The run and those it continues, oldest first, each with the last step that counts."""
+    line: list[tuple[str, int | None]] = [(run, None)]
+    while True:
+        child = line[0][0]
+        continued = [parent for parent in parents_of(tx, [child])[child] if parent.how in _CONTINUES]
+        if not continued:
+            return line
+        if len(continued) > 1:
+            raise ConflictError(
+                f"run {child!r}: expected one parent that it continues, found {len(continued)}: "
+                + ", ".join(f"{parent.run}@{parent.step}" for parent in continued)
+            )
+        line.insert(0, (continued[0].run, continued[0].step))
+
+
+def _moments(tx: Transaction, line: Sequence[tuple[str, int | None]]) -> tuple[Moment, ...]:
+    """The snapshots that make up a run's history, in the order of (generation, step)."""
+    run = line[-1][0]
+    steps_by_run = steps_of(tx, [member for member, _ in line])
+    moments: list[Moment] = []
+    for member, upto in line:
+        steps = [step for step in steps_by_run[member] if upto is None or step <= upto]
+        last = moments[-1].time if moments else -1
+        shift = 0 if not steps or steps[0] > last else last + 1 - steps[0]
+        moments.extend(Moment(member, step, step + shift) for step in steps)
+    if not steps_by_run[run]:
+        find_run(tx, run)
+    if not moments:
+        raise NotFoundError(f"run {run!r}: expected a snapshot, found a run without any")
+    return tuple(moments)
+
+
+def _window(moments: tuple[Moment, ...], run: str, first: int | None, last: int | None) -> tuple[Moment, ...]:
+    start = 0 if first is None else _place(moments, run, first)
+    end = len(moments) - 1 if last is None else _place(moments, run, last)
+    if start > end:
+        raise InvalidInputError(f"evolution of {run!r}: expected from <= to, found {first} > {last}")
+    return moments[start : end + 1]
+
+
+def _shared_layers(tx: Transaction, runs: Sequence[str]) -> tuple[str, ...]:
+    names = {run: [layer.name for layer in layers] for run, layers in layers_of(tx, runs).items()}
+    if any(own != names[runs[-1]] for own in names.values()):
+        raise ConflictError(f"expected {' and '.join(runs)} to have the same layers, found {names}")
+    return tuple(names[runs[-1]])
 
 
 def _place(moments: Sequence[Moment], run: str, step: int) -> int:

@@ -7,17 +7,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from topostrata.runs import How
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Descent:
-    """``child`` started from the snapshot ``parent@step`` and departed from it by ``how``."""
-
-    parent: str
-    step: int
-    child: str
-    how: How
+from topostrata.runs import Descent
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,42 @@
-"""Inferred ancestry in the graph: kept under a name, replaced as a whole, dropped without a trace.
+"""Descent as the archive holds it: declared, inferred from the snapshots of some runs, and runs compared over time.
 
+An inferred ancestry is kept under a name, replaced as a whole, dropped without a trace.
 ``(:Inference)`` says how it was made; ``(child:Run)-[:INFERRED_FROM {inference, ...}]->(parent:Run)`` are its edges, so
 that Cypher can walk them beside the declared descent. All of it can be computed again: nothing else depends on it.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
+from topostrata.distance.alignments import Alignment, definition_of
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, NotFoundError
-from topostrata.lineage.inferred import Inference, InferredEdge
+from topostrata.lineage.declared import Kinship, Lineage, family, kinship
+from topostrata.lineage.inferred import Inference, InferredEdge, infer, suggest
+from topostrata.lineage.timelines import Timeline, between_runs, own_past
+from topostrata.refs import Ref
+from topostrata.runs import Descent, Run
 from topostrata.store.graph import GraphStore, Row, Transaction
+from topostrata.store.masks import MaskStore
+from topostrata.store.runs import (
+    RecordedSnapshot,
+    all_runs,
+    descents,
+    expanded,
+    find_run,
+    recorded,
+    resolve,
+    runs_of,
+    snapshots_of,
+)
+from topostrata.topology import Topology
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MAX_PAGE = 1000
@@ -43,6 +65,102 @@ class StoredInference:
     created_at: datetime
     steps: Mapping[str, int]
     inference: Inference
+
+
+def read_lineage(store: GraphStore, run: str | None, *, depth: int | None) -> Lineage:
+    """The declared ancestors and descendants of a run; of all runs where none is named."""
+
+    def work(tx: Transaction) -> tuple[list[str], list[Descent]]:
+        runs = [run.id for run in all_runs(tx)] if run is None else [find_run(tx, run).id]
+        return runs, descents(tx)
+
+    runs, edges = store.read_with(work)
+    return family(edges, runs, of=run, depth=depth)
+
+
+def read_kinship(store: GraphStore, a: str, b: str) -> Kinship:
+    """The nearest common ancestors of two runs, and the ways from there to each of them."""
+
+    def work(tx: Transaction) -> list[Descent]:
+        for run in (a, b):
+            find_run(tx, run)
+        return descents(tx)
+
+    return kinship(store.read_with(work), a, b)
+
+
+def infer_stored(
+    store: GraphStore,
+    masks: MaskStore,
+    patterns: Iterable[Ref | str] | Ref | str,
+    *,
+    alignment: Alignment | None,
+    depth: int | None,
+    root: str | None,
+    by_time: bool,
+    samples: int,
+    progress: Callable[[int, int], None] | None,
+) -> StoredInference:
+    """Who probably descends from whom, from the distances of one snapshot of each run; nothing is stored."""
+
+    def work(tx: Transaction) -> tuple[list[RecordedSnapshot], dict[str, Run]]:
+        snapshots = resolve(tx, expanded(tx, patterns))
+        runs = [snapshot.run for snapshot in snapshots]
+        if len(runs) < 2:
+            raise InvalidInputError(f"infer: expected snapshots of two or more runs, found {len(runs)}")
+        if twice := sorted({run for run in runs if runs.count(run) > 1}):
+            raise InvalidInputError(f"infer: expected one snapshot of each run, found several of {', '.join(twice)}")
+        return recorded(tx, snapshots), runs_of(tx, runs) if by_time else {}
+
+    entries, runs = store.read_with(work)
+    steps = {entry.snapshot.run: entry.snapshot.step for entry in entries}
+    topologies = masks.topologies(entries)
+    chosen, suggested_depth = suggest(topologies) if alignment is None else (alignment, depth)
+    inference = infer(
+        topologies,
+        list(steps),
+        partial(nnstd, alignment=chosen),
+        root=root,
+        times=[runs[run].created_at.timestamp() for run in steps] if by_time else None,
+        depth=suggested_depth if depth is None else depth,
+        samples=samples,
+        progress=progress,
+    )
+    return StoredInference("", datetime.now(UTC), steps, inference)
+
+
+def read_timeline(
+    store: GraphStore,
+    masks: MaskStore,
+    run: str,
+    other: str | None,
+    *,
+    alignment: Alignment | None,
+    lag: int | None,
+    chance: bool,
+) -> Timeline:
+    """The distance of two runs at each step that both have, or of a run from its own past."""
+    if other is not None and lag is not None:
+        raise InvalidInputError("timeline: expected a lag or another run, found both")
+    chosen = definition_of(alignment or ("identity" if other is None else "canonical")).name
+
+    def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
+        distance = nnstd(a, b, alignment=chosen, chance=chance)
+        levels = [layer.chance.level for layer in distance.layers if layer.chance is not None]
+        return distance.nnstd, math.fsum(levels) / len(levels) if levels else None
+
+    def work(tx: Transaction) -> list[list[RecordedSnapshot]]:
+        histories = [snapshots_of(tx, member) for member in ([run] if other is None else [run, other])]
+        common = set.intersection(*({snapshot.step for snapshot in history} for history in histories))
+        return [recorded(tx, [snapshot for snapshot in history if snapshot.step in common]) for history in histories]
+
+    def topologies(entries: Iterable[RecordedSnapshot]) -> Iterator[tuple[int, Topology]]:
+        return ((entry.snapshot.step, masks.topology(entry)) for entry in entries)
+
+    histories = store.read_with(work)
+    if other is None:
+        return own_past(lambda: topologies(histories[0]), compare, lag=lag, name=run)
+    return between_runs(topologies(histories[0]), topologies(histories[1]), compare, names=(run, other))
 
 
 def put(
@@ -111,10 +229,10 @@ def get(store: GraphStore, id_: str) -> StoredInference:
 
     head, rows = store.read_with(work)
     if head is None:
-        held = [summary.id for summary in page(store, limit=5)]
+        names = [summary.id for summary in page(store, limit=5)]
         raise NotFoundError(
             f"inference {id_!r}: expected it in the archive, found none",
-            hint=f"it holds {', '.join(held)}" if held else "it holds no inferences",
+            hint=f"it holds {', '.join(names)}" if names else "it holds no inferences",
         )
     if len(rows) != head["edges"]:
         raise NotFoundError(
@@ -153,7 +271,7 @@ def _drop(tx: Transaction, id_: str) -> bool:
 
 def _check_snapshots(tx: Transaction, id_: str, ids: list[str]) -> None:
     known = {row["id"] for row in tx.run("lineage/known_snapshots", ids=ids)}
-    missing = [one for one in ids if one not in known]
+    missing = [ref for ref in ids if ref not in known]
     if missing:
         raise NotFoundError(f"inference {id_!r}: expected these snapshots, found none: {', '.join(missing[:10])}")
 

@@ -49,12 +49,12 @@ def wheel() -> Path:
     """Where the engine is installed; an error that says what to do where it is not, or cannot be."""
     _check_platform()
     try:
-        found = importlib.util.find_spec(_WHEEL)  # looks, and imports nothing: the import would load JPype
+        spec = importlib.util.find_spec(_WHEEL)  # looks, and imports nothing: the import would load JPype
     except (ImportError, ValueError):
-        found = None
-    if found is None or not found.submodule_search_locations:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError("the embedded engine", "server")
-    home = Path(next(iter(found.submodule_search_locations)))
+    home = Path(next(iter(spec.submodule_search_locations)))
     if not (home / "jre" / "bin" / "java").is_file():
         raise EngineError(
             f"{home}: expected a Java runtime in jre/bin, found none",
@@ -123,24 +123,24 @@ def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str
 
 def environment() -> dict[str, str]:
     """The few variables that Java may see: options meant for other programs must not change the engine."""
-    kept = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
+    names = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in names if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 
 
 def accounts(files: EngineFiles) -> Accounts:
     """The accounts of this directory; made anew if there are none, or if their file is damaged."""
-    found = read_json(files.accounts) or {}
+    record = read_json(files.accounts) or {}
     try:
         return Accounts(
-            user=str(found["user"]),
-            password=str(found["password"]),
-            reader=str(found["reader"]),
-            reader_password=str(found["reader_password"]),
+            user=str(record["user"]),
+            password=str(record["password"]),
+            reader=str(record["reader"]),
+            reader_password=str(record["reader_password"]),
         )
     except KeyError:
-        made = Accounts("root", secrets.token_urlsafe(32), "reader", secrets.token_urlsafe(32))
-        write_private(files.accounts, json.dumps({name: getattr(made, name) for name in Accounts.__slots__}))
-        return made
+        new = Accounts("root", secrets.token_urlsafe(32), "reader", secrets.token_urlsafe(32))
+        write_private(files.accounts, json.dumps({name: getattr(new, name) for name in Accounts.__slots__}))
+        return new
 
 
 def write_configuration(files: EngineFiles, who: Accounts) -> None:
@@ -183,14 +183,14 @@ def _check_platform() -> None:
         glibc = _glibc()
         if glibc >= _OLDEST_GLIBC:
             return
-        found = f"glibc {glibc[0]}.{glibc[1]}" if glibc > (0, 0) else "a C library that is not glibc"
+        platform_text = f"glibc {glibc[0]}.{glibc[1]}" if glibc > (0, 0) else "a C library that is not glibc"
     elif sys.platform == "darwin" and machine == "arm64":
         return
     else:
-        found = f"{platform.system()} on {machine}"
+        platform_text = f"{platform.system()} on {machine}"
     raise EngineError(
         "the embedded engine does not exist for this platform: "
-        f"expected Linux (x86-64 or ARM, glibc 2.34 or later) or macOS on Apple silicon, found {found}",
+        f"expected Linux (x86-64 or ARM, glibc 2.34 or later) or macOS on Apple silicon, found {platform_text}",
         hint=_USE_NEO4J,
     )
 

@@ -116,9 +116,9 @@ class EmbeddedEngine:
                 supervisor.release()
                 self._spawn(deadline)
             record = self._files.read_endpoint()
-            found = as_endpoint(record) if record is not None else None
-            if found is not None and bolt_probe.greets(found.host, found.port):
-                return found
+            endpoint = as_endpoint(record) if record is not None else None
+            if endpoint is not None and bolt_probe.greets(endpoint.host, endpoint.port):
+                return endpoint
             if time.monotonic() >= deadline:
                 self._give_up(_where_it_stands(record))
             time.sleep(POLL_S)
@@ -137,14 +137,14 @@ class EmbeddedEngine:
         if word is None:
             return
         try:
-            said: dict[str, Any] = json.loads(word)
+            report: dict[str, Any] = json.loads(word)
         except ValueError:
-            said = {
+            report = {
                 "error": f"the engine's supervisor ended without a word:\n{last_lines(self._files.supervisor_log)}",
                 "hint": f"its log: {self._files.supervisor_log}",
             }
-        if "error" in said:
-            raise EngineError(f"{self._files.directory}: {said['error']}", hint=said.get("hint"))
+        if "error" in report:
+            raise EngineError(f"{self._files.directory}: {report['error']}", hint=report.get("hint"))
 
     def _run_supervisor(self, speak: int) -> None:
         if not sys.executable:
@@ -255,12 +255,12 @@ def _stop(files: EngineFiles, deadline: float, *, force: bool) -> bool:
             f"{files.directory}: expected an engine that nobody uses, found clients that hold it",
             hint="end them first, or stop it all the same with --force: they will find it started again",
         )
-    asked = found = False
+    signalled = was_running = False
     while not supervisor.try_exclusive():
-        found = True
+        was_running = True
         pid = (files.read_endpoint() or {}).get("supervisor_pid")
-        if not asked and isinstance(pid, int):
-            asked = signal_holder(pid, supervisor.path, signal.SIGTERM)
+        if not signalled and isinstance(pid, int):
+            signalled = signal_holder(pid, supervisor.path, signal.SIGTERM)
         if time.monotonic() >= deadline:
             raise StoreUnavailableError(
                 f"{files.directory}: the engine has not stopped yet", hint=f"see {files.supervisor_log}"
@@ -269,26 +269,26 @@ def _stop(files: EngineFiles, deadline: float, *, force: bool) -> bool:
     try:
         files.remove_endpoint()
         engine = files.lock("engine")
-        found = end_engine(files, engine) or found
+        was_running = end_engine(files, engine) or was_running
         engine.release()
     finally:
         supervisor.release()
-    return found
+    return was_running
 
 
 def _read_line(fd: int, deadline: float) -> bytes | None:
     """What is said up to the end of the line or of the speaker; None if the time runs out before."""
-    said = b""
+    line = b""
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
-        while not said.endswith(b"\n"):
+        while not line.endswith(b"\n"):
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 return None
             more = os.read(fd, 65536)
             if not more:
                 break
-            said += more
-    return said
+            line += more
+    return line
 
 
 def _where_it_stands(record: dict[str, Any] | None) -> str:

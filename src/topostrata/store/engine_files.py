@@ -299,15 +299,15 @@ def end_engine(files: EngineFiles, lock: FileLock, *, grace_s: float = 20.0) -> 
     if lock.try_exclusive():
         return False
     started = time.monotonic()
-    asked = killed = False
+    ended = killed = False
     while not lock.try_exclusive():
         pid = files.read_engine_pid()
         waited = time.monotonic() - started
-        if pid is not None and not asked:
-            asked = signal_holder(pid, lock.path, signal.SIGTERM)
+        if pid is not None and not ended:
+            ended = signal_holder(pid, lock.path, signal.SIGTERM)
         elif pid is not None and not killed and waited > grace_s:
             killed = signal_holder(pid, lock.path, signal.SIGKILL)
-        if (not asked and waited > 5) or waited > grace_s + 10:
+        if (not ended and waited > 5) or waited > grace_s + 10:
             raise EngineError(
                 f"{lock.path}: expected the lock of an engine that can be ended, "
                 f"found one held by a process that is not visible from here (pid {pid} on file)",

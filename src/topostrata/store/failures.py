@@ -45,8 +45,8 @@ _CODES = (
 
 def check_version(agent: str, location: str) -> None:
     """Refuse a Neo4j older than 5, whose Cypher lacks what the queries need. ``agent`` is the server's own word."""
-    found = re.match(r"Neo4j/v?(\d+)", agent)
-    if found and int(found[1]) < OLDEST_NEO4J:
+    version = re.match(r"Neo4j/v?(\d+)", agent)
+    if version and int(version[1]) < OLDEST_NEO4J:
         raise StoreUnavailableError(
             f"{location}: expected Neo4j {OLDEST_NEO4J} or later, found {agent}",
             hint="tested are 5.26 and 2026.08; an embedded archive needs no server",
@@ -78,18 +78,18 @@ def took_too_long(timeout_s: float) -> LimitError:
 
 def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError | None:
     """The failure of a user's query, or ``None`` where the query is not at fault."""
-    code, said = error.code or "", first_line(error)
+    code, text = error.code or "", first_line(error)
     if isinstance(error, bolt.AuthError) or "DatabaseNotFound" in code or "DatabaseUnavailable" in code:
         return None
     if "Forbidden" in code or "AccessMode" in code or "Security" in code or "ReadOnly" in code:
-        return QueryRefusedError(f"the query wants more than to read: {said}", hint="queries of users are read-only")
+        return QueryRefusedError(f"the query wants more than to read: {text}", hint="queries of users are read-only")
     if "OutOfMemory" in code:
         return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
-    if "Timeout" in code or "TimedOut" in code or "timeout" in said.lower() or "Terminated" in code:
+    if "Timeout" in code or "TimedOut" in code or "timeout" in text.lower() or "Terminated" in code:
         return took_too_long(timeout_s)
-    if "exceeding the maximum" in said:
-        return LimitError(f"the query asks for too much: {said}")
-    return InvalidQueryError(f"the query was not understood: {said}")
+    if "exceeding the maximum" in text:
+        return LimitError(f"the query asks for too much: {text}")
+    return InvalidQueryError(f"the query was not understood: {text}")
 
 
 def first_line(error: BaseException) -> str:
@@ -111,8 +111,8 @@ def _unreachable(error: Exception, location: str) -> StoreUnavailableError:
             hint="use bolt:// or neo4j:// where the way to the server is safe, or turn TLS on at the server",
         )
     reason = next((cause for cause in causes if isinstance(cause, OSError)), causes[-1])
-    said = getattr(reason, "strerror", None) or first_line(reason)
-    return StoreUnavailableError(f"{location}: the database does not answer: {said}", hint=_DOCTOR)
+    text = getattr(reason, "strerror", None) or first_line(reason)
+    return StoreUnavailableError(f"{location}: the database does not answer: {text}", hint=_DOCTOR)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -182,11 +182,11 @@ class GraphStore:
         ):
             _check_plan(tx, text, parameters)
             result = tx.run(text, parameters)
-            columns, found = tuple(result.keys()), _Rows()
+            columns, rows = tuple(result.keys()), _Rows()
             for record in islice(result, most):
-                found.add(record)
+                rows.add(record)
             tx.rollback()
-            return columns, found.rows
+            return columns, rows.rows
 
     def _ask_embedded(self, text: str, parameters: dict[str, Any], most: int, timeout_s: float) -> _Answer:
         """On the embedded engine: with the account that only reads.
@@ -206,13 +206,13 @@ class GraphStore:
                 ):
                     tx = await session.begin_transaction()
                     result = await tx.run(text, parameters)
-                    columns, found = tuple(result.keys()), _Rows()
+                    columns, rows = tuple(result.keys()), _Rows()
                     async for record in result:
-                        found.add(record)
-                        if len(found.rows) >= most:
+                        rows.add(record)
+                        if len(rows.rows) >= most:
                             break
                     await tx.rollback()
-                    return columns, found.rows
+                    return columns, rows.rows
             except TimeoutError as error:
                 raise took_too_long(timeout_s) from error
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from topostrata import codec
 from topostrata.errors import CorruptError, NotFoundError
-from topostrata.store.graph import GraphStore, Row, Transaction
-from topostrata.topology import Layer, Mask, Space
+from topostrata.store.graph import GraphStore, Transaction
+from topostrata.store.runs import VERIFY, RecordedSnapshot
+from topostrata.topology import Layer, Mask, Topology
 
 MAX_DEPTH = 24
 PART_BYTES = 4 * 2**20  # larger Bolt messages hang or are refused
@@ -36,7 +37,7 @@ class MaskStore:
         self._cache_bytes = cache_bytes
         self._lock = threading.Lock()
 
-    def anew(self) -> MaskStore:
+    def forgetful(self) -> MaskStore:
         """The same masks without what was remembered of them: every one is read, and checked, again."""
         return MaskStore(self._store, cache_bytes=self._cache_bytes)
 
@@ -75,14 +76,37 @@ class MaskStore:
             tx.run("masks/put_mask_part", digest=digest, bytes=size, part=k, data=part)
         return {row["digest"]: row["depth"] for row in put}
 
+    def stored(self, tx: Transaction, snapshot: str) -> dict[str, Stored]:
+        """The masks of a snapshot, given by its id, by layer."""
+        rows = tx.run("masks/snapshot_masks", ids=[snapshot])
+        masks = self.get(row["digest"] for row in rows)
+        return {row["layer"]: Stored(masks[row["digest"]], row["depth"]) for row in rows}
+
+    def topology(self, recorded: RecordedSnapshot) -> Topology:
+        """The wiring of a snapshot, checked against its digest."""
+        return self.topologies([recorded])[0]
+
+    def topologies(self, recorded: Sequence[RecordedSnapshot]) -> list[Topology]:
+        """The wirings of some snapshots, each checked against its digest. All of them are in memory at once."""
+        for entry in recorded:
+            if not entry.layers:
+                raise NotFoundError(f"{entry.snapshot.id}: expected this snapshot, found none: it has been deleted")
+            names = sorted(mask.layer for mask in entry.masks)
+            if names != sorted(layer.name for layer in entry.layers):
+                raise CorruptError(
+                    f"{entry.snapshot.id}: expected a mask for each layer of its run, found {names}", hint=VERIFY
+                )
+        masks = self.get(mask.digest for entry in recorded for mask in entry.masks)
+        return [_checked(entry, masks) for entry in recorded]
+
     def get(self, digests: Iterable[str]) -> dict[str, Mask]:
         """The masks of these digests. A missing mask, or one whose bytes do not add up, is a ``CorruptError``."""
         wanted = list(dict.fromkeys(digests))
-        found = {d: mask for d in wanted if (mask := self._recall(d)) is not None}
-        missing = [d for d in wanted if d not in found]
+        masks = {d: mask for d in wanted if (mask := self._recall(d)) is not None}
+        missing = [d for d in wanted if d not in masks]
         for at in range(0, len(missing), _FETCH):
-            found.update(self._fetch(missing[at : at + _FETCH]))
-        return found
+            masks.update(self._fetch(missing[at : at + _FETCH]))
+        return masks
 
     def remember(self, mask: Mask) -> None:
         """Keep a mask at hand; the least recently used go when the cache is full."""
@@ -103,7 +127,7 @@ class MaskStore:
         chains = {r["digest"]: r["chain"] for r in self._store.read("masks/mask_chains", digests=digests)}
         lost = [d for d in digests if d not in chains]
         if lost:
-            raise CorruptError(f"mask {lost[0][:12]}: expected it in the archive, found none", hint=_VERIFY)
+            raise CorruptError(f"mask {lost[0][:12]}: expected it in the archive, found none", hint=VERIFY)
         known: dict[str, Mask] = {}
         needed: dict[str, None] = {}
         for chain in chains.values():
@@ -122,17 +146,17 @@ class MaskStore:
         mask = known[chain[at]] if at < len(chain) else None
         for digest in reversed(chain[:at]):
             if digest not in data:
-                raise CorruptError(f"mask {digest[:12]}: expected packed bytes, found none", hint=_VERIFY)
+                raise CorruptError(f"mask {digest[:12]}: expected packed bytes, found none", hint=VERIFY)
             try:
                 mask = codec.decode(data[digest], mask)
             except CorruptError as error:
-                raise CorruptError(f"mask {digest[:12]}: {error.message}", hint=_VERIFY) from error
+                raise CorruptError(f"mask {digest[:12]}: {error.message}", hint=VERIFY) from error
             if mask.digest != digest:
-                raise CorruptError(f"mask {digest[:12]}: expected this digest, found {mask.digest[:12]}", hint=_VERIFY)
+                raise CorruptError(f"mask {digest[:12]}: expected this digest, found {mask.digest[:12]}", hint=VERIFY)
             known[digest] = mask
             self.remember(mask)
         if mask is None:
-            raise CorruptError(f"mask {chain[0][:12]}: expected packed bytes, found none", hint=_VERIFY)
+            raise CorruptError(f"mask {chain[0][:12]}: expected packed bytes, found none", hint=VERIFY)
         return mask
 
     def _packed(self, digests: list[str]) -> dict[str, bytes]:
@@ -140,30 +164,33 @@ class MaskStore:
         for at in range(0, len(digests), _FETCH):
             for row in self._store.read("masks/mask_data", digests=digests[at : at + _FETCH]):
                 if row["data"] is None or not row["parts"]:
-                    raise CorruptError(f"mask {row['digest'][:12]}: expected packed bytes, found none", hint=_VERIFY)
+                    raise CorruptError(f"mask {row['digest'][:12]}: expected packed bytes, found none", hint=VERIFY)
                 parts = [bytes(row["data"])]
                 for k in range(1, row["parts"]):
                     part = self._store.read("masks/mask_part", id=f"{row['digest']}/{k}")
                     if not part or part[0]["data"] is None:
                         raise CorruptError(
-                            f"mask {row['digest'][:12]}: expected {row['parts']} parts, found no part {k}", hint=_VERIFY
+                            f"mask {row['digest'][:12]}: expected {row['parts']} parts, found no part {k}", hint=VERIFY
                         )
                     parts.append(bytes(part[0]["data"]))
                 data[row["digest"]] = b"".join(parts)
         return data
 
 
-def layer_of(row: Row, mask: Mask) -> Layer:
-    """A layer from its node (a row of ``runs/layers``) and its mask."""
-    return Layer(
-        row["name"],
-        Space(row["source"], row["n_source"], row["source_labelled"]),
-        Space(row["target"], row["n_target"], row["target_labelled"]),
-        mask,
-    )
+def topology_of(recorded: RecordedSnapshot, masks: Mapping[str, Mask]) -> Topology:
+    """The wiring of a snapshot from its masks, which ``masks`` holds by digest."""
+    digests = {mask.layer: mask.digest for mask in recorded.masks}
+    layers = (Layer(layer.name, layer.source, layer.target, masks[digests[layer.name]]) for layer in recorded.layers)
+    return Topology(tuple(layers))
 
 
-_VERIFY = "`topostrata verify` says what else is damaged"
+def _checked(recorded: RecordedSnapshot, masks: Mapping[str, Mask]) -> Topology:
+    topology, snapshot = topology_of(recorded, masks), recorded.snapshot
+    if topology.digest != snapshot.digest:
+        raise CorruptError(
+            f"{snapshot.id}: expected digest {snapshot.digest[:12]}, found {topology.digest[:12]}", hint=VERIFY
+        )
+    return topology
 
 
 def _pages(rows: list[list[object]]) -> Iterator[list[list[object]]]:

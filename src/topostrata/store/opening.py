@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from topostrata import format_1
-from topostrata.errors import NotFoundError, SettingsError, StoreUnavailableError
+from topostrata import format_1, queries
+from topostrata.errors import NotFoundError, SettingsError, StoreUnavailableError, UnsupportedFormatError
 from topostrata.settings import DEFAULT_STORE, Settings
 
 if TYPE_CHECKING:
     from topostrata.store.graph import Connection, GraphStore
 
+FORMAT = 1
 SERVER_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 
 _EMBEDDED_RELATIONSHIPS = 2_000_000
@@ -27,6 +30,29 @@ def open_store(store: str, settings: Settings, *, create: bool) -> GraphStore:
     directory = Path(store).expanduser()
     _refuse_to_pass_over_an_old_archive(directory)
     return _open_embedded(directory, settings, create=create)
+
+
+def prepare(store: GraphStore) -> None:
+    """Give an empty database its schema and the archive's own node; refuse an archive of a format we do not know."""
+    nodes = store.read("archive/archive")
+    if not nodes:
+        store.schema(queries.statements("schema/001-archive"))
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        store.write(
+            lambda tx: tx.run(
+                "archive/create_archive",
+                name=format_1.ARCHIVE_NODE,
+                id=uuid.uuid4().hex,
+                format=FORMAT,
+                created_at=now,
+            )
+        )
+        nodes = store.read("archive/archive")
+    if nodes[0]["format"] != FORMAT:
+        raise UnsupportedFormatError(
+            f"{store.location}: expected an archive of format {FORMAT}, found {nodes[0]['format']}",
+            hint="a newer version of topostrata made it: upgrade",
+        )
 
 
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:

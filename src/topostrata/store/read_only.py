@@ -266,18 +266,18 @@ class _Walk:
 def _tokens(text: str) -> Iterator[_Token]:
     at = 0
     while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
+        match = _TOKEN.match(text, at)
+        if match is None:
             what = "a quote that is never closed" if text[at] in "'\"`" else f"the character {text[at]!r}"
             if text.startswith("/*", at):
                 what = "a comment that is never closed"
             elif text[at].isdigit():
                 what = f"the number {text[at : at + 10]!r}"
             _refuse(text, at, what, hint="Cypher in plain letters, signs and spaces")
-        kind = found.lastgroup
+        kind = match.lastgroup
         if kind in {"word", "quoted", "value", "sign"}:
-            yield _Token(kind, found[0], at)  # type: ignore[arg-type]
-        at = found.end()
+            yield _Token(kind, match[0], at)  # type: ignore[arg-type]
+        at = match.end()
     yield _Token("end", "", at)
 
 

@@ -307,10 +307,10 @@ class Supervisor:
 
     def _mark(self) -> tuple[int, int, int] | None:
         try:
-            found = self._files.endpoint.stat()
+            stat = self._files.endpoint.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def _touched(self) -> int:
         try:
@@ -387,22 +387,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--idle-seconds", type=float, required=True)
     parser.add_argument("--memory", required=True)
     parser.add_argument("--command-timeout-ms", type=int, required=True)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     # The client waits for its child at once; the grandchild is nobody's zombie and never disturbs the client's waits.
     if os.fork():
         os._exit(0)
     os.umask(0o077)
-    os.set_inheritable(asked.ready_fd, False)
+    os.set_inheritable(options.ready_fd, False)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
-    report = _Report(asked.ready_fd)
+    report = _Report(options.ready_fd)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        with explained(asked.directory):
+        with explained(options.directory):
             supervisor = Supervisor(
-                asked.directory,
-                idle_seconds=asked.idle_seconds,
-                memory=asked.memory,
-                command_timeout_ms=asked.command_timeout_ms,
+                options.directory,
+                idle_seconds=options.idle_seconds,
+                memory=options.memory,
+                command_timeout_ms=options.command_timeout_ms,
                 report=report,
             )
             supervisor.run()
@@ -412,7 +412,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(1)
     except Exception as error:
         log.exception("the supervisor failed")
-        report(error=f"the engine's supervisor failed: {error!r}", hint=f"see supervisor.log in {asked.directory}")
+        report(error=f"the engine's supervisor failed: {error!r}", hint=f"see supervisor.log in {options.directory}")
         sys.exit(1)
     sys.exit(0)
 

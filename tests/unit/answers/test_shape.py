@@ -21,11 +21,11 @@ from topostrata.evolution.between import Evolution, between
 from topostrata.evolution.history import follow
 from topostrata.evolution.stored import Moment, RunHistory
 from topostrata.frames import columns
-from topostrata.lineage.declared import Descent, Kinship, Lineage
+from topostrata.lineage.declared import Kinship, Lineage
 from topostrata.lineage.inferred import Inference, InferredEdge
 from topostrata.lineage.timelines import Point, Timeline
 from topostrata.measures.structure import structure
-from topostrata.runs import Parent, Run, Snapshot
+from topostrata.runs import Descent, Parent, Run, Snapshot
 from topostrata.service.answers.shape import answer_type, as_json
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

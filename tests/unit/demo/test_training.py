@@ -300,7 +300,7 @@ def test_training_that_cannot_be_is_refused_at_the_call(wrong: dict[str, float],
 def test_without_scikit_learn_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message holds the command that installs it."""
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'topostrata\[demo\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[demo\]'"):
         load_digits()
 
 

@@ -202,5 +202,5 @@ def test_without_pyarrow_the_extra_is_named(
 ) -> None:
     """And how to install it."""
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'topostrata[parquet]'")):
+    with pytest.raises(MissingExtraError, match=re.escape("pip install '.[parquet]'")):
         sample.to_parquet(tmp_path / "d.parquet")

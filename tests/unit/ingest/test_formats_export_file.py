@@ -26,9 +26,7 @@ Whole = list[tuple[RunRecord, list[tuple[Snapshot, Topology]]]]
 
 def written(held: HeldRuns) -> bytes:
     stream = io.BytesIO()
-    export_file.write(
-        stream, held.records, lambda record: held.all_snapshots(record.run.id), lambda one: held.topology(one.id)
-    )
+    export_file.write(stream, held.records, lambda record: held.snapshots(record.run.id), held.topology)
     return stream.getvalue()
 
 
@@ -42,7 +40,7 @@ def read(path: Path) -> Whole:
 
 def as_written(held: HeldRuns) -> Whole:
     bare = [replace(one, run=replace(one.run, snapshots=0, first_step=None, last_step=None)) for one in held.records]
-    return [(one, [(s, held.topology(s.id)) for s in held.all_snapshots(one.run.id)]) for one in bare]
+    return [(one, [(s, held.topology(s)) for s in held.snapshots(one.run.id)]) for one in bare]
 
 
 def rewritten(data: bytes, change: Callable[[dict[str, bytes]], object]) -> bytes:

@@ -134,9 +134,9 @@ def test_random_networks_of_every_kind_are_written_and_read(seed: int, container
 def test_files_of_every_format_open_for_ever(version: int, digest: str) -> None:
     """A file that an earlier version wrote is read, and written again to the same content."""
     path = Path(__file__).parents[2] / "data" / f"snapshot-format-{version}.npz"
-    held = snapshot_file.read(path)
-    assert (held.topology.digest, held.epoch, held.metrics) == (digest, 3, {"loss": 0.5})
-    again = written(held.topology, epoch=held.epoch, metrics=held.metrics)
+    opened = snapshot_file.read(path)
+    assert (opened.topology.digest, opened.epoch, opened.metrics) == (digest, 3, {"loss": 0.5})
+    again = written(opened.topology, epoch=opened.epoch, metrics=opened.metrics)
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(io.BytesIO(again)) as new:
         assert {name: old.read(name) for name in old.namelist()} == {name: new.read(name) for name in new.namelist()}
 

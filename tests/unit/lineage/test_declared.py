@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topostrata.lineage.declared import Descent, family, kinship
+from topostrata.lineage.declared import family, kinship
+from topostrata.runs import Descent
 
 # Runs 0..9; a parent has a smaller number, so that there is no cycle.
 graphs = st.sets(

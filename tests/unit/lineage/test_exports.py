@@ -10,10 +10,11 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from topostrata.lineage.declared import Descent, Lineage
+from topostrata.lineage.declared import Lineage
 from topostrata.lineage.exports import to_graphml, to_prov
 from topostrata.lineage.inferred import Inference, InferredEdge
 from topostrata.lineage.stored import StoredInference
+from topostrata.runs import Descent
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import as_json
 

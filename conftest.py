@@ -1,0 +1,45 @@
+"""What the examples in docstrings stand on: one archive on a real engine, made when the first of them needs it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from topostrata.archive import Archive
+
+_WITH_ARCHIVE = ("topostrata.archive.", "topostrata.analysis.")
+
+
+@pytest.fixture(scope="session")
+def example_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """The archive of docs/example_archive.py."""
+    from topostrata.archive import open_archive  # noqa: PLC0415 - only where an example needs it
+    from topostrata.store.embedded import stop  # noqa: PLC0415
+
+    spec = importlib.util.spec_from_file_location(
+        "example_archive", Path(__file__).parent / "docs" / "example_archive.py"
+    )
+    if spec is None or spec.loader is None:
+        pytest.fail("docs/example_archive.py is not there")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    directory = tmp_path_factory.mktemp("examples") / "archive"
+    try:
+        with open_archive(str(directory)) as archive:
+            module.fill(archive)
+            yield archive
+    finally:
+        stop(directory, force=True)
+
+
+@pytest.fixture(autouse=True)
+def _names_of_examples(request: pytest.FixtureRequest) -> None:
+    """Examples of the archive's methods call it ``archive``."""
+    if isinstance(request.node, pytest.DoctestItem) and request.node.name.startswith(_WITH_ARCHIVE):
+        names: dict[str, Any] = request.getfixturevalue("doctest_namespace")
+        names["archive"] = request.getfixturevalue("example_archive")

@@ -1,0 +1,314 @@
+"""What an archive computes from its snapshots: distances, evolution, lineage, structure.
+
+Each method imports what it needs, so that a question about runs waits for no arrays, graphs or kernels.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from topostrata.distance.alignments import DEFAULT, Alignment
+from topostrata.errors import InvalidInputError
+from topostrata.refs import Ref
+from topostrata.runs import Snapshot
+from topostrata.store.graph import GraphStore, Transaction
+from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve
+
+if TYPE_CHECKING:
+    from topostrata.distance.matrix import DistanceMatrix
+    from topostrata.distance.nnstd import Distance
+    from topostrata.evolution.between import ConnectionChanges, Evolution
+    from topostrata.evolution.stored import RunHistory, StoredEvolution
+    from topostrata.evolution.survival import RunSurvival
+    from topostrata.lineage.declared import Kinship, Lineage
+    from topostrata.lineage.stored import StoredInference
+    from topostrata.lineage.timelines import Timeline
+    from topostrata.measures.structure import Structure
+    from topostrata.store.masks import MaskStore
+    from topostrata.topology import Topology
+
+
+class Analysis:
+    """The half of ``Archive`` that computes; the other half stores and finds."""
+
+    def __init__(self, store: GraphStore) -> None:
+        self._store = store
+        self._runs = RunStore(store)
+        self._building = threading.RLock()  # threads share the parts that are built when they are first used
+        self._built_masks: MaskStore | None = None
+        self._built_evolution: StoredEvolution | None = None
+
+    @property
+    def _masks(self) -> MaskStore:
+        from topostrata.store.masks import MaskStore
+
+        with self._building:
+            self._built_masks = self._built_masks or MaskStore(self._store)
+            return self._built_masks
+
+    @property
+    def _evolution(self) -> StoredEvolution:
+        from topostrata.evolution.stored import StoredEvolution
+
+        with self._building:
+            self._built_evolution = self._built_evolution or StoredEvolution(self._store, self._masks)
+            return self._built_evolution
+
+    def _topology(self, ref: Ref | Snapshot | str) -> Topology:
+        return self._masks.topology(self._runs.recorded([ref])[0])
+
+    # Distance
+
+    def nnstd(
+        self,
+        a: Ref | Snapshot | str,
+        b: Ref | Snapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        chance: bool = False,
+        keep: bool = True,
+    ) -> Distance:
+        """The distance of two snapshots' topologies, 0 (the same wiring) to 1 (nothing in common).
+
+        ``alignment`` says which unit is compared with which, ``chance`` adds the level that independent layers would
+        have; see ``topostrata.nnstd``, whose errors it raises too. With ``keep`` it is also written as
+        ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
+
+        Raises ``NotFoundError`` where there is no such snapshot, ``NotComparableError`` where they are wired
+        differently.
+
+        >>> archive.nnstd("w0@0", "w0@5", alignment="identity").nnstd
+        0.16666666666666666
+        """
+        from topostrata.distance.nnstd import nnstd
+        from topostrata.distance.stored import put_distance
+
+        entries = self._runs.recorded([a, b])
+        ours, theirs = (entry.snapshot.id for entry in entries)
+        distance = nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance)
+        if keep and ours != theirs:
+            put_distance(self._store, ours, theirs, distance)
+        return distance
+
+    def distances(
+        self,
+        patterns: Iterable[Ref | str] | Ref | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        progress: Callable[[int, int], None] | None = None,
+        cancel: threading.Event | None = None,
+        scheduler: str | None = None,
+        keep: bool = True,
+    ) -> DistanceMatrix:
+        """The distances of all pairs of the snapshots that the refs and globs name.
+
+        What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
+        snapshot become relationships. Without ``keep`` nothing is written. ``progress`` is called with (done, total);
+        ``scheduler`` is the address of a Dask scheduler whose workers compute.
+
+        Raises ``Cancelled`` once ``cancel`` is set (finished tiles are kept), ``InvalidRefError`` for a pattern that
+        names nothing, ``NotComparableError`` where two are wired differently, ``ClusterError`` for the cluster.
+
+        >>> matrix = archive.distances(["w*@last"], alignment="identity")
+        >>> matrix.labels, matrix.nnstd.shape
+        (('w0@10', 'w1@20'), (2, 2))
+        """
+        from topostrata.distance.stored import put_nearest, stored_distances
+
+        def work(tx: Transaction) -> list[RecordedSnapshot]:
+            return recorded(tx, resolve(tx, expanded(tx, patterns)))
+
+        entries = self._store.read_with(work)
+        if not entries:
+            raise InvalidInputError("distances: expected at least one ref, found none")
+        matrix = stored_distances(
+            self._store,
+            [(entry.snapshot.id, entry.snapshot.digest, partial(self._masks.topology, entry)) for entry in entries],
+            layers=len({layer.target.name for layer in entries[0].layers}),
+            alignment=alignment,
+            progress=progress,
+            cancel=cancel,
+            scheduler=scheduler,
+            keep=keep,
+        )
+        if keep:
+            put_nearest(self._store, matrix)
+        return matrix
+
+    # Evolution
+
+    def evolution(
+        self, run: str, from_step: int | None = None, to_step: int | None = None, *, through_parents: bool = False
+    ) -> Evolution:
+        """What became of the connections of a run between two of its steps (its first and last by default).
+
+        Survived: alive at both and at every recorded step between. Regrown: alive at both, dead in between. Died and
+        born: alive at the one step only. ``through_parents`` also looks into the runs that this one resumed or was
+        forked from.
+
+        Raises ``NotFoundError`` where there is no such run or step, ``InvalidInputError`` where from is after to,
+        ``ConflictError`` where it is not clear which parent is continued.
+
+        >>> [(y.name, y.survived, y.regrown, y.died, y.born) for y in archive.evolution("w0", 0, 10).layers]
+        [('l0', 2, 1, 1, 1), ('l1', 3, 0, 0, 0)]
+        """
+        return self._evolution.evolution(run, from_step, to_step, through_parents=through_parents)
+
+    def history(self, run: str, *, through_parents: bool = False) -> RunHistory:
+        """Births, deaths, regrowth, exploration and lifetimes over all snapshots of a run.
+
+        Raises ``NotFoundError`` where there is no such run, ``ConflictError`` as ``evolution`` does.
+
+        >>> archive.history("w0").total.born.tolist(), archive.history("w0").total.died.tolist()
+        ([7, 1, 1], [0, 1, 1])
+        """
+        return self._evolution.history(run, through_parents=through_parents)
+
+    def survival(self, run: str, from_step: int | None = None, *, through_parents: bool = False) -> RunSurvival:
+        """How long the connections of a run live: what is left of those alive at a step (the first by default).
+
+        Also how old those alive at the end are, the histogram of lifetimes and the Kaplan-Meier estimate. Raises
+        ``NotFoundError`` where there is no such run or step.
+
+        >>> archive.survival("w0").total.survived.tolist()
+        [7, 6, 5]
+        """
+        return self._evolution.history(run, through_parents=through_parents).survival(from_step)
+
+    def connections(
+        self,
+        run: str,
+        layer: str,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        *,
+        through_parents: bool = False,
+    ) -> ConnectionChanges:
+        """The connections of one layer by what became of them between two steps: survived, regrown, died, born.
+
+        They are given as sorted cells of the layer's mask. Raises what ``evolution`` raises, and ``NotFoundError`` for
+        a layer that the run has not.
+
+        >>> archive.connections("w0", "l0", 0, 5).born.tolist()
+        [1]
+        """
+        return self._evolution.connections(run, layer, from_step, to_step, through_parents=through_parents)
+
+    # One snapshot
+
+    def structure(self, ref: Ref | Snapshot | str) -> Structure:
+        """Fan-in, fan-out, hubs, dead units and effective density of one snapshot, or ``NotFoundError``.
+
+        >>> [(layer.name, layer.density) for layer in archive.structure("w0@0").layers]
+        [('l0', 0.4444444444444444), ('l1', 0.5)]
+        """
+        from topostrata.measures.structure import structure
+
+        return structure(self._topology(ref))
+
+    # Lineage
+
+    def lineage(self, run: str | None = None, *, depth: int | None = None) -> Lineage:
+        """The declared ancestors and descendants of a run (all runs where none is named), ``depth`` generations far.
+
+        Raises ``NotFoundError`` where there is no such run.
+
+        >>> archive.lineage("w1").edges
+        (Descent(parent='w0', step=5, child='w1', how='fork'),)
+        """
+        from topostrata.lineage.stored import read_lineage
+
+        return read_lineage(self._store, run, depth=depth)
+
+    def kinship(self, a: str, b: str) -> Kinship:
+        """The nearest common ancestors of two runs, and the ways from there to each of them.
+
+        Raises ``NotFoundError`` where there is no such run.
+
+        >>> archive.kinship("w0", "w1").ancestors
+        ('w0',)
+        """
+        from topostrata.lineage.stored import read_kinship
+
+        return read_kinship(self._store, a, b)
+
+    def infer(
+        self,
+        patterns: Iterable[Ref | str] | Ref | str,
+        *,
+        name: str | None = "inferred",
+        alignment: Alignment | None = None,
+        depth: int | None = None,
+        root: str | None = None,
+        by_time: bool = False,
+        samples: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> StoredInference:
+        """Who probably descends from whom, from the distances of one snapshot of each run.
+
+        It is kept under ``name``, in the place of what had that name; ``None`` keeps nothing. ``root`` is the ancestor
+        of all, where it is known; ``by_time`` says that no run descends from a younger one. Without an alignment the
+        one that fits the networks is chosen. ``depth`` is how many layers are compared, ``samples`` how many resamples
+        the support of an edge is a share of.
+
+        Raises ``InvalidInputError`` for fewer than two runs or several snapshots of one, and what ``distances`` raises.
+
+        >>> edge = archive.infer(["w*@last"], root="w0", name=None).inference.edges[0]
+        >>> edge.parent, edge.child
+        ('w0', 'w1')
+        """
+        from topostrata.lineage.inferred import SAMPLES
+        from topostrata.lineage.stored import get, infer_stored, put
+
+        stored = infer_stored(
+            self._store,
+            self._masks,
+            patterns,
+            alignment=alignment,
+            depth=depth,
+            root=root,
+            by_time=by_time,
+            samples=SAMPLES if samples is None else samples,
+            progress=progress,
+        )
+        if name is None:
+            return stored
+        put(self._store, name, stored.inference, stored.steps)
+        return get(self._store, name)
+
+    def inference(self, name: str = "inferred") -> StoredInference:
+        """An ancestry that was inferred before, or ``NotFoundError``.
+
+        >>> stored = archive.infer(["w*@last"], root="w0", name="example")
+        >>> archive.inference("example") == stored
+        True
+        """
+        from topostrata.lineage.stored import get
+
+        return get(self._store, name)
+
+    def timeline(
+        self,
+        run: str,
+        other: str | None = None,
+        *,
+        alignment: Alignment | None = None,
+        lag: int | None = None,
+        chance: bool = False,
+    ) -> Timeline:
+        """The distance of two runs at each step that both have, or of a run from its own past.
+
+        Its past is its first snapshot, or the one ``lag`` snapshots before. Two runs are compared by ``canonical``, a
+        run with itself by ``identity``, where no alignment is named.
+
+        Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a lag together with another run.
+
+        >>> [(point.step, round(point.distance, 3)) for point in archive.timeline("w0").points]
+        [(5, 0.167), (10, 0.25)]
+        """
+        from topostrata.lineage.stored import read_timeline
+
+        return read_timeline(self._store, self._masks, run, other, alignment=alignment, lag=lag, chance=chance)

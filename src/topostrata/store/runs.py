@@ -1,0 +1,301 @@
+"""Runs, layers, snapshots and descent in the graph: rows become values here and nowhere else.
+
+What takes a ``tx`` asks inside a transaction, so that a question that needs several answers asks for them at once, of
+one moment. ``RunStore`` asks in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from topostrata.errors import CorruptError, InvalidInputError, NotFoundError, TopostrataError
+from topostrata.refs import Ref, expand, parse_ref
+from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+from topostrata.store.graph import GraphStore, Row, Transaction
+
+MAX_PAGE = 1000
+
+
+class LayerMask(NamedTuple):
+    """Which mask a layer has at a step of its run."""
+
+    step: int
+    layer: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSnapshot:
+    """A snapshot with what its topology is made of: the layers of its run, and which mask each of them has."""
+
+    snapshot: Snapshot
+    layers: tuple[RunLayer, ...]
+    masks: tuple[LayerMask, ...]
+
+
+class RunStore:
+    """Reads runs, their layers and their snapshots. Safe to use from several threads."""
+
+    def __init__(self, store: GraphStore) -> None:
+        self._store = store
+
+    def run(self, run: str) -> Run:
+        """One run, or ``NotFoundError``."""
+        return self._store.read_with(lambda tx: find_run(tx, run))
+
+    def has_run(self, run: str) -> bool:
+        """Whether the archive holds a run of that id."""
+        return bool(self._store.read("runs/runs_by_id", ids=[run]))
+
+    def runs(self) -> list[Run]:
+        """All runs in the order of their ids."""
+        return self._store.read_with(all_runs)
+
+    def runs_page(self, *, limit: int, after: str) -> list[Run]:
+        """A page of runs in the order of their ids, those after the id ``after``."""
+        _check_page(limit)
+        return self._store.read_with(lambda tx: _with_parents(tx, tx.run("runs/runs", after=after, limit=limit)))
+
+    def snapshots(self, run: str) -> list[Snapshot]:
+        """All snapshots of a run in the order of their steps."""
+        return self._store.read_with(lambda tx: snapshots_of(tx, run))
+
+    def snapshots_page(self, run: str, *, limit: int, after: int) -> list[Snapshot]:
+        """A page of a run's snapshots in the order of their steps, those after the step ``after``."""
+        _check_page(limit)
+
+        def work(tx: Transaction) -> list[Snapshot]:
+            page = _snapshots_page(tx, run, limit=limit, after=after)
+            if not page:
+                find_run(tx, run)
+            return page
+
+        return self._store.read_with(work)
+
+    def snapshot(self, ref: Ref | str) -> Snapshot:
+        """One snapshot, or ``NotFoundError``."""
+        return self._store.read_with(lambda tx: resolve(tx, [ref])[0])
+
+    def recorded(self, refs: Sequence[Ref | Snapshot | str]) -> list[RecordedSnapshot]:
+        """These snapshots with what their topologies are made of, in their order."""
+        return self._store.read_with(lambda tx: recorded(tx, resolve(tx, refs)))
+
+    def expand(self, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+        """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
+        return self._store.read_with(lambda tx: expanded(tx, patterns))
+
+    def layers(self, run: str) -> tuple[RunLayer, ...]:
+        """The layers of a run in order; none before its first snapshot."""
+        return self._store.read_with(lambda tx: layers_of(tx, [run])[run])
+
+    def unprojected(self) -> list[Unprojected]:
+        """The layers whose connections are not in the graph up to their run's last step."""
+        rows = self._store.read("projection/projection")
+        return [
+            Unprojected(row["run"], row["layer"], row["projection"], row["projected_step"], row["last_step"])
+            for row in rows
+        ]
+
+    def counts(self) -> ArchiveCounts:
+        """How much the archive holds."""
+        return ArchiveCounts(**self._store.read("archive/counts")[0])
+
+
+def all_runs(tx: Transaction) -> list[Run]:
+    """All runs in the order of their ids."""
+    rows: list[Row] = []
+    page = tx.run("runs/runs", after="", limit=MAX_PAGE)
+    while page:
+        rows += page
+        page = tx.run("runs/runs", after=page[-1]["id"], limit=MAX_PAGE)
+    return _with_parents(tx, rows)
+
+
+def find_run(tx: Transaction, run: str) -> Run:
+    """One run, or ``NotFoundError`` that says what the archive holds."""
+    runs = runs_of(tx, [run])
+    if not runs:
+        raise NotFoundError(f"run {run!r}: expected it in the archive, found none", hint=_holds(tx))
+    return runs[run]
+
+
+def runs_of(tx: Transaction, ids: Sequence[str]) -> dict[str, Run]:
+    """Those of these runs that are there, by id."""
+    return {run.id: run for run in _with_parents(tx, tx.run("runs/runs_by_id", ids=list(ids)))}
+
+
+def snapshots_of(tx: Transaction, run: str) -> list[Snapshot]:
+    """All snapshots of a run in the order of their steps; ``NotFoundError`` where there is no such run."""
+    snapshots = page = _snapshots_page(tx, run, limit=MAX_PAGE, after=-1)
+    while page:
+        page = _snapshots_page(tx, run, limit=MAX_PAGE, after=page[-1].step)
+        snapshots = snapshots + page
+    if not snapshots:
+        find_run(tx, run)
+    return snapshots
+
+
+def steps_of(tx: Transaction, runs: Sequence[str]) -> dict[str, list[int]]:
+    """The steps of each of these runs, sorted."""
+    steps: dict[str, list[int]] = {run: [] for run in runs}
+    return steps | {row["run"]: row["steps"] for row in tx.run("runs/steps_by_run", runs=list(runs))}
+
+
+def find_snapshots(tx: Transaction, ids: Sequence[str]) -> dict[str, Snapshot]:
+    """Those of these snapshots that are there, by id."""
+    rows = (row for page in _pages(ids) for row in tx.run("runs/snapshots_by_id", ids=page))
+    return {snapshot.id: snapshot for snapshot in map(_snapshot, rows)}
+
+
+def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snapshot]:
+    """The snapshot of each ref, or ``NotFoundError`` for the first that names none."""
+    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in refs]
+    moving = sorted({ref.run for ref in parsed if not isinstance(ref.step, int)})
+    runs = runs_of(tx, moving) if moving else {}
+    ids: list[str] = []
+    for ref in parsed:
+        step: int | str | None = ref.step
+        if not isinstance(step, int):
+            run = runs.get(ref.run) or find_run(tx, ref.run)
+            step = run.first_step if step == "first" else run.last_step
+            if step is None:
+                raise NotFoundError(f"{ref}: expected a snapshot, found a run without any")
+        ids.append(f"{ref.run}@{step}")
+    known = {ref.id: ref for ref in parsed if isinstance(ref, Snapshot)}
+    missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in known]
+    known |= find_snapshots(tx, missing) if missing else {}
+    for ref, id_ in zip(parsed, ids, strict=True):
+        if id_ not in known:
+            run = find_run(tx, ref.run)
+            raise NotFoundError(
+                f"{ref}: expected this snapshot, found none",
+                hint=f"run {ref.run!r} holds {run.snapshots}, from step {run.first_step} to {run.last_step}",
+            )
+    return [known[id_] for id_ in ids]
+
+
+def expanded(tx: Transaction, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+    """The snapshots that refs and globs name, in their order, each once."""
+    texts = [str(pattern) for pattern in ([patterns] if isinstance(patterns, Ref | str) else patterns)]
+    return expand(texts, ((row["run"], step) for row in tx.run("runs/steps") for step in row["steps"]))
+
+
+def recorded(tx: Transaction, snapshots: Sequence[Snapshot]) -> list[RecordedSnapshot]:
+    """The snapshots with the layers of their runs and the digests of their masks."""
+    by_id = {snapshot.id: snapshot for snapshot in snapshots}
+    masks: dict[str, list[LayerMask]] = {id_: [] for id_ in by_id}
+    for page in _pages(list(by_id)):
+        for row in tx.run("masks/snapshot_masks", ids=page):
+            masks[row["id"]].append(LayerMask(by_id[row["id"]].step, row["layer"], row["digest"]))
+    layers = layers_of(tx, list(dict.fromkeys(snapshot.run for snapshot in snapshots)))
+    return [RecordedSnapshot(snapshot, layers[snapshot.run], tuple(masks[snapshot.id])) for snapshot in snapshots]
+
+
+def layers_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[RunLayer, ...]]:
+    """The layers of each of these runs in order; none before its first snapshot."""
+    layers: dict[str, tuple[RunLayer, ...]] = dict.fromkeys(runs, ())
+    for row in tx.run("runs/layers", runs=list(runs)):
+        layers[row["run"]] = (*layers[row["run"]], _layer(row))
+    return layers
+
+
+def masks_between(tx: Transaction, run: str, layers: Iterable[str], first: int, last: int) -> list[LayerMask]:
+    """Which mask each of these layers has at every step from one to another, both included, step by step."""
+    rows = tx.run("masks/run_masks", run=run, layers=list(layers), first=first, last=last)
+    return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
+
+
+def parents_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[Parent, ...]]:
+    """The declared parents of each of these runs, by their ids and steps."""
+    parents: dict[str, tuple[Parent, ...]] = dict.fromkeys(runs, ())
+    for row in tx.run("lineage/parents", runs=list(runs)):
+        parents[row["run"]] = (*parents[row["run"]], Parent(row["parent"], row["step"], row["how"]))
+    return parents
+
+
+def descents(tx: Transaction) -> list[Descent]:
+    """Every declared descent."""
+    return [Descent(row["parent"], row["step"], row["child"], row["how"]) for row in tx.run("lineage/edges")]
+
+
+def _with_parents(tx: Transaction, rows: list[Row]) -> list[Run]:
+    parents: dict[str, tuple[Parent, ...]] = {}
+    for page in _pages([row["id"] for row in rows]):
+        parents |= parents_of(tx, page)
+    return [_run(row, parents[row["id"]]) for row in rows]
+
+
+def _run(row: Row, parents: tuple[Parent, ...]) -> Run:
+    return Run(
+        row["id"],
+        row["name"],
+        row["status"],
+        datetime.fromisoformat(row["created_at"]),
+        config=json.loads(row["config"]),
+        tags=tuple(row["tags"] or ()),
+        parents=parents,
+        snapshots=row["snapshots"],
+        first_step=row["first_step"],
+        last_step=row["last_step"],
+    )
+
+
+def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int) -> list[Snapshot]:
+    return [_snapshot(row) for row in tx.run("runs/snapshots", run=run, after=after, limit=limit)]
+
+
+def _snapshot(row: Row) -> Snapshot:
+    node: Mapping[str, Any] = row["snapshot"]
+    return Snapshot(
+        node["run"],
+        node["step"],
+        node.get("digest", ""),  # of a damaged archive
+        node["nnz"],
+        datetime.fromisoformat(node["recorded_at"]),
+        epoch=node.get("epoch"),
+        metrics={key.removeprefix("metric_"): node[key] for key in sorted(node.keys()) if key.startswith("metric_")},
+    )
+
+
+def _layer(row: Row) -> RunLayer:
+    from topostrata.topology import Space  # noqa: PLC0415 - with NumPy behind it, and runs are asked for without layers
+
+    try:
+        source = Space(row["source"], row["n_source"], row["source_labelled"])
+        target = Space(row["target"], row["n_target"], row["target_labelled"])
+    except TopostrataError as error:
+        raise CorruptError(f"layer {row['run']}/{row['name']}: {error.message}", hint=VERIFY) from error
+    return RunLayer(
+        row["run"],
+        row["name"],
+        source,
+        target,
+        row["taps"],
+        projection=row["projection"],
+        projected_step=row["projected_step"],
+        lifetimes=row["lifetimes"] or 0,
+    )
+
+
+def _check_page(limit: int) -> None:
+    if not 1 <= limit <= MAX_PAGE + 1:  # one more tells who pages whether there is more
+        raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
+
+
+def _pages(ids: Sequence[str]) -> Iterator[list[str]]:
+    for at in range(0, len(ids), MAX_PAGE):
+        yield list(ids[at : at + MAX_PAGE])
+
+
+def _holds(tx: Transaction) -> str:
+    runs = [row["run"] for row in tx.run("runs/steps")]
+    if not runs:
+        return "it is empty"
+    return f"it holds {len(runs)} runs: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}"
+
+
+VERIFY = "`topostrata verify` says what else is damaged"

@@ -1,0 +1,97 @@
+"""A question is asked once: how many transactions an answer takes, counted on the store itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.histories import sparse_history
+from tests.pushed import push
+from tests.stores import Target, wipe
+from topostrata.archive import Archive
+from topostrata.runs import Parent
+from topostrata.store.graph import GraphStore, Row, Transaction
+
+MASKS = {"masks/mask_chains", "masks/mask_data", "masks/mask_part"}
+
+
+@pytest.fixture(scope="module")
+def filled(target: Target) -> Target:
+    """Three layers: a run of 31 snapshots, another of the same steps, and one that goes on where the first stood."""
+    with target.open() as opened:
+        wipe(opened)
+        history = sparse_history(1, snapshots=31, widths=[8, 7, 6, 4], density=0.3, churn=0.1)
+        push(opened, "w0", history)
+        push(opened, "w1", sparse_history(2, snapshots=31, widths=[8, 7, 6, 4], density=0.3, churn=0.1))
+        opened.create_run("w2", parents=[Parent("w0", 30, "fork")])
+        opened.push("w2", 31, history.at(0))
+    return target
+
+
+@contextmanager
+def counted(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[set[str]]]:
+    """The queries of each transaction while this lasts."""
+    transactions: list[set[str]] = []
+    manage, run = GraphStore._manage, Transaction.run
+
+    def managed(self: GraphStore, *args: Any) -> Any:
+        transactions.append(set())
+        return manage(self, *args)
+
+    def ran(self: Transaction, name: str, /, **parameters: Any) -> list[Row]:
+        transactions[-1].add(name)
+        return run(self, name, **parameters)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GraphStore, "_manage", managed)
+        patch.setattr(Transaction, "run", ran)
+        yield transactions
+
+
+def test_a_distance_takes_four_transactions(filled: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both snapshots at once, their masks in two, and the one that keeps the distance."""
+    with filled.open() as archive, counted(archive, monkeypatch) as transactions:
+        archive.nnstd("w0@first", "w1@last", alignment="identity")
+    assert len(transactions) <= 4, transactions
+
+
+def test_a_snapshot_that_is_in_hand_is_not_asked_for_again(filled: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The topology of a ``Snapshot`` takes its layers and masks, never the snapshot's own node."""
+    with filled.open() as archive:
+        snapshot = archive.snapshot("w0@3")
+        with counted(archive, monkeypatch) as transactions:
+            assert archive.topology(snapshot).digest == snapshot.digest
+    assert len(transactions) <= 3, transactions
+    assert not {"runs/snapshots_by_id", "runs/runs_by_id"} & set[str]().union(*transactions)
+
+
+def test_an_evolution_takes_four_transactions(filled: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of layers, and through parents too."""
+    for run, first, through_parents in (("w0", 0, False), ("w2", 20, True)):
+        with filled.open() as archive, counted(archive, monkeypatch) as transactions:
+            archive.evolution(run, first, None if through_parents else 10, through_parents=through_parents)
+        assert len(transactions) <= 4, transactions
+
+
+@pytest.mark.parametrize("other", [None, "w1"])
+def test_a_timeline_takes_eight_transactions_besides_masks(
+    filled: Target, monkeypatch: pytest.MonkeyPatch, other: str | None
+) -> None:
+    """31 snapshots, of one run or of two, are asked for at once; only their masks come one by one."""
+    with filled.open() as archive, counted(archive, monkeypatch) as transactions:
+        line = archive.timeline("w0", other, alignment="identity")
+    assert len(line.points) == (30 if other is None else 31)
+    assert len([names for names in transactions if not names <= MASKS]) <= 8, transactions
+
+
+def test_an_inference_asks_once_for_all_its_snapshots(filled: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many runs are compared: one transaction finds them, one keeps the answer, one reads it back."""
+    with filled.open() as archive, counted(archive, monkeypatch) as transactions:
+        archive.infer(["w0@last", "w1@last", "w2@last"], alignment="identity", by_time=True, samples=2)
+    others = [names for names in transactions if not names <= MASKS]
+    assert len([names for names in others if "runs/snapshots_by_id" in names]) == 1, transactions
+    assert len(others) <= 3, transactions
+    assert len(transactions) <= 6, transactions

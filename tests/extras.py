@@ -1,0 +1,186 @@
+"""What each extra promises, tried where it alone is installed: `python extras.py EXTRA` in an empty directory.
+
+Without an argument it prints the extras, for ``check_wheel.sh``, which makes an environment for each and runs this in it;
+the checkout is out of reach there. That every extra has a promise, tests/unit/test_packaging.py holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+
+import topostrata as ts
+from topostrata.ingest.formats import snapshot_file
+
+COMMAND = Path(sys.executable).with_name("topostrata")
+FILES = ["./a.npz", "./b.npz", "./c.npz"]
+ALIGNMENTS = ("canonical", "refined", "reference", "identity")
+
+
+def topostrata(*arguments: str) -> str:
+    """What the command prints; it has to end well."""
+    ran = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, f"topostrata {' '.join(arguments)}: {ran.stderr}"
+    return ran.stdout
+
+
+def refused(extra: str, *arguments: str) -> None:
+    """The command fails, and says by which extra it would not."""
+    ran = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=300)
+    command = f"topostrata {' '.join(arguments)}: {ran.stderr}"
+    assert ran.returncode == 1, command
+    assert f"pip install '.[{extra}]'" in ran.stderr, command
+    assert "Traceback" not in ran.stderr, command
+
+
+def written(*arguments: str, file: str) -> None:
+    """The command writes that file."""
+    topostrata(*arguments, file)
+    assert Path(file).stat().st_size > 0, file
+
+
+def base() -> None:
+    """Files are read and compared without a kernel; the rest is refused by the name of the extra."""
+    home = Path(ts.__file__).parent
+    assert list((home / "queries").glob("*/*.cypher")), "the queries are not in the wheel"
+    assert (home / "py.typed").is_file(), "py.typed is not in the wheel"
+    assert ts.__version__ == metadata.version("topostrata")
+    for module in ("neo4j", "numba", "networkx", "matplotlib", "pandas", "fastapi"):
+        assert find_spec(module) is None, f"the base install pulled in {module}"
+    assert "Usage" in topostrata("--help")
+    for alignment in ("identity", "reference"):
+        assert 0 < json.loads(topostrata("nnstd", *FILES[:2], "--alignment", alignment, "--json"))["nnstd"] < 1
+    plain = ["distances", *FILES, "--alignment", "identity"]
+    written(*plain, "--csv", file="d.csv")
+    refused("distance", "nnstd", *FILES[:2])
+    refused("distance", *plain, "--graphml", "d.graphml")
+    refused("plot", *plain, "--png", "d.png")
+    refused("parquet", *plain, "--parquet", "d.parquet")
+    refused("dask", *plain, "--scheduler", "tcp://127.0.0.1:1")
+    refused("server", "ls", "--store", "archive")
+    refused("server", "serve", "--store", "archive")
+    refused("demo", "demo", "--no-serve")
+
+
+def distance() -> None:
+    """Every alignment, of two files and of many, and the files that need no other program."""
+    for alignment in ALIGNMENTS:
+        assert 0 < json.loads(topostrata("nnstd", *FILES[:2], "--alignment", alignment, "--json"))["nnstd"] < 1
+    topostrata("nnstd", *FILES[:2], "--chance")
+    written("distances", *FILES, "--nearest", "2", "--graphml", "d.graphml", "--npz", "d.npz", "--csv", file="d.csv")
+    assert "<graphml" in Path("d.graphml").read_text("utf-8")
+
+
+def plot() -> None:
+    """A picture of distances that need no kernel."""
+    written("distances", *FILES, "--alignment", "identity", "--png", file="d.png")
+
+
+def distance_plot() -> None:
+    """A picture of the default distance, without an archive."""
+    written("distances", *FILES, "--png", file="d.png")
+
+
+def pandas() -> None:
+    """Answers as data frames."""
+    frame = ts.distances(networks(), alignment="identity").to_pandas()
+    assert frame.shape == (3, 3)
+
+
+def parquet() -> None:
+    """A Parquet file with a row for each pair."""
+    import pyarrow.parquet as pq
+
+    written("distances", *FILES, "--alignment", "identity", "--parquet", file="d.parquet")
+    assert pq.read_table("d.parquet").num_rows == 3
+
+
+def dask() -> None:
+    """Distances that need no kernel, on a cluster."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        there = ts.distances(networks(), alignment="identity", scheduler=address)
+    assert np.array_equal(there.nnstd, ts.distances(networks(), alignment="identity").nnstd)
+
+
+def server() -> None:
+    """An archive with its engine: pushed, listed, compared, asked in Cypher and over REST."""
+    for name in "ab":
+        topostrata("push", f"./{name}.npz", "--run", name, "--step", "0")
+    assert [run["run"] for run in json.loads(topostrata("ls", "--json"))["runs"]] == ["a", "b"]
+    assert 0 < json.loads(topostrata("nnstd", "a", "b", "--alignment", "identity", "--json"))["nnstd"] < 1
+    topostrata("lineage")
+    assert ts.__version__ in topostrata("doctor")
+    topostrata("cypher", "MATCH (r:Run) RETURN r.id")
+    written("distances", "*@last", "--alignment", "identity", "--graphml", file="d.graphml")
+    with subprocess.Popen([COMMAND, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True) as serving:
+        assert serving.stderr is not None
+        said = serving.stderr.readline()
+        with urlopen(said.split()[1], timeout=60) as answer:
+            assert answer.status == 200
+        serving.terminate()
+    topostrata("engine", "stop", "--force")
+
+
+def py2neo() -> None:
+    """The archive as a py2neo graph."""
+    with ts.open("archive") as archive:
+        archive.push("a", 0, networks()[0])
+        graph = archive.py2neo()
+        assert graph.evaluate("MATCH (r:Run) RETURN r.id") == "a"
+    topostrata("engine", "stop", "--force", "--store", "archive")
+
+
+def demo() -> None:
+    """The whole story, short, with its pictures."""
+    topostrata("demo", "--epochs", "2", "--no-serve", "--out", "demo-out")
+    assert {file.name for file in Path("demo-out").glob("*.png")} >= {"distances.png", "survival.png", "descent.png"}
+    topostrata("engine", "stop", "--force", "--store", "demo-out/archive")
+
+
+PROMISES: dict[str, Callable[[], None]] = {
+    "base": base,
+    "dask": dask,
+    "demo": demo,
+    "distance": distance,
+    "distance,plot": distance_plot,
+    "pandas": pandas,
+    "parquet": parquet,
+    "plot": plot,
+    "py2neo": py2neo,
+    "server": server,
+}
+
+
+def networks() -> list[ts.Topology]:
+    """Three of 20-30-5 units, a fifth of the connections each."""
+    rng = np.random.default_rng(0)
+    return [ts.Topology.from_masks([rng.random((20, 30)) < 0.2, rng.random((30, 5)) < 0.2]) for _ in FILES]
+
+
+def main(extra: str) -> None:
+    """Try what an extra promises, in an empty directory."""
+    checkout = Path(__file__).resolve().parents[1]
+    assert not Path(ts.__file__).resolve().is_relative_to(checkout), f"tried on {ts.__file__}, not on the wheel"
+    os.environ["TOPOSTRATA_STORE"] = str(Path("archive").absolute())
+    for file, network in zip(FILES, networks(), strict=True):
+        snapshot_file.write(Path(file), network)
+    PROMISES[extra]()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        main(sys.argv[1])
+    else:
+        sys.stdout.writelines(f"{extra}\n" for extra in PROMISES)
