@@ -15,7 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.wiring import resnet_50_network
+from wiring import resnet_50_network
+
 from tests.unit.distance.kinds import shuffled
 from tests.unit.distance.networks import rewired
 from tests.wirings import Network, gpt2, mobilenet_v2, resnet18

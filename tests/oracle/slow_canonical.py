@@ -56,7 +56,7 @@ class Net:
     place: dict[str, int]
     entering: list[list[int]]
     rows: list[tuple[int, list[int], bool]]
-    kept: set[str]
+    staying: set[str]
     problems: list[Problem]
     within: dict[str, list[str]]
     rounds: int
@@ -66,7 +66,7 @@ class Net:
         return [space.size for space in self.spaces]
 
     def still(self, axis: Axis) -> bool:
-        return axis.fixed or axis.name in self.kept
+        return axis.fixed or axis.name in self.staying
 
 
 def net_of(topology: Topology, *, fix_output: bool) -> Net:
@@ -144,7 +144,7 @@ def find_problems(net: Net, ranks: dict[str, int], axis_ranks: dict[str, int]) -
         group.sort()
         problem = shape_of(net, group, names, new)
         if problem is None:
-            net.kept |= names
+            net.staying |= names
         else:
             net.problems.append(problem)
 
@@ -179,13 +179,13 @@ def tap_seen(layer: Layer, tap: int) -> int:
 def connections(layer: Layer) -> list[tuple[int, int, int]]:
     """(source, target, tap) with the source a unit of its space: group g of a layer reads the g-th part of it."""
     mask = layer.mask
-    found = []
+    wires = []
     for cell in mask.cells.tolist():
         target, key = divmod(cell, mask.n_source * mask.taps)
         source, tap = divmod(key, mask.taps)
         group = target // (layer.target.size // layer.groups)
-        found.append((group * (layer.source.size // layer.groups) + source, target, tap))
-    return found
+        wires.append((group * (layer.source.size // layer.groups) + source, target, tap))
+    return wires
 
 
 def split(number: int, axes: Sequence[Axis]) -> Coordinates:
@@ -542,7 +542,7 @@ def _look_ahead(
                 image = ahead[t].get(v) if mine else v
                 sets[u].add((q, tap, image) if image is not None else ("of A", q, tap, v))
         outs.append(sets)
-    return integer(*jaccard(*outs, max(net_a.sizes[s], net_b.sizes[s])))
+    return integer(*jaccard(outs[0], outs[1], max(net_a.sizes[s], net_b.sizes[s])))
 
 
 @dataclass
@@ -572,7 +572,7 @@ class Joint:
         new = [*problem.inner, *([problem.outer] if problem.outer else [])]
         for x in new:
             self.partners.axes.setdefault(x, {})
-        found: dict[str, dict[tuple[Coordinates, int], int]] = {x: {} for x in new}
+        matches: dict[str, dict[tuple[Coordinates, int], int]] = {x: {} for x in new}
         for w in itertools.product(*(range(self.size[0][x]) for x in problem.around)):
             at = dict(zip(problem.around, w, strict=True))
             other: dict[str, int] = {}
@@ -582,15 +582,15 @@ class Joint:
                 if image is not None:
                     other[x] = image
             if len(other) == len(at):
-                self.solve_at(at, other, found)
-        self.partners.axes.update(found)
+                self.solve_at(at, other, matches)
+        self.partners.axes.update(matches)
 
     def solve_at(
-        self, at: dict[str, int], other: dict[str, int], found: dict[str, dict[tuple[Coordinates, int], int]]
+        self, at: dict[str, int], other: dict[str, int], matches: dict[str, dict[tuple[Coordinates, int], int]]
     ) -> None:
         y = self.problem.outer
         if y is None:
-            self.inside(at, other, found, count=True)
+            self.inside(at, other, matches, count=True)
             return
         n_a, n_b = self.size[0][y], self.size[1][y]
         n = max(n_a, n_b)
@@ -614,14 +614,14 @@ class Joint:
         around = tuple(at[x] for x in self.a.within[y])
         for h, g in enumerate(columns.tolist()):
             if h < n_a and g < n_b:
-                found[y][around, h] = g
-                self.inside({**at, y: h}, {**other, y: g}, found, count=not tied[h])
+                matches[y][around, h] = g
+                self.inside({**at, y: h}, {**other, y: g}, matches, count=not tied[h])
 
     def inside(
         self,
         at: dict[str, int],
         other: dict[str, int],
-        found: dict[str, dict[tuple[Coordinates, int], int]],
+        matches: dict[str, dict[tuple[Coordinates, int], int]],
         *,
         count: bool,
     ) -> None:
@@ -636,7 +636,7 @@ class Joint:
             around = tuple(at[z] for z in self.a.within[x])
             for i, j in enumerate(columns.tolist()):
                 if i < self.size[0][x] and j < self.size[1][x]:
-                    found[x][around, i] = j
+                    matches[x][around, i] = j
 
     def whole(self, k: int, s: int, names: list[str]) -> int:
         return math.prod(axis.size for axis in (self.a, self.b)[k].axes[s] if axis.name in names)

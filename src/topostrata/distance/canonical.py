@@ -48,7 +48,7 @@ def compare(a: Prepared, b: Prepared) -> Comparison:
     """The comparison of two networks that were prepared with their colours."""
     check_limits(a, b)
     if a.digest == b.digest and a.plan.form == b.plan.form:
-        return of_equals(a, _repeated(a), canonical=not a.plan.kept)
+        return of_equals(a, _repeated(a), canonical=not a.plan.staying)
     return symmetric(a, b, _compare)
 
 
@@ -59,7 +59,7 @@ def _compare(a: Prepared, b: Prepared) -> Comparison:
         [row_value(a, b, row, matches.partner) for row in range(len(rows))],
         {s: matches.partner[s] for s in range(len(a.sizes))},
         [matches.ambiguous.get(row.space, 0) if row.first else 0 for row in rows],
-        canonical=a.settled and b.settled and matches.unique and not a.plan.kept,
+        canonical=a.settled and b.settled and matches.unique and not a.plan.staying,
     )
 
 

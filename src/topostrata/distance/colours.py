@@ -174,8 +174,8 @@ def _twins(wires: Wires, units: Ints) -> list[list[int]]:
     """The units in classes of which any two can change places and the network stays the same."""
     alike: dict[tuple[bytes, ...], list[int]] = {}
     for unit in units.tolist():
-        held = tuple(sets.keys[sets.ptr[unit] : sets.ptr[unit + 1]].tobytes() for sets in wires.sets)
-        alike.setdefault(held, []).append(unit)
+        elements = tuple(sets.keys[sets.ptr[unit] : sets.ptr[unit + 1]].tobytes() for sets in wires.sets)
+        alike.setdefault(elements, []).append(unit)
     if not wires.loops:
         return list(alike.values())
     loops = _Loops(wires.loops, units)

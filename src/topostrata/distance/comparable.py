@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from topostrata.distance.plan import Plan, plan_of, standard_order
 from topostrata.errors import NotComparableError
-from topostrata.order import levels
 from topostrata.topology import Axis, LayerShape, Topology, Wiring
 
 Order = tuple[int, ...]
@@ -35,47 +34,41 @@ def plans(a: Topology, b: Topology, *, fix_output: bool = True) -> tuple[Plan, P
 def _orders(a: Wiring, b: Wiring) -> tuple[Order, Order]:
     """The orders of the layers in which two wirings are alike.
 
-    Plain networks are alike as they are written, else by the names of their layers, else in the normal order. All
-    others are alike by the names of their layers, else in the normal order.
+    Plain networks as they are written, if that will do; otherwise B's layers stand as their counterparts in A.
     """
-    standard = standard_order(a), standard_order(b)
-    named = standard[0], _named(a, b, standard[0])
-    if a.beyond_format_1 is None and b.beyond_format_1 is None:
-        tries = [standard, named, (a.normal_order, b.normal_order)]
-    else:
-        tries = [named, standard]
-    for order_a, order_b in tries:
-        if order_b is None:
-            continue
-        plan_a, plan_b = plan_of(a, order_a), plan_of(b, order_b)
-        if plan_a.form == plan_b.form:
-            _check_sizes(plan_a, plan_b)
-            return order_a, order_b
-    raise NotComparableError(
-        "expected two networks whose layers join the same spaces with the same taps, "
-        f"found {describe(a)} and {describe(b)}",
-        hint="compare networks of one architecture, or choose the layers they have in common",
-    )
+    order = standard_order(a)
+    if a.beyond_format_1 is None and b.beyond_format_1 is None and _alike(a, order, b, standard_order(b)):
+        return order, standard_order(b)
+    try:
+        partners = a.counterparts(b)
+    except NotComparableError as error:
+        raise NotComparableError(f"{error.message}: {describe(a)} and {describe(b)}", hint=error.hint) from error
+    other = tuple(partners[k] for k in order)
+    if not _alike(a, order, b, other):
+        raise NotComparableError(
+            f"expected two networks with the same interchangeable units, found {describe(a)} and {describe(b)}",
+            hint="compare networks of one architecture, or choose the layers they have in common",
+        )
+    return order, other
 
 
-def _named(a: Wiring, b: Wiring, order: Order) -> Order | None:
-    """The order of B's layers that have the names of A's in that order; None where there is none that B allows."""
-    places = {layer.name: k for k, layer in enumerate(b.layers)}
-    if places.keys() != {layer.name for layer in a.layers}:
-        return None
-    named = tuple(places[a.layers[k].name] for k in order)
-    level = levels(b.layers)
-    return named if levels([b.layers[k] for k in named]) == tuple(level[k] for k in named) else None
+def _alike(a: Wiring, order_a: Order, b: Wiring, order_b: Order) -> bool:
+    """Whether two wirings are compared in the same way, their layers in these orders."""
+    plan_a, plan_b = plan_of(a, order_a), plan_of(b, order_b)
+    if plan_a.form != plan_b.form:
+        return False
+    _check_sizes(plan_a, plan_b)
+    return True
 
 
 def _check_sizes(a: Plan, b: Plan) -> None:
     for mine, other, theirs in zip(a.contexts, b.spaces, b.contexts, strict=False):
-        sizes = [[size for axis, size in context if a.kept_axis(axis)] for context in (mine, theirs)]
+        sizes = [[size for axis, size in context if a.stays(axis)] for context in (mine, theirs)]
         if sizes[0] != sizes[1]:
-            found = [" x ".join(map(str, lengths)) for lengths in sizes]
+            texts = [" x ".join(map(str, lengths)) for lengths in sizes]
             raise NotComparableError(
-                f"expected {found[0]} units in space {other.name!r}, whose units are compared by index, "
-                f"found {found[1]}: {_described(a.shapes)} and {_described(b.shapes)}",
+                f"expected {texts[0]} units in space {other.name!r}, whose units are compared by index, "
+                f"found {texts[1]}: {_described(a.shapes)} and {_described(b.shapes)}",
                 hint="only hidden spaces may differ in width",
             )
 

@@ -111,7 +111,7 @@ class _Joint:
         around = [(axis, sizes[axis]) for axis in problem.around]
         n_around = math.prod(size for _, size in around)
         new = [*problem.inner, *(() if problem.outer is None else (problem.outer,))]
-        found = {axis: [] for axis in new}  # type: dict[int, list[Ints]]
+        matches: dict[int, list[Ints]] = {axis: [] for axis in new}
         ambiguous = dict.fromkeys(problem.spaces, 0)
         unique = True
         others = self._images(around)
@@ -120,15 +120,15 @@ class _Joint:
             if z < 0:
                 for axis in problem.inner:
                     shape = (sizes[axis],) if problem.outer is None else (sizes[problem.outer], sizes[axis])
-                    found[axis].append(np.full(shape, -1, dtype=np.int64))
+                    matches[axis].append(np.full(shape, -1, dtype=np.int64))
                 if problem.outer is not None:
-                    found[problem.outer].append(np.full(sizes[problem.outer], -1, dtype=np.int64))
+                    matches[problem.outer].append(np.full(sizes[problem.outer], -1, dtype=np.int64))
                 continue
-            unique &= self._solve_at(w, z, found, ambiguous)
-        axes = {axis: self._shaped(axis, np.stack(rows), around) for axis, rows in found.items()}
+            unique &= self._solve_at(w, z, matches, ambiguous)
+        axes = {axis: self._shaped(axis, np.stack(rows), around) for axis, rows in matches.items()}
         return JointMatch(axes, ambiguous, unique)
 
-    def _solve_at(self, w: int, z: int, found: dict[int, list[Ints]], ambiguous: dict[int, int]) -> bool:
+    def _solve_at(self, w: int, z: int, matches: dict[int, list[Ints]], ambiguous: dict[int, int]) -> bool:
         """Match everything at one index of the axes around; False where ties are left."""
         prices = {x: self._prices(spaces, w, z, self._cost_of) for x, spaces in self.inside.items()}
         shades: dict[int, _Prices] = {}
@@ -145,7 +145,7 @@ class _Joint:
             units = max(side.units.shape[2] * side.units.shape[3] for side in self.sides[s])
             ambiguous[s] += units * len(tied)
         if self.problem.outer is not None:
-            found[self.problem.outer].append(np.where(columns < n_b, columns, -1)[:n_a])
+            matches[self.problem.outer].append(np.where(columns < n_b, columns, -1)[:n_a])
         for x in self.problem.inner:
             size_a, size_b = prices[x].costs.shape[1], prices[x].costs.shape[3]
             inner = np.full((n_a, size_a), -1, dtype=np.int64)
@@ -158,7 +158,7 @@ class _Joint:
                         ambiguous[s] += len(ties.rows) * max(side.units.shape[3] for side in self.sides[s])
                 unique &= self._break(ties, x, shade, (w, y), (z, v))
                 inner[y] = ties.partner(size_a, size_b)
-            found[x].append(inner if self.problem.outer is not None else inner[0])
+            matches[x].append(inner if self.problem.outer is not None else inner[0])
         return unique
 
     def _break(
@@ -249,14 +249,14 @@ class _Joint:
         context = self.a.plan.contexts[s]
         units = mine.units[w, 0, 0]
         at = {axis: index for (axis, _), index in zip(context, coordinates(context, units), strict=True)}
-        kept = iter(coordinates(mine.rest, np.arange(len(units))))
-        found = np.zeros(len(units), dtype=np.int64)
+        indices = coordinates(mine.rest, np.arange(len(units)))
+        there = np.zeros(len(units), dtype=np.int64)
         alone = np.zeros(len(units), dtype=np.bool_)
-        for (axis, _), (_, size), index in zip(mine.rest, other.rest, kept, strict=True):
+        for (axis, _), (_, size), index in zip(mine.rest, other.rest, indices, strict=True):
             image = self.partner.image(axis, index, at)
             alone |= image < 0
-            found = found * size + image
-        return np.where(alone, -1, found)
+            there = there * size + image
+        return np.where(alone, -1, there)
 
     def _images(self, around: list[tuple[int, int]]) -> Ints:
         """For each index of the axes around, in A, that in B."""
@@ -277,7 +277,8 @@ class _Joint:
 
     def _fan_in_costs(self, s: int, keymap: Keymap) -> _Costs:
         sets_a, sets_b = self.a.fan_in[s], self.b.fan_in[s]
-        shared = dense.shared_counts(sets_a, sets_b, keymap(sets_a, sets_b, self.partner)).astype(np.int64)
+        names = keymap(sets_a, sets_b, self.partner)
+        shared = dense.shared_counts(sets_a, sets_b, names).astype(np.int64)  # type: ignore[no-untyped-call]
         total = np.add.outer(sets_a.sizes, sets_b.sizes)
         num, den = total - 2 * shared, total - shared
         pairs = np.where(den > 0, (2 * kernels.S * num + den) // np.maximum(2 * den, 1), 0)

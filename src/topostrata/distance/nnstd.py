@@ -24,7 +24,7 @@ from topostrata.distance.comparison import Comparison, Ready
 from topostrata.distance.null_model import Chance
 from topostrata.distance.plan import Plan, Row, plan_of
 from topostrata.errors import InvalidInputError, NotComparableError
-from topostrata.topology import Topology
+from topostrata.topology import Topology, Wiring
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +197,9 @@ def describe(a: Ready, b: Ready, alignment: Alignment, comparison: Comparison) -
     )
 
 
-def layer_names(topology: Topology) -> tuple[str, ...]:
+def layer_names(wiring: Wiring) -> tuple[str, ...]:
     """What the rows of a distance are called: the layers of a stage of a space, joined by ``+``."""
-    return _row_names(plan_of(topology.wiring))
+    return _row_names(plan_of(wiring))
 
 
 def _row_names(plan: Plan) -> tuple[str, ...]:

@@ -45,27 +45,28 @@ class Partners(Mapping[int, Ints]):
 
     def image(self, axis: int, index: Ints, at: Mapping[int, Ints]) -> Ints:
         """Where indices of an axis go, given those of the axes around it in A; -1 where there is no partner."""
-        if self._a.kept_axis(axis):
+        if self._a.stays(axis):
             return index
-        return self.axes[axis][(*(at[outer] for outer in self._a.within[axis]), index)]
+        images: Ints = self.axes[axis][(*(at[outer] for outer in self._a.within[axis]), index)]
+        return images
 
     def images(self, context: Context, other: Context, units: Ints) -> Ints:
         """The units of B's context for some of A's, all axes of which are matched or kept."""
         at = coordinates(context, units)
-        found = np.zeros(len(units), dtype=np.int64)
+        there = np.zeros(len(units), dtype=np.int64)
         alone = np.zeros(len(units), dtype=np.bool_)
         named = {axis: index for (axis, _), index in zip(context, at, strict=True)}
         for (axis, _), (_, size), index in zip(context, other, at, strict=True):
             image = self.image(axis, index, named)
             alone |= image < 0
-            found = found * size + image
-        return np.where(alone, -1, found)
+            there = there * size + image
+        return np.where(alone, -1, there)
 
     def _complete(self, c: int) -> None:
         context = self._a.contexts[c]
-        if not all(self._a.kept_axis(axis) or axis in self.axes for axis, _ in context):
+        if not all(self._a.stays(axis) or axis in self.axes for axis, _ in context):
             return
-        if len(context) == 1 and not self._a.kept_axis(context[0][0]) and not self._a.within[context[0][0]]:
+        if len(context) == 1 and not self._a.stays(context[0][0]) and not self._a.within[context[0][0]]:
             self._units[c] = self.axes[context[0][0]]
         else:
             units = np.arange(math.prod(size for _, size in context), dtype=np.int64)
@@ -74,21 +75,21 @@ class Partners(Mapping[int, Ints]):
 
 def identity(a: Plan, b: Plan) -> dict[int, Ints]:
     """For every context the units of B that have the same indices; -1 where there is none."""
-    found = {}
+    partners = {}
     for c, (context, other) in enumerate(zip(a.contexts, b.contexts, strict=True)):
         units = np.arange(math.prod(size for _, size in context), dtype=np.int64)
         there, inside = np.zeros(len(units), dtype=np.int64), np.ones(len(units), dtype=np.bool_)
         for (_, size), index in zip(other, coordinates(context, units), strict=True):
             there = there * size + index
             inside &= index < size
-        found[c] = np.where(inside, there, -1)
-    return found
+        partners[c] = np.where(inside, there, -1)
+    return partners
 
 
 def coordinates(context: Sequence[tuple[int, int]], units: Ints) -> list[Ints]:
     """The index on each axis of some units of a product of axes."""
-    found = []
+    indices = []
     for _, size in reversed(context):
         units, index = np.divmod(units, size)
-        found.append(index)
-    return found[::-1]
+        indices.append(index)
+    return indices[::-1]

@@ -73,7 +73,7 @@ class Plan:
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
     within: tuple[tuple[int, ...], ...]
-    kept: tuple[int, ...]
+    staying: tuple[int, ...]
     groups: tuple[bool, ...]
     plain: bool
     fix_output: bool
@@ -97,7 +97,7 @@ class Plan:
     @cached_property
     def fixed(self) -> tuple[bool, ...]:
         """Which spaces are compared by index."""
-        return tuple(all(self.kept_axis(axis) for axis, _ in self.contexts[s]) for s in range(len(self.spaces)))
+        return tuple(all(self.stays(axis) for axis, _ in self.contexts[s]) for s in range(len(self.spaces)))
 
     @cached_property
     def problem_of(self) -> dict[int, Problem]:
@@ -115,7 +115,7 @@ class Plan:
         return tuple(
             context[-1][1]
             if context
-            and not any(self.kept_axis(axis) for axis, _ in context)
+            and not any(self.stays(axis) for axis, _ in context)
             and uses.count(context[-1][0]) == 1
             and context[-1][0] in self.problem_of[s].inner
             else 0
@@ -126,7 +126,7 @@ class Plan:
     def held(self) -> tuple[str, ...]:
         """The spaces with interchangeable units that are compared by index all the same."""
         return tuple(
-            space.name for s, space in enumerate(self.spaces) if any(a in self.kept for a, _ in self.contexts[s])
+            space.name for s, space in enumerate(self.spaces) if any(a in self.staying for a, _ in self.contexts[s])
         )
 
     @cached_property
@@ -139,11 +139,21 @@ class Plan:
         """What two networks must have in common to be comparable: all but names and sizes."""
         patterns = tuple(tuple(axis for axis, _ in context) for context in self.contexts)
         taps = tuple(0 if source >= len(self.spaces) else n for source, n in zip(self.sources, self.taps, strict=True))
-        return self.layers, self.sources, taps, self.groups, patterns, self.rows, self.problems, self.within, self.kept
+        return (
+            self.layers,
+            self.sources,
+            taps,
+            self.groups,
+            patterns,
+            self.rows,
+            self.problems,
+            self.within,
+            self.staying,
+        )
 
-    def kept_axis(self, axis: int) -> bool:
+    def stays(self, axis: int) -> bool:
         """Whether an axis of a context is compared by index."""
-        return axis < 0 or axis in self.kept
+        return axis < 0 or axis in self.staying
 
     def _breadth(self) -> int:
         """The most layers on the shortest way, in either direction, between two spaces that are joined."""
@@ -195,16 +205,15 @@ class _Planner:
         }
         self.numbers: dict[str, int] = {}
         for layer in shapes:
-            for axes in (self._axes(layer.source), self._axes(layer.target), layer.tap_axes):
-                for axis in axes:
-                    if not axis.fixed:
-                        self.numbers.setdefault(axis.name, len(self.numbers))
+            for axis in (*self._axes(layer.source), *self._axes(layer.target), *layer.tap_axes):
+                if not axis.fixed:
+                    self.numbers.setdefault(axis.name, len(self.numbers))
         self.axis_ranks: dict[int, int] = {}
         for space in self.spaces:
-            for axis, _ in self._context(self._axes(space)):
-                if axis >= 0 and space.name in self.ranks:
-                    rank = self.ranks[space.name]
-                    self.axis_ranks[axis] = min(self.axis_ranks.get(axis, rank), rank)
+            rank = self.ranks.get(space.name)
+            for number, _ in self._context(self._axes(space)):
+                if number >= 0 and rank is not None:
+                    self.axis_ranks[number] = min(self.axis_ranks.get(number, rank), rank)
         outer = symmetries.within(shapes)
         self.within = tuple(tuple(self.numbers[a.name] for a in outer.get(name, ())) for name in self.numbers)
 
@@ -221,7 +230,7 @@ class _Planner:
                 contexts.append(context)
             sources.append(contexts.index(context, len(self.spaces)))
             taps.append(1)
-        problems, kept = self._problems(contexts)
+        problems, staying = self._problems(contexts)
         return Plan(
             self.order,
             self.shapes,
@@ -233,8 +242,8 @@ class _Planner:
             tuple(self.stages[s.name][0].entries if s.name in self.stages else () for s in self.spaces),
             self._rows(),
             problems,
-            tuple(() if axis in kept else outer for axis, outer in enumerate(self.within)),
-            kept,
+            tuple(() if axis in staying else outer for axis, outer in enumerate(self.within)),
+            staying,
             tuple(layer.groups > 1 for layer in self.shapes),
             self.plain,
             self.fix_output,
@@ -259,15 +268,15 @@ class _Planner:
 
     def _problems(self, contexts: Sequence[Context]) -> tuple[tuple[Problem, ...], tuple[int, ...]]:
         """What is matched together, in order, and the free axes that are kept in place."""
-        kept = {axis for axis in self.numbers.values() if axis not in self.axis_ranks}
+        staying = {axis for axis in self.numbers.values() if axis not in self.axis_ranks}
         problems: list[Problem] = []
         for members in self._joint(contexts):
             problem = self._problem(contexts, members)
             if isinstance(problem, Problem):
                 problems.append(problem)
             else:
-                kept |= problem
-        return tuple(problems), tuple(sorted(kept))
+                staying |= problem
+        return tuple(problems), tuple(sorted(staying))
 
     def _joint(self, contexts: Sequence[Context]) -> list[list[int]]:
         """The spaces in groups that share an axis at the rank at which it is matched, by their first place."""

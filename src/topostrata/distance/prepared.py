@@ -120,7 +120,7 @@ def _structure(plan: Plan, sets: _AllSets) -> colours.Structure:
     """All that colours depend on: where the units of each space begin, and the connections of all layers."""
     starts = [_start(plan, s) for s in range(len(plan.spaces))]
     loops = [[k for k in layers if plan.layers[k][1] == s] for s, layers in enumerate(plan.outgoing)]
-    wires = []
+    wires: list[colours.Wires | None] = []
     for s, looping in enumerate(loops):
         if not plan.exchangeable[s]:
             wires.append(None)
@@ -164,10 +164,10 @@ def _start(plan: Plan, space: int) -> NDArray[np.uint64]:
     index = np.zeros(below, dtype=np.int64)
     for axis, length in plan.contexts[space]:
         below //= length
-        if plan.kept_axis(axis):
+        if plan.stays(axis):
             index = index * length + units // below % length
-    kept = plan.fixed[space] or any(plan.kept_axis(axis) for axis, _ in plan.contexts[space])
-    return np.uint64((space + 1) << 32) + (index + kept).astype(np.uint64)
+    staying = plan.fixed[space] or any(plan.stays(axis) for axis, _ in plan.contexts[space])
+    return np.uint64((space + 1) << 32) + (index + staying).astype(np.uint64)
 
 
 def _tap_code(plan: Plan, layer: int, taps: Ints) -> Ints:
