@@ -187,7 +187,7 @@ def _rest_text() -> str:
     from topostrata.settings import load_settings
 
     guarded = load_settings().api_secret() is not None
-    return "every request needs the token" if guarded else "no token is set: open, on loopback only"
+    return "every request has to show the token" if guarded else "open, on loopback only: no token is set"
 
 
 def _archive_text(store: str | None) -> str:
