@@ -174,7 +174,7 @@ def weights_of(topology: Topology) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_relabelled_network_is_the_same_network_through_files(tmp_path: Path, section: str) -> None:
-    """Its free units in other places: the file gives the relabelled topology, and plain networks have distance 0."""
+    """Its free units in other places: the file gives the relabelled topology, at distance 0."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "wiring.md").read_text(encoding="utf-8")
     wiring = Wiring.from_toml(page.split(SECTIONS[section])[1].split("```toml\n")[1].split("```")[0])
     masks = {
@@ -190,5 +190,4 @@ def test_a_relabelled_network_is_the_same_network_through_files(tmp_path: Path, 
         for name, topology in (("a", network), ("b", copy))
     ]
     assert read_back == [network, copy]
-    if wiring.beyond_format_1 is None:
-        assert nnstd(*read_back).nnstd == 0
+    assert nnstd(*read_back).nnstd == 0
