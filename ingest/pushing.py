@@ -109,7 +109,13 @@ def push_files(
     pushed = []
     for frame in files.frames():
         outcome = loader.push(
-            run, frame.step, frame.topology, epoch=frame.epoch, metrics=frame.metrics, projection=projection
+            run,
+            frame.step,
+            frame.topology,
+            epoch=frame.epoch,
+            metrics=frame.metrics,
+            layer_metrics=frame.layer_metrics,
+            projection=projection,
         )
         pushed.append(PushedSnapshot(frame.step, outcome, frame.topology.nnz))
         progress(len(pushed), files.count)

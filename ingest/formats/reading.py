@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, get_args
 
@@ -70,6 +70,7 @@ class Frame:
     epoch: float | None
     metrics: dict[str, float]
     source: Path
+    layer_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def read(
@@ -196,7 +197,7 @@ def _read_file(path: Path, options: _Options) -> Iterator[Frame]:
 
 def _frame(path: Path, found: SnapshotFile) -> Frame:
     match = _STEP_IN_NAME.fullmatch(path.stem)
-    return Frame(int(match[1]) if match else 0, found.topology, found.epoch, found.metrics, path)
+    return Frame(int(match[1]) if match else 0, found.topology, found.epoch, found.metrics, path, found.layer_metrics)
 
 
 def _read_npz(path: Path, options: _Options) -> SnapshotFile:

@@ -69,6 +69,12 @@ def say(text: str) -> None:
     _console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
 
 
+def drawn(picture: str) -> str:
+    """A picture in lines, without the characters that the terminal cannot show."""
+    encoding = sys.stdout.encoding or "ascii"
+    return picture if "utf" in encoding.lower() else picture.translate(str.maketrans("═║╠╚↻", "=|++@"))
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
     """A table with numbers aligned to the right. A table that is too wide for the terminal is transposed."""
     values = [list(row) for row in rows]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from topostrata.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from topostrata.topology import Space
+    from topostrata.topology import LayerShape, Space
+
+LayerMetrics = Mapping[str, Mapping[str, float]]  # layer -> name -> value
 
 Status = Literal["open", "finished", "failed"]
 How = Literal["resume", "fork", "perturbation", "pruned", "declared"]
@@ -47,7 +49,10 @@ class Descent:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One recorded step of one run. ``recorded_at`` is in UTC; ``digest`` is its topology's."""
+    """One recorded step of one run. ``recorded_at`` is in UTC; ``digest`` is its topology's.
+
+    ``layer_metrics`` are numbers of single layers at this step, by the name of the layer; only layers that have some.
+    """
 
     json_names: ClassVar = {"id": "ref", "nnz": "connections"}
 
@@ -58,6 +63,7 @@ class Snapshot:
     recorded_at: datetime
     epoch: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    layer_metrics: LayerMetrics = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -89,17 +95,16 @@ class RunLayer:
 
     ``projection`` says whether its connections are written into the graph for Cypher: ``"follow"``, ``"off"``, or
     ``"limit"`` where they went over the limit of relationships and stopped. The graph has them up to ``projected_step``
-    (``None``: not at all), as ``lifetimes`` relationships.
+    (``None``: not at all), as ``lifetimes`` relationships. A tied layer names in ``shared_with`` the layer that owns
+    its connections; the graph has them once, as that layer's.
     """
 
     run: str
-    name: str
-    source: Space
-    target: Space
-    taps: int = 1
+    shape: LayerShape
     projection: ProjectionState = "follow"
     projected_step: int | None = None
     lifetimes: int = 0
+    shared_with: str | None = None
 
     @property
     def id(self) -> str:
@@ -107,9 +112,24 @@ class RunLayer:
         return f"{self.run}/{self.name}"
 
     @property
-    def wiring(self) -> tuple[str, Space, Space, int]:
-        """Name, source, target and taps: what stays the same during a run."""
-        return self.name, self.source, self.target, self.taps
+    def name(self) -> str:
+        """The layer's name."""
+        return self.shape.name
+
+    @property
+    def source(self) -> Space:
+        """The space that it reads."""
+        return self.shape.source
+
+    @property
+    def target(self) -> Space:
+        """The space that it enters."""
+        return self.shape.target
+
+    @property
+    def taps(self) -> int:
+        """Positions at which a source unit may feed a target unit."""
+        return self.shape.taps
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +173,21 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
         checked[name] = number
     if len(checked) > MAX_METRICS:
         raise InvalidInputError(f"metrics: expected at most {MAX_METRICS}, found {len(checked)}")
+    return checked
+
+
+def check_layer_metrics(layer_metrics: LayerMetrics | None) -> dict[str, dict[str, float]]:
+    """The metrics of layers as finite floats, without layers that have none; an error that names the wrong one."""
+    checked: dict[str, dict[str, float]] = {}
+    if layer_metrics is not None and not isinstance(layer_metrics, Mapping):
+        raise InvalidInputError(f"layer metrics: expected layers with metrics, found {type(layer_metrics).__name__}")
+    for layer, metrics in (layer_metrics or {}).items():
+        try:
+            numbers = check_metrics(metrics)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"layer {layer!r}: {error.message}") from None
+        if numbers:
+            checked[layer] = numbers
     return checked
 
 
