@@ -10,6 +10,7 @@ import pytest
 from tests.stores import tell
 from tests.wirings import MODELS, Network, gpt2, llama, mobilenet_v2, resnet18
 from topostrata.archive import Archive
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import ConflictError, InvalidInputError, NotFoundError
 from topostrata.ingest.formats.export_file import ExportFile
 from topostrata.topology import LayerShape, Topology, Wiring
@@ -277,3 +278,22 @@ def test_evolution_counts_tied_layers_once_and_explores_what_groups_allow(archiv
     archive.push("m", 0, mobile.topology(np.random.default_rng(0)))
     sizes = {layer.name: layer.size for layer in archive.history("m").layers}
     assert sizes == {layer.name: layer.possible for layer in mobile.wiring}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "llama", "lstm"])
+def test_distances_of_a_network_beyond_a_chain_are_kept(archive: Archive, name: str) -> None:
+    """A pair, a matrix, the matrix once more from the graph, and the probable ancestry, from stored snapshots."""
+    first, *_, last = history(MODELS[name]()).values()
+    archive.push("a", 0, first, projection="none")
+    archive.push("b", 0, last, projection="none")
+    expected = nnstd(first, last, alignment="identity")
+    assert archive.nnstd("a", "b", alignment="identity") == expected
+    matrix = archive.distances(["*@last"], alignment="identity")
+    assert matrix.nnstd.tolist() == [[0, expected.nnstd], [expected.nnstd, 0]]
+    assert matrix.layers[0, 1].tolist() == [row.distance for row in expected.layers]
+    again = archive.reopened().distances(["*@last"], alignment="identity")
+    assert np.array_equal(again.layers, matrix.layers)
+    inference = archive.infer(["*@last"], name=None, root="a").inference
+    assert [(edge.parent, edge.child, edge.support) for edge in inference.edges] == [("a", "b", None)]
+    with pytest.raises(InvalidInputError, match="depth: expected networks of plain layers"):
+        archive.infer(["*@last"], name=None, depth=1)
