@@ -100,7 +100,9 @@ def read(source: Path | bytes | BinaryIO, *, where: str | None = None, limits: L
 
 def read_npz(npz: SafeNpz, *, limits: Limits) -> SnapshotFile:
     """The snapshot in an archive that is open already."""
-    return _read(npz.text(MEMBER), set(npz.names) - {MEMBER}, npz.array, npz.where, limits)
+    return _read(
+        npz.text(MEMBER), set(npz.names) - {MEMBER}, npz.array, lambda name: npz.header(name).size, npz.where, limits
+    )
 
 
 def read_safetensors(tensors: SafeTensors, *, limits: Limits) -> SnapshotFile:
@@ -109,7 +111,9 @@ def read_safetensors(tensors: SafeTensors, *, limits: Limits) -> SnapshotFile:
         raise InvalidInputError(
             f"{tensors.where}: __metadata__: expected {MEMBER!r}, found {', '.join(tensors.metadata) or 'nothing'}"
         )
-    return _read(tensors.metadata[MEMBER], set(tensors.tensors), tensors.array, tensors.where, limits)
+    shapes = {name: tensor.shape for name, tensor in tensors.tensors.items()}
+    text = tensors.metadata[MEMBER]
+    return _read(text, set(shapes), tensors.array, lambda name: math.prod(shapes[name]), tensors.where, limits)
 
 
 def _arrays(topology: Topology) -> list[tuple[str, NDArray[Any]]]:
@@ -183,7 +187,14 @@ def _begins_as_zip(source: Path | bytes | BinaryIO, where: str) -> bool:
         raise InvalidInputError(f"{where}: expected a readable file, found: {error.strerror}") from error
 
 
-def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], where: str, limits: Limits) -> SnapshotFile:
+def _read(
+    text: str,
+    names: set[str],
+    array: Callable[[str], NDArray[Any]],
+    size: Callable[[str], int],
+    where: str,
+    limits: Limits,
+) -> SnapshotFile:
     document = parse_json(text, where=f"{where}: {MEMBER}")
     at = f"{where}: {MEMBER}"
     wiring = _wiring(document, text, at, where, limits)
@@ -196,11 +207,16 @@ def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], wher
             f"{where}: expected <k>.indptr and <k>.indices for the {len(stored)} layers of {MEMBER}, "
             f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
         )
-    masks: dict[str, Mask] = {}
+    # A connection costs many times its bytes in the file: so their number is bounded before any is unpacked.
+    limits.check(where, connections=sum(size(f"{k}.indices") for k in stored))
     for k in stored:
-        masks[wiring.layers[k].name] = _mask(k, wiring.layers[k], array, where)
-        limits.check(where, connections=sum(mask.nnz for mask in masks.values()))
-    topology = wiring.place(masks)
+        layer = wiring.layers[k]
+        if size(f"{k}.indices") > layer.possible:
+            raise InvalidInputError(
+                f"{where}: layer {layer.name!r}: {k}.indices: expected at most {layer.possible:,} keys, "
+                f"as many as there can be connections, found {size(f'{k}.indices'):,}"
+            )
+    topology = wiring.place({wiring.layers[k].name: _mask(k, wiring.layers[k], array, where) for k in stored})
     if "digest" in document and document["digest"] != topology.digest:
         raise InvalidInputError(
             f"{where}: expected the digest {str(document['digest'])[:16]}..., found {topology.digest[:16]}...",

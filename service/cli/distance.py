@@ -206,9 +206,17 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
     from topostrata.refs import is_path, parse_path_ref
 
     if is_path(text) or opened is None:
+        from topostrata.errors import InvalidInputError
         from topostrata.ingest.formats.reading import read_one
 
-        return _printable(text), read_one(parse_path_ref(text)).topology
+        try:
+            return _printable(text), read_one(parse_path_ref(text)).topology
+        except InvalidInputError as error:
+            if "--" in (error.hint or ""):
+                error.hint = (
+                    f"{error.hint}. These are options of `topostrata push`: push the file and name its run here"
+                )
+            raise
     snapshot = opened.snapshot(text)
     return snapshot.id, opened.topology(snapshot.id)
 

@@ -22,33 +22,28 @@ from topostrata.service.cli.output import (
     table,
     width,
 )
+from topostrata.service.cli.reading import (
+    BiasOption,
+    BiasRow,
+    FlattenOption,
+    LayersOption,
+    OrientationOption,
+    SourceArgument,
+    StepFromOption,
+    WiringOption,
+    ZerosOption,
+    read_options,
+    reading_answer,
+    tell,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from topostrata.ingest.load import Projection
+    from topostrata.ingest.pushing import CheckedFiles, Pushed
 
-
-class BiasRow(StrEnum):
-    """Whether the last row of each matrix is a bias."""
-
-    AUTO = "auto"
-    LAST_ROW = "last-row"
-    NONE = "none"
-
-
-class StoredZeros(StrEnum):
-    """Whether a stored zero of a sparse matrix is a connection."""
-
-    ABSENT = "absent"
-    PRESENT = "present"
-
-
-class Axes(StrEnum):
-    """What the rows of a matrix are: sources (in-out) or targets (out-in)."""
-
-    IN_OUT = "in-out"
-    OUT_IN = "out-in"
+_WATCHED_EVERY_S = 2.0
 
 
 class How(StrEnum):
@@ -69,10 +64,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SOURCE", help="A directory of epochs, one epoch, or a .npz or .safetensors file."),
-    ],
+    source: SourceArgument,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that the snapshots belong to.")],
     step: Annotated[
         list[int] | None,
@@ -80,13 +72,13 @@ def push(
             "--step", metavar="STEP", help="Push only this step; may be repeated. For a single file: its step."
         ),
     ] = None,
-    bias: Annotated[BiasRow, typer.Option(help="Is the last row of each matrix a bias?")] = BiasRow.AUTO,
-    zeros: Annotated[
-        StoredZeros | None, typer.Option(help="Is a stored zero a connection? [default: in masks yes, in weights no]")
-    ] = None,
-    orientation: Annotated[
-        Axes | None, typer.Option(help="Are rows sources (in-out) or targets? [default: in-out, safetensors out-in]")
-    ] = None,
+    wiring: WiringOption = None,
+    layers: LayersOption = None,
+    orientation: OrientationOption = None,
+    flatten: FlattenOption = None,
+    bias: BiasOption = BiasRow.AUTO,
+    zeros: ZerosOption = None,
+    step_from: StepFromOption = None,
     parent: Annotated[
         list[str] | None,
         typer.Option("--parent", metavar="REF", help="The snapshot that the run started from; may be repeated."),
@@ -98,23 +90,24 @@ def push(
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with the snapshots that appear in the directory, until Ctrl-C.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not say how the files were read.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
     from topostrata.ingest.pushing import check_files
+    from topostrata.ingest.watching import watch as new_snapshots
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent
-    from topostrata.service.answers.runs import push_answer
 
     check_run_id(run)
-    files = check_files(
-        source,
-        steps=step or [],
-        bias=bias.value,
-        zeros=zeros.value if zeros else None,
-        orientation=orientation.value if orientation else None,
-    )
+    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
+    files = check_files(source, steps=step or [], **options)
+    if not quiet and not json_:
+        tell(files.wiring, files.evidence, files.notes)
     projection: Projection = project if project in {"all", "none"} else project.split(",")
     files.check_projection(projection)
     with archive(store, create=True) as opened, progress(f"push {run}") as advance:
@@ -128,14 +121,30 @@ def push(
             progress=advance,
         )
         stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
+        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
+        _show_pushed(pushed, files, gained if pushed.run_changed else [], json_=json_)
+        for layer in stopped:
+            say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
+        if watch:
+            for more in new_snapshots(files, _pause):
+                _show_pushed(opened.push_files(more, run, projection=projection), more, [], json_=json_)
+
+
+def _pause() -> bool:
+    import time
+
+    time.sleep(_WATCHED_EVERY_S)
+    return True
+
+
+def _show_pushed(pushed: Pushed, files: CheckedFiles, gained: list[str], *, json_: bool) -> None:
+    from topostrata.service.answers.runs import push_answer
+
     done = push_answer(pushed)
     if json_:
-        answer(done)
+        answer({**done, "read": reading_answer(files.wiring, files.evidence, files.notes)})
     else:
-        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
-        show(_pushed_text(done, gained if pushed.run_changed else []))
-    for layer in stopped:
-        say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
+        show(_pushed_text(done, gained))
 
 
 def ls(

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from topostrata.evolution.history import LayerHistory
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
-    from topostrata.ingest.formats.reading import Frame, read
+    from topostrata.ingest.formats.reading import Frame, ReadOptions, read
+    from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
@@ -90,6 +91,8 @@ __all__ = [
     "Inference",
     "InferredEdge",
     "InputError",
+    "InspectedArray",
+    "Inspection",
     "InvalidInputError",
     "InvalidQueryError",
     "InvalidRefError",
@@ -119,6 +122,7 @@ __all__ = [
     "Pushed",
     "PushedSnapshot",
     "QueryRefusedError",
+    "ReadOptions",
     "Ref",
     "Run",
     "RunHistory",
@@ -144,6 +148,7 @@ __all__ = [
     "Wiring",
     "check_files",
     "distances",
+    "inspect",
     "nnstd",
     "open",
     "read",
@@ -202,7 +207,13 @@ _HOMES = {
     ),
     "ingest.formats.reading": (
         "Frame",
+        "ReadOptions",
         "read",
+    ),
+    "ingest.inspection": (
+        "InspectedArray",
+        "Inspection",
+        "inspect",
     ),
     "ingest.pushing": (
         "CheckedFiles",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from topostrata.analysis import Analysis
 from topostrata.errors import InvalidInputError
@@ -20,12 +20,12 @@ from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE
 
 if TYPE_CHECKING:
-    from topostrata.ingest.formats.reading import Bias, Orientation
+    from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.ingest.load import Loader, Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
-    from topostrata.topology import Topology, Wiring, Zeros
+    from topostrata.topology import Topology, Wiring
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -185,18 +185,16 @@ class Archive(Analysis):
         parents: Iterable[Parent] = (),
         tags: Iterable[str] = (),
         projection: Projection = "all",
-        bias: Bias = "auto",
-        zeros: Zeros | None = None,
-        orientation: Orientation | None = None,
         progress: Callable[[int, int], None] = _unheard,
+        **options: Unpack[ReadOptions],
     ) -> Pushed:
         """Store the snapshots of a file or directory in a run, with its tags and parents.
 
         All of them are read once before anything is written, so that a bad file half-way leaves nothing half pushed;
         files that ``check_files`` has read are not read for that again. ``steps`` are those to push, all by default;
         for a single file its step. A new run knows its parents from the start; one that is there gains them once its
-        snapshots fit. ``bias``, ``zeros`` and ``orientation`` are those of ``topostrata.read``, ``progress`` is called
-        with (done, total).
+        snapshots fit. ``options`` are those of ``topostrata.read`` (``wiring``, ``layers``, ``orientation``, ...),
+        ``progress`` is called with (done, total).
 
         Raises what ``read``, ``push`` and ``update_run`` raise, and ``NotFoundError`` for a layer to project that the
         files have not.
@@ -212,7 +210,7 @@ class Archive(Analysis):
 
         files = path
         if not isinstance(files, CheckedFiles):
-            files = check_files(files, steps=steps, bias=bias, zeros=zeros, orientation=orientation)
+            files = check_files(files, steps=steps, **options)
         return push_files(
             self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
         )

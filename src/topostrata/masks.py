@@ -159,7 +159,7 @@ class Mask:
 
     @staticmethod
     def from_matrix(
-        matrix: Any, *, taps: int = 1, zeros: Zeros = "present", orientation: Orientation = "in-out"
+        matrix: Any, *, taps: int = 1, zeros: Zeros | None = None, orientation: Orientation = "in-out"
     ) -> Mask:
         """A mask from a SciPy sparse, NumPy or torch matrix of shape (n_source * taps, n_target).
 

@@ -29,20 +29,28 @@ class Entries(NamedTuple):
     shape: tuple[int, ...]
 
 
-def entries(matrix: Any, *, zeros: Zeros = "present") -> Entries:
+def entries(matrix: Any, *, zeros: Zeros | None = None) -> Entries:
     """The entries of a sparse matrix, array or tensor that are connections.
 
-    That is every entry that is not 0. A *stored* zero of a sparse matrix is a connection where ``zeros="present"`` (a
-    mask: its pattern counts) and none where ``"absent"`` (weights); in formats that store blocks or diagonals it is
-    none in either case. Raises ``InvalidTopologyError`` for values that are not real and finite.
+    That is every entry that is not 0. A *stored* zero of a sparse matrix is a connection where ``zeros="present"`` (its
+    pattern counts) and none where ``"absent"``; None is the rule of docs/formats.md: none, but for the parameters that
+    torch stores sparse as floats, where grown connections begin at 0. In formats that store blocks or diagonals it is
+    none in any case. Entries stored twice are summed. Raises ``InvalidTopologyError`` for values that are not real and
+    finite.
     """
-    if hasattr(matrix, "detach"):
+    tensor = hasattr(matrix, "detach")
+    if tensor:
         matrix = from_torch(matrix)
     if sp.issparse(matrix):
-        return _from_sparse(matrix, zeros)
+        return _from_sparse(matrix, zeros, tensor=tensor)
     array = np.asarray(matrix)
     _check_values(array)
     return Entries(tuple(np.nonzero(array)), array.shape)
+
+
+def default_zeros(dtype: np.dtype[Any], *, tensor: bool = False) -> Zeros:
+    """What a stored zero is where nobody says: ``"present"`` in sparse float parameters of torch, else ``"absent"``."""
+    return "present" if tensor and dtype.kind == "f" else "absent"
 
 
 def from_torch(tensor: Any) -> Any:
@@ -84,10 +92,12 @@ def from_torch(tensor: Any) -> Any:
     return sp.bsr_array((values.transpose(0, 2, 1), *parts[1:]), shape=shape[::-1]).T
 
 
-def _from_sparse(matrix: Any, zeros: Zeros) -> Entries:
+def _from_sparse(matrix: Any, zeros: Zeros | None, *, tensor: bool) -> Entries:
+    zeros = zeros or default_zeros(matrix.dtype, tensor=tensor)
     by_value = zeros == "absent" or matrix.format in _BY_VALUE
-    coo = sp.coo_array(matrix)
+    coo = sp.coo_array(matrix, copy=True)
     _check_values(coo.data)
+    coo.sum_duplicates()
     keep = coo.data != 0 if by_value else slice(None)
     return Entries(tuple(index[keep].astype(np.int64) for index in coo.coords), tuple(coo.shape))
 

@@ -21,7 +21,7 @@ _LISTED = 8
 
 
 def place(
-    layers: Sequence[LayerShape], arrays: Mapping[str, Any], *, orientation: Orientation, zeros: Zeros
+    layers: Sequence[LayerShape], arrays: Mapping[str, Any], *, orientation: Orientation, zeros: Zeros | None
 ) -> list[Mask]:
     """The mask of each layer, from arrays by the name of a parameter, or masks by the name of a layer.
 
@@ -65,7 +65,7 @@ def _whole_mask(layer: LayerShape, mask: Mask) -> Mask:
     return mask
 
 
-def _entries(layer: LayerShape, key: str, matrix: Any, zeros: Zeros) -> Entries:
+def _entries(layer: LayerShape, key: str, matrix: Any, zeros: Zeros | None) -> Entries:
     try:
         return entries(matrix, zeros=zeros)
     except InvalidTopologyError as error:

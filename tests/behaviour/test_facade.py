@@ -109,7 +109,7 @@ def test_files_are_pushed_with_parents_and_tags(archive: Archive, target: Target
 
 def test_of_files_that_cannot_be_pushed_nothing_is(archive: Archive, tmp_path: Path) -> None:
     """A bad file half-way, a step or a layer that is not there: an error, and no run."""
-    source = epochs(tmp_path / "w0", A, B)
+    source = epochs(tmp_path / "w0", A, B, A)
     (source / "epoch_001" / "weight_l1.npz").write_bytes(b"no matrix")
     before = contents(archive)
     with pytest.raises(InvalidInputError, match=r"weight_l1\.npz"):

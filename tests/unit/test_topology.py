@@ -185,9 +185,10 @@ def test_the_same_mask_comes_from_every_kind_of_matrix(n_source: int, n_target: 
 
 
 def test_stored_zeros_count_as_the_caller_says() -> None:
-    """In a sparse mask every stored entry is a connection; in sparse weights a stored zero is none."""
+    """A stored zero is none, unless the pattern is said to be the topology."""
     matrix = sp.csr_array((np.array([0.0, 2.0]), np.array([0, 1]), np.array([0, 1, 2])), shape=(2, 2))
-    assert connections(Mask.from_matrix(matrix)) == {(0, 0, 0), (1, 0, 1)}
+    assert connections(Mask.from_matrix(matrix)) == {(1, 0, 1)}
+    assert connections(Mask.from_matrix(matrix, zeros="present")) == {(0, 0, 0), (1, 0, 1)}
     assert connections(Mask.from_matrix(matrix, zeros="absent")) == {(1, 0, 1)}
     assert connections(Topology.from_masks([matrix], zeros="absent").layers[0].mask) == {(1, 0, 1)}
 

@@ -34,6 +34,7 @@ from topostrata.service.api.representation import (
 router = APIRouter(tags=["runs"])
 
 _UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
+_PER_CONNECTION = 8  # of the largest body; a connection takes some 64 bytes of memory while it is decoded
 _DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once; each takes several times its size in memory
 
 _TOML = "application/toml"
@@ -106,7 +107,7 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
 
 def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Response:
     most = archive.settings.max_body_bytes
-    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=_UNPACKED * most // 8)
+    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION)
     with _DECODING:
         frame = read_snapshot_bytes(BytesIO(body), limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 import zipfile
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -410,3 +411,36 @@ def test_metrics_are_checked_before_they_are_written() -> None:
         written(small(), metrics={"loss": float("nan")})
     with pytest.raises(InvalidInputError, match="epoch: expected a finite number"):
         written(small(), epoch=float("inf"))
+
+
+@pytest.mark.parametrize("container", ["npz", "safetensors"])
+def test_connections_are_bounded_before_they_are_unpacked(container: Container) -> None:
+    """A short body of many zeros is refused by what its head says: by the layer, or by the limits."""
+    packed = io.BytesIO()
+    snapshot_file.write(packed, Topology.from_masks([np.eye(4)]), container=container)
+    keys = np.zeros(10_000_000, np.int32)
+    if container == "npz":
+        with zipfile.ZipFile(packed) as archive:
+            members = {info.filename: archive.read(info) for info in archive.infolist()}
+        member = io.BytesIO()
+        np.save(member, keys)
+        lie = io.BytesIO()
+        with zipfile.ZipFile(lie, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in {**members, "0.indices.npy": member.getvalue()}.items():
+                archive.writestr(name, data)
+    else:
+        from safetensors.numpy import load, save
+
+        arrays = {**load(packed.getvalue()), "0.indices": keys}
+        length = int.from_bytes(packed.getvalue()[:8], "little")
+        text = json.loads(packed.getvalue()[8 : 8 + length])["__metadata__"]
+        lie = io.BytesIO(save(arrays, metadata=text))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match=r"layer 'l0': 0\.indices: expected at most 16 keys.*10,000,000"):
+            read_snapshot_bytes(lie)
+        with pytest.raises(LimitError, match="at most 1,000 connections, found 10,000,000"):
+            read_snapshot_bytes(lie, limits=Limits(connections=1000))
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
