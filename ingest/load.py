@@ -21,7 +21,7 @@ from topostrata.errors import ConflictError, InvalidInputError, LineageCycleErro
 from topostrata.ingest.formats.export_file import rows_of
 from topostrata.ingest.projection import Projector, SupersededError
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, MAX_METRICS, Parent, RunLayer, Status, check_epoch, check_metrics, check_tag
+from topostrata.runs import HOWS, MAX_METRICS, Parent, RunLayer, Status, check_epoch, check_metrics, check_tags
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
 from topostrata.store.runs import descents, find_run, find_snapshots, layers_of
@@ -75,7 +75,7 @@ class Loader:
         fields = {
             "name": name or run,
             "config": "{}" if config is None else _json(config),
-            "tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
+            "tags": check_tags(tags),
             "status": status,
             "created_at": _moment(created_at or datetime.now(UTC)),
             "token": _token(),  # one for all tries, so that a try that was committed after all knows its own run
@@ -105,7 +105,7 @@ class Loader:
         check_run_id(run)
         if status is not None:
             _check_status(run, status)
-        new_tags = [check_tag(tag) for tag in tags]
+        new_tags = check_tags(tags)
         descent = list(parents)
 
         def work(tx: Transaction) -> bool:

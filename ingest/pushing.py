@@ -11,7 +11,7 @@ from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.ingest.formats.reading import Bias, Frame, Orientation, read
 from topostrata.ingest.load import Loader, Outcome, Projection
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import Parent
+from topostrata.runs import Parent, check_tags
 from topostrata.store.runs import RunStore
 from topostrata.topology import Zeros
 
@@ -100,7 +100,7 @@ def push_files(
     """Push files that were checked into a run, which is made where it is new."""
     check_run_id(run)
     files.check_projection(projection)
-    descent, labels = list(parents), list(tags)
+    descent, labels = list(parents), check_tags(tags)
     # A new run knows its parents from the start; one that is there gains them only once its snapshots fit.
     is_new = not runs.has_run(run)
     if is_new and (descent or labels):

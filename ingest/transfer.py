@@ -123,7 +123,11 @@ class Moved:
 
 
 def export(
-    archive: Source, path: Path, *, runs: Iterable[str] | None = None, progress: Progress = lambda _done, _total: None
+    archive: Source,
+    path: Path,
+    *,
+    runs: Iterable[str] | str | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> Exported:
     """Write runs (all by default) and all that they descend from to one file, whole or not at all.
 
@@ -151,7 +155,7 @@ def copy(
     source: Source,
     target: Target,
     *,
-    runs: Iterable[str] | None = None,
+    runs: Iterable[str] | str | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Moved:
     """Bring runs (all by default) and all that they descend from, from one archive to another."""
@@ -170,7 +174,7 @@ class _Histories(Protocol):
 class _ArchiveRuns:
     """The runs of an archive as they were when the move began: what is pushed since moves with the next move."""
 
-    def __init__(self, archive: Source, runs: Iterable[str] | None) -> None:
+    def __init__(self, archive: Source, runs: Iterable[str] | str | None) -> None:
         self.where = archive.location
         self._archive = archive
         self.records = _records(archive, runs)
@@ -327,10 +331,10 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
         yield
 
 
-def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
+def _records(archive: Source, runs: Iterable[str] | str | None) -> list[RunRecord]:
     """These runs and all that they descend from, parents before children, runs beside each other by their ids."""
     by_id = {run.id: run for run in archive.runs()}
-    wanted = sorted(by_id) if runs is None else list(dict.fromkeys(runs))
+    wanted = sorted(by_id) if runs is None else list(dict.fromkeys([runs] if isinstance(runs, str) else runs))
     for run in wanted:
         if run not in by_id:
             archive.run(run)  # raises, with what there is

@@ -124,10 +124,10 @@ def distances(
     try:
         _write_outputs(matrix, outputs)
     finally:  # what was computed is shown, whatever became of the files
-        _show_matrix(matrix, nearest, json_=json_)
+        _show_matrix(matrix, nearest, [path for kind, path in outputs.items() if kind != "png"], json_=json_)
 
 
-def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) -> None:
+def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path], *, json_: bool) -> None:
     from topostrata.service.answers.distance import distances_answer
 
     if json_:
@@ -137,10 +137,10 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) ->
         near = [[label, other, distance] for label, row in neighbours for other, distance in row]
         show(f"nearest by NNSTD, alignment {matrix.alignment}", table(["", "nearest", "distance"], near))
     else:
-        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix))
+        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files))
 
 
-def _matrix_tables(matrix: DistanceMatrix) -> list[RenderableType]:
+def _matrix_tables(matrix: DistanceMatrix, files: list[Path]) -> list[RenderableType]:
     """The whole matrix where it fits the terminal, if need be with numbers as heads; else what it says of each."""
     from topostrata.distance.matrix import short
 
@@ -151,7 +151,8 @@ def _matrix_tables(matrix: DistanceMatrix) -> list[RenderableType]:
             rows = [[head, *row] for head, row in zip(heads, matrix.nnstd.tolist(), strict=True)]
             legend = [table(["", "network"], zip(numbers, labels, strict=True))] if heads is numbers else []
             return [*legend, table(["", *heads], rows)]
-    say(f"note: {len(labels)} x {len(labels)} distances are too wide for the terminal; --csv FILE writes them all")
+    whole = f"{files[0]} has them all" if files else "--csv FILE writes them all"
+    say(f"note: {len(labels)} x {len(labels)} distances are too wide for the terminal; {whole}")
     names = dict(zip(matrix.labels, labels, strict=True))
     summary = []
     for label, [(near, smallest)], row in zip(labels, matrix.nearest(1), matrix.nnstd, strict=True):

@@ -189,7 +189,7 @@ def test_cypher_lists_the_outputs_of_a_neuron_at_a_step(
     found = shell.json("cypher", query, "-p", f"id=w0/input/{source}")
     assert sorted(row[0] for row in found["rows"]) == sorted(mask.targets[mask.sources == source].tolist())
     assert found["truncated"] is False
-    assert found["behind"] == []
+    assert found["unprojected"] == []
 
 
 def test_cypher_of_users_cannot_write(shell: Shell) -> None:
