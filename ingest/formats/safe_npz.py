@@ -162,43 +162,53 @@ class SafeNpz:
             yield stream  # type: ignore[misc]  # typeshed: IO[bytes], which it is
 
     def _header(self, name: str, stream: BinaryIO) -> Header:
-        where = f"{self.where}: member {name!r}"
-        info = self._member(name)
-        head = stream.read(12)
-        if len(head) < 12 or head[:6] != b"\x93NUMPY" or head[6:8] not in (b"\x01\x00", b"\x02\x00"):
-            raise InvalidInputError(f"{where}: expected the head of an .npy array (version 1 or 2), found {head[:8]!r}")
-        start, length = (
-            (10, int.from_bytes(head[8:10], "little")) if head[6] == 1 else (12, int.from_bytes(head[8:], "little"))
+        return read_npy_header(stream, self._member(name).file_size, where=f"{self.where}: member {name!r}")
+
+
+def read_npy_header(stream: BinaryIO, size: int, *, where: str, objects: bool = False) -> Header:
+    """The head of an ``.npy`` file of ``size`` bytes, checked against that size.
+
+    ``objects``: whether an array of Python objects is let through (what follows its head is a pickle); then nothing
+    can be said about its size.
+    """
+    head = stream.read(12)
+    if len(head) < 12 or head[:6] != b"\x93NUMPY" or head[6:8] not in (b"\x01\x00", b"\x02\x00"):
+        raise InvalidInputError(f"{where}: expected the head of an .npy array (version 1 or 2), found {head[:8]!r}")
+    start, length = (
+        (10, int.from_bytes(head[8:10], "little")) if head[6] == 1 else (12, int.from_bytes(head[8:], "little"))
+    )
+    if not 2 <= length <= _MAX_HEADER:
+        raise InvalidInputError(f"{where}: expected a header of 2 to {_MAX_HEADER} bytes, found {length}")
+    rest = stream.read(start + length - len(head))
+    head += rest
+    if len(head) != start + length:
+        raise InvalidInputError(f"{where}: expected a header of {length} bytes, found the end of the file")
+    if not _HEADER.fullmatch(head[start:].decode("latin-1")):
+        raise InvalidInputError(
+            f"{where}: expected a plain array of bool, integer or float, found header {head[start : start + 120]!r}",
+            hint="object and structured arrays are never read, they could hold code",
         )
-        if not 2 <= length <= _MAX_HEADER:
-            raise InvalidInputError(f"{where}: expected a header of 2 to {_MAX_HEADER} bytes, found {length}")
-        head += _read_exactly(stream, start + length - len(head), name)
-        if not _HEADER.fullmatch(head[start:].decode("latin-1")):
-            raise InvalidInputError(
-                f"{where}: expected a plain array of bool, integer or float, "
-                f"found header {head[start : start + 120]!r}",
-                hint="object and structured arrays are never read, they could hold code",
-            )
-        read = npy.read_array_header_1_0 if head[6] == 1 else npy.read_array_header_2_0
-        shape, fortran_order, dtype = read(BytesIO(head[8:]), max_header_size=_MAX_HEADER)
-        if (
-            dtype.hasobject
-            or dtype.kind not in "biufSU"
-            or dtype.itemsize == 0
-            or (dtype.kind == "f" and dtype.itemsize > 8)
-        ):
-            raise InvalidInputError(
-                f"{where}: expected dtype bool, int*, uint*, float16, float32 or float64, found {dtype}",
-                hint="object arrays are never read, they could hold code" if dtype.hasobject else None,
-            )
-        header = Header(dtype, shape, fortran_order, len(head))
-        claimed = header.size * dtype.itemsize
-        if len(head) + claimed != info.file_size:
-            raise InvalidInputError(
-                f"{where}: expected {len(head) + claimed:,} bytes for {dtype} of shape {shape}, "
-                f"found a member of {info.file_size:,}"
-            )
-        return header
+    read = npy.read_array_header_1_0 if head[6] == 1 else npy.read_array_header_2_0
+    shape, fortran_order, dtype = read(BytesIO(head[8:]), max_header_size=_MAX_HEADER)
+    if dtype.hasobject and objects:
+        return Header(dtype, shape, fortran_order, len(head))
+    if (
+        dtype.hasobject
+        or dtype.kind not in "biufSU"
+        or dtype.itemsize == 0
+        or (dtype.kind == "f" and dtype.itemsize > 8)
+    ):
+        raise InvalidInputError(
+            f"{where}: expected dtype bool, int*, uint*, float16, float32 or float64, found {dtype}",
+            hint="object arrays are never read, they could hold code" if dtype.hasobject else None,
+        )
+    header = Header(dtype, shape, fortran_order, len(head))
+    claimed = header.size * dtype.itemsize
+    if len(head) + claimed != size:
+        raise InvalidInputError(
+            f"{where}: expected {len(head) + claimed:,} bytes for {dtype} of shape {shape}, found a member of {size:,}"
+        )
+    return header
 
 
 def _check_end(stream: BinaryIO, where: str, limits: Limits) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError, LimitError
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
+from topostrata.ingest.formats.small_floats import from_bfloat16, from_float8
+from topostrata.ingest.formats.stored import StoredArray, check_shape
 
 _MAX_HEADER = 16 * MIB
 _MAX_NAME = 200
@@ -32,10 +35,22 @@ _DTYPES = {
     "I32": "<i4",
     "U64": "<u8",
     "I64": "<i8",
+    "F8_E4M3": "u1",
+    "F8_E5M2": "u1",
+    "F8_E8M0": "u1",
+    "F8_E4M3FNUZ": "u1",
+    "F8_E5M2FNUZ": "u1",
     "F16": "<f2",
     "BF16": "<u2",
     "F32": "<f4",
     "F64": "<f8",
+}
+_FLOAT8 = {
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }
 
 
@@ -88,7 +103,7 @@ class SafeTensors:
             self._owned.close()
 
     def array(self, name: str) -> NDArray[Any]:
-        """One tensor; BF16, which NumPy does not know, comes as the float32 of the same value."""
+        """One tensor; BF16 and F8, which NumPy does not know, come as float32 of the same value."""
         tensor = self.tensors.get(name)
         if tensor is None:
             raise InvalidInputError(f"{self.where}: expected a tensor {name!r}, found {_some(list(self.tensors))}")
@@ -105,10 +120,28 @@ class SafeTensors:
             )
         if tensor.dtype == "BOOL" and data.translate(None, b"\0\1"):
             raise InvalidInputError(f"{self.where}: tensor {name!r}: expected bytes 0 and 1 for BOOL, found others")
+        check_shape(tensor.shape, np.dtype(_DTYPES[tensor.dtype]).itemsize, where=f"{self.where}: tensor {name!r}")
         array = np.frombuffer(data, dtype=_DTYPES[tensor.dtype])
         if tensor.dtype == "BF16":
-            array = (array.astype("<u4") << 16).view("<f4")
+            array = from_bfloat16(array)
+        elif tensor.dtype in _FLOAT8:
+            array = from_float8(array, _FLOAT8[tensor.dtype])
         return array.reshape(tensor.shape)
+
+    @property
+    def arrays(self) -> dict[str, StoredArray]:
+        """Every tensor by name, in the header's order, to be read later."""
+        return {name: self._stored(name, tensor) for name, tensor in self.tensors.items()}
+
+    def _stored(self, name: str, tensor: Tensor) -> StoredArray:
+        if tensor.dtype == "BF16":
+            dtype = "bfloat16"
+        elif tensor.dtype in _FLOAT8:
+            dtype = _FLOAT8[tensor.dtype]
+        else:
+            dtype = np.dtype(_DTYPES[tensor.dtype]).name if tensor.dtype in _DTYPES else tensor.dtype
+        place = f"byte {self._start + tensor.begin:,}"
+        return StoredArray(name, tensor.shape, dtype, "dense", place, partial(self.array, name))
 
 
 def _read_header(stream: BinaryIO, size: int, where: str) -> tuple[int, dict[str, Any]]:
@@ -140,16 +173,16 @@ def _no_constant(constant: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
         raise ValueError("a name twice in one object")
-    return found
+    return unique
 
 
-def _metadata(found: Any, where: str) -> dict[str, str]:
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise InvalidInputError(f"{where}: __metadata__: expected an object of texts, found {str(found)[:80]}")
-    return found
+def _metadata(metadata: Any, where: str) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InvalidInputError(f"{where}: __metadata__: expected an object of texts, found {str(metadata)[:80]}")
+    return metadata
 
 
 def _tensor(name: str, claim: Any, where: str) -> Tensor:
@@ -171,11 +204,11 @@ def _tensor(name: str, claim: Any, where: str) -> Tensor:
     return Tensor(dtype, tuple(shape), begin, end)
 
 
-def _naturals(found: Any) -> bool:
+def _naturals(numbers: Any) -> bool:
     return (
-        isinstance(found, list)
-        and len(found) <= 32
-        and all(type(number) is int and 0 <= number < 2**62 for number in found)
+        isinstance(numbers, list)
+        and len(numbers) <= 32
+        and all(type(number) is int and 0 <= number < 2**62 for number in numbers)
     )
 
 

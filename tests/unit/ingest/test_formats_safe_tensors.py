@@ -67,12 +67,12 @@ def test_tensors_come_back_as_the_library_saved_them(tmp_path: Path) -> None:
         (packed({"a": tensor(shape=[2**40, 2**40])}, bytes(8)), "tensor 'a': expected .* bytes for F32"),
         (packed({"a": tensor(4, 12)}, bytes(12)), "tensor 'a': expected it to begin at byte 0, found 4"),
         (packed({"a": tensor(), "b": tensor(4, 12)}, bytes(12)), "tensor 'b': expected it to begin at byte 8, found 4"),
-        (packed({"a": tensor(8, 0, "F8_E4M3")}, bytes(8)), "tensor 'a': expected it to begin at byte 0, found 8"),
+        (packed({"a": tensor(8, 0, "F6_E2M3")}, bytes(8)), "tensor 'a': expected it to begin at byte 0, found 8"),
         (packed({"a": tensor()}, bytes(7)), "expected 8 bytes of tensors, found 7 .*cut off"),
         (packed({"a": tensor()}, bytes(9)), "expected 8 bytes of tensors, found 9"),
         (packed({"a\n": tensor()}, bytes(8)), r"tensor 'a\\n': expected a printable name"),
         (packed({"a": tensor(0, 2, "BOOL")}, b"\1\2"), "tensor 'a': expected bytes 0 and 1 for BOOL"),
-        (packed({"a": tensor(0, 2, "F8_E4M3")}, b"\1\2"), "tensor 'a': expected dtype BOOL, .*, found F8_E4M3"),
+        (packed({"a": tensor(0, 2, "F6_E2M3")}, b"\1\2"), "tensor 'a': expected dtype BOOL, .*, found F6_E2M3"),
     ],
 )
 def test_a_header_that_lies_is_refused(data: bytes, words: str) -> None:
@@ -99,3 +99,52 @@ def test_a_tensor_that_is_not_there_names_those_that_are() -> None:
         pytest.raises(InvalidInputError, match="upload: expected a tensor 'b', found a"),
     ):
         tensors.array("b")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "bits", "values"),
+    [
+        ("F8_E4M3", "float8_e4m3fn", [0x00, 0x80, 0x38, 0xC0, 0x01, 0x7E], [0, 0, 1, -2, 2**-9, 448]),
+        ("F8_E5M2", "float8_e5m2", [0x00, 0x80, 0x3C, 0xC0, 0x01, 0x7B], [0, 0, 1, -2, 2**-16, 57344]),
+        ("F8_E4M3FNUZ", "float8_e4m3fnuz", [0x00, 0x40, 0xC8, 0x01, 0x7F], [0, 1, -2, 2**-10, 240]),
+        ("F8_E5M2FNUZ", "float8_e5m2fnuz", [0x00, 0x40, 0xC4, 0x01, 0x7F], [0, 1, -2, 2**-17, 57344]),
+        ("F8_E8M0", "float8_e8m0fnu", [0x00, 0x7F, 0x80, 0xFE], [2**-127, 1, 2, 2.0**127]),
+    ],
+)
+def test_float8_comes_as_float32_of_the_same_value(dtype: str, name: str, bits: list[int], values: list[float]) -> None:
+    """The corners of each format by its definition: zeros, one, the smallest, the largest."""
+    data = packed({"w": tensor(0, len(bits), dtype, [len(bits)])}, bytes(bits))
+    with SafeTensors(data, where="upload") as tensors:
+        array = tensors.arrays["w"]
+        assert (array.shape, array.dtype, array.layout) == ((len(bits),), name, "dense")
+        numbers = array.read()
+        assert isinstance(numbers, np.ndarray)
+        assert numbers.dtype == np.float32
+        assert numbers.tolist() == values
+
+
+def test_arrays_are_listed_with_the_names_of_their_dtypes() -> None:
+    """Shape, dtype and place come from the header; what cannot be read says so when it is read."""
+    header = {
+        "a/b [1]": tensor(0, 8),
+        "m": tensor(8, 10, "BOOL"),
+        "h": tensor(10, 14, "BF16"),
+        "x": tensor(14, 16, "F4"),
+    }
+    with SafeTensors(packed(header, bytes(16)), where="upload") as tensors:
+        assert [(array.name, array.dtype) for array in tensors.arrays.values()] == [
+            ("a/b [1]", "float32"),
+            ("m", "bool"),
+            ("h", "bfloat16"),
+            ("x", "F4"),
+        ]
+        with pytest.raises(InvalidInputError, match=r"tensor 'x': expected dtype BOOL, .*, found F4"):
+            tensors.arrays["x"].read()
+
+
+@pytest.mark.parametrize("shape", [[0, 2**61, 2**61], [1] * 33])
+def test_a_shape_that_numpy_cannot_hold_is_refused(shape: list[int]) -> None:
+    """Too large though empty, or of too many axes."""
+    data = packed({"w": tensor(0, 0 if 0 in shape else 4, "F32", shape)}, b"" if 0 in shape else bytes(4))
+    with pytest.raises(InvalidInputError, match=r"^upload: tensor 'w': expected"):
+        read_all(data)
