@@ -72,8 +72,9 @@ def nnstd(
     _refuse_a_set([a, b, *context.args])
     with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
         if opened is not None and not is_path(a) and not is_path(b):
-            label_a, label_b = opened.snapshot(a).id, opened.snapshot(b).id
-            distance = opened.nnstd(label_a, label_b, alignment=alignment, chance=chance)
+            ours, theirs = opened.snapshot(a), opened.snapshot(b)
+            label_a, label_b = ours.id, theirs.id
+            distance = opened.nnstd(ours, theirs, alignment=alignment, chance=chance)
         else:
             (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
             distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
@@ -207,7 +208,7 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
 
         return _printable(text), read_one(parse_path_ref(text)).topology
     snapshot = opened.snapshot(text)
-    return snapshot.id, opened.topology(snapshot.id)
+    return snapshot.id, opened.topology(snapshot)
 
 
 def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None) -> DistanceMatrix:

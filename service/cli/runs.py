@@ -177,7 +177,7 @@ def show_ref(
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
         run = as_json(opened.run(snapshot.run))
-        topology = opened.topology(ref)
+        topology = opened.topology(snapshot)
     layers = [layer_answer(layer) for layer in topology.layers]
     if json_:
         answer({"snapshot": as_json(snapshot), "run": run, "layers": layers})
