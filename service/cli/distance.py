@@ -82,9 +82,13 @@ def nnstd(
     if json_:
         answer(result)
         return
+    held = (
+        [f"held in place, so that the distance may be too large: {', '.join(distance.held)}"] if distance.held else []
+    )
     show(
         f"NNSTD {result['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
         layers_table(result["layers"], without=() if chance else ("chance", "chance_error", "z")),
+        *held,
     )
 
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle import slow_canonical
+from tests.unit.distance.kinds import pairs_of
 from tests.unit.distance.networks import pairs, random_network, rewired
+from tests.wirings import MODELS, gpt2, llama
 from topostrata.distance.nnstd import nnstd
 from topostrata.distance.pairwise import distances
 from topostrata.distance.prepared import prepare
@@ -40,6 +42,7 @@ def test_canonical_agrees_with_the_slow_version(pair: tuple[Topology, Topology],
 
 @pytest.mark.parametrize("kind", [{}, {"taps": 4}, {"residual": True}])
 def test_canonical_agrees_with_the_slow_version_on_larger_networks(kind: dict[str, int]) -> None:
+    """Values and ambiguous units are equal on networks that are wide enough to be canonical."""
     rng = np.random.default_rng(2)
     a = random_network(rng, [40, 40, 36, 40, 5], 0.08, **kind)  # type: ignore[arg-type]
     for b in (rewired(rng, a, 0.3), random_network(rng, [40, 33, 40, 40, 5], 0.08, **kind)):  # type: ignore[arg-type]
@@ -48,6 +51,35 @@ def test_canonical_agrees_with_the_slow_version_on_larger_networks(kind: dict[st
         assert answer.canonical
         assert [row.distance for row in answer.layers] == pytest.approx(values, abs=1e-12)
         assert [row.ambiguous for row in answer.layers] == ambiguous
+
+
+@given(pairs_of(), st.booleans())
+@settings(max_examples=200)
+def test_canonical_agrees_with_the_slow_version_on_every_kind_of_wiring(
+    pair: tuple[Topology, Topology], fix_output: bool
+) -> None:
+    """To the bit where the value is unique: residual streams, self-loops, groups, heads, shared axes, tied layers."""
+    a, b = pair if pair[0].digest <= pair[1].digest else pair[::-1]
+    answer = nnstd(a, b, fix_output=fix_output)
+    values, ambiguous, _ = slow_canonical.canonical(a, b, fix_output=fix_output)
+    if answer.canonical and a.digest != b.digest:
+        assert [row.distance for row in answer.layers] == values
+        assert [row.ambiguous for row in answer.layers] == ambiguous
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "lstm", "shared_linear", "lora", "unet", "gpt2", "llama"])
+@pytest.mark.parametrize("density", [0.25, 0.6])
+def test_canonical_agrees_with_the_slow_version_on_architectures(name: str, density: float) -> None:
+    """Whole models, with sparse and with dense layers; a network with some connections moved, not another one."""
+    smaller = {"gpt2": lambda: gpt2(2, 3, 4, 12), "llama": lambda: llama(1, 2, 2, 3, 9, 12)}
+    rng = np.random.default_rng(5)
+    first = smaller.get(name, MODELS[name])().topology(rng, density)
+    a, b = sorted([first, rewired(rng, first, 0.2)], key=lambda topology: topology.digest)
+    answer = nnstd(a, b)
+    values, ambiguous, _ = slow_canonical.canonical(a, b)
+    assert answer.canonical
+    assert [row.distance for row in answer.layers] == values
+    assert [row.ambiguous for row in answer.layers] == ambiguous
 
 
 @given(pairs(largest=6))

@@ -31,7 +31,8 @@ DistanceAnswer = shape(
     "DistanceAnswer",
     """The distance of two topologies: ``nnstd`` is the mean of the layers'.
 
-    ``canonical`` says that the value does not depend on the order in which hidden units are stored.
+    ``canonical`` says that the value does not depend on the order in which hidden units are stored. ``held`` names the
+    spaces with interchangeable units that were compared by index all the same: the distance may be too large there.
     """,
     {"a": str, "b": str} | answer_fields(Distance) | {"layers": list[LayerDistanceAnswer]},  # type: ignore[valid-type]
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.errors import InvalidInputError, MissingExtraError, NotComparableError
 
 if TYPE_CHECKING:
     from topostrata.distance.comparison import Comparison, Ready
@@ -49,17 +49,27 @@ class Definition:
         if self.needs_numba and not has_numba():
             raise MissingExtraError(f"the {self.name} alignment", "distance")
 
-    def ready(self, topology: Topology, *, fix_output: bool = True, many: bool = False) -> Ready:
-        """The network as this alignment compares it.
+    def ready(
+        self,
+        topology: Topology,
+        *,
+        fix_output: bool = True,
+        many: bool = False,
+        order: tuple[int, ...] | None = None,
+    ) -> Ready:
+        """The network as this alignment compares it, its layers in ``order`` (``plan.plan_of``).
 
         ``many`` says that it will be compared often: then numba is used wherever it is installed, although its import
         takes a third of a second.
         """
         if self.prepared == "topology" or not (self.needs_numba or (many and has_numba())):
-            return topology
+            from topostrata.distance.comparison import Planned  # noqa: PLC0415 - imports NumPy
+            from topostrata.distance.plan import plan_of  # noqa: PLC0415
+
+            return Planned(topology, plan_of(topology.wiring, order, fix_output=fix_output))
         from topostrata.distance.prepared import prepare, prepare_sets  # noqa: PLC0415 - needs numba
 
-        return (prepare_sets if self.prepared == "sets" else prepare)(topology, fix_output=fix_output)
+        return (prepare_sets if self.prepared == "sets" else prepare)(topology, fix_output=fix_output, order=order)
 
     def key(self, *, fix_output: bool) -> str:
         """What the value of a distance depends on besides the two networks, as text: stored distances begin with it."""
@@ -103,17 +113,18 @@ def _canonical(a: Ready, b: Ready) -> Comparison:
 def _refined(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import refined  # noqa: PLC0415 - needs numba
 
+    _check_plain(a, "refined")
     return refined.compare(_coloured(a), _coloured(b))
 
 
 def _reference(a: Ready, b: Ready) -> Comparison:
-    from topostrata.distance.comparison import topology_of  # noqa: PLC0415 - imports NumPy
-    from topostrata.topology import Topology  # noqa: PLC0415
+    from topostrata.distance.comparison import Planned  # noqa: PLC0415 - imports NumPy
 
-    if isinstance(a, Topology) or isinstance(b, Topology):
+    _check_plain(a, "reference")
+    if isinstance(a, Planned) or isinstance(b, Planned):
         from topostrata.distance import simple  # noqa: PLC0415
 
-        return simple.reference(topology_of(a), topology_of(b))
+        return simple.reference(a, b)
     from topostrata.distance import published  # noqa: PLC0415 - needs numba, and loads SciPy's optimisers
 
     return published.reference(a, b)
@@ -121,15 +132,24 @@ def _reference(a: Ready, b: Ready) -> Comparison:
 
 def _identity(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import simple  # noqa: PLC0415 - imports NumPy
-    from topostrata.distance.comparison import topology_of  # noqa: PLC0415
 
-    return simple.identity(topology_of(a), topology_of(b))
+    return simple.identity(a, b)
+
+
+def _check_plain(network: Ready, alignment: str) -> None:
+    """Refuse what an alignment is not defined for."""
+    beyond = network.topology.wiring.beyond_format_1
+    if beyond is not None:
+        raise NotComparableError(
+            f"the {alignment} alignment: expected a network of plain layers, found {beyond}",
+            hint="use the canonical alignment, or identity inside one run",
+        )
 
 
 def _coloured(network: Ready) -> Prepared:
-    from topostrata.topology import Topology  # noqa: PLC0415 - imports NumPy
+    from topostrata.distance.comparison import Planned  # noqa: PLC0415 - imports NumPy
 
-    if isinstance(network, Topology) or not network.colours:
+    if isinstance(network, Planned) or not network.colours:
         raise InvalidInputError(
             "compare: expected networks prepared with their colours, found one without",
             hint="`prepare(topology)` prepares one",

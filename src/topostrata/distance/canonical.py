@@ -1,24 +1,26 @@
 """The canonical alignment: matches of minimum fan-in cost, whose ties are broken by invariants of the networks.
 
-The definition, with its extensions to several layers into one space, taps and unequal widths, stands in
-docs/design/010-nnstd.md.
+The definition, with its extensions to every kind of wiring, stands in docs/design/010-nnstd.md.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance import dense, kernels, matching
+from topostrata.distance import dense, joint, kernels, matching
 from topostrata.distance.comparison import Comparison, of_equals, symmetric
+from topostrata.distance.partners import Partners
+from topostrata.distance.plan import Problem
 from topostrata.distance.prepared import Prepared
 from topostrata.distance.sets import Sets
+from topostrata.distance.ties import Ties
 from topostrata.errors import LimitError
 
 # Shared elements per pair of units from which a matrix of counts is faster and smaller than lists (bench/distance.py).
@@ -30,74 +32,84 @@ Costs = dict[int, tuple[NDArray[Any], ...]]  # by space, as ``kernels.sparse_cos
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Match:
-    """How one space was matched. ``partner[i]`` is the unit of B for unit i of A, -1 where it has none.
+class Matches:
+    """How two networks were matched: the partners, ambiguous units by space, and whether nothing else was possible.
 
-    ``distance`` is 0 to 1; ``ambiguous`` counts the units with more than one optimal partner by fan-in cost alone;
-    ``unique`` is False where ties were left between units that structure alone tells apart.
+    Ambiguous are the units with more than one optimal partner by fan-in cost alone; ``unique`` is False where ties were
+    left between units that structure alone tells apart.
     """
 
-    partner: Ints
-    distance: float
-    ambiguous: int
+    partner: Mapping[int, Ints]
+    ambiguous: Mapping[int, int]
     unique: bool
-
-
-@dataclass(slots=True, eq=False)
-class _Ties:
-    """A matching of N rows and columns, and the pairs that are still tied in it: rows, offsets of each, columns."""
-
-    column_of: Ints
-    row_of: Ints
-    rows: Ints
-    offsets: Ints
-    columns: NDArray[np.uint32]
 
 
 def compare(a: Prepared, b: Prepared) -> Comparison:
     """The comparison of two networks that were prepared with their colours."""
     check_limits(a, b)
-    if a.digest == b.digest:
-        return of_equals(a, [repeated(a, space) for space in a.wiring.targets], canonical=True)
+    if a.digest == b.digest and a.plan.form == b.plan.form:
+        return of_equals(a, _repeated(a), canonical=not a.plan.staying)
     return symmetric(a, b, _compare)
 
 
 def _compare(a: Prepared, b: Prepared) -> Comparison:
     matches = canonical(a, b)
-    targets = [matches[space] for space in a.wiring.targets]
+    rows = a.plan.rows
     return Comparison(
-        [match.distance for match in targets],
-        {space: match.partner for space, match in matches.items()},
-        [match.ambiguous for match in targets],
-        canonical=a.settled and b.settled and all(match.unique for match in matches.values()),
+        [row_value(a, b, row, matches.partner) for row in range(len(rows))],
+        {s: matches.partner[s] for s in range(len(a.sizes))},
+        [matches.ambiguous.get(row.space, 0) if row.first else 0 for row in rows],
+        canonical=a.settled and b.settled and matches.unique and not a.plan.staying,
     )
 
 
-def canonical(a: Prepared, b: Prepared) -> dict[int, Match]:
-    """The match of every space, in matching order; of those that keep their place, with the identity."""
-    partner: dict[int, Ints] = {}
-    matches: dict[int, Match] = {}
+def canonical(a: Prepared, b: Prepared) -> Matches:
+    """The match of every space."""
+    partner = Partners(a.plan, b.plan)
     known: Costs = {}
-    for space in range(len(a.sizes)):
-        match = _identity(a, b, space, partner) if a.fixed[space] else _match(a, b, space, partner, known)
-        partner[space] = match.partner
-        matches[space] = match
-    return matches
+    ambiguous: dict[int, int] = {}
+    unique = True
+    for problem in a.plan.problems:
+        if problem.plain:
+            (space,) = problem.spaces
+            columns, ambiguous[space], alone = _match(a, b, problem, partner, known)
+            partner.put({problem.inner[0]: columns})
+        else:
+            match = joint.match(a, b, problem, partner, keymap)
+            ambiguous |= match.ambiguous
+            alone = match.unique
+            partner.put(match.axes)
+        unique &= alone
+    return Matches(partner, ambiguous, unique)
 
 
 def first_value(a: Prepared, b: Prepared) -> float:
-    """The distance of the first matched space of two networks; it depends on no ties, so no colours are needed."""
-    space = next(s for s in a.wiring.targets if not a.fixed[s])
-    partner = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(a.sizes) if a.fixed[s]}
-    partner[space] = _partner(a, b, space, _by_fan_in(a, b, space, partner, {}))
-    return layer_value(a, b, space, partner[space], partner)
+    """The distance of two networks of one layer; it depends on no ties, so no colours are needed."""
+    partner = Partners(a.plan, b.plan)
+    (problem,) = a.plan.problems
+    (space,) = problem.spaces
+    ties = _by_fan_in(a, b, space, partner, {})
+    partner.put({problem.inner[0]: ties.partner(a.sizes[space], b.sizes[space])})
+    return row_value(a, b, 0, partner)
 
 
-def repeated(network: Prepared, space: int) -> int:
-    """The units whose fan-in set another unit of their space has too: those that are ambiguous against a copy."""
-    sets = network.fan_in[space]
-    if network.fixed[space]:
-        return 0
+def _repeated(network: Prepared) -> list[int]:
+    """For each row the units whose fan-in set another has too: those that are ambiguous against a copy."""
+    plan = network.plan
+    matched = {} if all(problem.plain for problem in plan.problems) else canonical(network, network).ambiguous
+    counts = []
+    for row in plan.rows:
+        problem = plan.problem_of.get(row.space) if row.first else None
+        if problem is None:
+            counts.append(0)
+        elif problem.plain:
+            counts.append(_repeats(network.fan_in[row.space]))
+        else:
+            counts.append(matched[row.space])
+    return counts
+
+
+def _repeats(sets: Sets) -> int:
     times: dict[bytes, int] = {}
     for begin, end in itertools.pairwise(sets.ptr.tolist()):
         elements = sets.keys[begin:end].tobytes()
@@ -105,31 +117,23 @@ def repeated(network: Prepared, space: int) -> int:
     return sum(count for count in times.values() if count > 1)
 
 
-def _identity(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> Match:
-    columns = np.arange(a.sizes[space], dtype=np.int64)
-    return Match(columns, layer_value(a, b, space, columns, partner), 0, unique=True)
-
-
-def _match(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs) -> Match:
+def _match(a: Prepared, b: Prepared, problem: Problem, partner: Partners, known: Costs) -> tuple[Ints, int, bool]:
+    """The partners of a space's units, how many were ambiguous, and whether only equals were left tied."""
+    (space,) = problem.spaces
     ties = _by_fan_in(a, b, space, partner, known)
     ambiguous = len(ties.rows)
     unique = True
     if ambiguous:
-        if a.wiring.outgoing[space]:
+        if a.plan.ahead[space]:
             ahead = _look_ahead(a, b, space, partner, known, ties)
-            costs = _fan_out_costs(a, b, space, ahead, ties)
-            _narrow(ties, costs)
-        unique = _by_colour(a, b, space, ties)
-    columns = _partner(a, b, space, ties)
-    return Match(columns, layer_value(a, b, space, columns, partner), ambiguous, unique)
+            ties.narrow(_fan_out_costs(a, b, space, ahead, ties))
+        unique = ties.by_colour(a.colours[space], b.colours[space])
+        # Units that are more than this space's, such as heads, are not known to be equal.
+        unique &= a.plan.exchangeable[space] > 0 or not len(ties.rows)
+    return ties.partner(a.sizes[space], b.sizes[space]), ambiguous, unique
 
 
-def _partner(a: Prepared, b: Prepared, space: int, ties: _Ties) -> Ints:
-    columns: Ints = ties.column_of[: a.sizes[space]]
-    return columns if a.sizes[space] <= b.sizes[space] else np.where(columns < b.sizes[space], columns, -1)
-
-
-def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs) -> _Ties:
+def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs) -> Ties:
     """The optimum of the fan-in costs, and its ties.
 
     ``known`` holds the costs that each space had last: where few partners have changed, few are computed anew.
@@ -139,7 +143,7 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
     names = keymap(sets_a, sets_b, partner)
     total, most = kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)
     if total > _SPARSE * len(sets_a.sizes) * len(sets_b.sizes) and max(sets_a.largest, sets_b.largest) <= dense.LARGEST:
-        return _Ties(*dense.solve(n, sets_a, sets_b, names, _empty(sets_a, n), _empty(sets_b, n)))
+        return Ties(*dense.solve(n, sets_a, sets_b, names, _empty(sets_a, n), _empty(sets_b, n)))
     single = _single(sets_a.largest + sets_b.largest)
     problem = kernels.sparse_costs(
         n,
@@ -155,78 +159,37 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
         known.get(space, kernels.NOTHING_KNOWN),
     )
     known[space] = problem
-    return _Ties(*matching.solve(problem, kernels.S, _empty(sets_a, n), _empty(sets_b, n)))
-
-
-def _narrow(ties: _Ties, costs: Ints) -> Ints:
-    """Match the tied rows by a further criterion; the component of each row that is still tied."""
-    ties.rows, ties.offsets, ties.columns, component = matching.rematch(
-        ties.rows, ties.offsets, ties.columns, costs, ties.column_of, ties.row_of
-    )
-    return component
-
-
-def _by_colour(a: Prepared, b: Prepared, space: int, ties: _Ties) -> bool:
-    """Break the ties by colour; False where what is left tied is more than an exchange of equals."""
-    if not len(ties.rows):
-        return True
-    colours_a, colours_b = a.colours[space], b.colours[space]
-    costs = kernels.listed_colour_costs(ties.rows, ties.offsets, ties.columns, colours_a, colours_b)
-    component = _narrow(ties, costs)
-    mixed = matching.mixed_components(component, ties.rows, ties.offsets, ties.columns, colours_a, colours_b)
-    return not mixed.any() or _only_equals(ties, component, mixed, colours_a, colours_b)
-
-
-def _only_equals(
-    ties: _Ties, component: Ints, mixed: Bools, colours_a: NDArray[np.uint64], colours_b: NDArray[np.uint64]
-) -> bool:
-    """Whether every optimum left in the ``mixed`` components pairs the same colours equally often.
-
-    All pairs listed are part of some optimum, so the number of pairs per two colours is settled exactly when the graph
-    of colours (rows' on one side, columns' on the other) has no cycle. Where one side has one colour, it has none.
-    """
-    n = len(ties.column_of)
-    x, y = np.zeros(n, dtype=np.uint64), np.zeros(n, dtype=np.uint64)
-    x[: len(colours_a)], y[: len(colours_b)] = colours_a, colours_b
-    # Rows of one colour have the same pairs, up to columns of one colour: one row stands for them all.
-    first: dict[tuple[int, int], int] = {}
-    for k in np.flatnonzero(mixed[component]).tolist():
-        first.setdefault((int(component[k]), int(x[ties.rows[k]])), k)
-    edges = {
-        (part, colour, colour_b)
-        for (part, colour), k in first.items()
-        for colour_b in y[ties.columns[ties.offsets[k] : ties.offsets[k + 1]]].tolist()
-    }
-    nodes = {(part, 0, colour) for part, colour, _ in edges} | {(part, 1, colour_b) for part, _, colour_b in edges}
-    return len(nodes) - len(edges) == len({part for part, _, _ in edges})
+    return Ties(*matching.solve(problem, kernels.S, _empty(sets_a, n), _empty(sets_b, n)))
 
 
 def _look_ahead(
-    a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs, ties: _Ties
+    a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs, ties: Ties
 ) -> dict[int, Ints]:
-    """A provisional match of the spaces that ``space`` feeds, with its own ties broken by colour alone.
+    """The match of the spaces that ``space`` feeds: a provisional one where they are matched by it, later.
 
-    Tied units that got a partner of another colour count as not matched.
+    ``space`` has its own ties broken by colour alone; tied units that got a partner of another colour count as not
+    matched.
     """
-    trial = replace(ties, column_of=ties.column_of.copy(), row_of=ties.row_of.copy())
-    _by_colour(a, b, space, trial)
-    columns = _partner(a, b, space, trial).copy()
+    trial = ties.copy()
+    trial.by_colour(a.colours[space], b.colours[space])
+    columns = trial.partner(a.sizes[space], b.sizes[space]).copy()
     rows = ties.rows[ties.rows < len(columns)]
     rows = rows[columns[rows] >= 0]
     columns[rows[a.colours[space][rows] != b.colours[space][columns[rows]]]] = -1
     partners = {**partner, space: columns}
-    ahead = {}
-    for target in sorted({a.wiring.layers[k][1] for k in a.wiring.outgoing[space]}):
-        if a.fixed[target]:
-            ahead[target] = np.arange(a.sizes[target], dtype=np.int64)
-            continue
-        next_ties = _by_fan_in(a, b, target, partners, known)
-        _by_colour(a, b, target, next_ties)
-        ahead[target] = _partner(a, b, target, next_ties)
+    plan = a.plan
+    ahead: dict[int, Ints] = {}
+    for target in sorted({plan.layers[k][1] for k in plan.ahead[space]}):
+        if target in partner:
+            ahead[target] = partner[target]
+        elif any(plan.layers[k][0] == space for k in plan.entering[target]):
+            next_ties = _by_fan_in(a, b, target, partners, known)
+            next_ties.by_colour(a.colours[target], b.colours[target])
+            ahead[target] = next_ties.partner(a.sizes[target], b.sizes[target])
     return ahead
 
 
-def _fan_out_costs(a: Prepared, b: Prepared, space: int, ahead: Mapping[int, Ints], ties: _Ties) -> Ints:
+def _fan_out_costs(a: Prepared, b: Prepared, space: int, ahead: Mapping[int, Ints], ties: Ties) -> Ints:
     sets_a, sets_b = a.fan_out[space], b.fan_out[space]
     names = keymap(sets_a, sets_b, ahead)
     costs: Ints = kernels.listed_costs(
@@ -235,14 +198,14 @@ def _fan_out_costs(a: Prepared, b: Prepared, space: int, ahead: Mapping[int, Int
     return costs
 
 
-def layer_value(a: Prepared, b: Prepared, space: int, mine: Ints, partner: Mapping[int, Ints]) -> float:
-    """The distance of the layers into a space whose units are matched as ``mine``, given the spaces that feed it.
+def row_value(a: Prepared, b: Prepared, row: int, partner: Mapping[int, Ints]) -> float:
+    """The distance of a row: of the layers of one stage, given the partners of all units.
 
-    Every unit without a partner costs 1; 0 where no layer enters the space.
+    Every unit without a partner costs 1.
     """
-    sets_a, sets_b = a.fan_in[space], b.fan_in[space]
-    if not sets_a.spaces:
-        return 0.0
+    sets_a, sets_b = a.rows[row], b.rows[row]
+    space = a.plan.rows[row].space
+    mine = partner[space]
     high, low = kernels.matched_sum(
         mine, sets_a.ptr, sets_a.keys, keymap(sets_a, sets_b, partner), sets_b.ptr, sets_b.keys, sets_b.elements
     )
@@ -251,7 +214,7 @@ def layer_value(a: Prepared, b: Prepared, space: int, mine: Ints, partner: Mappi
     alone = len(mine) - matched + b.sizes[space] - matched
     exact = (int(high) << 37) + int(low) + alone * kernels.ONE
     # Rounded once, as math.fsum does.
-    return exact / kernels.ONE / max(a.sizes[space], b.sizes[space])
+    return exact / kernels.ONE / (matched + alone)
 
 
 def keymap(sets_a: Sets, sets_b: Sets, partner: Mapping[int, Ints]) -> Ints:
@@ -291,7 +254,7 @@ def _single(largest: int) -> Ints:
 
 def check_limits(a: Prepared, b: Prepared) -> None:
     """Refuse networks whose fan-in sets are so large that the integer costs would overflow."""
-    for sets_a, sets_b in zip((*a.fan_in, *a.fan_out), (*b.fan_in, *b.fan_out), strict=True):
+    for sets_a, sets_b in zip((*a.fan_in, *a.fan_out, *a.rows), (*b.fan_in, *b.fan_out, *b.rows), strict=True):
         largest = sets_a.elements + sets_b.elements
         if largest > kernels.LARGEST_UNION:
             most = int(np.diff(sets_a.ptr).max(initial=0) + np.diff(sets_b.ptr).max(initial=0))

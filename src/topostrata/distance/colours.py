@@ -7,7 +7,8 @@ changes nothing else. *Twins*, units with the same fan-in and fan-out sets, keep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,14 +27,53 @@ _MEND = np.uint64(0xA5A5A5A5A5A5A5A5)
 _EFFORT = 400
 
 
-def colour(
-    sizes: tuple[int, ...], fixed: tuple[bool, ...], fan_in: tuple[Sets, ...], fan_out: tuple[Sets, ...]
-) -> tuple[tuple[Colours, ...], bool]:
-    """The colours of every space's units, and whether they are free of any arbitrary choice.
+@dataclass(frozen=True, slots=True, eq=False)
+class Connections:
+    """The connections of one layer: the places of its two spaces, source and target units, taps as colours see them.
 
-    ``fixed`` spaces are compared by index, so their units start with colours of their own.
+    The layer is the ``nth_out`` of those that leave its source, and the ``nth_in`` of those that enter its target.
     """
-    network = _Network(sizes, fixed, fan_in, fan_out)
+
+    source: int
+    target: int
+    sources: Ints
+    targets: Ints
+    taps: Ints
+    nth_out: int
+    nth_in: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wires:
+    """What tells the units of a space apart: sets that hold every connection but those of self-loops, and these.
+
+    A self-loop is ``(sources, targets, taps)`` of its connections. Only units of one ``block`` (of so many neighbours)
+    can change places.
+    """
+
+    sets: tuple[Sets, ...]
+    loops: tuple[tuple[Ints, Ints, Ints], ...]
+    block: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """A network as its colours see it.
+
+    ``starts`` are the first colours by space; ``wires`` those of the spaces with units that can change places alone,
+    None for the others. ``simple``: in every space all units can, or none.
+    """
+
+    starts: Sequence[Colours]
+    connections: Sequence[Connections]
+    wires: Sequence[Wires | None]
+    rounds: int
+    simple: bool
+
+
+def colour(structure: Structure) -> tuple[tuple[Colours, ...], bool]:
+    """The colours of every space's units, and whether they are free of any arbitrary choice."""
+    network = _Network(structure)
     base, decisions = network.mend(network.start())
     settled = network.choices_do_not_matter(base, decisions)
     return tuple(network.split(base)), settled
@@ -42,42 +82,23 @@ def colour(
 class _Network:
     """The edges of all layers in one list, units of all spaces numbered one after the other."""
 
-    def __init__(
-        self, sizes: tuple[int, ...], fixed: tuple[bool, ...], fan_in: tuple[Sets, ...], fan_out: tuple[Sets, ...]
-    ) -> None:
-        self.sizes, self.fixed, self.fan_in, self.fan_out = sizes, fixed, fan_in, fan_out
-        self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self.rounds = 2 * (len(sizes) - 1) + 2
-        self.inputs = self._edges(fan_in)
-        self.outputs = self._edges(fan_out)
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self.sizes = [len(start) for start in structure.starts]
+        self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        none: Ints = np.zeros(0, dtype=np.int64)
+        ends = [(self.first[c.source] + c.sources, self.first[c.target] + c.targets) for c in structure.connections]
+        sources, targets = (np.concatenate([none, *(pair[k] for pair in ends)]) for k in (0, 1))
+        self.inputs = targets, sources, _salts([(c.nth_in, c.taps) for c in structure.connections])
+        self.outputs = sources, targets, _salts([(c.nth_out, c.taps) for c in structure.connections])
         self.effort = 0
 
-    def _edges(self, sets: tuple[Sets, ...]) -> tuple[Ints, Ints, Colours]:
-        """Per edge the unit that collects, the unit at the other end, and the salt of its layer and tap."""
-        collects, others, salts = [], [], []
-        for s, space_sets in enumerate(sets):
-            collects.append(self.first[s] + np.repeat(np.arange(self.sizes[s]), np.diff(space_sets.ptr)))
-            layer = np.searchsorted(np.asarray(space_sets.offset, dtype=np.int64), space_sets.keys, side="right") - 1
-            taps, offset, spaces = (
-                np.asarray(per_layer, dtype=np.int64)[layer]
-                for per_layer in (space_sets.taps, space_sets.offset, space_sets.spaces)
-            )
-            local = space_sets.keys.astype(np.int64) - offset
-            others.append(self.first[spaces] + local // taps)
-            ordinal = (layer.astype(np.int64) << 32) + local % taps
-            salts.append(np.where(ordinal == 0, np.uint64(0), mixed(ordinal.astype(np.uint64))))
-        return np.concatenate(collects), np.concatenate(others), np.concatenate(salts)
-
     def start(self) -> Colours:
-        parts = [
-            np.uint64((s + 1) << 32) + (np.arange(1, n + 1, dtype=np.uint64) if fixed else np.zeros(n, dtype=np.uint64))
-            for s, (n, fixed) in enumerate(zip(self.sizes, self.fixed, strict=True))
-        ]
-        return self.refine(np.concatenate(parts))
+        return self.refine(np.concatenate(list(self.structure.starts)))
 
     def refine(self, colours: Colours) -> Colours:
         self.effort += 1
-        refined: Colours = refine(colours, self.rounds, *self.inputs, *self.outputs)
+        refined: Colours = refine(colours, self.structure.rounds, *self.inputs, *self.outputs)
         return refined
 
     def split(self, colours: Colours) -> list[Colours]:
@@ -98,25 +119,17 @@ class _Network:
 
     def mixed_colour(self, colours: Colours) -> list[Ints] | None:
         """The twin classes of the lowest space's smallest colour that holds more than one, or None."""
-        for s, part in enumerate(self.split(colours)):
-            if self.fixed[s] or len(part) < 2:
+        for s, (part, wires) in enumerate(zip(self.split(colours), self.structure.wires, strict=True)):
+            if wires is None or len(part) < 2:
                 continue
             order = np.argsort(part, kind="stable")
             for group in _runs(part[order]):
                 units = order[group]
-                classes: dict[tuple[bytes, bytes], list[int]] = {}
-                for unit in units.tolist():
-                    classes.setdefault(self._wires(s, unit), []).append(unit)
-                if len(classes) > 1:
-                    return [np.asarray(members) + self.first[s] for members in classes.values()]
+                for block in np.unique(units // wires.block).tolist():
+                    classes = _twins(wires, units[units // wires.block == block])
+                    if len(classes) > 1:
+                        return [np.asarray(members) + self.first[s] for members in classes]
         return None
-
-    def _wires(self, space: int, unit: int) -> tuple[bytes, bytes]:
-        inputs, outputs = self.fan_in[space], self.fan_out[space]
-        return (
-            inputs.keys[inputs.ptr[unit] : inputs.ptr[unit + 1]].tobytes(),
-            outputs.keys[outputs.ptr[unit] : outputs.ptr[unit + 1]].tobytes(),
-        )
 
     def choices_do_not_matter(self, base: Colours, decisions: list[tuple[Colours, list[Ints]]]) -> bool:
         """Whether every other choice leads to the same coloured network, shown by an isomorphism between the two.
@@ -126,6 +139,8 @@ class _Network:
         """
         if not decisions:
             return True
+        if not self.structure.simple:  # the isomorphism that is looked for below knows nothing of axes
+            return False
         if sum(len(classes) - 1 for _, classes in decisions) * (len(decisions) + 1) > _EFFORT:
             return False
         form = self.form(base)
@@ -144,6 +159,57 @@ class _Network:
         collects, others, salts = self.inputs
         edges = np.stack([rank[collects], rank[others], salts.view(np.int64)])
         return colours[order], edges[:, np.lexsort(edges)]
+
+
+def _salts(layers: Sequence[tuple[int, Ints]]) -> Colours:
+    """Per connection the salt of its layer, which is the nth, and tap."""
+    salts = [np.zeros(0, dtype=np.uint64)]
+    for nth, taps in layers:
+        number = (nth << 32) + taps
+        salts.append(np.where(number == 0, np.uint64(0), mixed(number.astype(np.uint64))))
+    return np.concatenate(salts)
+
+
+def _twins(wires: Wires, units: Ints) -> list[list[int]]:
+    """The units in classes of which any two can change places and the network stays the same."""
+    alike: dict[tuple[bytes, ...], list[int]] = {}
+    for unit in units.tolist():
+        elements = tuple(sets.keys[sets.ptr[unit] : sets.ptr[unit + 1]].tobytes() for sets in wires.sets)
+        alike.setdefault(elements, []).append(unit)
+    if not wires.loops:
+        return list(alike.values())
+    loops = _Loops(wires.loops, units)
+    classes: list[list[int]] = []
+    for members in alike.values():
+        own: list[list[int]] = []
+        for unit in members:
+            same = next((twins for twins in own if loops.exchange(twins[0], unit)), None)
+            if same is None:
+                own.append([unit])
+            else:
+                same.append(unit)
+        classes += own
+    return sorted(classes)
+
+
+class _Loops:
+    """The self-loops at some units of a space."""
+
+    def __init__(self, loops: Sequence[tuple[Ints, Ints, Ints]], units: Ints) -> None:
+        self.ends: dict[int, set[tuple[int, int, int, int]]] = {unit: set() for unit in units.tolist()}
+        for q, (sources, targets, taps) in enumerate(loops):
+            near = np.isin(sources, units) | np.isin(targets, units)
+            for f, t, tap in zip(sources[near].tolist(), targets[near].tolist(), taps[near].tolist(), strict=True):
+                for unit in {f, t} & self.ends.keys():
+                    self.ends[unit].add((q, f, t, tap))
+
+    def exchange(self, u: int, v: int) -> bool:
+        """Whether the loops stay the same when two units change places."""
+        if len(self.ends[u]) != len(self.ends[v]):
+            return False
+        turned = {u: v, v: u}
+        moved = {(q, turned.get(f, f), turned.get(t, t), tap) for q, f, t, tap in self.ends[u]}
+        return moved == self.ends[v]
 
 
 def _runs(values: Colours) -> Iterator[slice]:

@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from topostrata.distance.plan import Plan
 from topostrata.topology import Topology
 
 if TYPE_CHECKING:
     from topostrata.distance.prepared import Prepared
 
 Ints = NDArray[np.int64]
-Ready: TypeAlias = "Prepared | Topology"  # a network as its alignment compares it
+Ready: TypeAlias = "Prepared | Planned"  # a network as its alignment compares it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """A topology of which nothing is computed beforehand, and its plan."""
+
+    topology: Topology
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """The distance, 0 to 1, of each space that layers enter, in matching order, and which unit went with which.
+    """The distance, 0 to 1, of each row of the plan, and which unit went with which.
 
     ``partners[s][i]`` is the unit of B for unit i of A in space s, -1 where it has none. ``ambiguous`` counts, for each
     distance, the units that had more than one optimal partner; None where nothing was counted. ``canonical`` is True
@@ -31,11 +40,6 @@ class Comparison:
     partners: Mapping[int, Ints]
     ambiguous: list[int] | None = None
     canonical: bool = False
-
-
-def topology_of(network: Ready) -> Topology:
-    """The topology of a network, whether it was prepared or not."""
-    return network if isinstance(network, Topology) else network.topology
 
 
 def symmetric(a: Prepared, b: Prepared, match: Callable[[Prepared, Prepared], Comparison]) -> Comparison:
@@ -49,7 +53,7 @@ def symmetric(a: Prepared, b: Prepared, match: Callable[[Prepared, Prepared], Co
 def of_equals(network: Prepared, ambiguous: list[int] | None = None, *, canonical: bool = False) -> Comparison:
     """The comparison of a network with itself: every unit is its own partner."""
     partners = {s: np.arange(size, dtype=np.int64) for s, size in enumerate(network.sizes)}
-    return Comparison([0.0] * len(network.wiring.targets), partners, ambiguous, canonical)
+    return Comparison([0.0] * len(network.plan.rows), partners, ambiguous, canonical)
 
 
 def inverse(partner: Ints, size: int) -> Ints:

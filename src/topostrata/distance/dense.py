@@ -317,7 +317,7 @@ def tight_others(offsets, columns, costs, u, v, row_of, n):
 
 def solve(n: int, sets_a: Any, sets_b: Any, names: Any, empty_a: Any, empty_b: Any) -> tuple[Any, ...]:
     """As ``matching.solve`` for the fan-in sets ``sets_a`` and ``sets_b`` (``sets.Sets``) of n rows and columns."""
-    counts = _counts(sets_a, sets_b, names)
+    counts = shared_counts(sets_a, sets_b, names)
     offsets, columns, costs = first_core(n, counts, sets_a.sizes, sets_b.sizes, _CORE)
     u, v, column_of, row_of = matching.optimum(matching.listed(offsets, columns, costs), S)
     # Only where every unit has a partner in the core do the duals serve as a start of the next round.
@@ -343,7 +343,8 @@ def solve(n: int, sets_a: Any, sets_b: Any, names: Any, empty_a: Any, empty_b: A
     return column_of, row_of, *matching.tied_pairs(starts, tight, *ends, component, sizes)
 
 
-def _counts(sets_a, sets_b, names):
+def shared_counts(sets_a, sets_b, names):
+    """How many elements each unit of A shares with each of B: shape (units of A, units of B), uint16."""
     pairs, words = len(sets_a.sizes) * len(sets_b.sizes), (sets_b.elements + 63) >> 6
     if increments(sets_a.ptr, sets_a.keys, names, sets_b.back)[0] < _LISTED * pairs * words:
         return listed_elements(sets_a.ptr, sets_a.keys, names, len(sets_b.sizes), sets_b.back, sets_b.holders)

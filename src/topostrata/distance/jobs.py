@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.alignments import Alignment, definition_of
+from topostrata.distance.comparable import check_comparable
 from topostrata.distance.comparison import Ready
 from topostrata.distance.nnstd import check_topology, compare
-from topostrata.distance.wiring import check_comparable
 from topostrata.errors import Cancelled, NotComparableError, TopostrataError
 from topostrata.topology import Topology
 

@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 
 from topostrata.distance import null_model
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
-from topostrata.distance.comparison import Comparison, Ready, topology_of
+from topostrata.distance.comparable import plans
+from topostrata.distance.comparison import Comparison, Ready
 from topostrata.distance.null_model import Chance
-from topostrata.distance.wiring import check_comparable, wiring_of
-from topostrata.errors import InvalidInputError
-from topostrata.topology import Topology
+from topostrata.distance.plan import Plan, Row, plan_of
+from topostrata.errors import InvalidInputError, NotComparableError
+from topostrata.topology import Topology, Wiring
 
 
 @dataclass(frozen=True, slots=True)
 class LayerDistance:
-    """One row of a distance: the layer (or the layers that enter one space, joined by ``+``) and what it contributes.
+    """One row of a distance: the layer (or the layers of one stage, joined by ``+``) and what it contributes.
 
     ``distance`` is 0 to 1, ``width`` the units of the larger network's space, the densities shares of the possible
     connections, 0 to 1. ``ambiguous`` counts the units that had more than one optimal partner by their fan-in sets
@@ -55,8 +56,9 @@ class Distance:
     """How far apart two networks are: ``nnstd`` is the mean of the layers' distances, 0 to 1.
 
     ``matching`` holds for every space (by A's name) the unit of B that each unit of A was matched with, -1 where none.
-    ``canonical`` is True where the value does not depend on how hidden units are stored. ``float(distance)`` is
-    ``nnstd``.
+    ``canonical`` is True where the value does not depend on how hidden units are stored. ``held`` names the spaces
+    whose units are interchangeable and were compared by index all the same, because nothing tells them apart or an
+    exact match would be too dear: the distance is too large there, never too small. ``float(distance)`` is ``nnstd``.
     """
 
     json_names: ClassVar = {"matching": None, "ambiguous": None}
@@ -66,6 +68,7 @@ class Distance:
     layers: tuple[LayerDistance, ...]
     matching: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
     canonical: bool = False
+    held: tuple[str, ...] = ()
 
     def __float__(self) -> float:
         return self.nnstd
@@ -111,9 +114,12 @@ def nnstd(
     definition = definition_of(alignment)
     for network in (a, b):
         check_topology(network, "nnstd")
-    check_comparable(a, b)
+    plan_a, plan_b = plans(a, b, fix_output=fix_output)
     definition.check_installed()
-    first, second = (definition.ready(network, fix_output=fix_output) for network in (a, b))
+    first, second = (
+        definition.ready(network, fix_output=fix_output, order=plan.order)
+        for network, plan in ((a, plan_a), (b, plan_b))
+    )
     distance = compare(first, second, alignment=alignment)
     return with_chance(distance, a, b, fix_output=fix_output) if chance else distance
 
@@ -132,17 +138,19 @@ def with_chance(
     distance: Distance, a: Topology, b: Topology, *, fix_output: bool = True, exact: bool = False
 ) -> Distance:
     """The distance of ``a`` and ``b`` with the chance level of every layer; ``exact``: simulated however wide."""
-    wiring = wiring_of(a)
+    both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
     rows = []
-    for row, space in zip(distance.layers, wiring.targets, strict=True):
-        entering = wiring.incoming[space]
-        width_a, width_b = (t.layers[entering[0]].target.size for t in (a, b))
+    for row, place in zip(distance.layers, both[0].rows, strict=True):
+        free = place.first and place.space in both[0].problem_of
+        if free and matched != "none":
+            _check_chance(both[0], place, row.name)
+        width_a, width_b = (plan.spaces[place.space].size for plan in both)
         level = null_model.chance(
-            max(sum(t.layers[k].mask.stride for k in entering) for t in (a, b)),
+            max(sum(plan.shapes[k].local_sources * plan.shapes[k].taps for k in place.layers) for plan in both),
             (width_a, width_b),
             (row.density_a, row.density_b),
-            matched=matched == "all" or (matched == "hidden" and not wiring.keeps_place(space, fix_output=fix_output)),
+            matched=matched == "all" or (matched == "hidden" and free),
             exact=exact,
         )
         rows.append(replace(row, chance=level))
@@ -152,41 +160,64 @@ def with_chance(
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
     """``nnstd`` of two comparable networks that were made ready once for many comparisons (``Definition.ready``)."""
     definition = definition_of(alignment)
-    return describe(topology_of(a), topology_of(b), definition.name, definition.compare(a, b))
+    fix_output = a.plan.fix_output
+    both = plans(a.topology, b.topology, fix_output=fix_output)
+    a, b = (
+        network
+        if network.plan.order == plan.order
+        else definition.ready(network.topology, fix_output=fix_output, order=plan.order, many=True)
+        for network, plan in zip((a, b), both, strict=True)
+    )
+    return describe(a, b, definition.name, definition.compare(a, b))
 
 
-def describe(a: Topology, b: Topology, alignment: Alignment, comparison: Comparison) -> Distance:
+def describe(a: Ready, b: Ready, alignment: Alignment, comparison: Comparison) -> Distance:
     """A comparison with the names, widths and densities of the layers, and the mean of their distances."""
-    wiring = wiring_of(a)
+    plan = a.plan
     values, counts = comparison.values, comparison.ambiguous
     rows = []
-    for row, (space, value, name) in enumerate(zip(wiring.targets, values, layer_names(a), strict=True)):
-        entering = wiring.incoming[space]
+    for k, (row, value, name) in enumerate(zip(plan.rows, values, _row_names(plan), strict=True)):
         rows.append(
             LayerDistance(
                 name=name,
                 distance=value,
-                width=max(t.layers[entering[0]].target.size for t in (a, b)),
-                density_a=_density(a, entering),
-                density_b=_density(b, entering),
-                ambiguous=None if counts is None else counts[row],
+                width=max(network.plan.spaces[row.space].size for network in (a, b)),
+                density_a=_density(a, row.layers),
+                density_b=_density(b, row.layers),
+                ambiguous=None if counts is None else counts[k],
             )
         )
     return Distance(
         alignment,
         math.fsum(values) / len(values),
         tuple(rows),
-        {wiring.spaces[s].name: partner for s, partner in comparison.partners.items()},
+        {plan.spaces[s].name: partner for s, partner in comparison.partners.items()},
         comparison.canonical,
+        plan.held,
     )
 
 
-def layer_names(topology: Topology) -> tuple[str, ...]:
-    """What the rows of a distance are called: the layers that enter a space, joined by ``+``."""
-    wiring = wiring_of(topology)
-    return tuple("+".join(topology.layers[k].name for k in wiring.incoming[space]) for space in wiring.targets)
+def layer_names(wiring: Wiring) -> tuple[str, ...]:
+    """What the rows of a distance are called: the layers of a stage of a space, joined by ``+``."""
+    return _row_names(plan_of(wiring))
 
 
-def _density(topology: Topology, layers: tuple[int, ...]) -> float:
-    chosen = [topology.layers[k] for k in layers]
+def _row_names(plan: Plan) -> tuple[str, ...]:
+    return tuple("+".join(plan.shapes[k].name for k in row.layers) for row in plan.rows)
+
+
+def _check_chance(plan: Plan, row: Row, name: str) -> None:
+    """Refuse rows whose units are matched in another way than those that the null model simulates."""
+    layers = plan.incoming[row.space]
+    grouped = [plan.shapes[k].name for k in row.layers if plan.shapes[k].loops or plan.groups[k]]
+    if grouped or not plan.problem_of[row.space].plain or {*row.layers} - {*layers}:
+        reason = f"layer {grouped[0]!r}, a self-loop or one with groups" if grouped else "a space of several axes"
+        raise NotComparableError(
+            f"chance level of {name!r}: expected units that are matched one by one by plain layers, found {reason}",
+            hint="there is a chance level with the identity alignment",
+        )
+
+
+def _density(network: Ready, layers: tuple[int, ...]) -> float:
+    chosen = [network.topology.layers[network.plan.order[k]] for k in layers]
     return sum(layer.nnz for layer in chosen) / sum(layer.mask.size for layer in chosen)

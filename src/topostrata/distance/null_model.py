@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from topostrata.distance import simple
 from topostrata.distance.alignments import has_numba
+from topostrata.distance.comparison import Planned
+from topostrata.distance.plan import plan_of
 from topostrata.errors import InvalidInputError
 from topostrata.topology import Layer, Mask, Space, Topology
 
@@ -135,10 +137,10 @@ def _distance(
         for cells, width in ((cells_a, width_a), (cells_b, width_b))
     )
     if not matched:
-        return simple.identity(a, b).values[0]
+        return simple.identity(*(Planned(t, plan_of(t.wiring)) for t in (a, b))).values[0]
     # The optimum of one layer is the same number whoever finds it; the compiled kernels are faster.
     if not has_numba():
-        return simple.reference(a, b).values[0]
+        return simple.reference(*(Planned(t, plan_of(t.wiring)) for t in (a, b))).values[0]
     from topostrata.distance.canonical import first_value  # noqa: PLC0415 - needs numba
     from topostrata.distance.prepared import prepare_sets  # noqa: PLC0415
 

@@ -169,7 +169,7 @@ class _Job:
             nnstd[i, begin:] = [math.fsum(values) / count for values in row[begin:].tolist()]
             if self.ways.symmetric:
                 nnstd[begin:, i] = nnstd[i, begin:]
-        names = layer_names(self.networks.topology(0))
+        names = layer_names(self.networks.topology(0).wiring)
         return DistanceMatrix(self.networks.labels, self.ways.alignment, nnstd, self.layers, names)
 
 

@@ -5,15 +5,16 @@ Everything that a pair needs and that does not depend on the other network is co
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import colours
+from topostrata.distance.plan import Plan, plan_of
 from topostrata.distance.sets import Part, Sets, sets_of
-from topostrata.distance.wiring import Wiring, wiring_of
-from topostrata.topology import Mask, Topology
+from topostrata.topology import Layer, Topology
 
 Ints = NDArray[np.int64]
 
@@ -22,55 +23,162 @@ Ints = NDArray[np.int64]
 class Prepared:
     """A topology with its sets and colours, for ``canonical`` and ``refined``.
 
-    Per space in matching order: ``fixed`` (compared by index), ``fan_in`` and ``fan_out`` sets, ``colours`` (uint64).
-    ``settled`` is False where colours had to be told apart by a choice that storage order may have influenced.
+    Per space in matching order: the ``fan_in`` sets by which it is matched, the ``fan_out`` sets of its look-ahead, and
+    ``colours`` (uint64). Per row of the distance: ``rows``, the fan-in sets that are compared. ``settled`` is False
+    where colours had to be told apart by a choice that storage order may have influenced.
     """
 
     topology: Topology
     digest: str
-    wiring: Wiring
+    plan: Plan
     fix_output: bool
     sizes: tuple[int, ...]
-    fixed: tuple[bool, ...]
     fan_in: tuple[Sets, ...]
     fan_out: tuple[Sets, ...]
+    rows: tuple[Sets, ...]
     colours: tuple[NDArray[np.uint64], ...]
     settled: bool
 
+    @property
+    def fixed(self) -> tuple[bool, ...]:
+        """Which spaces are compared by index."""
+        return self.plan.fixed
 
-def prepare(topology: Topology, *, fix_output: bool = True) -> Prepared:
-    """The sets and colours of a topology."""
-    bare = prepare_sets(topology, fix_output=fix_output)
-    colour, settled = colours.colour(bare.sizes, bare.fixed, bare.fan_in, bare.fan_out)
+
+def prepare(topology: Topology, *, fix_output: bool = True, order: tuple[int, ...] | None = None) -> Prepared:
+    """The sets and colours of a topology, its layers taken in ``order`` (the standard one where none is handed in)."""
+    bare, sets = _bare(topology, fix_output=fix_output, order=order)
+    colour, settled = colours.colour(_structure(bare.plan, sets))
     return replace(bare, colours=colour, settled=settled)
 
 
-def prepare_sets(topology: Topology, *, fix_output: bool = True) -> Prepared:
+def prepare_sets(topology: Topology, *, fix_output: bool = True, order: tuple[int, ...] | None = None) -> Prepared:
     """The sets of a topology without the colours, which only ties need."""
-    wiring = wiring_of(topology)
-    sizes = tuple(space.size for space in wiring.spaces)
-    fixed = tuple(wiring.keeps_place(s, fix_output=fix_output) for s in range(len(sizes)))
-    masks = [layer.mask for layer in topology.layers]
-    fan_in = tuple(
-        sets_of(
-            sizes[s],
-            [Part(masks[k].targets, masks[k].keys, masks[k].stride) for k in layers],
-            tuple(masks[k].taps for k in layers),
-            tuple(wiring.layers[k][0] for k in layers),
-        )
-        for s, layers in enumerate(wiring.incoming)
-    )
-    fan_out = tuple(
-        sets_of(
-            sizes[s],
-            [_outgoing(masks[k]) for k in layers],
-            tuple(masks[k].taps for k in layers),
-            tuple(wiring.layers[k][1] for k in layers),
-        )
-        for s, layers in enumerate(wiring.outgoing)
-    )
-    return Prepared(topology, topology.digest, wiring, fix_output, sizes, fixed, fan_in, fan_out, (), settled=True)
+    return _bare(topology, fix_output=fix_output, order=order)[0]
 
 
-def _outgoing(mask: Mask) -> Part:
-    return Part(mask.sources, mask.targets * mask.taps + mask.tap_indices, mask.n_target * mask.taps)
+def _bare(topology: Topology, *, fix_output: bool, order: tuple[int, ...] | None) -> tuple[Prepared, _AllSets]:
+    plan = plan_of(topology.wiring, order, fix_output=fix_output)
+    sets = _AllSets(plan, [topology.layers[k] for k in plan.order])
+    prepared = Prepared(
+        topology,
+        topology.digest,
+        plan,
+        fix_output,
+        tuple(space.size for space in plan.spaces),
+        tuple(sets.into(s, layers) for s, layers in enumerate(plan.entering)),
+        tuple(sets.out_of(s, layers) for s, layers in enumerate(plan.ahead)),
+        tuple(sets.into(row.space, row.layers) for row in plan.rows),
+        (),
+        settled=True,
+    )
+    return prepared, sets
+
+
+class _AllSets:
+    """The sets of a network, each made once."""
+
+    def __init__(self, plan: Plan, layers: list[Layer]) -> None:
+        self.plan = plan
+        self.units = [layer.shape.units_of(layer.mask.cells) for layer in layers]
+        self.taps = [layer.taps for layer in layers]
+        self.known: dict[tuple[bool, int, tuple[int, ...]], Sets] = {}
+
+    def into(self, space: int, layers: tuple[int, ...]) -> Sets:
+        """The fan-in sets of a space by these layers."""
+        key = (True, space, layers)
+        if key not in self.known:
+            plan = self.plan
+            contexts = [plan.sources[k] for k in layers]
+            taps = [plan.taps[k] for k in layers]
+            parts = [
+                Part(self.units[k][1], self.units[k][0] * self.taps[k] + self.units[k][2], self._size(context) * tap)
+                for k, context, tap in zip(layers, contexts, taps, strict=True)
+            ]
+            self.known[key] = sets_of(plan.spaces[space].size, parts, tuple(taps), tuple(contexts))
+        return self.known[key]
+
+    def out_of(self, space: int, layers: tuple[int, ...]) -> Sets:
+        """The fan-out sets of a space by these layers."""
+        key = (False, space, layers)
+        if key not in self.known:
+            plan = self.plan
+            targets = [plan.layers[k][1] for k in layers]
+            taps = [self.taps[k] for k in layers]
+            parts = [
+                Part(self.units[k][0], self.units[k][1] * tap + self.units[k][2], plan.spaces[t].size * tap)
+                for k, t, tap in zip(layers, targets, taps, strict=True)
+            ]
+            self.known[key] = sets_of(plan.spaces[space].size, parts, tuple(taps), tuple(targets))
+        return self.known[key]
+
+    def _size(self, context: int) -> int:
+        return math.prod(size for _, size in self.plan.contexts[context])
+
+
+def _structure(plan: Plan, sets: _AllSets) -> colours.Structure:
+    """All that colours depend on: where the units of each space begin, and the connections of all layers."""
+    starts = [_start(plan, s) for s in range(len(plan.spaces))]
+    loops = [[k for k in layers if plan.layers[k][1] == s] for s, layers in enumerate(plan.outgoing)]
+    wires: list[colours.Wires | None] = []
+    for s, looping in enumerate(loops):
+        if not plan.exchangeable[s]:
+            wires.append(None)
+            continue
+        apart = tuple(k for k in plan.incoming[s] if k not in looping)
+        # The rows hold most of it already.
+        stages = [row.layers for row in plan.rows if row.space == s and not {*row.layers} & {*looping}]
+        rest = tuple(k for k in apart if not any(k in stage for stage in stages))
+        further = tuple(k for k in plan.outgoing[s] if k not in looping and k not in plan.ahead[s])
+        wires.append(
+            colours.Wires(
+                tuple(
+                    [sets.into(s, layers) for layers in (*stages, rest) if layers]
+                    + [sets.out_of(s, layers) for layers in (plan.ahead[s], further) if layers]
+                ),
+                tuple(sets.units[k] for k in looping),
+                plan.exchangeable[s],
+            )
+        )
+    connections = []
+    for k, (f, t) in enumerate(plan.layers):
+        sources, targets, taps = sets.units[k]
+        code = _tap_code(plan, k, taps)
+        connections.append(
+            colours.Connections(f, t, sources, targets, code, plan.outgoing[f].index(k), plan.incoming[t].index(k))
+        )
+    return colours.Structure(starts, connections, wires, plan.rounds, _simple(plan))
+
+
+def _simple(plan: Plan) -> bool:
+    return all(
+        fixed or apart == space.size
+        for fixed, apart, space in zip(plan.fixed, plan.exchangeable, plan.spaces, strict=True)
+    )
+
+
+def _start(plan: Plan, space: int) -> NDArray[np.uint64]:
+    """The first colours of a space: its place, and the index by the axes that are kept in place."""
+    below = plan.spaces[space].size
+    units = np.arange(below)
+    index = np.zeros(below, dtype=np.int64)
+    for axis, length in plan.contexts[space]:
+        below //= length
+        if plan.stays(axis):
+            index = index * length + units // below % length
+    staying = plan.fixed[space] or any(plan.stays(axis) for axis, _ in plan.contexts[space])
+    return np.uint64((space + 1) << 32) + (index + staying).astype(np.uint64)
+
+
+def _tap_code(plan: Plan, layer: int, taps: Ints) -> Ints:
+    """The number of each tap as far as it is kept in place."""
+    axes = plan.shapes[layer].tap_axes
+    if plan.sources[layer] < len(plan.spaces):
+        return taps
+    code = np.zeros(len(taps), dtype=np.int64)
+    below = plan.shapes[layer].taps
+    for axis in axes:
+        below //= axis.size
+        if axis.fixed:
+            code = code * axis.size + taps // below % axis.size
+    return code

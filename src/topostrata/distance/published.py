@@ -165,7 +165,7 @@ def reference(a: Prepared, b: Prepared) -> Comparison:
     """The layers' distances and the matches, as ``simple.reference`` gives them."""
     partner: dict[int, Ints] = {}
     values = []
-    for space, entering in enumerate(a.wiring.incoming):
+    for space, entering in enumerate(a.plan.entering):
         if not entering:
             partner[space] = np.arange(a.sizes[space], dtype=np.int64)
             continue

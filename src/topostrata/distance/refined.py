@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import kernels, matching
-from topostrata.distance.canonical import canonical, check_limits, keymap, layer_value
+from topostrata.distance.canonical import canonical, check_limits, keymap, row_value
 from topostrata.distance.comparison import Comparison, inverse, of_equals, symmetric
 from topostrata.distance.prepared import Prepared
 from topostrata.distance.sets import Sets
@@ -33,41 +33,41 @@ def compare(a: Prepared, b: Prepared) -> Comparison:
 
 def _compare(a: Prepared, b: Prepared) -> Comparison:
     partners, values = refined(a, b)
-    return Comparison([values[space] for space in a.wiring.targets], partners)
+    return Comparison(values, partners)
 
 
-def refined(a: Prepared, b: Prepared) -> tuple[Partners, dict[int, float]]:
-    """The partner in B of every unit of A, per space, and the distance per space; ``a`` and ``b`` in a fixed order."""
-    forth = {space: match.partner for space, match in canonical(a, b).items()}
+def refined(a: Prepared, b: Prepared) -> tuple[Partners, list[float]]:
+    """The partner in B of every unit of A, per space, and the distance per row; ``a`` and ``b`` in a fixed order."""
+    forth = dict(canonical(a, b).partner)
     best = _best(a, b, forth)
     other = _best(b, a, {space: inverse(p, b.sizes[space]) for space, p in forth.items()})
-    if math.fsum(other[1].values()) < math.fsum(best[1].values()):
+    if math.fsum(other[1]) < math.fsum(best[1]):
         best = ({space: inverse(p, a.sizes[space]) for space, p in other[0].items()}, other[1])
     return best
 
 
-def _best(a: Prepared, b: Prepared, start: Partners) -> tuple[Partners, dict[int, float]]:
+def _best(a: Prepared, b: Prepared, start: Partners) -> tuple[Partners, list[float]]:
     best = _descend(a, b, start)
     if a.sizes == b.sizes:
         other = _descend(a, b, {space: np.arange(size, dtype=np.int64) for space, size in enumerate(a.sizes)})
-        if math.fsum(other[1].values()) < math.fsum(best[1].values()):
+        if math.fsum(other[1]) < math.fsum(best[1]):
             return other
     return best
 
 
-def _descend(a: Prepared, b: Prepared, start: Partners) -> tuple[Partners, dict[int, float]]:
+def _descend(a: Prepared, b: Prepared, start: Partners) -> tuple[Partners, list[float]]:
     partner = dict(start)
-    targets = a.wiring.targets
-    values = {space: layer_value(a, b, space, partner[space], partner) for space in targets}
-    hidden = [space for space in targets if not a.fixed[space]]
+    rows = a.plan.rows
+    values = [row_value(a, b, row, partner) for row in range(len(rows))]
+    hidden = [row.space for row in rows if not a.fixed[row.space]]
     changed = True
     while changed:
         changed = False
         for space in (*hidden, *hidden[-2::-1]):
             tried = {**partner, space: _propose(a, b, space, partner)}
-            affected = {space, *(a.wiring.layers[k][1] for k in a.wiring.outgoing[space])}
-            new = {s: layer_value(a, b, s, tried[s], tried) if s in affected else values[s] for s in targets}
-            if math.fsum(new.values()) < math.fsum(values.values()):
+            affected = {space, *(a.plan.layers[k][1] for k in a.plan.outgoing[space])}
+            new = [row_value(a, b, k, tried) if row.space in affected else values[k] for k, row in enumerate(rows)]
+            if math.fsum(new) < math.fsum(values):
                 partner, values, changed = tried, new, True
     return partner, values
 

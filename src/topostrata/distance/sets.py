@@ -19,8 +19,8 @@ class Sets:
     ``keys[ptr[u]:ptr[u + 1]]`` are the sorted elements of unit u; ``holders[back[k]:back[k + 1]]`` the units that hold
     element k (some further entries mean nothing), ``smallest[k]`` the size of the smallest of them (2^31 where there is
     none). An element is a unit at the other end, a layer and a tap, numbered ``offset[q] + unit * taps[q] + tap`` for
-    the q-th layer; ``spaces[q]`` is the space at the other end of that layer. ``sizes`` are the sets', ``largest``
-    their maximum, ``empty`` says where they are 0.
+    the q-th layer; ``spaces[q]`` is the space at the other end of that layer (the context, where its taps have axes).
+    ``sizes`` are the sets', ``largest`` their maximum, ``empty`` says where they are 0.
     """
 
     ptr: Ints

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from topostrata.distance.comparison import Comparison, inverse
-from topostrata.distance.wiring import Wiring, wiring_of
-from topostrata.topology import Topology
+from topostrata.distance import partners
+from topostrata.distance.comparison import Comparison, Ready, inverse
+from topostrata.distance.plan import Plan, Row
+from topostrata.topology import Layer
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def reference(a: Topology, b: Topology) -> Comparison:
+def reference(a: Ready, b: Ready) -> Comparison:
     """The layers' distances as the authors' procedure gives them (Liu et al. 2020, algorithm 1), and the matches.
 
     Every layer is matched, labelled outputs too, by ``linear_sum_assignment`` on the float64 cost
@@ -26,15 +28,16 @@ def reference(a: Topology, b: Topology) -> Comparison:
     # A third of a second to import, which every other command would pay for.
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
 
-    wiring = wiring_of(a)
+    plan = a.plan
+    first, second = ([network.topology.layers[k] for k in network.plan.order] for network in (a, b))
     partner: dict[int, Ints] = {}
     forth: dict[int, Ints] = {}
     values = []
-    for space, entering in enumerate(wiring.incoming):
+    for space, entering in enumerate(plan.entering):
         if not entering:
-            partner[space] = forth[space] = np.arange(wiring.spaces[space].size)
+            partner[space] = forth[space] = np.arange(plan.spaces[space].size)
             continue
-        costs = _costs(a, b, wiring, entering, partner)
+        costs = _costs(first, second, plan, entering, partner)
         rows, columns = linear_sum_assignment(costs)
         forth[space] = np.full(costs.shape[0], -1, dtype=np.int64)
         forth[space][rows] = columns
@@ -44,44 +47,52 @@ def reference(a: Topology, b: Topology) -> Comparison:
     return Comparison(values, forth)
 
 
-def identity(a: Topology, b: Topology) -> Comparison:
-    """The layers' distances with unit i of one network taken for unit i of the other, and that match.
+def identity(a: Ready, b: Ready) -> Comparison:
+    """The rows' distances with unit i of one network taken for unit i of the other, and that match.
 
     Widths may differ: a unit that only one network has costs 1.
     """
-    wiring = wiring_of(a)
-    values = []
-    for space in wiring.targets:
-        entering = wiring.incoming[space]
-        width = max(t.layers[entering[0]].target.size for t in (a, b))
-        size_a, size_b, common = (np.zeros(width, dtype=np.int64) for _ in range(3))
-        for k in entering:
-            mask_a, mask_b = a.layers[k].mask, b.layers[k].mask
-            size_a[: mask_a.n_target] += mask_a.fan_in
-            size_b[: mask_b.n_target] += mask_b.fan_in
-            # Where the source spaces differ in width the cells of the two masks count differently.
-            cells = mask_b.targets * mask_a.stride + mask_b.keys
-            shared = np.intersect1d(mask_a.cells, cells[mask_b.keys < mask_a.stride], assume_unique=True)
-            common += np.bincount(shared // mask_a.stride, minlength=width)
-        union = size_a + size_b - common
-        distances = (size_a + size_b - 2 * common) / np.maximum(union, 1)
-        lone = min(t.layers[entering[0]].target.size for t in (a, b))
-        distances[lone:] = 1.0
-        values.append(math.fsum(distances.tolist()) / width)
-    sizes = [(space.size, other.size) for space, other in zip(wiring.spaces, wiring_of(b).spaces, strict=True)]
-    units = [np.arange(size, dtype=np.int64) for size, _ in sizes]
-    partners = {s: np.where(units[s] < sizes[s][1], units[s], -1) for s in range(len(sizes))}
-    return Comparison(values, partners, ambiguous=[0] * len(values))
+    partner = partners.identity(a.plan, b.plan)
+    values = [_identity_value(a, b, row, partner) for row in a.plan.rows]
+    spaces = {s: partner[s] for s in range(len(a.plan.spaces))}
+    return Comparison(values, spaces, ambiguous=[0] * len(values))
 
 
-def _costs(a: Topology, b: Topology, wiring: Wiring, entering: tuple[int, ...], partner: dict[int, Ints]) -> Floats:
+def _identity_value(a: Ready, b: Ready, row: Row, partner: Mapping[int, Ints]) -> float:
+    mine, other = partner[row.space], b.plan.spaces[row.space].size
+    size_a, size_b, common = np.zeros(len(mine), np.int64), np.zeros(other, np.int64), np.zeros(len(mine), np.int64)
+    for k in row.layers:
+        layer_a, layer_b = (network.topology.layers[network.plan.order[k]] for network in (a, b))
+        size_a += layer_a.fan_in
+        size_b += layer_b.fan_in
+        sources, targets, taps = layer_a.shape.units_of(layer_a.mask.cells)
+        elements = partner[a.plan.sources[k]]
+        if a.plan.sources[k] < len(a.plan.spaces):
+            there = elements[sources]
+        else:
+            there = elements[sources * layer_a.taps + taps]
+            there, taps = np.where(there < 0, -1, there // layer_b.taps), there % layer_b.taps
+        known = (there >= 0) & (mine[targets] >= 0)
+        cells = layer_b.shape.cells_of(there[known], mine[targets[known]], taps[known])
+        shared = np.isin(cells, layer_b.mask.cells, assume_unique=True)
+        common += np.bincount(targets[known][shared], minlength=len(mine))
+    matched = np.flatnonzero(mine >= 0)
+    total = size_a[matched] + size_b[mine[matched]]
+    distances = (total - 2 * common[matched]) / np.maximum(total - common[matched], 1)
+    alone = len(mine) - len(matched) + other - len(matched)
+    return math.fsum([*distances.tolist(), float(alone)]) / (len(matched) + alone)
+
+
+def _costs(
+    a: Sequence[Layer], b: Sequence[Layer], plan: Plan, entering: tuple[int, ...], partner: dict[int, Ints]
+) -> Floats:
     """The Jaccard distance of every unit of A's space and every unit of B's: shape (units of A, units of B)."""
     common: Floats | float = 0.0
     sizes_a: Ints | int = 0
     sizes_b: Ints | int = 0
     for k in entering:
-        mask_a, mask_b = a.layers[k].mask, b.layers[k].mask
-        source = wiring.layers[k][0]
+        mask_a, mask_b = a[k].mask, b[k].mask
+        source = plan.layers[k][0]
         units = partner[source][mask_b.sources]
         keys = units * mask_b.taps + mask_b.tap_indices
         known = units >= 0

@@ -38,15 +38,14 @@ def random_network(
 
 def rewired(rng: np.random.Generator, topology: Topology, share: float) -> Topology:
     """The network with a share of its connections moved to free places, as sparse evolutionary training does."""
-    layers = []
-    for layer in topology.layers:
-        cells = layer.mask.cells
+    masks = {}
+    for name, mask in topology.to_masks().items():
+        cells = mask.cells
         remaining = cells[rng.random(len(cells)) >= share]
-        free = np.setdiff1d(np.arange(layer.mask.size), cells)
+        free = np.setdiff1d(np.arange(mask.size), cells)
         fresh = rng.choice(free, min(len(free), len(cells) - len(remaining)), replace=False)
-        mask = Mask(layer.mask.n_source, layer.mask.n_target, np.sort(np.concatenate([remaining, fresh])), layer.taps)
-        layers.append(Layer(layer.name, layer.source, layer.target, mask))
-    return Topology(tuple(layers))
+        masks[name] = Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([remaining, fresh])), mask.taps)
+    return topology.wiring.place(masks)
 
 
 def relabelled(rng: np.random.Generator, topology: Topology) -> Topology:

@@ -40,6 +40,7 @@ specification.loader.exec_module(sys.modules[name])
 from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
+from topostrata.distance.alignments import definition_of
 from topostrata.distance.nnstd import compare, nnstd
 from topostrata.distance.pairwise import distances
 from topostrata.distance.stored import StoredTiles
@@ -50,7 +51,8 @@ from topostrata.topology import Topology
 
 a, b = (Topology.from_masks([mask]) for mask in (np.eye(3), np.tri(3)))
 truth = nnstd(a, b, alignment="identity").nnstd
-assert nnstd(a, b, alignment="nearest").nnstd == compare(a, b, alignment="nearest").nnstd == truth
+ready = map(definition_of("nearest").ready, (a, b))
+assert nnstd(a, b, alignment="nearest").nnstd == compare(*ready, alignment="nearest").nnstd == truth
 matrix = distances([a, b], alignment="nearest")
 assert matrix.nnstd[0, 1] == matrix.nnstd[1, 0] == truth and matrix.directed
 assert StoredTiles(None, {}, alignment="nearest", layers=1)._id(0, 0) == "nearest/fix_output/7/1/0-0"
@@ -94,7 +96,7 @@ def test_prepared_networks_have_the_same_distance(pair: tuple[Topology, Topology
 
 def test_networks_without_colours_are_refused_where_they_are_needed(pair: tuple[Topology, Topology]) -> None:
     """`compare` says what to call, instead of failing inside."""
-    for ready in (prepare_sets, lambda topology: topology):
+    for ready in (prepare_sets, definition_of("identity").ready):
         with pytest.raises(InvalidInputError, match="expected networks prepared with their colours"):
             compare(*map(ready, pair), alignment="canonical")
 
