@@ -30,7 +30,7 @@ from topostrata.runs import (
     check_epoch,
     check_layer_metrics,
     check_metrics,
-    check_tag,
+    check_tags,
 )
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
@@ -93,7 +93,7 @@ class Loader:
         fields = {
             "name": name or run,
             "config": "{}" if config is None else _json(config),
-            "tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
+            "tags": check_tags(tags),
             "status": status,
             "created_at": _moment(created_at or datetime.now(UTC)),
             "token": _token(),  # the same for all tries, so that a retry recognises a run that an earlier try committed
@@ -123,7 +123,7 @@ class Loader:
         check_run_id(run)
         if status is not None:
             _check_status(run, status)
-        new_tags = [check_tag(tag) for tag in tags]
+        new_tags = check_tags(tags)
         descent = list(parents)
 
         def work(tx: Transaction) -> bool:

@@ -125,7 +125,11 @@ class Moved:
 
 
 def export(
-    archive: Source, path: Path, *, runs: Iterable[str] | None = None, progress: Progress = lambda _done, _total: None
+    archive: Source,
+    path: Path,
+    *,
+    runs: Iterable[str] | str | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> Exported:
     """Write runs (all by default) and their ancestors to one file, whole or not at all.
 
@@ -153,7 +157,7 @@ def copy(
     source: Source,
     target: Target,
     *,
-    runs: Iterable[str] | None = None,
+    runs: Iterable[str] | str | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Moved:
     """Copy runs (all by default) and their ancestors from one archive to another."""
@@ -172,7 +176,7 @@ class _Histories(Protocol):
 class _ArchiveRuns:
     """The runs of an archive as they were when the move began; snapshots pushed later need another move."""
 
-    def __init__(self, archive: Source, runs: Iterable[str] | None) -> None:
+    def __init__(self, archive: Source, runs: Iterable[str] | str | None) -> None:
         self.where = archive.location
         self._archive = archive
         self.records = _records(archive, runs)
@@ -342,10 +346,10 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
         yield
 
 
-def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
+def _records(archive: Source, runs: Iterable[str] | str | None) -> list[RunRecord]:
     """These runs and their ancestors: parents before children, otherwise in the order of their ids."""
     by_id = {run.id: run for run in archive.runs()}
-    wanted = sorted(by_id) if runs is None else list(dict.fromkeys(runs))
+    wanted = sorted(by_id) if runs is None else list(dict.fromkeys([runs] if isinstance(runs, str) else runs))
     for run in wanted:
         if run not in by_id:
             archive.run(run)  # raises, and names the runs that exist

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from topostrata.archive import Archive
     from topostrata.errors import TopostrataError
+    from topostrata.runs import Unprojected
 
 # Whether the process runs only this command: then leaving out imports can disturb no other code.
 OWN_PROCESS = ContextVar("OWN_PROCESS", default=False)
@@ -117,7 +118,9 @@ def _grid(
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))  # the box adds one character
+    grid = Table(
+        box=SIMPLE_HEAD, show_header=any(heads), pad_edge=False, padding=(0, GAP - 1, 0, 0)
+    )  # the box adds one character
     for head, characters, numeric in zip(heads, _widths(heads, cells, least), right, strict=True):
         grid.add_column(Text(head), justify="right" if numeric else "left", overflow="fold", width=characters)
     for row in cells:
@@ -206,6 +209,16 @@ def report(error: TopostrataError, *, as_json: bool) -> None:
 def counted(number: int, noun: str) -> str:
     """``1 snapshot``, ``2 snapshots``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def projected_extent(layer: Unprojected) -> str:
+    """How much of a layer the graph holds, for Cypher to see."""
+    where = f"run {layer.run}, layer {layer.layer}"
+    if layer.projected_step is None:
+        return f"{where}: none of its connections are in the graph"
+    return (
+        f"{where}: connections are in the graph up to step {layer.projected_step}, the run goes on to {layer.last_step}"
+    )
 
 
 def width() -> int:

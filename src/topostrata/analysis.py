@@ -95,7 +95,7 @@ class Analysis:
 
     def distances(
         self,
-        patterns: Iterable[Ref | str] | Ref | str,
+        patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
         *,
         alignment: Alignment = DEFAULT,
         progress: Callable[[int, int], None] | None = None,
@@ -242,7 +242,7 @@ class Analysis:
 
     def infer(
         self,
-        patterns: Iterable[Ref | str] | Ref | str,
+        patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
         *,
         name: str | None = "inferred",
         alignment: Alignment | None = None,

@@ -278,7 +278,7 @@ class Archive(Analysis):
         """
         return self._runs.snapshot(ref)
 
-    def expand(self, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+    def expand(self, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
         """The snapshots that refs and globs name, in the order of the patterns, each once.
 
         A glob may stand for the run, the step, or both; runs come in natural order (``w2`` before ``w10``). Raises
@@ -373,7 +373,7 @@ class Archive(Analysis):
         self,
         path: str | os.PathLike[str],
         *,
-        runs: Iterable[str] | None = None,
+        runs: Iterable[str] | str | None = None,
         progress: Callable[[int, int], None] = _unheard,
     ) -> Exported:
         """Write runs (all by default) and all that they descend from to one file (docs/export-file.md).
@@ -414,7 +414,7 @@ class Archive(Analysis):
         self,
         target: Archive,
         *,
-        runs: Iterable[str] | None = None,
+        runs: Iterable[str] | str | None = None,
         progress: Callable[[int, int], None] = _unheard,
     ) -> Moved:
         """Bring runs (all by default) and all that they descend from into another archive; see ``import_``.

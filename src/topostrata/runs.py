@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -209,3 +209,10 @@ def check_tag(tag: str) -> str:
     if not _TAG.fullmatch(tag):
         raise InvalidInputError(f"tag: expected 1 to 100 characters without white space or commas, found {tag!r}")
     return tag
+
+
+def check_tags(tags: Iterable[str]) -> list[str]:
+    """The tags, each once, or an error; a text alone would be taken for a tag a letter."""
+    if isinstance(tags, str):
+        raise InvalidInputError(f"tags: expected several, found the text {tags!r}", hint=f"[{tags!r}] is one tag")
+    return [check_tag(tag) for tag in dict.fromkeys(tags)]

@@ -17,17 +17,21 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.jobs import Loader
 from topostrata.distance.nnstd import Distance
-from topostrata.errors import InvalidInputError
+from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.frames import frame
 from topostrata.lineage.unit_terms import PairTerms, indices_kept, unit_terms
 from topostrata.topology import Topology
+
+try:
+    import networkx as nx
+except ImportError as error:
+    raise MissingExtraError("lineage", "distance") from error
 
 if TYPE_CHECKING:
     import pandas as pd

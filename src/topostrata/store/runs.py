@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from topostrata.errors import CorruptError, InvalidInputError, NotFoundError, TopostrataError
+from topostrata.errors import CorruptError, InvalidInputError, InvalidRefError, NotFoundError, TopostrataError
 from topostrata.refs import Ref, expand, parse_ref
 from topostrata.runs import ArchiveCounts, Descent, LayerMetrics, Parent, Run, RunLayer, Snapshot, Unprojected
 from topostrata.store.graph import GraphStore, Row, Transaction
@@ -89,7 +89,7 @@ class RunStore:
         """These snapshots with what their topologies are made of, in their order."""
         return self._store.read_with(lambda tx: recorded(tx, resolve(tx, refs)))
 
-    def expand(self, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+    def expand(self, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
         """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
         return self._store.read_with(lambda tx: expanded(tx, patterns))
 
@@ -172,9 +172,9 @@ def find_snapshots(tx: Transaction, ids: Sequence[str]) -> dict[str, Snapshot]:
 
 def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snapshot]:
     """The snapshot of each ref, or ``NotFoundError`` for the first that names none."""
-    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in refs]
-    moving = sorted({ref.run for ref in parsed if not isinstance(ref.step, int)})
-    runs = runs_of(tx, moving) if moving else {}
+    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in map(_checked, refs)]
+    open_ended = sorted({ref.run for ref in parsed if not isinstance(ref.step, int)})
+    runs = runs_of(tx, open_ended) if open_ended else {}
     ids: list[str] = []
     for ref in parsed:
         step: int | str | None = ref.step
@@ -197,9 +197,11 @@ def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snaps
     return [known[id_] for id_ in ids]
 
 
-def expanded(tx: Transaction, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+def expanded(tx: Transaction, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
     """The snapshots that refs and globs name, in their order, each once."""
-    texts = [str(pattern) for pattern in ([patterns] if isinstance(patterns, Ref | str) else patterns)]
+    several = [patterns] if isinstance(patterns, Ref | Snapshot | str) else patterns
+    checked = map(_checked, several)
+    texts = [pattern if isinstance(pattern, str) else f"{pattern.run}@{pattern.step}" for pattern in checked]
     return expand(texts, ((row["run"], step) for row in tx.run("runs/steps") for step in row["steps"]))
 
 
@@ -353,6 +355,12 @@ def _parsed(run: str, text: str) -> Wiring:
         return Wiring(wiring_text.from_document(document, at))
     except (TopostrataError, ValueError) as error:
         raise CorruptError(f"{at}: expected a document of layers, found: {error}", hint=VERIFY) from error
+
+
+def _checked(ref: Ref | Snapshot | str) -> Ref | Snapshot | str:
+    if not isinstance(ref, Ref | Snapshot | str):
+        raise InvalidRefError(f"ref: expected text such as 'w0@5', a Ref or a Snapshot, found {type(ref).__name__}")
+    return ref
 
 
 def _check_page(limit: int) -> None:
