@@ -12,7 +12,7 @@ from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.ingest.formats.reading import Frame, ReadOptions, read
 from topostrata.ingest.load import Loader, Outcome, Projection
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import Parent
+from topostrata.runs import Parent, check_tags
 from topostrata.store.runs import RunStore
 from topostrata.topology import Wiring
 
@@ -109,7 +109,7 @@ def push_files(
     """Push checked files into a run, which is created if it is new."""
     check_run_id(run)
     files.check_projection(projection)
-    descent, labels = list(parents), list(tags)
+    descent, labels = list(parents), check_tags(tags)
     # A new run has its parents from the start; an existing run gets them only after its snapshots were accepted.
     is_new = not runs.has_run(run)
     if is_new and (descent or labels):
@@ -117,7 +117,13 @@ def push_files(
     pushed = []
     for frame in files.frames():
         outcome = loader.push(
-            run, frame.step, frame.topology, epoch=frame.epoch, metrics=frame.metrics, projection=projection
+            run,
+            frame.step,
+            frame.topology,
+            epoch=frame.epoch,
+            metrics=frame.metrics,
+            layer_metrics=frame.layer_metrics,
+            projection=projection,
         )
         pushed.append(PushedSnapshot(frame.step, outcome, frame.topology.nnz))
         progress(len(pushed), files.count)

@@ -61,6 +61,7 @@ class Frame:
     epoch: float | None
     metrics: dict[str, float]
     source: Path
+    layer_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     evidence: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -328,7 +329,7 @@ def _frames_of_file(step: Step, options: Options) -> Iterator[Frame]:
         for number, part in moments.items():
             snapshot, evidence, notes = _snapshot(part, options)
             notes = (*notes, *_suspicious(snapshot.topology))
-            yield Frame(number, snapshot.topology, None, {}, step.path, evidence, notes)
+            yield Frame(number, snapshot.topology, None, {}, step.path, evidence=evidence, notes=notes)
     if not moments:
         yield _frame(step, {}, options)
 
@@ -346,6 +347,7 @@ def _frame(step: Step, metrics: dict[int, float], options: Options) -> Frame:
         epoch,
         {**measured, **snapshot.metrics},
         step.path,
+        snapshot.layer_metrics,
         evidence,
         (*notes, *_suspicious(snapshot.topology)),
     )

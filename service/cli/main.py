@@ -87,7 +87,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as ended:  # typer has caught the interrupt
         if ended.code == _INTERRUPTED:
-            say("interrupted; what is stored already stays stored, and the same command does not store it twice")
+            say("interrupted; what was stored stays stored, and it is safe to run the command again")
         raise
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topostrata.service.cli.output import (
     JsonFlag,
+    PngOption,
     StoreOption,
     answer,
     archive,
     counted,
+    drawn,
     progress,
     say,
     show,
     table,
+    width,
 )
 from topostrata.service.cli.reading import (
     BiasOption,
@@ -147,18 +151,26 @@ def ls(
     pattern: Annotated[
         str | None, typer.Argument(metavar="RUN", help="A run (its snapshots are listed) or a glob of runs.")
     ] = None,
+    png: PngOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """List the runs, or the snapshots of one run."""
+    """List the runs, or the snapshots of one run; --png draws the metrics of that run and of its layers."""
     from fnmatch import fnmatchcase
 
     from topostrata.refs import is_glob
     from topostrata.service.answers.shape import as_json
 
+    if png is not None and (pattern is None or is_glob(pattern)):
+        raise typer.BadParameter("expected one run whose metrics are drawn: ls RUN --png FILE", param_hint="--png")
     with archive(store) as opened:
         if pattern is not None and not is_glob(pattern):
-            snapshots = as_json(opened.snapshots(pattern))
+            history = opened.snapshots(pattern)
+            if png is not None:
+                from topostrata.service.plots import metric_curves
+
+                metric_curves(pattern, history, png)
+            snapshots = as_json(history)
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})
             else:
@@ -175,40 +187,70 @@ def ls(
 
 def show_ref(
     ref: Annotated[str, typer.Argument(metavar="REF", help="A run or a snapshot: RUN, RUN@STEP, RUN@first, RUN@last.")],
+    dot: Annotated[
+        Path | None, typer.Option("--dot", metavar="FILE", help="Write the wiring as DOT (Graphviz) too.")
+    ] = None,
+    graphml: Annotated[
+        Path | None, typer.Option("--graphml", metavar="FILE", help="Write the wiring as GraphML too.")
+    ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Show one snapshot, its run and its layers."""
+    """Show one snapshot, its run, its wiring as a picture in text, and its layers."""
+    from topostrata import wiring_text
+    from topostrata.files import whole
+    from topostrata.service.answers import wiring as wirings
     from topostrata.service.answers.runs import layer_answer
     from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
         run = as_json(opened.run(snapshot.run))
-        topology = opened.topology(ref)
-    layers = [layer_answer(layer) for layer in topology.layers]
+        topology = opened.topology(snapshot)
+    wiring = topology.wiring
+    for path, write in ((dot, wirings.dot), (graphml, wirings.graphml)):
+        if path is not None:
+            with whole(path) as draft:
+                draft.write_text(write(wiring), encoding="utf-8")
+    layers = [layer_answer(y, wiring.shared_with.get(y.name), snapshot.layer_metrics.get(y.name, {})) for y in topology]
     if json_:
-        answer({"snapshot": as_json(snapshot), "run": run, "layers": layers})
+        document = wiring_text.document(wiring.layers)
+        answer({"snapshot": as_json(snapshot), "run": run, "layers": layers, "wiring": document})
         return
-    rows = [
-        [
-            y["name"],
-            f"{y['source']} {y['n_source']}",
-            f"{y['target']} {y['n_target']}",
-            y["taps"],
-            y["connections"],
-            y["density"],
-            y["dead_sources"],
-            y["dead_targets"],
-        ]
-        for y in layers
-    ]
     show(
         _runs_table([run]),
         _snapshots_table([as_json(snapshot)]),
         f"digest {snapshot.digest}",
-        table(["layer", "from", "to", "taps", "connections", "density", "without outputs", "without inputs"], rows),
+        "",
+        drawn(wirings.picture(wiring, width=min(width(), 100))),
+        _layers_table(layers),
     )
+
+
+def _layers_table(layers: list[dict[str, Any]]) -> RenderableType:
+    """The layers of a snapshot; groups, ties and metrics have columns where a layer has any."""
+    metrics = sorted({name for layer in layers for name in layer["metrics"]})
+    columns = ["layer", "from", "to", "taps"]
+    columns += ["groups"] if any(layer["groups"] > 1 for layer in layers) else []
+    columns += ["tied with"] if any(layer["shared_with"] for layer in layers) else []
+    columns += ["connections", "density", "without outputs", "without inputs", *metrics]
+    rows = []
+    for layer in layers:
+        cells = {
+            **layer["metrics"],
+            "layer": layer["name"],
+            "from": f"{layer['source']} {layer['n_source']}",
+            "to": f"{layer['target']} {layer['n_target']}",
+            "taps": layer["taps"],
+            "groups": layer["groups"],
+            "tied with": layer["shared_with"],
+            "connections": layer["connections"],
+            "density": layer["density"],
+            "without outputs": layer["dead_sources"],
+            "without inputs": layer["dead_targets"],
+        }
+        rows.append([cells.get(column) for column in columns])
+    return table(columns, rows)
 
 
 def _pushed_text(done: dict[str, Any], gained: list[str]) -> str:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
     from topostrata.lineage.declared import Kinship, Lineage
+    from topostrata.lineage.exports import to_graphml, to_prov
     from topostrata.lineage.inferred import Inference, InferredEdge
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
@@ -152,6 +153,8 @@ __all__ = [
     "nnstd",
     "open",
     "read",
+    "to_graphml",
+    "to_prov",
 ]
 
 _HOMES = {
@@ -230,6 +233,7 @@ _HOMES = {
         "Kinship",
         "Lineage",
     ),
+    "lineage.exports": ("to_graphml", "to_prov"),
     "lineage.inferred": (
         "Inference",
         "InferredEdge",

@@ -167,6 +167,7 @@ class Mask:
         ``zeros`` says what a stored zero of a sparse matrix is (``matrices.entries``). NaN and infinite values are
         refused.
         """
+        matrices.check_words(orientation=orientation, zeros=zeros)
         indices, shape = matrices.entries(matrix, zeros=zeros)
         if len(shape) != 2:
             raise InvalidTopologyError(f"mask: expected a matrix (sources x targets), found shape {shape}")

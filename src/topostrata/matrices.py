@@ -6,13 +6,13 @@ and the shape.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from topostrata.errors import InvalidTopologyError
+from topostrata.errors import InvalidInputError, InvalidTopologyError
 
 Zeros = Literal["absent", "present"]
 Orientation = Literal["in-out", "out-in", "hwio"]
@@ -20,6 +20,18 @@ Orientation = Literal["in-out", "out-in", "hwio"]
 _BY_VALUE = ("bsr", "dia")  # these store whole blocks and diagonals, so that a stored zero says nothing
 # What NumPy has no type for, but torch turns into float32 without loss.
 _WIDENED = ("torch.bfloat16", "torch.float8")
+
+
+def check_words(*, orientation: str | None = "in-out", zeros: str | None = None, kernels: bool = False) -> None:
+    """``InvalidInputError`` for a word that means nothing, which would else be taken for the default.
+
+    ``hwio`` is an orientation of arrays that have ``kernels``.
+    """
+    orientations = [word for word in get_args(Orientation) if kernels or word != "hwio"]
+    if orientation not in orientations:
+        raise InvalidInputError(f"orientation: expected one of {', '.join(orientations)}, found {orientation!r}")
+    if zeros is not None and zeros not in get_args(Zeros):
+        raise InvalidInputError(f"zeros: expected one of {', '.join(get_args(Zeros))}, found {zeros!r}")
 
 
 class Entries(NamedTuple):

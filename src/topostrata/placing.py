@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from topostrata.errors import InvalidTopologyError
 from topostrata.layers import TAPS, LayerShape, Part
 from topostrata.masks import Mask
-from topostrata.matrices import Entries, Orientation, Zeros, entries
+from topostrata.matrices import Entries, Orientation, Zeros, check_words, entries
 from topostrata.sharing import owners, tied_mask
 
 Ints = NDArray[np.int64]
@@ -28,6 +28,7 @@ def place(
     Raises ``InvalidTopologyError`` where a layer has none, an array is left over or has another shape than expected, or
     a part of a parameter belongs to no layer.
     """
+    check_words(orientation=orientation, zeros=zeros, kernels=True)
     tied = owners(layers)
     keys = [_key(layer, arrays, tied=k in tied) for k, layer in enumerate(layers)]
     _check_names(layers, arrays, keys)

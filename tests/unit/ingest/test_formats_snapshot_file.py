@@ -79,6 +79,41 @@ def test_what_is_written_is_read(
     )
 
 
+@pytest.mark.parametrize("container", ["npz", "safetensors"])
+def test_metrics_of_layers_are_written_and_read(container: Container) -> None:
+    """They take format 2, stand in one order whatever theirs was, and are refused where they are no numbers."""
+    flows = {"l1": {"flow": 0.5, "a": 1.0}, "l0": {"flow": 2.0}}
+    data = written(small(), container, layer_metrics=flows)
+    assert read_snapshot_bytes(data) == SnapshotFile(small(), layer_metrics=flows)
+    turned = {layer: dict(reversed(flows[layer].items())) for layer in ("l0", "l1")}
+    assert data == written(small(), container, layer_metrics=turned)
+    with np.load(io.BytesIO(written(small(), layer_metrics=flows))) as file:
+        assert json.loads(file["topology"])["format"] == 2
+    assert written(small(), container, layer_metrics={"l0": {}}) == written(small(), container)
+    with pytest.raises(InvalidInputError, match="layer 'l0': metric 'X'"):
+        written(small(), container, layer_metrics={"l0": {"X": 1.0}})
+
+
+@pytest.mark.parametrize("claim", [3, {"l0": 3}, {"l0": {"flow": "x"}}, {"l0": {"Flow": 1}}])
+def test_metrics_of_layers_that_are_none_are_refused(claim: Any) -> None:
+    """The error names the file, and the layer where it is one layer's."""
+    names = {"format": 2, "layer_metrics": claim}
+    with pytest.raises(InvalidInputError, match=r"snapshot: topology: layer(_metrics| 'l0'): .*expected"):
+        read_snapshot_bytes(with_document(**names))
+    with pytest.raises(InvalidInputError, match=r"expected format, layers, spaces"):
+        read_snapshot_bytes(with_document(**{**names, "format": 1}))
+
+
+def with_document(**changed: Any) -> bytes:
+    """A small file whose document says something else."""
+    buffer = io.BytesIO()
+    with np.load(io.BytesIO(written(small()))) as file:
+        document = json.loads(file["topology"]) | changed
+        arrays = {name: file[name] for name in file.files if name != "topology"}
+    np.savez(buffer, topology=json.dumps(document), **arrays)
+    return buffer.getvalue()
+
+
 def test_the_layout_is_the_documented_one() -> None:
     """Members, arrays and the JSON document are those of docs/snapshot-file.md."""
     data = written(small(), epoch=2, metrics={"loss": 0.5})
