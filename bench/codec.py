@@ -19,9 +19,9 @@ SNAPSHOTS = 25
 
 def next_mask(mask: Mask, rng: np.random.Generator) -> Mask:
     moved = round(CHURN * mask.nnz)
-    kept = np.delete(mask.cells, rng.choice(mask.nnz, moved, replace=False))
+    survivors = np.delete(mask.cells, rng.choice(mask.nnz, moved, replace=False))
     born = np.setdiff1d(rng.integers(0, mask.size, 2 * moved), mask.cells)
-    return Mask(mask.n_source, mask.n_target, np.sort(np.append(kept, rng.choice(born, moved, replace=False))))
+    return Mask(mask.n_source, mask.n_target, np.sort(np.append(survivors, rng.choice(born, moved, replace=False))))
 
 
 def main() -> None:
@@ -44,11 +44,11 @@ def main() -> None:
             reading += time.perf_counter() - middle
             sizes.append(len(packed.data))
             base, mask = mask, next_mask(mask, rng)
-        each = mask.nnz
-        total = SNAPSHOTS * each / 1e6
+        nnz = mask.nnz
+        total = SNAPSHOTS * nnz / 1e6
         print(
-            f"| {width} | {density:.1%} | {each:,} | {sizes[0] / each:.2f} | {np.mean(sizes[1:]) / each:.2f} "
-            f"| {sum(sizes) / SNAPSHOTS / each:.2f} | {total / packing:.0f} | {total / reading:.0f} |"
+            f"| {width} | {density:.1%} | {nnz:,} | {sizes[0] / nnz:.2f} | {np.mean(sizes[1:]) / nnz:.2f} "
+            f"| {sum(sizes) / SNAPSHOTS / nnz:.2f} | {total / packing:.0f} | {total / reading:.0f} |"
         )
 
 

@@ -36,20 +36,20 @@ NEO4J = "neo4j-5.26"
 
 def next_mask(mask: Mask, rng: np.random.Generator) -> Mask:
     moved = round(CHURN * mask.nnz)
-    kept = np.delete(mask.cells, rng.choice(mask.nnz, moved, replace=False))
+    survivors = np.delete(mask.cells, rng.choice(mask.nnz, moved, replace=False))
     born = np.setdiff1d(rng.integers(0, mask.size, 2 * moved + 10), mask.cells)
-    return Mask(mask.n_source, mask.n_target, np.sort(np.append(kept, rng.choice(born, moved, replace=False))))
+    return Mask(mask.n_source, mask.n_target, np.sort(np.append(survivors, rng.choice(born, moved, replace=False))))
 
 
 def history(connections: int, snapshots: int, *, width: int) -> list[Topology]:
     rng = np.random.default_rng(0)
-    each = connections // 4
-    masks = [Mask(width, width, np.sort(rng.choice(width * width, each, replace=False))) for _ in range(4)]
-    made = []
+    nnz = connections // 4
+    masks = [Mask(width, width, np.sort(rng.choice(width * width, nnz, replace=False))) for _ in range(4)]
+    topologies = []
     for _ in range(snapshots):
-        made.append(Topology.from_masks(masks))
+        topologies.append(Topology.from_masks(masks))
         masks = [next_mask(mask, rng) for mask in masks]
-    return made
+    return topologies
 
 
 @contextmanager
@@ -63,15 +63,15 @@ def embedded() -> Iterator[Archive]:
 
 @contextmanager
 def server() -> Iterator[Archive]:
-    made = neo4j_server.create_server(NEO4J)
+    neo4j = neo4j_server.create_server(NEO4J)
     # As a server is run, not as tests start one quickly.
-    made.command = [part for part in made.command if not part.startswith(("-XX:Tiered", "-XX:+UseSerial"))]
+    neo4j.command = [part for part in neo4j.command if not part.startswith(("-XX:Tiered", "-XX:+UseSerial"))]
     try:
-        made.start()
-        with open_archive(made.uri, settings=made.settings()) as archive:
+        neo4j.start()
+        with open_archive(neo4j.uri, settings=neo4j.settings()) as archive:
             yield archive
     finally:
-        made.stop()
+        neo4j.stop()
 
 
 def measure(name: str, archive: Archive, topologies: list[Topology], *, project: bool) -> None:
@@ -117,7 +117,7 @@ def projected(archive: Archive, topologies: list[Topology]) -> tuple[str, str]:
     loader.acknowledge("life", 0, empty)
     loader.project("life")  # the neurons
     rates: tuple[list[float], list[float]] = [], []
-    for step, topology in enumerate([t for one in topologies[:ROUNDS] for t in (one, empty)], start=1):
+    for step, topology in enumerate([t for full in topologies[:ROUNDS] for t in (full, empty)], start=1):
         loader.acknowledge("life", step, topology)
         began = time.perf_counter()
         loader.project("life")

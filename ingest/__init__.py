@@ -1,1 +1,1 @@
-"""Snapshots come in: read from files, turned into what the graph stores, loaded; and recorded in training jobs."""
+"""How snapshots get into the archive: read from files, transformed to what the graph stores, and loaded."""

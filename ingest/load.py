@@ -1,9 +1,9 @@
-"""The only writer of snapshots: acknowledges them (masks, the truth), then projects them (connections, for Cypher).
+"""The only writer of snapshots: acknowledges them (stores masks), then projects them (connections for Cypher).
 
-A snapshot is acknowledged in one transaction whose first statement takes the run's lock; what stands already is read
-only after that, so that two writers can never follow the same snapshot. The projection comes after, in batches; every
-batch takes the lock, checks that this projector still holds the run, and counts itself, so that a batch is written
-exactly once whatever is repeated or killed.
+A snapshot is acknowledged in one transaction. Its first statement takes the run's lock, and the run is read only after
+that, so two writers can never both follow the same snapshot. The projection comes after, in batches. Every batch takes
+the lock, checks that this projector still owns the run, and raises a counter. So a batch is written exactly once, even
+after retries and crashes.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ Projection = Literal["all", "none"] | Sequence[str]
 
 logger = logging.getLogger(__name__)
 
-_ATTEMPTS = 3  # how often what we remember may turn out to be stale, before it is an error
+_ATTEMPTS = 3  # how often the remembered state may be stale before that is an error
 
 
 class _StaleError(Exception):
-    """What this loader remembers of a run is not what stands in the graph: forget it and try again."""
+    """What this loader remembers of a run differs from the graph: forget it and try again."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """What this loader remembers of a run, so that a push needs not read it back."""
+    """What this loader remembers of a run, so that a push does not have to read it."""
 
     masks: dict[str, Stored] = field(default_factory=dict)  # layer -> its last stored mask
     wiring: object = None
-    epoch: int = 0  # of our last projection ...
-    clean: bool = True  # ... which left nothing half done
+    epoch: int = 0  # that of our last projection
+    clean: bool = True  # whether that projection was completed
 
 
 class Loader:
@@ -69,7 +69,7 @@ class Loader:
         status: Status = "open",
         created_at: datetime | None = None,
     ) -> None:
-        """Make a run; a ``ConflictError`` where there is one of that id."""
+        """Create a run; raises ``ConflictError`` if there is one of that id."""
         check_run_id(run)
         _check_status(run, status)
         fields = {
@@ -78,7 +78,7 @@ class Loader:
             "tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
             "status": status,
             "created_at": _moment(created_at or datetime.now(UTC)),
-            "token": _token(),  # one for all tries, so that a try that was committed after all knows its own run
+            "token": _token(),  # the same for all tries, so that a retry recognises a run that an earlier try committed
         }
         descent = list(parents)
 
@@ -98,9 +98,9 @@ class Loader:
     def update_run(
         self, run: str, *, tags: Iterable[str] = (), parents: Iterable[Parent] = (), status: Status | None = None
     ) -> bool:
-        """Add tags and parents to a run, and set its status; gives whether that changed anything.
+        """Add tags and parents to a run, and set its status; returns whether that changed anything.
 
-        Another ``how`` for a parent that it has is a ``ConflictError``; then nothing is written.
+        Raises ``ConflictError`` for a parent that the run has with another ``how``; then nothing is written.
         """
         check_run_id(run)
         if status is not None:
@@ -139,15 +139,15 @@ class Loader:
     ) -> Outcome:
         """Acknowledge one snapshot, then project it. Pushing the same again changes nothing.
 
-        ``projection`` counts for a run's first snapshot: which layers' connections are to stand in the graph. Raises
-        ``ConflictError`` for another topology or metric at a recorded step, or other layers than the run has, and
-        ``StepOrderError`` for a step before the last one.
+        ``projection`` says which layers' connections the graph shall have; it counts for a run's first snapshot only.
+        Raises ``ConflictError`` for another topology or metric at a recorded step and for layers that differ from the
+        run's, and ``StepOrderError`` for a step before the last one.
         """
         with self._one_at_a_time:
             outcome = self.acknowledge(
                 run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, projection=projection
             )
-            # What is unchanged is projected, or being projected by somebody who is not to be disturbed.
+            # An unchanged snapshot is projected already, or another client is projecting it and must not be disturbed.
             if outcome == "added" or self._is_unfinished(run):
                 self.project(run)
             return outcome
@@ -213,7 +213,7 @@ class Loader:
     ) -> dict[str, Stored] | None:
         row = _lock(tx, run)
         if row["created"] and known.wiring is not None:
-            raise _StaleError("the run was deleted and made anew")
+            raise _StaleError("the run was deleted and created again")
         last = row["last_step"]
         if last is not None and step <= last:
             _settle(tx, run, step, last, topology, metrics)
@@ -254,7 +254,7 @@ class Loader:
         return any(layer.projection == "follow" and layer.projected_step != last for layer in layers)
 
     def project(self, run: str) -> None:
-        """Bring the connections of a run up to its last snapshot; completes what a killed projector left behind."""
+        """Write the connections of a run up to its last snapshot; this completes the work of a killed projector."""
         taken, layers = self._store.write(
             lambda tx: (tx.one("projection/take_projection", run=run), layers_of(tx, [run])[run])
         )
@@ -293,7 +293,7 @@ def _lock(tx: Transaction, run: str, **fields: Any) -> Row:
 
 
 def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology, metrics: dict[str, float]) -> None:
-    """A step that is not after the last: the same snapshot again is welcome, all else is an error."""
+    """Settle a step that is not after the last: the same snapshot again changes nothing, any other is an error."""
     ref = f"{run}@{step}"
     snapshot = find_snapshots(tx, [ref]).get(ref)
     if snapshot is None:

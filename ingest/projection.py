@@ -1,8 +1,8 @@
 """The projection of masks into the graph: neurons, and connections with the steps at which they were born and died.
 
-Every birth and death follows from acknowledged masks, so a half-written step is never wrong, only early: who reads at
-a step up to a layer's ``projected_step`` is not disturbed by it. A projector that was killed leaves such a beginning
-behind; the next one looks it up and writes only what is missing.
+Every birth and death follows from acknowledged masks, so a half-written step is incomplete, but never wrong. It does
+not disturb queries at steps up to a layer's ``projected_step``. A killed projector leaves such a step behind; the next
+one reads what was written and adds what is missing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from topostrata.topology import Mask
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 15_000  # relationships a transaction: measured best between 10 and 20 thousand
-_NEURONS = 5_000  # neurons a transaction
+_BATCH = 15_000  # relationships per transaction; measured: 10 to 20 thousand are best
+_NEURONS = 5_000  # neurons per transaction
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -70,7 +70,7 @@ class Projector:
         self._batch = 0
 
     def bring_up(self, layers: Sequence[RunLayer], last: int, *, look: bool) -> None:
-        """Project what is missing up to the step ``last``; ``look`` first for what an earlier projector began.
+        """Project what is missing up to the step ``last``; with ``look``, first read what an earlier projector began.
 
         ``layers`` are all those of the run.
         """
@@ -120,7 +120,7 @@ class Projector:
                 )
 
     def _already(self, layer: _Layer) -> dict[tuple[str, int], transform.Cells]:
-        """What stands in the graph beyond the projected step: cells by kind and step."""
+        """What the graph has beyond the projected step: cells by kind and step."""
         cells: dict[tuple[str, int], list[int]] = {}
         shape = layer.shape
         rows = self._store.read(
@@ -144,7 +144,7 @@ class Projector:
         last: int,
         room: int,
     ) -> Iterator[_Work]:
-        """All that is to be written, in the order of the steps; a layer that would go over the limit stops there."""
+        """All pieces to write, in the order of the steps; a layer that would exceed the limit stops before."""
         first = min(layer.projected_step for layer in layers.values()) + 1
         for step, name, digest in self._masks_between(list(layers), first, last):
             layer = layers.get(name)
@@ -185,7 +185,7 @@ class Projector:
             )
             if guard is None or guard["epoch"] != self._epoch:
                 raise SupersededError
-            if guard["batch"] >= number:  # an earlier try was committed after all
+            if guard["batch"] >= number:  # an earlier try was committed, although it seemed to fail
                 return
             # All layers at once; a connection may die and be born again within a batch, so step by step.
             cells = sorted((p for p in batch if p.cells.size), key=lambda p: (p.step, p.kind == "born"))

@@ -1,4 +1,4 @@
-"""Snapshots from files into a run: all files are read once before anything is written, then read again and pushed."""
+"""Pushes files into a run: all files are read once before anything is written, then read again and pushed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from topostrata.topology import Zeros
 
 @dataclass(frozen=True, slots=True)
 class PushedSnapshot:
-    """One snapshot of a push: ``"added"``, or ``"unchanged"`` where the same one was there; ``nnz`` connections."""
+    """One snapshot of a push: ``"added"``, or ``"unchanged"`` if the same one was there; ``nnz`` connections."""
 
     step: int
     outcome: Outcome
@@ -36,7 +36,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class CheckedFiles:
-    """Files that hold snapshots and were read through once; ``count`` snapshots with these ``layers``."""
+    """Files with ``count`` good snapshots of these ``layers``: all were read once."""
 
     path: Path
     steps: frozenset[int]
@@ -47,7 +47,7 @@ class CheckedFiles:
     layers: tuple[str, ...] = ()
 
     def frames(self) -> Iterator[Frame]:
-        """The snapshots, one in memory at a time; the one snapshot of a file takes the step that is named for it."""
+        """The snapshots, one in memory at a time. ``steps`` gives the snapshot of a single file its step."""
         missing = set(self.steps)
         for frame in read(self.path, bias=self.bias, zeros=self.zeros, orientation=self.orientation):
             if not self.steps or frame.step in missing:
@@ -59,7 +59,7 @@ class CheckedFiles:
             raise InvalidInputError(f"{self.path}: expected epochs {sorted(missing)}, found none of that number")
 
     def check_projection(self, projection: Projection) -> None:
-        """An error where it names a layer that the files have not."""
+        """Raise an error if the projection names a layer that the files do not have."""
         if isinstance(projection, str):
             projection = [] if projection in {"all", "none"} else [projection]
         if unknown := set(projection) - set(self.layers):
@@ -76,7 +76,8 @@ def check_files(
 ) -> CheckedFiles:
     """Read all snapshots of a file or directory once, so that a bad file half-way leaves nothing half pushed.
 
-    ``steps`` are those to push, all by default; for a single file its step. The others are those of ``ts.read``.
+    ``steps`` are those to push, all by default; for a single file its step. The other arguments are those of
+    ``ts.read``.
     """
     files = CheckedFiles(Path(path), frozenset(check_step(step) for step in steps), bias, zeros, orientation)
     count, layers = 0, dict[str, None]()
@@ -97,11 +98,11 @@ def push_files(
     projection: Projection = "all",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Pushed:
-    """Push files that were checked into a run, which is made where it is new."""
+    """Push checked files into a run, which is created if it is new."""
     check_run_id(run)
     files.check_projection(projection)
     descent, labels = list(parents), list(tags)
-    # A new run knows its parents from the start; one that is there gains them only once its snapshots fit.
+    # A new run has its parents from the start; an existing run gets them only after its snapshots were accepted.
     is_new = not runs.has_run(run)
     if is_new and (descent or labels):
         loader.create_run(run, tags=labels, parents=descent)

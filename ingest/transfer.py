@@ -1,8 +1,8 @@
-"""Whole runs on the move: out to a file, in from one, and from one archive to another.
+"""Moves whole runs: to a file, from a file, and from one archive to another.
 
-A move brings what is not there yet and nothing else, so one that was interrupted is resumed by starting it again.
-Before a word is written, all that both sides hold is compared: a conflict stops the move with nothing written. At the
-end every snapshot of the source is read back from the target and its digest computed anew.
+A move writes only what the target does not have, so an interrupted move is resumed by starting it again. Before
+anything is written, all that both sides have is compared: a conflict stops the move with nothing written. At the end
+every snapshot of the source is read back from the target and its digest is computed again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 
 class Source(Protocol):
-    """What is read of an archive; ``topostrata.archive.Archive`` is one."""
+    """What a move reads from; ``topostrata.archive.Archive`` is one."""
 
     @property
     def location(self) -> str:
@@ -53,7 +53,7 @@ class Source(Protocol):
 
 
 class Target(Source, Protocol):
-    """What is said to an archive that runs are brought to."""
+    """What a move writes to; ``topostrata.archive.Archive`` is one."""
 
     def create_run(
         self,
@@ -66,7 +66,7 @@ class Target(Source, Protocol):
         parents: Iterable[Parent] = (),
         created_at: datetime | None = None,
     ) -> None:
-        """Make a run; see ``ingest.load``."""
+        """Create a run; see ``ingest.load``."""
 
     def update_run(
         self,
@@ -77,7 +77,7 @@ class Target(Source, Protocol):
         parents: Iterable[Parent] = (),
         status: Status | None = None,
     ) -> bool:
-        """Add to a run; see ``ingest.load``."""
+        """Add tags and parents to a run, or set its status; see ``ingest.load``."""
 
     def push(
         self,
@@ -94,12 +94,12 @@ class Target(Source, Protocol):
         """Store one snapshot; see ``ingest.load``."""
 
     def reopened(self) -> Source:
-        """The same archive, remembering nothing."""
+        """The same archive, without anything that this client remembers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a file holds, and how large it is."""
+    """What the written file holds, and its size in bytes."""
 
     runs: tuple[str, ...]
     snapshots: int
@@ -109,7 +109,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a move did: all of ``snapshots`` stand in the target now, ``added`` of them were brought."""
+    """What a move did: the target now has all ``snapshots``, and ``added`` of them are new there."""
 
     runs: tuple[str, ...]
     runs_added: tuple[str, ...]
@@ -125,10 +125,10 @@ class Moved:
 def export(
     archive: Source, path: Path, *, runs: Iterable[str] | None = None, progress: Progress = lambda _done, _total: None
 ) -> Exported:
-    """Write runs (all by default) and all that they descend from to one file, whole or not at all.
+    """Write runs (all by default) and their ancestors to one file, whole or not at all.
 
-    The file stands under its name when everything in it is on the disk; before, nothing does. A file of that name is
-    replaced. Equal runs give equal bytes.
+    The file gets its name once everything in it is on the disk, and replaces a file of that name. Equal runs give equal
+    bytes.
     """
     source = _ArchiveRuns(archive, runs)
     with _whole_file(path) as stream:
@@ -140,7 +140,7 @@ def export(
 def import_(
     path: Path, archive: Target, *, progress: Progress = lambda _done, _total: None, limits: Limits = DEFAULT
 ) -> Moved:
-    """Bring the runs of an exported file into an archive; the whole file is checked before a word is written."""
+    """Bring the runs of an exported file into an archive; the whole file is checked before anything is written."""
     with ExportFile(path, limits=limits) as source:
         source.check(progress=lambda done, total: progress(done, 3 * total))
         total = source.counts.snapshots
@@ -154,7 +154,7 @@ def copy(
     runs: Iterable[str] | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Moved:
-    """Bring runs (all by default) and all that they descend from, from one archive to another."""
+    """Copy runs (all by default) and their ancestors from one archive to another."""
     return _bring(_ArchiveRuns(source, runs), target, progress)
 
 
@@ -168,7 +168,7 @@ class _Histories(Protocol):
 
 
 class _ArchiveRuns:
-    """The runs of an archive as they were when the move began: what is pushed since moves with the next move."""
+    """The runs of an archive as they were when the move began; snapshots pushed later need another move."""
 
     def __init__(self, archive: Source, runs: Iterable[str] | None) -> None:
         self.where = archive.location
@@ -238,7 +238,7 @@ def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snaps
 
 
 def _finish(source: _Histories, target: Target, record: RunRecord, last: Snapshot | None) -> None:
-    """What is left when a run's snapshots are there: its projection, if a move was killed in it, and its status."""
+    """Finish a run whose snapshots are there: its projection, if an earlier move was killed in it, and its status."""
     now = target.run(record.run.id)
     missing = [layer for layer in target.layers(now.id) if layer.projected_step != now.last_step]
     if last is not None and any(layer.projection == "follow" for layer in missing):
@@ -275,7 +275,7 @@ def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
 def _compared(
     record: RunRecord, ours: Iterable[Snapshot], target: Target, before: Mapping[str, Run]
 ) -> Iterator[tuple[Snapshot, Snapshot | None]]:
-    """Each snapshot with the one that the target has at its step, if any; an error where the two histories part."""
+    """Each snapshot with the one that the target has at its step, if any; an error where the two histories differ."""
     run = record.run.id
     theirs = iter(target.snapshots(run) if run in before and before[run].snapshots else ())
     for snapshot in ours:
@@ -284,7 +284,8 @@ def _compared(
             step = min(there.step, snapshot.step)
             where = target.location if step == there.step else "the source"
             raise ConflictError(
-                f"{run}@{step}: expected this snapshot on both sides, found it only in {where}: the two runs part here"
+                f"{run}@{step}: expected this snapshot on both sides, found it only in {where}; "
+                "the two runs differ from here on"
             )
         if there is not None:
             _check_snapshot(snapshot, there, target.location)
@@ -304,7 +305,7 @@ def _check_snapshot(ours: Snapshot, theirs: Snapshot, location: str) -> None:
 
 
 def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: Target) -> Iterator[None]:
-    """Read every snapshot back, past everything that this client remembers."""
+    """Read every snapshot back from the database, not from what this client remembers."""
     run = record.run
     reopened = target.reopened()
     parents = reopened.run(run.id).parents
@@ -328,13 +329,13 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
 
 
 def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
-    """These runs and all that they descend from, parents before children, runs beside each other by their ids."""
+    """These runs and their ancestors: parents before children, otherwise in the order of their ids."""
     by_id = {run.id: run for run in archive.runs()}
     wanted = sorted(by_id) if runs is None else list(dict.fromkeys(runs))
     for run in wanted:
         if run not in by_id:
-            archive.run(run)  # raises, with what there is
-            raise NotFoundError(f"run {run!r}: it was made while this move began")
+            archive.run(run)  # raises, and names the runs that exist
+            raise NotFoundError(f"run {run!r}: it was created while this move began")
     order: dict[str, None] = {}
     above = sorted(wanted, reverse=True)
     while above:  # depth first without recursion: descent may be thousands of generations deep
@@ -353,9 +354,9 @@ def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
 
 @contextmanager
 def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream beside the file that takes its name when all is on the disk.
+    """A stream into a temporary file, which gets this name once all of it is on the disk.
 
-    What a killed export leaves, ``.NAME.part``, is written over by the next one to the same name.
+    A killed export leaves ``.NAME.part``, which the next export to the same name overwrites.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -370,7 +371,7 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
             part.unlink(missing_ok=True)
             raise
         finally:
-            with contextlib.suppress(OSError):  # a full disk, told already
+            with contextlib.suppress(OSError):  # a full disk, which was reported already
                 stream.close()
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -389,7 +390,7 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _locked(part: Path) -> BinaryIO:
-    """The file beside, held by us alone: two exports to one name must not write into each other."""
+    """The temporary file, locked: two exports to one name must not write into the same file."""
     while True:
         stream = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "w+b")
         try:
@@ -397,7 +398,7 @@ def _locked(part: Path) -> BinaryIO:
         except BlockingIOError as error:
             stream.close()
             raise ConflictError(f"{part}: another export is writing to this name") from error
-        with contextlib.suppress(FileNotFoundError):  # between open and lock its holder may have given it its name
+        with contextlib.suppress(FileNotFoundError):  # between open and lock, another export may have renamed it
             if os.path.samestat(part.stat(), os.fstat(stream.fileno())):
                 return stream
         stream.close()

@@ -1,4 +1,4 @@
-"""Pure steps between topologies and the graph: which connections were born and died, grouped as it takes them."""
+"""Pure functions from topologies to the graph: which connections were born and died, in groups for its statements."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def chunks(cells: Cells, shape: Shape, size: int) -> Iterator[Cells]:
 def birth_groups(run: str, layer: str, shape: Shape, cells: Cells, first: int) -> tuple[list[str], Groups]:
     """Cells (ordered by source) as the ids of their targets and groups ``[source id, layer, [[place, tap], ...]]``.
 
-    A place is that of a target among all targets of a statement, in which those of the cells begin at ``first``.
+    A place is the index of a target in a statement's list of targets, where the targets of these cells begin at
+    ``first``.
     """
     sources, targets, taps = shape.split(cells)
     unique, places = np.unique(targets, return_inverse=True)

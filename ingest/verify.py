@@ -1,4 +1,4 @@
-"""Does the graph hold what was pushed? Every invariant of the archive, checked against the masks, the truth."""
+"""Checks that the graph holds what was pushed: every invariant of the archive, compared with the masks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_LIFE: _Life = (-1, -1, -1)  # a relationship that lacks what a connection mu
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that does not add up: what rule, where, what was expected and what stands there."""
+    """One broken invariant: its rule, the place, what was expected and what was found."""
 
     rule: str
     where: str
@@ -34,9 +34,9 @@ class Violation:
 def verify(
     store: GraphStore, masks: MaskStore, *, progress: Callable[[str], None] | None = None
 ) -> Iterator[Violation]:
-    """Every violation in the archive, run by run. Memory holds one layer's history of lifetimes, not of masks.
+    """Every violation in the archive, run by run. Memory holds the lifetimes of one layer, not its masks.
 
-    Everything is read from the graph: ``masks`` says where, what it remembers is not asked.
+    Everything is read from the graph; what ``masks`` remembers is not used.
     """
     masks = masks.forgetful()
     for run in store.read_with(runs.all_runs):
@@ -148,7 +148,7 @@ def _history(store: GraphStore, masks: MaskStore, layer: RunLayer, last: int) ->
 
 
 def _projected(store: GraphStore, layer: RunLayer, shape: transform.Shape) -> transform.Lifetimes:
-    """What the graph says of a layer, whole and half written steps alike."""
+    """What the graph has of a layer, in complete and in half-written steps."""
     lives: list[_Life] = []
     for group in store.read("projection/lifetimes", run=layer.run, layer=layer.name, space=shape.source):
         for target, tap, born, died in group["lifetimes"]:
@@ -166,7 +166,7 @@ def _verify_descent(store: GraphStore) -> Iterator[Violation]:
     parents: dict[str, set[str]] = {}
     for descent in store.read_with(runs.descents):
         parents.setdefault(descent.child, set()).add(descent.parent)
-    # Take away each run that has no parents left, again and again: what remains stands on a cycle or below one.
+    # Take away each run that has no parents left, again and again: what remains is on a cycle or descends from one.
     while leaves := [run for run, above in parents.items() if not above & set(parents)]:
         for run in leaves:
             del parents[run]

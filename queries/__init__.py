@@ -70,7 +70,7 @@ def statements(name: str) -> list[str]:
 
 
 def names(folder: str | None = None) -> tuple[str, ...]:
-    """The names of all files, or of those in a folder, sorted: what is there to load."""
+    """The names of all files, or of those in a folder, sorted."""
     folders = [entry.name for entry in files(__name__).iterdir() if entry.is_dir() and folder in {None, entry.name}]
     return tuple(
         f"{name}/{file.name.removesuffix('.cypher')}"

@@ -1,1 +1,1 @@
-"""Answers go out: distances, evolution, lineage, and the faces that serve them."""
+"""What users meet: answers as JSON, the REST API, the command line, pictures and the demo."""

@@ -46,7 +46,7 @@ def heat_maps(matrices: Mapping[str, DistanceMatrix], path: Path) -> None:
 
 
 def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
-    """Draw one matrix with like networks side by side, under the tree that puts them so."""
+    """Draw one matrix with similar networks side by side, below its dendrogram."""
     if len(matrix.labels) < 2:
         heat_maps({f"NNSTD, alignment {matrix.alignment}": matrix}, path)
         return
@@ -64,7 +64,7 @@ def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
     figure = _new_figure(side + 1.2, side + 1.0)
     axes = figure.subplots()
     image = _draw(axes, sorted_, "", float(matrix.nnstd.max()) or 1.0)
-    above = axes.inset_axes((0, 1.02, 1, 0.14), sharex=axes)  # as wide as the map, whatever room its labels take
+    above = axes.inset_axes((0, 1.02, 1, 0.14), sharex=axes)  # as wide as the map itself, without its labels
     for across, up in _branches(tree, order):
         above.plot(across, up, color="black", linewidth=1)
     above.set_ylim(bottom=0)
@@ -101,7 +101,7 @@ def _draw(axes: Axes, matrix: DistanceMatrix, title: str, top: float) -> AxesIma
 
 
 def survival_curves(survival: RunSurvival, path: Path) -> None:
-    """Draw, per layer, the share of the connections alive at a snapshot that is left at each later one."""
+    """Draw, for each layer, the share of the connections alive at a snapshot that have stayed alive since."""
     with _figure(path) as axes:
         places = range(len(survival.refs))
         for layer in (*survival.layers, survival.total):
@@ -135,7 +135,7 @@ def births_and_deaths(history: RunHistory, path: Path) -> None:
 
 
 def timeline_curve(line: Timeline, path: Path) -> None:
-    """Draw the distance over the steps, its smallest value, and the level of chance where it is known."""
+    """Draw the distance over the steps, its smallest value, and the level of chance if it is known."""
     with _figure(path) as axes:
         steps = [point.step for point in line.points]
         axes.plot(steps, [point.distance for point in line.points], marker="o", markersize=3, label="distance")
@@ -225,7 +225,7 @@ def _new_figure(width: float, height: float) -> Figure:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a file that is no picture, or a picture where matplotlib is not installed."""
+    """Raise an error if the file is no picture, or if matplotlib is not installed."""
     known = _new_figure(1, 1).canvas.get_supported_filetypes()
     if path.suffix.lower().lstrip(".") not in known:
         raise InvalidInputError(
@@ -235,5 +235,5 @@ def check_picture(path: Path) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     check_picture(path)
-    with whole(path) as draft:  # "tight": the layout does not see all of a square map's labels, nor a tree above it
+    with whole(path) as draft:  # "tight": the layout overlooks some labels of a square map, and a tree above it
         figure.savefig(draft, dpi=130, bbox_inches="tight")

@@ -38,9 +38,9 @@ class Node:
     def line(self) -> str:
         """The next thing it says; an error where it says no more."""
         assert self.process.stdout is not None
-        said = self.process.stdout.readline().strip()
-        assert said, f"the node ended with {self.process.wait()}"
-        return said
+        line = self.process.stdout.readline().strip()
+        assert line, f"the node ended with {self.process.wait()}"
+        return line
 
     def kill(self) -> None:
         """End it at once, without a word."""

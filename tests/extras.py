@@ -126,8 +126,8 @@ def server() -> None:
     written("distances", "*@last", "--alignment", "identity", "--graphml", file="d.graphml")
     with subprocess.Popen([COMMAND, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True) as serving:
         assert serving.stderr is not None
-        said = serving.stderr.readline()
-        with urlopen(said.split()[1], timeout=60) as answer:
+        line = serving.stderr.readline()
+        with urlopen(line.split()[1], timeout=60) as answer:
             assert answer.status == 200
         serving.terminate()
     topostrata("engine", "stop", "--force")

@@ -85,8 +85,8 @@ class FaultProxy:
                 client.close()
                 return
         server.settimeout(None)
-        for one in (client, server):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for peer in (client, server):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ways: tuple[tuple[socket.socket, socket.socket, Direction], ...] = (
             (client, server, "to server"),
             (server, client, "to client"),
@@ -129,12 +129,12 @@ class FaultProxy:
     def _strike(self, fault: Fault, source: socket.socket, target: socket.socket) -> bool:
         """Do it; gives whether the connection lives on."""
         if fault.harm == "reset":
-            for one in (source, target):
+            for peer in (source, target):
                 with contextlib.suppress(OSError):
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    one.shutdown(socket.SHUT_RD)  # wakes the thread that reads from it, else the close would wait
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    peer.shutdown(socket.SHUT_RD)  # wakes the thread that reads from it, else the close would wait
                 with contextlib.suppress(OSError):
-                    one.close()
+                    peer.close()
         elif fault.harm == "cut":
             _end(source)
             _end(target)
@@ -161,8 +161,8 @@ def proxied(host: str, port: int) -> Iterator[FaultProxy]:
         proxy.close()
 
 
-def _end(one: socket.socket) -> None:
+def _end(peer: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
+        peer.shutdown(socket.SHUT_RDWR)
     with contextlib.suppress(OSError):
-        one.close()
+        peer.close()

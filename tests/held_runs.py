@@ -50,7 +50,7 @@ class HeldRuns:
         return sorted((record.run for record in self.records), key=lambda run: run.id)
 
     def run(self, run: str) -> Run:
-        return next(one for one in self.runs() if one.id == run)
+        return next(record for record in self.runs() if record.id == run)
 
     def snapshots(self, run: str) -> list[Snapshot]:
         return self.histories.get(run, [])

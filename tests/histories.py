@@ -53,11 +53,11 @@ class History:
             if upto is not None and step > upto:
                 break
             alive = connections(topology[layer].mask)
-            for one in [c for c in since if c not in alive]:
-                ended.add((one, since.pop(one), step))
-            for one in alive:
-                since.setdefault(one, step)
-        return ended | {(one, born, None) for one, born in since.items()}
+            for connection in [c for c in since if c not in alive]:
+                ended.add((connection, since.pop(connection), step))
+            for connection in alive:
+                since.setdefault(connection, step)
+        return ended | {(connection, born, None) for connection, born in since.items()}
 
     def survivors(self, layer: str, first: int, last: int) -> set[Connection]:
         """Alive at both steps and at every recorded step between."""
@@ -80,7 +80,7 @@ class History:
                 out.setdefault((layer.source.name, source), set()).add((layer.target.name, target))
         here = {start}
         for _ in range(hops):
-            here = {there for one in here for there in out.get(one, ())}
+            here = {there for neuron in here for there in out.get(neuron, ())}
         return here
 
 
@@ -157,14 +157,14 @@ def random_history(seed: int, *, snapshots: int | None = None, most: int = 9) ->
     step = int(random.integers(0, 3))
     topology = random_topology(random, wiring)
     pool = {layer.name: [layer.mask] for layer in topology.layers}
-    made = [(step, topology)]
-    while len(made) < count:
+    wirings = [(step, topology)]
+    while len(wirings) < count:
         step += int(random.integers(1, 20))
         topology = churned(random, topology, pool)
         for layer in topology.layers:
             pool[layer.name].append(layer.mask)
-        made.append((step, topology))
-    return History(seed, tuple(made))
+        wirings.append((step, topology))
+    return History(seed, tuple(wirings))
 
 
 def sparse_history(seed: int, *, snapshots: int, widths: Sequence[int], density: float, churn: float) -> History:
@@ -173,20 +173,20 @@ def sparse_history(seed: int, *, snapshots: int, widths: Sequence[int], density:
     masks = [
         Mask(a, b, np.sort(random.choice(a * b, size=int(a * b * density), replace=False))) for a, b in pairwise(widths)
     ]
-    made = [(0, Topology.from_masks(masks))]
+    wirings = [(0, Topology.from_masks(masks))]
     for step in range(1, snapshots):
         masks = [replaced(random, mask, churn) for mask in masks]
-        made.append((step, Topology.from_masks(masks)))
-    return History(seed, tuple(made))
+        wirings.append((step, Topology.from_masks(masks)))
+    return History(seed, tuple(wirings))
 
 
 def replaced(random: Generator, mask: Mask, share: float) -> Mask:
     """As many connections as before, the given share of them others."""
     count = round(mask.nnz * share)
-    kept = random.choice(mask.cells, size=mask.nnz - count, replace=False)
+    survivors = random.choice(mask.cells, size=mask.nnz - count, replace=False)
     free = np.setdiff1d(np.arange(mask.size), mask.cells, assume_unique=True)
     born = random.choice(free, size=count, replace=False)
-    return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([kept, born])), mask.taps)
+    return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([survivors, born])), mask.taps)
 
 
 def neurons(topology: Topology) -> Iterator[Neuron]:

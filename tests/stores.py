@@ -35,10 +35,10 @@ class Target:
     @property
     def environment(self) -> dict[str, str]:
         """The settings as a process of its own reads them."""
-        held = {name: getattr(self.settings, name) for name in sorted(self.settings.model_fields_set)}
+        fields = {name: getattr(self.settings, name) for name in sorted(self.settings.model_fields_set)}
         return {
             f"TOPOSTRATA_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            for name, value in held.items()
+            for name, value in fields.items()
         }
 
     def open(self) -> Archive:
@@ -88,10 +88,12 @@ def tell(archive: Archive, text: str, **parameters: Any) -> list[dict[str, Any]]
 @contextmanager
 def reading(archive: Archive) -> Iterator[neo4j.Session]:
     """A session as users' queries have it: on the embedded engine with the account that only reads."""
-    held = archive._store.connection
+    connection = archive._store.connection
     with (
-        neo4j.GraphDatabase.driver(held.uri, auth=held.reader or (held.user, held.password)) as driver,
-        driver.session(database=held.database, default_access_mode=neo4j.READ_ACCESS) as session,
+        neo4j.GraphDatabase.driver(
+            connection.uri, auth=connection.reader or (connection.user, connection.password)
+        ) as driver,
+        driver.session(database=connection.database, default_access_mode=neo4j.READ_ACCESS) as session,
     ):
         yield session
 
@@ -109,13 +111,13 @@ def contents(archive: Archive) -> list[Any]:
     """All nodes and relationships with their properties, in an order that depends on nothing else."""
     nodes = tell(archive, "MATCH (n) RETURN labels(n) AS labels, properties(n) AS held")
     ends = tell(archive, "MATCH (a)-[r]->(b) RETURN type(r) AS kind, properties(r) AS held, a AS a, b AS b")
-    found = [(sorted(row["labels"]), _sorted(row["held"])) for row in nodes]
-    found += [([row["kind"]], _sorted(row["held"]), _name(row["a"]), _name(row["b"])) for row in ends]  # type: ignore[misc]
-    return sorted(found, key=repr)
+    rows = [(sorted(row["labels"]), _sorted(row["held"])) for row in nodes]
+    rows += [([row["kind"]], _sorted(row["held"]), _name(row["a"]), _name(row["b"])) for row in ends]  # type: ignore[misc]
+    return sorted(rows, key=repr)
 
 
-def _sorted(held: dict[str, Any]) -> list[tuple[str, Any]]:
-    return sorted(held.items())
+def _sorted(properties: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(properties.items())
 
 
 def _name(node: neo4j.graph.Node) -> str:

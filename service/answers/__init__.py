@@ -1,1 +1,1 @@
-"""What goes out: the JSON of the command line and of REST, one definition for both."""
+"""The JSON that the command line and REST answer with, defined once for both."""

@@ -1,4 +1,4 @@
-"""What goes out of distances, as JSON."""
+"""Distances as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from topostrata.distance.matrix import leaves
 from topostrata.service.answers.shape import as_json
 
-if TYPE_CHECKING:  # a verb loads what it asks for, not all that could be asked
+if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
 
@@ -24,9 +24,9 @@ class NearAnswer(TypedDict):
 class DistancesAnswer(TypedDict):
     """All pairs: ``nnstd[i][j]`` and, per layer, ``layers[i][j][k]``.
 
-    ``linkage`` is a hierarchical clustering (average) as SciPy writes it, rows of two clusters, their distance and how
-    many refs they hold; ``order`` names the refs along its leaves. ``nearest[i]`` are the nearest of ``refs[i]``, null
-    where they were not asked for.
+    ``linkage`` is the average linkage in SciPy's form: a row has two clusters, their distance and the number of refs in
+    both. ``order`` lists the refs along the leaves of that tree. ``nearest[i]`` lists the nearest of ``refs[i]``;
+    ``nearest`` is null if the request does not ask for it.
     """
 
     refs: list[str]
@@ -40,7 +40,7 @@ class DistancesAnswer(TypedDict):
 
 
 def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
-    """A distance as JSON; ``a`` and ``b`` say of what. The chance level of a layer stands beside its distance."""
+    """The distance of the topologies named ``a`` and ``b`` as JSON. Each layer has its level of chance too."""
     layers = [
         as_json(layer)
         | {
@@ -53,7 +53,7 @@ def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
 
 
 def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> DistancesAnswer:
-    """A matrix of distances as JSON, with the ``nearest`` of each network where a number is given."""
+    """A matrix of distances as JSON; ``nearest`` is how many neighbours to list for each network."""
     tree = matrix.linkage() if len(matrix.labels) > 1 else None
     neighbours = None if nearest is None else matrix.nearest(nearest)
     return {

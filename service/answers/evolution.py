@@ -1,4 +1,4 @@
-"""What goes out of the connections of a layer, as JSON; all other answers about evolution are their dataclasses."""
+"""The connections of a layer as JSON. ``shape.as_json`` makes the JSON of all other results about evolution."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-if TYPE_CHECKING:  # a verb loads what it asks for, not all that could be asked
+if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from topostrata.topology import Mask
 
 
@@ -21,7 +21,7 @@ class ConnectionAnswer(TypedDict):
 
 
 def connections_answer(mask: Mask, cells: NDArray[np.int64]) -> list[ConnectionAnswer]:
-    """Cells of a mask's shape as connections, in the order of target, source, tap."""
+    """The connections at these cells of a mask, in the order of target, source, tap."""
     keys = cells % mask.stride
     columns = zip(
         (keys // mask.taps).tolist(), (keys % mask.taps).tolist(), (cells // mask.stride).tolist(), strict=True

@@ -1,4 +1,4 @@
-"""What goes out of an inferred ancestry, as JSON; all other answers about lineage are their dataclasses."""
+"""An inferred ancestry as JSON. ``shape.as_json`` makes the JSON of all other results about lineage."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from topostrata.service.answers.shape import as_json
 
-if TYPE_CHECKING:  # a verb loads what it asks for, not all that could be asked
+if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from topostrata.lineage.stored import StoredInference
 
 
 def inference_answer(stored: StoredInference) -> dict[str, Any]:
-    """An inferred ancestry as JSON: a tree over runs, each compared at the step in ``steps``."""
+    """An inferred ancestry as JSON: a tree of runs; ``steps`` has the step at which each run was compared."""
     return {"name": stored.id, **as_json(stored.inference), "steps": dict(stored.steps)}

@@ -1,16 +1,16 @@
-"""What goes out of pushes and of the layers of a snapshot, as JSON; runs and snapshots are their dataclasses."""
+"""Pushes and layers as JSON. ``shape.as_json`` makes the JSON of runs and snapshots."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # a verb loads what it asks for, not all that could be asked
+if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from topostrata.ingest.pushing import Pushed
     from topostrata.topology import Layer
 
 
 def layer_answer(layer: Layer) -> dict[str, Any]:
-    """A layer as JSON; ``dead_sources`` have no outputs in it, ``dead_targets`` no inputs."""
+    """A layer as JSON; ``dead_sources`` counts sources without outputs, ``dead_targets`` targets without inputs."""
     return {
         "name": layer.name,
         "source": layer.source.name,
@@ -26,7 +26,7 @@ def layer_answer(layer: Layer) -> dict[str, Any]:
 
 
 def push_answer(pushed: Pushed) -> dict[str, Any]:
-    """What a push of files did, as JSON; ``connections`` counts those added."""
+    """The result of a push of files as JSON; ``connections`` counts those of the snapshots that were added."""
     added = [snapshot for snapshot in pushed.snapshots if snapshot.outcome == "added"]
     return {
         "run": pushed.run,

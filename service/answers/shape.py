@@ -1,4 +1,4 @@
-"""A result is its JSON: both its value and its schema are read off the dataclass, whose columns are written once."""
+"""Results as JSON: values and schema both come from the dataclass of a result, so each column is written once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from topostrata.frames import columns
 def as_json(value: Any) -> Any:
     """A result as JSON: its ``columns`` as an object, arrays and tuples as lists, times as text in ISO 8601.
 
-    Numbers that are not finite are null: JSON has no word for them.
+    Numbers that are not finite become null, because JSON cannot express them.
 
     >>> from topostrata.runs import Parent
     >>> as_json((Parent("w0", 5, "fork"), math.inf))
     [{'parent': 'w0', 'step': 5, 'how': 'fork'}, None]
     """
-    if getattr(value, "ndim", 0):  # an array: asked without NumPy, which a list of runs does without
+    if getattr(value, "ndim", 0):  # an array; this test does not import NumPy, which a list of runs does not need
         return value.tolist()
     if isinstance(value, list | tuple):
         return [as_json(entry) for entry in value]
@@ -40,7 +40,7 @@ def as_json(value: Any) -> Any:
 
 @cache
 def answer_type(kind: type, name: str | None = None) -> Any:
-    """The type of what ``as_json`` makes of a result, for the contract of REST: ``LayerEvolutionAnswer`` and so on."""
+    """The type of the JSON of a result, for the schema of REST: ``LayerEvolutionAnswer`` and so on."""
     return shape(name or f"{kind.__name__}Answer", kind.__doc__, answer_fields(kind))
 
 
@@ -55,13 +55,13 @@ def answer_fields(kind: type) -> dict[str, Any]:
 
 def shape(name: str, doc: str | None, fields: Mapping[str, Any]) -> Any:
     """A type of JSON objects that have all these fields."""
-    made = cast("Any", TypedDict)(name, dict(fields))
-    made.__doc__ = doc
-    return made
+    answer = cast("Any", TypedDict)(name, dict(fields))
+    answer.__doc__ = doc
+    return answer
 
 
 def _json_type(hint: Any) -> Any:
-    import numpy as np  # noqa: PLC0415 - for the contract of REST alone
+    import numpy as np  # noqa: PLC0415 - only the schema of REST needs it
 
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is np.ndarray:

@@ -1,4 +1,4 @@
-"""What every request passes first, below the framework: whose name it asks for, its token, and HEAD as GET."""
+"""Checks before the framework sees a request: its host and its token. HEAD is handled as GET."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class AccessCheck:
-    """Refuses hosts that are not this machine's: a page elsewhere cannot reach the API by a name it points here.
+    """Refuses hosts that are not this machine's names, so that no web page reaches the API by DNS rebinding.
 
-    With a guard it refuses all that does not show the token, before anything of it is read.
+    With a guard it also refuses requests without the token, before it reads their bodies.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = (), guard: Guard | None = None) -> None:
@@ -24,11 +24,11 @@ class AccessCheck:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request in, or answer it here."""
+        """Pass the request on, or refuse it here."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # nothing here speaks anything else, so nothing comes past the guard by it
+        if scope["type"] != "http":  # no route uses websockets, so none can bypass the guard
             await send({"type": "websocket.close", "code": 1008})
             return
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
@@ -41,6 +41,6 @@ class AccessCheck:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        # The server leaves the body of an answer to HEAD away by itself.
+        # The server itself drops the body of an answer to HEAD.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         await self._app(inner, receive, send)

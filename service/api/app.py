@@ -25,10 +25,10 @@ def create_app(
     guard: auth.Guard | None = None,
     hosts: Iterable[str] = (),
 ) -> FastAPI:
-    """The API over an archive: one that is open already, or the one at ``store``, opened while the app runs.
+    """The API of an archive: an open one, or the one at ``store``, which is open while the app runs.
 
-    With a ``guard`` every path but those of ``auth.OPEN`` needs the token. ``hosts`` are names that it answers to
-    besides those of loopback.
+    With a ``guard`` every path needs the token, except those of ``auth.OPEN``. ``hosts`` are the host names that the
+    API answers to, besides those of loopback.
     """
 
     @asynccontextmanager
@@ -39,29 +39,29 @@ def create_app(
         if archive is None:
             await run_in_threadpool(opened.close)
 
-    # The interactive pages load their scripts from elsewhere, which no archive on loopback should ask of a browser.
+    # FastAPI's interactive pages are off, because they load scripts from the internet.
     app = FastAPI(
         title="Topostrata",
         version=__version__,
-        summary="How far apart are two sparse topologies, what survived, who descends from whom?",
+        summary="How far apart are two sparse topologies, what survived, and which run descends from which?",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
     )
     app.add_middleware(AccessCheck, hosts=hosts, guard=guard)
-    app.middleware("http")(_harden)  # outermost: what the access check refuses is hardened too
+    app.middleware("http")(_harden)  # outermost, so that refusals of the access check have its headers too
     problems.install(app)
     for routes in (runs, distance, evolution, lineage, measures):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
 
     @app.get("/healthz", tags=["service"])
     def healthz() -> dict[str, str]:
-        """Whether the service runs, whatever it depends on."""
+        """Whether the service runs; this checks nothing that it depends on."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["service"])
     def readyz(archive: ArchiveOf) -> JSONResponse:
-        """Whether each part that an answer needs is there."""
+        """Whether everything that answers need is available."""
         try:
             archive.counts()
         except TopostrataError as error:

@@ -13,7 +13,7 @@ from topostrata.service.api.problems import problem
 
 OPEN = frozenset({"/healthz", "/readyz"})
 
-# For the contract alone: AccessCheck has checked the token before any route is looked for.
+# For the schema only: AccessCheck has checked the token before the routing.
 documented = HTTPBearer(
     auto_error=False,
     scheme_name="token",
@@ -22,13 +22,13 @@ documented = HTTPBearer(
 
 
 class Guard:
-    """Knows the token when it sees it. It is random and long, so that one hash is all that has to be kept of it."""
+    """Checks tokens. It keeps only one hash of the right token: that is enough, as the token is random and long."""
 
     def __init__(self, token: str) -> None:
         self._digest = hashlib.sha256(token.encode()).digest()
 
     def refusal(self, scope: Scope) -> JSONResponse | None:
-        """The answer to a request without the token; None where it may go on."""
+        """The answer that refuses a request without the token; None if the request has it."""
         if scope["path"] in OPEN:
             return None
         shown = [value for name, value in scope["headers"] if name == b"authorization"]

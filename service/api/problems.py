@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents, with our stable codes and nothing of the server's insides."""
+"""Errors as RFC 9457 problem documents, with our stable codes and nothing about the inside of the server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STATUS: dict[Code, int] = {
     Code.STORE_UNAVAILABLE: 503,
     Code.ENGINE: 503,
 }
-# What these say is about the server, not about the request: it is logged here and not sent.
+# The messages of these errors are about the server, not about the request: they are logged and not sent.
 _OURS = {Code.STORE_UNAVAILABLE, Code.ENGINE, Code.CORRUPT, Code.SETTINGS, Code.MISSING_EXTRA}
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "limit", 415: "unsupported-media-type"}
 

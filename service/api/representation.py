@@ -1,4 +1,4 @@
-"""Bodies, entity tags and cursors: what every route does with its answer."""
+"""Bodies, entity tags and cursors, which all routes use for their answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST = MAX_PAGE
 RunId = Annotated[str, Path(description="The run's id.", max_length=128)]
 StepPath = Annotated[int, Path(ge=0, le=MAX_STEP, description="The step of the snapshot.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.")]
-Cursor = Annotated[str | None, Query(description="Where the page begins: `next` of the page before.")]
+Cursor = Annotated[str | None, Query(description="Where the page begins: the cursor in `next` of the page before.")]
 
 
 def archive_of(request: Request) -> Archive:
@@ -53,13 +53,13 @@ def represent(
 
 
 def page_type(name: str, entry: Any, order: str) -> Any:
-    """The type of a page of a list, for the contract."""
-    doc = f"A page of {name} in {order}; ``next`` is where the following page is, null on the last."
+    """The type of a page of a list, for the schema."""
+    doc = f"A page of {name} in {order}; ``next`` is the URL of the following page, null on the last page."
     return shape(f"{name.capitalize()}Page", doc, {name: list[entry], "next": str | None})
 
 
 def page(request: Request, name: str, entries: list[Any], limit: int, last: str) -> Response:
-    """One page of a list. ``entries`` holds one more than ``limit`` where there are more; ``last`` ends the page."""
+    """One page of a list. ``entries`` has one more than ``limit`` if a page follows; ``last`` names the last entry."""
     more = len(entries) > limit
     following = None
     headers = {}
@@ -72,7 +72,7 @@ def page(request: Request, name: str, entries: list[Any], limit: int, last: str)
 
 
 def read_cursor(cursor: str | None) -> str | None:
-    """What ``page`` put into a cursor."""
+    """The text that ``page`` put into a cursor."""
     if cursor is None:
         return None
     try:

@@ -13,7 +13,7 @@ from topostrata.settings import load_settings
 
 
 def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None]) -> None:
-    """Serve until SIGINT or SIGTERM; ``ready`` is told the URL once requests are answered, and the hosts' names."""
+    """Serve until SIGINT or SIGTERM. ``ready`` gets the URL and the host names once requests are answered."""
     try:
         import uvicorn  # noqa: PLC0415 - behind an extra
 
@@ -38,9 +38,9 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
             if self.started:
                 ready(url, sorted(hosts | LOOPBACK))
 
-    # uvicorn ends in good order at SIGTERM and then raises it anew; the process is to end in good order too.
+    # uvicorn shuts down at SIGTERM and then raises the signal again; with this handler the process exits with 0.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
-    # The archive keeps its settings, and has no use for the token.
+    # The archive keeps its settings for as long as it is open, and does not need the token.
     with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
         app = create_app(archive=archive, guard=Guard(token) if token else None, hosts=hosts)
         Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)).run([listening])
@@ -54,7 +54,7 @@ def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.I
     if not (guarded or address.is_loopback):
         raise SettingsError(
             f"host: expected a loopback address (127.0.0.1, ::1) where no token is set, found {host!r}",
-            hint="set TOPOSTRATA_API_TOKEN_FILE to a file with a token, and every request has to show it",
+            hint="set TOPOSTRATA_API_TOKEN_FILE to a file with a token, which every request then needs",
         )
     return address
 

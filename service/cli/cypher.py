@@ -1,4 +1,4 @@
-"""The verb that asks the graph: a query of the user's, from a file, or from the cookbook."""
+"""The verb that queries the graph: with a query on the command line, from a file, or from the cookbook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cypher(
         str | None,
         typer.Argument(
             metavar="QUERY",
-            help="A Cypher query that only reads; values as parameters, $name. With --cookbook: a name.",
+            help="A Cypher query that only reads, with values as parameters ($name). With --cookbook: a name.",
         ),
     ] = None,
     file: Annotated[
@@ -33,13 +33,16 @@ def cypher(
     cookbook: Annotated[
         bool,
         typer.Option(
-            "--cookbook", help="Run the query of this name from docs/cypher.md; without a name, or with list: show all."
+            "--cookbook", help="Run the query of this name from docs/cypher.md. Without a name: show all names."
         ),
     ] = False,
     parameter: Annotated[
         list[str] | None,
         typer.Option(
-            "-p", "--parameter", metavar="NAME=VALUE", help="A value, as JSON or else as text; may be repeated."
+            "-p",
+            "--parameter",
+            metavar="NAME=VALUE",
+            help="A parameter, its value as JSON or as text; may be repeated.",
         ),
     ] = None,
     limit: Annotated[
@@ -63,7 +66,7 @@ def cypher(
     with archive(store) as opened:
         rows = opened.cypher(text, values, limit=limit, timeout_s=timeout)
         behind = opened.unprojected()
-    columns = rows.columns or columns  # the embedded engine names none where there are no rows
+    columns = rows.columns or columns  # the embedded engine names no columns if there are no rows
     if json_:
         answer(
             {
@@ -87,7 +90,7 @@ def cypher(
 def _text(
     query: str | None, file: Path | None, values: dict[str, Any], *, cookbook: bool
 ) -> tuple[str, tuple[str, ...]]:
-    """What to send, and the columns where they are known before."""
+    """The query to send, and its columns if they are known beforehand."""
     if file is not None and query is None and not cookbook:
         return _read(file), ()
     if file is not None or query is None:
@@ -108,7 +111,7 @@ def _read(file: Path) -> str:
 
 
 def _cookbook_query(name: str, values: dict[str, Any]) -> Query:
-    """The query, if the values are those of its parameters."""
+    """The query of that name; an error if the values are not those of its parameters."""
     from difflib import get_close_matches
 
     from topostrata import queries
@@ -160,7 +163,7 @@ def _list_cookbook(*, json_: bool) -> None:
 
 
 def parameters(texts: list[str]) -> dict[str, Any]:
-    """The values of ``-p NAME=VALUE``: JSON where it is JSON, else text."""
+    """The values of ``-p NAME=VALUE``: parsed as JSON if possible, else text."""
     import json
 
     values: dict[str, Any] = {}

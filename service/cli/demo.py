@@ -1,4 +1,4 @@
-"""``topostrata demo``: the papers' story in a minute, on networks that are trained while you watch."""
+"""``topostrata demo``: trains small sparse networks, archives their wiring, and shows what the papers found."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def demo(
     ] = 30,
     serve: Annotated[bool, typer.Option(help="Serve the REST API at the end, until Ctrl-C.")] = True,
     port: Annotated[
-        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Where to serve; 0 takes a free port.")
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port to serve on; 0 takes a free one.")
     ] = 0,
     json_: JsonFlag = False,
 ) -> None:
@@ -43,7 +43,7 @@ def demo(
     """
     from topostrata.service.demo.training import load_digits
 
-    data = load_digits()  # says first that the extra [demo] is missing, which brings all that the rest needs
+    data = load_digits()  # first: the extra [demo] brings all that the rest needs, and may be missing
 
     from topostrata.archive import open_archive
 
@@ -56,7 +56,7 @@ def demo(
         answer(story)
     else:
         _tell(story)
-    say(f"ask on: topostrata ls --store {store}")
+    say(f"ask more: topostrata ls --store {store}")
     if serve:
         from topostrata.service.api.server import run_server
 
@@ -64,7 +64,7 @@ def demo(
 
 
 def _clear(out: Path) -> None:
-    """An empty place for a new demo; what something else put there is left alone."""
+    """Empty the directory for a new demo; an error if it holds anything but an earlier demo."""
     import shutil
 
     from topostrata.errors import ConflictError
@@ -106,7 +106,7 @@ def _train(archive: Archive, data: Digits, epochs: int) -> None:
 
 
 def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
-    """What became of the networks, every number of it read from the archive; and the pictures."""
+    """What became of the networks: all numbers are read from the archive. Draws the pictures too."""
     from topostrata import queries
     from topostrata.service.answers.distance import distances_answer
     from topostrata.service.answers.lineage import inference_answer
@@ -160,14 +160,14 @@ def _tell(story: dict[str, Any]) -> None:
         show(table(["", *matrix["refs"]], rows))
     show("3. What is left of the wiring that w0 began with (share of its connections alive throughout):")
     show(_survival(story["evolution"]))
-    show("4. Who descends from whom:")
+    show("4. Which network descends from which:")
     for edge in story["lineage"]["edges"]:
         show(f"   {edge['child']} is a {edge['how']} of {edge['parent']}@{edge['step']}")
-    show("", "5. Asked of the wirings alone, who descends from whom? (before training, w0 given as the root)")
+    show("", "5. The same, inferred from the wirings alone (before training, with w0 as the root):")
     edges = story["inferred"]["edges"]
     rows = [[f"{e['parent']} -> {e['child']}", e["distance"], e["margin"], e["support"]] for e in edges]
     show(table(["descent", "distance", "margin over the next best", "support"], rows))
-    show("6. In Cypher: connections of w0 by how often they came to life, in its first layer")
+    show("6. In Cypher: the connections in the first layer of w0, by how often they were born:")
     show(table(story["lives"]["columns"], story["lives"]["rows"]))
     show("Pictures: " + ", ".join(story["pictures"]))
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from topostrata.topology import Topology
 
 
-_IN_MEMORY = 256  # networks of files that stay there
-_CELL = 6  # characters of a distance
+_IN_MEMORY = 256  # networks from files that stay in memory
+_CELL = 6  # characters that a distance takes
 
 
 AlignOption = Annotated[
@@ -48,7 +48,7 @@ AlignOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command(context_settings={"allow_extra_args": True})(nnstd)  # so that it can say where more than two belong
+    app.command(context_settings={"allow_extra_args": True})(nnstd)  # to name `distances` for more than two
     app.command()(distances)
 
 
@@ -127,7 +127,7 @@ def distances(
     matrix = _matrix(refs, alignment, scheduler, store)
     try:
         _write_outputs(matrix, outputs)
-    finally:  # what was computed is shown, whatever became of the files
+    finally:  # the matrix is shown even if a file could not be written
         _show_matrix(matrix, nearest, json_=json_)
 
 
@@ -145,7 +145,7 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) ->
 
 
 def _matrix_tables(matrix: DistanceMatrix) -> list[RenderableType]:
-    """The whole matrix where it fits the terminal, if need be with numbers as heads; else what it says of each."""
+    """The whole matrix if it fits the terminal, with names or numbers as heads; else a summary for each network."""
     from topostrata.distance.matrix import short
 
     labels = short(matrix.labels)
@@ -165,22 +165,22 @@ def _matrix_tables(matrix: DistanceMatrix) -> list[RenderableType]:
 
 
 def _refuse_a_set(refs: list[str]) -> None:
-    """More than two topologies, or a glob of them, are what `distances` is for."""
+    """Raise an error for more than two topologies or a glob, which names `distances`."""
     from topostrata.refs import is_glob, is_path
 
     globs = [ref for ref in refs if is_glob(ref) and not is_path(ref)]
     if len(refs) > 2:
-        found = f"{len(refs)} topologies"
+        what = f"{len(refs)} topologies"
     elif globs:
-        found = f"the glob {globs[0]!r}"
+        what = f"the glob {globs[0]!r}"
     else:
         return
-    raise typer.BadParameter(f"expected two topologies, found {found}; `topostrata distances` compares all of a set")
+    raise typer.BadParameter(f"expected two topologies, found {what}; `topostrata distances` compares all of a set")
 
 
 @contextmanager
 def _file_suggested(refs: list[str]) -> Iterator[None]:
-    """Where a ref is not in the archive but a file of that name is here, the error says how the file is named."""
+    """Add a hint to the error for a ref that is not in the archive, if there is a file of that name."""
     from topostrata.errors import InvalidRefError, NotFoundError
     from topostrata.refs import is_path, parse_path_ref
 
@@ -190,7 +190,7 @@ def _file_suggested(refs: list[str]) -> Iterator[None]:
         files = [f"./{ref}" for ref in refs if not is_path(ref) and parse_path_ref(f"./{ref}").path.exists()]
         if files:
             more = " ..." if len(files) > 2 else ""
-            error.hint = f"did you mean {' '.join(files[:2])}{more}? A path holds a / or begins with a dot"
+            error.hint = f"did you mean {' '.join(files[:2])}{more}? A path contains a / or begins with a dot"
         raise
 
 
@@ -236,13 +236,13 @@ def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store:
 
 
 def check_outputs(outputs: dict[str, Path]) -> None:
-    """What would fail in the end fails now: the distances may take hours."""
+    """Raise an error now if an output cannot be written: computing the distances may take hours."""
     from topostrata.errors import InvalidInputError
     from topostrata.files import check_target
 
     targets = [check_target(path).resolve() for path in outputs.values()]
     if len(set(targets)) < len(targets):
-        raise InvalidInputError("expected a file of its own for each answer, found one named twice")
+        raise InvalidInputError("expected a different file for each output, found one named twice")
     if "graphml" in outputs:
         from topostrata.distance.matrix import need_networkx
 
@@ -258,7 +258,7 @@ def check_outputs(outputs: dict[str, Path]) -> None:
 
 
 def _write_outputs(matrix: DistanceMatrix, outputs: dict[str, Path]) -> None:
-    """Write all that can be written; the first error is raised afterwards."""
+    """Write every output that can be written, then raise the first error."""
     from topostrata.errors import TopostrataError
 
     failed: list[TopostrataError] = []
@@ -279,14 +279,14 @@ def _write_outputs(matrix: DistanceMatrix, outputs: dict[str, Path]) -> None:
 
 
 def _printable(path: str) -> str:
-    """A path that can stand in a table, in XML and in UTF-8: what has no place there, and a backslash, as an escape."""
+    """The path with escapes for backslashes and for all that a table, XML or UTF-8 cannot hold."""
     return "".join(
         c.encode("unicode_escape").decode() if category(c) in {"Cc", "Cs"} or c in "\\\ufffe\uffff" else c for c in path
     )
 
 
 def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:
-    """The networks in files. Each is read, so that a bad one is told at once; of many, most are read again."""
+    """The networks in files. All are read now, so that a bad file is an error at once; only some stay in memory."""
 
     def load(ref: str) -> Topology:
         return _load(ref, None)[1]

@@ -142,7 +142,7 @@ def survival(
         for layer in layers
     ]
     heads = ["layer", "median life, steps", "ended", "alive at the end", "of unknown age, left out"]
-    show("lifetimes (Kaplan-Meier; deaths are known to the spacing of the snapshots)", table(heads, lifetimes))
+    show("lifetimes (Kaplan-Meier; a death is counted at the first snapshot after it)", table(heads, lifetimes))
 
 
 def connections(
@@ -206,7 +206,7 @@ def _degree_cells(degrees: dict[str, Any]) -> Iterable[object]:
 
 
 def _thinned(rows: Sequence[Sequence[object]]) -> Sequence[Sequence[object]]:
-    """At most so many rows that they can be read, the first and last among them; --json has them all."""
+    """A readable number of rows, the first and the last among them; --json prints all."""
     if len(rows) <= _MOST_ROWS:
         return rows
     say(f"note: these are {_MOST_ROWS} of {len(rows)} snapshots; --json gives all")

@@ -1,4 +1,4 @@
-"""Verbs about what happens between runs: lineage, timeline."""
+"""Verbs about several runs: lineage, timeline."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def lineage(
     with archive(store) as opened:
         if other is not None:
             if run is None:
-                raise typer.BadParameter("expected a run to relate it to", param_hint="--with")
+                raise typer.BadParameter("expected RUN as well, found none", param_hint="--with")
             _show_kinship(as_json(opened.kinship(run, other)), as_json=json_)
             return
         declared = opened.lineage(run, depth=depth)
@@ -97,7 +97,10 @@ def timeline(
     lag: Annotated[
         int | None,
         typer.Option(
-            "--lag", metavar="SNAPSHOTS", min=1, help="Compare with the one so many before. [default: the first one]"
+            "--lag",
+            metavar="SNAPSHOTS",
+            min=1,
+            help="Compare with the snapshot this many before. [default: the first]",
         ),
     ] = None,
     chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent networks have.")] = False,
@@ -172,7 +175,7 @@ def _show_inference(inferred: dict[str, Any], *, as_json: bool) -> None:
         answer(inferred)
         return
     rows = [list(edge.values()) for edge in inferred["edges"]]
-    known = f"root {inferred['root']}" if inferred["root"] else "no root: a direction that is unknown may be the other"
+    known = f"root {inferred['root']}" if inferred["root"] else "no root: an unknown direction may be the opposite"
     show(
         f"probable descent, {inferred['alignment']} distances, {known}",
         table(["parent", "child", "distance", "margin", "support", "direction by"], rows),

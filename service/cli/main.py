@@ -1,4 +1,4 @@
-"""``topostrata VERB``: the verbs, and how their errors end."""
+"""``topostrata VERB``: all verbs, and the exit status after an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
 
 
 class Verbs(TyperGroup):
-    """The verbs, whose arguments are named by a word alone: Typer would add the type that Python reads them as."""
+    """The verbs. Help shows the names of arguments only: Typer would add their Python types."""
 
     def get_command(self, *arguments: Any) -> Any:
         """The verb of a name, or None."""
@@ -71,7 +71,7 @@ def help_(
 
 def main() -> None:
     """Run the command line: exit 0 when done, 1 when it failed, 2 when the command was not understood."""
-    if sys.stdout is None:  # closed by the process that started us: nobody reads an answer
+    if sys.stdout is None:  # closed by the parent process: nobody reads the answer
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     OWN_PROCESS.set(True)
     tell_of_compiling()
@@ -81,8 +81,7 @@ def main() -> None:
         report(error, as_json="--json" in sys.argv)
         sys.exit(2 if error.code in _MISUSE else 1)
     except OSError as error:
-        # The work is done, only its answer cannot be written. Nothing may be written after that, not even by Python's
-        # own last flush.
+        # The work is done, but its answer cannot be written. Python flushes stdout at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         say(f"error: the answer cannot be written: {error.strerror}")
         sys.exit(1)

@@ -42,14 +42,14 @@ def serve(
         if json_:
             answer({"url": url})
         else:
-            say(f"serving {url}/v1/runs (Ctrl-C ends), asked for as {', '.join(names)}")
-            say("other names of this machine: TOPOSTRATA_API_HOSTS")
+            say(f"serving {url}/v1/runs until Ctrl-C, for the host names {', '.join(names)}")
+            say("TOPOSTRATA_API_HOSTS adds other names of this machine")
 
     run_server(store, host=host, port=port, ready=ready)
 
 
 def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
-    """Check that everything in the archive adds up.
+    """Check that everything in the archive is consistent.
 
     The exit status is 1 where it does not.
     """
@@ -111,7 +111,7 @@ def status(store: StoreOption = None, json_: JsonFlag = False) -> None:
 @engine.command()
 def stop(
     store: StoreOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Stop it although it is in use.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Stop it even if it is in use.")] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Stop the engine; the next command starts it again."""
@@ -178,7 +178,7 @@ def _settings_text() -> str:
     from topostrata.settings import load_settings
 
     values = load_settings().model_dump()
-    # Opening refuses a password there; it is still one.
+    # Opening refuses a URI with a password, but that password must not be shown either.
     values["store"] = re.sub(r"://[^/@]*@", "://***@", values["store"])
     return "\n".join(f"{name} = {value}" for name, value in values.items())
 
@@ -198,7 +198,7 @@ def _archive_text(store: str | None) -> str:
             counts = opened.counts()
             behind = opened.unprojected()
             version, where = opened.engine_version(), opened.location
-    except NotFoundError as error:  # none yet: nothing is broken
+    except NotFoundError as error:  # an archive that does not exist yet is no failure
         return str(error)
     text = f"{where}: {version}, {counts.runs} runs, {counts.snapshots} snapshots, {counts.mask_bytes:,} bytes"
     return text + "".join(f"\n{lag.run}/{lag.layer} is projected up to {lag.projected_step} only" for lag in behind)

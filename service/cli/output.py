@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.errors import TopostrataError
 
-# Whether the process runs this command and nothing else, so that what it imports is nobody else's business.
+# Whether the process runs only this command: then leaving out imports can disturb no other code.
 OWN_PROCESS = ContextVar("OWN_PROCESS", default=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
@@ -50,7 +50,7 @@ class Advance(Protocol):
 
 
 def answer(value: Any) -> None:
-    """Print an answer as JSON, on one line where nobody reads along."""
+    """Print an answer as JSON: indented on a terminal, else on one line."""
     sys.stdout.write(
         json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False, allow_nan=False) + "\n"
     )
@@ -65,12 +65,12 @@ def show(*parts: RenderableType) -> None:
 
 
 def say(text: str) -> None:
-    """Say something beside the answer, on stderr."""
+    """Print a note on stderr, beside the answer."""
     _console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
-    """A table; columns of numbers stand to the right. One that is too wide for the terminal is laid on its side."""
+    """A table with numbers aligned to the right. A table that is too wide for the terminal is transposed."""
     values = [list(row) for row in rows]
     cells = [[_cell(value) for value in row] for row in values]
     numeric = [
@@ -84,7 +84,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Renderabl
 
 
 def _on_its_side(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> RenderableType:
-    """A line for each column and a column for each row, in as many tables below one another as it takes."""
+    """The transposed table, in several tables below one another if the terminal is too narrow for one."""
     from rich.console import Group
 
     names = max(map(len, columns))
@@ -120,7 +120,7 @@ def _grid(
 
 
 def _widths(heads: Sequence[str], cells: Sequence[Sequence[str]], least: Sequence[int]) -> list[int]:
-    """The width of each column: what its longest cell takes, less where the line would be too long."""
+    """The width of each column: that of its longest cell, or less if the line would be too long."""
     lines = [text.splitlines() or [""] for column in zip(heads, *cells, strict=True) for text in column]
     longest = [max(map(len, line)) for line in lines]
     rows = len(cells) + 1
@@ -141,7 +141,7 @@ def _least_width(text: str) -> int:
 
 
 def layers_table(layers: Sequence[Mapping[str, object]], *, without: Sequence[str] = ()) -> RenderableType:
-    """The JSON of layers as a table: every column that it has, but for those ``without``."""
+    """The JSON of layers as a table of all its columns, except those in ``without``."""
     columns = [name for name in layers[0] if name not in without]
     heads = ["layer" if name == "name" else name.replace("_", " ") for name in columns]
     return table(heads, [[layer[name] for name in columns] for layer in layers])
@@ -149,7 +149,7 @@ def layers_table(layers: Sequence[Mapping[str, object]], *, without: Sequence[st
 
 @contextmanager
 def progress(label: str) -> Iterator[Advance]:
-    """A progress bar on stderr, where that is a terminal."""
+    """A progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _done, _total=None: None
         return
@@ -175,7 +175,7 @@ def archive(store: str | None, *, create: bool = False) -> Iterator[Archive]:
 
 
 def tell_of_compiling() -> None:
-    """Let the library's word that it compiles, which takes a while, be heard on stderr."""
+    """Show on stderr when the library compiles its kernels, which takes a while."""
 
     class ToStderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -210,7 +210,7 @@ def width() -> int:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    # A pipe has no width: let rows be as long as they are, so that `grep` and `awk` see whole lines.
+    # A pipe has no width: rows are not wrapped there, so that `grep` and `awk` see whole lines.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _UNBOUNDED
     return Console(stderr=stderr, width=width)

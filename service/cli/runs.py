@@ -35,7 +35,7 @@ class BiasRow(StrEnum):
 
 
 class StoredZeros(StrEnum):
-    """What a stored zero of a sparse matrix is."""
+    """Whether a stored zero of a sparse matrix is a connection."""
 
     ABSENT = "absent"
     PRESENT = "present"
@@ -68,7 +68,7 @@ def register(app: typer.Typer) -> None:
 def push(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="A directory of epochs, an epoch, a .npz or .safetensors file."),
+        typer.Argument(metavar="SOURCE", help="A directory of epochs, one epoch, or a .npz or .safetensors file."),
     ],
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that the snapshots belong to.")],
     step: Annotated[
@@ -93,12 +93,12 @@ def push(
         list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for the run; may be repeated.")
     ] = None,
     project: Annotated[
-        str, typer.Option(metavar="all|none|LAYERS", help="Which layers' connections Cypher shall see.")
+        str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Put snapshots into the archive. Pushing the same again changes nothing."""
+    """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
     from topostrata.ingest.pushing import check_files
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent

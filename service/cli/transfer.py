@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN", help="Runs or globs such as 'w*', with all that they descend from. [default: all]"),
+    typer.Argument(metavar="RUN", help="Runs or globs such as 'w*', with their ancestors. [default: all]"),
 ]
 
 
@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as runs.zip.")],
     runs: RunsArgument = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file where there is one.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -64,11 +64,11 @@ def import_(
 ) -> None:
     """Bring the runs of an exported file into the archive.
 
-    What is there already stays; a conflict stops it.
+    Runs that are there already stay as they are; a conflict stops the import.
     """
     from topostrata.errors import InvalidInputError
 
-    if not file.is_file():  # before an archive is made for it
+    if not file.is_file():  # checked before a new archive is created
         raise InvalidInputError(f"{file}: expected a file, found none")
     with archive(store, create=True) as opened, progress(f"import {file.name}") as advance:
         done = opened.import_(file, progress=advance)
@@ -78,7 +78,7 @@ def import_(
 
 def copy(
     from_: Annotated[str, typer.Argument(metavar="FROM", help="An archive: a directory, or the URI of a server.")],
-    to: Annotated[str, typer.Argument(metavar="TO", help="Another one; a directory is made where there is none.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="The other archive; a directory is made if missing.")],
     runs: RunsArgument = None,
     json_: JsonFlag = False,
 ) -> None:

@@ -1,1 +1,1 @@
-"""The papers' story on real training, from start networks to an archive one can ask: what ``make demo`` runs."""
+"""The networks of the demo, and their training on real data: ``topostrata demo`` archives their wiring."""

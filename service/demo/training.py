@@ -1,9 +1,9 @@
 """Sparse evolutionary training (SET) on handwritten digits, in plain NumPy: the networks that the demo archives.
 
-A family of start networks, each 1 % of its connections away from the one before, is trained independently. After every
-epoch SET takes the weakest connections out of each sparse layer and lets as many grow at random free places (Mocanu et
-al. 2018; as in Liu et al. 2020, section 3, where the family comes from, too). Beside it train a static sparse network
-and a dense one. Every epoch yields a ``Recorded``: the wiring and what it is worth on digits it has never seen.
+Each network of a family differs from the one before in 1 % of its connections (Liu et al. 2020, section 3). All are
+trained independently. After every epoch SET removes the weakest connections of each sparse layer and grows as many at
+random free places (Mocanu et al. 2018). A static sparse network and a dense one are trained for comparison. Every epoch
+yields a ``Recorded``: the wiring and its accuracy on digits that were not trained on.
 
 A layer is a dense array of shape (sources, targets) that is 0 outside its mask: at these sizes a masked BLAS product is
 faster than a sparse one, and the arithmetic is the same.
@@ -30,19 +30,19 @@ HIDDEN = (120, 120, 120)
 FEATURES, CLASSES = 64, 10
 TEST_DIGITS = 500
 
-# A generator is seeded by (seed, network, purpose), so that no network's draws depend on how many others there are, and
-# a static twin sees the very minibatches of its original. No purpose is 0: NumPy takes trailing zeros for padding.
+# A generator is seeded by (seed, network, purpose). So the draws of a network do not depend on the number of networks,
+# and a static twin sees the same minibatches as its original. No purpose is 0, because NumPy ignores trailing zeros.
 _WIRING, _WEIGHTS, _PERTURBATION, _BATCHES, _REWIRING, _DENSE = range(1, 7)
-_SPLIT_SEED = 20_200_624  # the split is the same whatever the seed of the networks
+_SPLIT_SEED = 20_200_624  # the split does not depend on the seed of the networks
 
-# A grown weight starts at a tenth of the spread of the layer's first weights: small enough to disturb nothing, random
-# so that its sign, by which it will be judged, is not decided in advance.
+# A grown weight is drawn with a tenth of the spread of the layer's first weights. It is small, so that it hardly
+# changes the outputs, and random, because pruning treats the two signs separately.
 _GROWN_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Scikit-learn's digits, split once and for all: pixels as float32 in [0, 1], classes 0 to 9."""
+    """Scikit-learn's digits, always split in the same way: pixels as float32 in [0, 1], classes 0 to 9."""
 
     train: NDArray[np.float32]
     train_classes: NDArray[np.int64]
@@ -54,7 +54,7 @@ class Digits:
 class Network:
     """A network before training: per layer its mask and its weights, both of shape (sources, targets).
 
-    ``seed`` and ``index`` name its generators: training it twice gives the same masks, on the same machine.
+    ``seed`` and ``index`` seed its generators: training it twice on one machine gives the same masks.
     """
 
     run: str
@@ -71,10 +71,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One network after one epoch: its wiring, its share of right answers on the test digits, its training loss.
+    """One network after one epoch: its wiring, its accuracy on the test digits, its training loss.
 
-    The accuracy is that of exactly this wiring: SET rewires after the epoch has been recorded. Epoch 0 is the network
-    as it started; nothing has been trained, so it has no loss.
+    The accuracy is that of exactly this wiring, because SET rewires after the epoch has been recorded. Epoch 0 is the
+    network before training, so it has no loss.
     """
 
     run: str
@@ -85,7 +85,7 @@ class Recorded:
 
 
 def load_digits() -> Digits:
-    """The 1,797 digits of scikit-learn's own package, 500 of them held out; nothing is downloaded."""
+    """The 1,797 digits that scikit-learn contains, 500 of them for testing; nothing is downloaded."""
     try:
         from sklearn.datasets import load_digits as load  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
@@ -100,11 +100,11 @@ def load_digits() -> Digits:
 def family(
     seed: int = 2020, networks: int = 5, perturb: float = 0.01, *, epsilon: float = 7.0, hidden: Sequence[int] = HIDDEN
 ) -> list[Network]:
-    """Untrained networks w0, w1, ...: w0 is an Erdos-Renyi random graph, each next one ``perturb`` away from the last.
+    """Untrained networks w0, w1, ...: w0 is an Erdos-Renyi graph, each next one differs by ``perturb``.
 
     A layer of n_in x n_out units has ``epsilon * (n_in + n_out)`` connections at random places; the last layer has all.
-    In every sparse layer of w(i+1) that share of the connections of w(i), rounded and at least one, has moved to places
-    that were free in w(i), each with its weight: all else, the other weights too, is as in w(i).
+    In every sparse layer of w(i+1), that share of w(i)'s connections (rounded, at least one) has moved to places that
+    were free in w(i). A moved connection keeps its weight. All other connections and weights are those of w(i).
     """
     if seed < 0 or networks < 1 or not 0 < perturb < 1 or epsilon <= 0:
         raise InvalidInputError(
@@ -138,8 +138,8 @@ def train(
 
     ``rewire="set"`` replaces in every sparse layer the fraction ``zeta`` of the connections between two epochs (so not
     after the last), ``"static"`` keeps the mask, ``"dense"`` trains a network of the same widths with all connections
-    and weights of its own. The learning rate falls in equal steps, from epoch to epoch, to 1 / epochs of itself. The
-    network handed in is left as it is.
+    and weights of its own. The learning rate falls in equal steps, from epoch to epoch, to 1 / epochs of its value.
+    ``network`` itself does not change.
     """
     if epochs < 0 or batch < 1 or not 0 <= zeta < 1:
         raise InvalidInputError(
@@ -174,7 +174,7 @@ def _epochs(
 
 
 class _Learner:
-    """The part of a network that changes: weights, biases, masks, and the momentum of the first two."""
+    """The part of a network that changes: weights, biases, masks, and the momentum of weights and biases."""
 
     def __init__(self, network: Network, learning_rate: float, momentum: float, weight_decay: float) -> None:
         self.masks = [mask.copy() for mask in network.masks]
@@ -188,7 +188,7 @@ class _Learner:
     def learn(
         self, inputs: Floats, classes: NDArray[np.int64], batch: int, pace: float, rng: np.random.Generator
     ) -> float:
-        """Once through the data in a new order, at that share of the learning rate; the mean loss on the way."""
+        """Train for one epoch in a new order, with ``pace`` times the learning rate; return the mean loss."""
         order = rng.permutation(len(classes))
         total = 0.0
         for at in range(0, len(order), batch):
@@ -200,7 +200,7 @@ class _Learner:
             for k, mask in enumerate(self.masks):
                 slope = weight_slopes[k]
                 slope += self._weight_decay * self.weights[k]
-                slope *= mask  # the one place where the wiring is enforced: what is absent never moves from 0
+                slope *= mask  # only this enforces the wiring: the weights of absent connections stay 0
                 self._step(self.weights[k], self._weight_speed[k], pace * slope)
                 self._step(self.biases[k], self._bias_speed[k], pace * bias_slopes[k])
         return total / len(order)
@@ -216,7 +216,7 @@ class _Learner:
         return float(np.mean(np.argmax(outputs, axis=1) == classes))
 
     def rewire(self, zeta: float, rng: np.random.Generator) -> None:
-        """One step of SET in every sparse layer. A layer with all its connections has no place to grow: left alone."""
+        """One step of SET in every sparse layer. A full layer has no free places and stays as it is."""
         for k, mask in enumerate(self.masks):
             if mask.all():
                 continue
@@ -225,14 +225,14 @@ class _Learner:
             new = grown & ~pruned
             self.weights[k][~pruned] = 0
             self.weights[k][new] = rng.normal(0, self._grown_spread[k], int(new.sum()))
-            self._weight_speed[k][~pruned] = 0  # a newcomer inherits no momentum from who stood there before
+            self._weight_speed[k][~pruned] = 0  # a grown connection inherits no momentum from an earlier one
             self.masks[k] = grown
 
 
 def loss_and_gradients(
     weights: Sequence[Floats], biases: Sequence[Floats], inputs: Floats, classes: NDArray[np.int64]
 ) -> tuple[float, list[Floats], list[Floats]]:
-    """Mean cross-entropy of a batch and its gradients by weights and by biases, those of absent weights included."""
+    """Mean cross-entropy of a batch, and its gradients by weights (absent ones included) and by biases."""
     layers = _activations(weights, biases, inputs)
     rows = np.arange(len(classes))
     shifted = layers[-1] - layers[-1].max(axis=1, keepdims=True)
@@ -252,7 +252,7 @@ def loss_and_gradients(
 
 
 def _activations(weights: Sequence[Floats], biases: Sequence[Floats], inputs: Floats) -> list[Floats]:
-    """The inputs, then what each layer puts out: rectified, but for the last, whose outputs are log-odds."""
+    """The inputs, then the outputs of each layer: rectified, except those of the last layer, which are log-odds."""
     layers = [inputs]
     for k in range(len(weights)):
         outputs = layers[-1] @ weights[k] + biases[k]
@@ -263,7 +263,8 @@ def _activations(weights: Sequence[Floats], biases: Sequence[Floats], inputs: Fl
 def prune(weights: Floats, mask: Bools, zeta: float) -> Bools:
     """The mask without the fraction ``zeta`` of its positive weights and of its negative ones that are closest to 0.
 
-    Each sign loses its own share, rounded; a weight of 0 counts as positive, equal weights fall in the order of cells.
+    The number is rounded for each sign. A weight of 0 counts as positive. Equal weights are pruned in the order of
+    cells.
     """
     pruned = mask.copy()
     for side in (mask & (weights >= 0), mask & (weights < 0)):
@@ -274,7 +275,7 @@ def prune(weights: Floats, mask: Bools, zeta: float) -> Bools:
 
 
 def grow(mask: Bools, connections: int, rng: np.random.Generator) -> Bools:
-    """The mask with so many more connections at places drawn from all its free ones, those just pruned among them."""
+    """The mask with this many more connections, at places drawn from all free ones, including those just pruned."""
     grown = mask.copy()
     grown.flat[rng.choice(np.flatnonzero(~mask), connections, replace=False)] = True
     return grown

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Analysis:
-    """The half of ``Archive`` that computes; the other half stores and finds."""
+    """The part of ``Archive`` that computes; the other part stores and reads."""
 
     def __init__(self, store: GraphStore) -> None:
         self._store = store
@@ -190,7 +190,7 @@ class Analysis:
         """The connections of one layer by what became of them between two steps: survived, regrown, died, born.
 
         They are given as sorted cells of the layer's mask. Raises what ``evolution`` raises, and ``NotFoundError`` for
-        a layer that the run has not.
+        a layer that the run does not have.
 
         >>> archive.connections("w0", "l0", 0, 5).born.tolist()
         [1]
@@ -200,7 +200,9 @@ class Analysis:
     # One snapshot
 
     def structure(self, ref: Ref | Snapshot | str) -> Structure:
-        """Fan-in, fan-out, hubs, dead units and effective density of one snapshot, or ``NotFoundError``.
+        """Fan-in, fan-out, hubs, dead units and effective density of one snapshot.
+
+        Raises ``NotFoundError`` where there is no such snapshot.
 
         >>> [(layer.name, layer.density) for layer in archive.structure("w0@0").layers]
         [('l0', 0.4444444444444444), ('l1', 0.5)]
@@ -212,7 +214,9 @@ class Analysis:
     # Lineage
 
     def lineage(self, run: str | None = None, *, depth: int | None = None) -> Lineage:
-        """The declared ancestors and descendants of a run (all runs where none is named), ``depth`` generations far.
+        """The declared ancestors and descendants of a run; of all runs if none is named.
+
+        ``depth`` is the greatest number of generations up and down; None takes all.
 
         Raises ``NotFoundError`` where there is no such run.
 
@@ -247,12 +251,12 @@ class Analysis:
         samples: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> StoredInference:
-        """Who probably descends from whom, from the distances of one snapshot of each run.
+        """Which run probably descends from which, inferred from the distances of one snapshot of each.
 
-        It is kept under ``name``, in the place of what had that name; ``None`` keeps nothing. ``root`` is the ancestor
-        of all, where it is known; ``by_time`` says that no run descends from a younger one. Without an alignment the
-        one that fits the networks is chosen. ``depth`` is how many layers are compared, ``samples`` how many resamples
-        the support of an edge is a share of.
+        The answer is stored under ``name`` and replaces an earlier one of that name; ``None`` stores nothing. ``root``
+        is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Without
+        an alignment, the one that fits the networks is chosen. ``depth`` is the number of layers that are compared.
+        ``samples`` is the number of resamples; the support of an edge is its share among them.
 
         Raises ``InvalidInputError`` for fewer than two runs or several snapshots of one, and what ``distances`` raises.
 
@@ -280,7 +284,9 @@ class Analysis:
         return get(self._store, name)
 
     def inference(self, name: str = "inferred") -> StoredInference:
-        """An ancestry that was inferred before, or ``NotFoundError``.
+        """An ancestry that was inferred and stored before.
+
+        Raises ``NotFoundError`` where there is no such one.
 
         >>> stored = archive.infer(["w*@last"], root="w0", name="example")
         >>> archive.inference("example") == stored
@@ -302,7 +308,7 @@ class Analysis:
         """The distance of two runs at each step that both have, or of a run from its own past.
 
         Its past is its first snapshot, or the one ``lag`` snapshots before. Two runs are compared by ``canonical``, a
-        run with itself by ``identity``, where no alignment is named.
+        run with itself by ``identity``, unless an alignment is named.
 
         Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a lag together with another run.
 

@@ -45,7 +45,7 @@ class Space:
     A plain space is one axis of its own name, written as a size; ``labelled`` makes that axis fixed. A space is
     labelled where all its axes are fixed: its units have a meaning of their own (input features, output classes) and
     are never permuted. The units below an outer axis (the dims of a head) may lie in another order for each of its
-    indices; where that is not so the inner axis has to be fixed. A space without axes has one unit.
+    indices; if they must not, the inner axis has to be fixed. A space without axes has one unit.
 
     >>> Space("input", 784, labelled=True)
     Space(name='input', size=784, labelled=True)
@@ -97,7 +97,7 @@ class Space:
 
 
 def joined_axes(axes: Sequence[Axis]) -> tuple[tuple[str | None, int], ...]:
-    """Axes by what can change places: the name of each free one, None for fixed ones; fixed neighbours are one.
+    """Axes by what can be permuted: the name of each free one, None for fixed ones; fixed neighbours are merged.
 
     >>> joined_axes([Axis("heads", 2), Axis("pairs", 4, fixed=True), Axis("half", 2, fixed=True)])
     (('heads', 2), (None, 8))

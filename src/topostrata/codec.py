@@ -30,10 +30,10 @@ _MAGIC = b"SGM1"
 _HEAD = struct.Struct("<4sBIII")
 _STREAM = struct.Struct("<QB")
 _CHECKSUM_BYTES = 8
-_MAX_UNITS = 2**32 - 1  # of a space, and taps: what the head has room for
+_MAX_UNITS = 2**32 - 1  # in a space, and taps: the head has 32 bits for each
 _MAX_CONNECTIONS = 2**32
-# A zstd block of at most 128 KiB takes at least 4 bytes: a plane that claims to hold more than that is lying.
 _MARKS = 64  # cells per connection up to which marking all cells is faster than sorting, in 8 times the masks' memory
+# A zstd block of at most 128 KiB takes at least 4 bytes: a plane that claims to hold more than that is lying.
 _MAX_RATIO = 2**17 // 4
 _ZSTD_LEVEL = 1  # measured: level 3 saves under 1 % of the bytes of a plane and takes twice the time
 
@@ -46,13 +46,13 @@ class Packed(NamedTuple):
 
 
 def encode(mask: Mask, base: Mask | None = None) -> Packed:
-    """The mask in the fewer bytes: whole, or against ``base`` (a mask of the same shape) where one is given."""
+    """The mask in few bytes: whole, or as its difference from ``base`` (of the same shape) if that is smaller."""
     if max(_shape(mask)) > _MAX_UNITS:
         raise LimitError(f"mask: expected at most {_MAX_UNITS} units and taps, found {max(_shape(mask))}")
     if base is None or _shape(base) != _shape(mask):
         return Packed(_encode_full(mask), "full")
     delta = _encode_delta(mask, base)
-    # A full mask needs at least half a byte a connection at any density met in practice; do not pack it only to lose.
+    # A full mask needs at least half a byte per connection at all densities in use, so a delta below that is smaller.
     if len(delta) * 2 < mask.nnz:
         return Packed(delta, "delta")
     full = _encode_full(mask)
@@ -60,7 +60,7 @@ def encode(mask: Mask, base: Mask | None = None) -> Packed:
 
 
 def decode(data: bytes, base: Mask | None = None) -> Mask:
-    """The mask that was encoded. Bytes that do not add up, or a base that is not the one, are a ``CorruptError``."""
+    """The mask that was encoded. Damaged bytes or another base raise ``CorruptError``."""
     body, tail = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
     if len(data) < _HEAD.size + _CHECKSUM_BYTES or tail != _checksum(body):
         raise CorruptError(f"packed mask: its checksum does not match its {len(data)} bytes")
@@ -114,8 +114,8 @@ def _decode_body(body: memoryview, base: Mask | None) -> Mask:
     else:
         needed = bytes(body[at : at + 32]).hex()
         if base is None or base.digest != needed:
-            found = "none" if base is None else base.digest[:12]
-            raise CorruptError(f"packed mask: expected the base {needed[:12]}, found {found}")
+            base_digest = "none" if base is None else base.digest[:12]
+            raise CorruptError(f"packed mask: expected the base {needed[:12]}, found {base_digest}")
         died, at = _unpack_gaps(body, at + 32, base.nnz)
         born, at = _unpack_gaps(body, at, size)
         alive = np.ones(base.nnz, dtype=bool)
@@ -141,7 +141,7 @@ def _pack_gaps(positions: NDArray[np.int64]) -> bytes:
 
 
 def _unpack_gaps(body: memoryview, at: int, most: int) -> tuple[NDArray[np.int64], int]:
-    """A stream of at most so many positions. What it says of itself is not believed before memory is asked for."""
+    """Read a stream of at most ``most`` positions. Its claims are checked before memory is reserved for them."""
     count, width = _STREAM.unpack_from(body, at)
     at += _STREAM.size
     if width > 8 or count > min(most, _MAX_CONNECTIONS) or (width == 0 and count > 1):
@@ -169,7 +169,7 @@ def _unpack_plane(frame: memoryview, count: int) -> NDArray[np.uint8]:
 
 
 def merge(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Two sorted arrays as one: the smaller is inserted into the larger, which is cheaper than sorting both."""
+    """Two sorted arrays as one: the smaller one is inserted into the larger one, which is faster than sorting both."""
     small, large = (a, b) if a.size < b.size else (b, a)
     return np.insert(large, np.searchsorted(large, small), small)
 

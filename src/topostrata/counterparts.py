@@ -1,4 +1,4 @@
-"""Which layer of one wiring is which layer of another: what has to be known before two networks are compared."""
+"""Which layer of one wiring corresponds to which layer of another, as a comparison of networks needs to know."""
 
 from __future__ import annotations
 

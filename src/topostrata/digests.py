@@ -1,4 +1,4 @@
-"""The digest of a topology: equal exactly for equal connections in equal wirings, whatever things are named.
+"""The digest of a topology: equal exactly for equal connections in equal wirings; names do not count.
 
 Version 1 stands for all that a sequence of plain layers can say and never changes. What it cannot say (late entries,
 self-loops, groups, several axes, tied layers) has version 2, which takes the layers in their normal order, so that a

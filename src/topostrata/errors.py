@@ -1,12 +1,12 @@
-"""Every error Topostrata raises, as a tree by what its handler does, and the codes by which programs tell them apart.
+"""All errors of Topostrata, as a tree by what a handler does, and the codes by which programs tell them apart.
 
-* ``InputError``: what was handed in is wrong; mend it and ask again.
-* ``NotFoundError``: what was asked for is not there.
+* ``InputError``: the input is wrong; correct it and ask again.
+* ``NotFoundError``: a run, snapshot, layer or query of that name does not exist.
 * ``ConflictError``: the archive holds something else already; nothing was written.
 * ``LimitError``: an input or an answer is larger than its limit; ask for less.
 * ``UnavailableError``: a database, engine, cluster, extra or newer version is missing; provide it and ask again.
 * ``CorruptError``: what is stored is damaged; ``topostrata verify`` says what else is.
-* ``Cancelled``: somebody asked for the end.
+* ``Cancelled``: the caller cancelled the work.
 
 An error says what was expected, what was found, where, and what to do. Many classes also derive from the builtin that
 a caller would look for (``ValueError``, ``LookupError``, ...). Codes are append-only: a released one never changes its
@@ -21,14 +21,14 @@ from enum import StrEnum
 class Code(StrEnum):
     """Stable names of what can go wrong, used in REST problems, in ``--json`` errors and in logs."""
 
-    # The caller's input is wrong: mend it and ask again.
+    # The caller's input is wrong: correct it and ask again.
     INVALID_TOPOLOGY = "invalid-topology"
     INVALID_REF = "invalid-ref"
     INVALID_INPUT = "invalid-input"
     INVALID_QUERY = "invalid-query"
     NOT_COMPARABLE = "not-comparable"
     SETTINGS = "settings"
-    # What was asked for is not there.
+    # There is nothing of that name.
     NOT_FOUND = "not-found"
     # The archive holds something else already: nothing was written.
     CONFLICT = "conflict"
@@ -45,7 +45,7 @@ class Code(StrEnum):
     MISSING_EXTRA = "missing-extra"
     UNSUPPORTED_FORMAT = "unsupported-format"
     CLUSTER = "cluster"
-    # Somebody asked for the end.
+    # The caller cancelled the work.
     CANCELLED = "cancelled"
 
 
@@ -69,7 +69,7 @@ class TopostrataError(Exception):
 
 
 class InputError(TopostrataError, ValueError):
-    """What was handed in is wrong; nothing of it was stored. Mend it and ask again."""
+    """The input is wrong; nothing of it was stored. Correct it and ask again."""
 
 
 class UnavailableError(TopostrataError):
@@ -89,7 +89,7 @@ class InvalidRefError(InputError):
 
 
 class InvalidInputError(InputError):
-    """A file, directory or value handed in is not what it should be; nothing of it was stored."""
+    """A file, a directory or a value is not as expected; nothing of it was stored."""
 
     code = Code.INVALID_INPUT
 
@@ -152,7 +152,7 @@ class LimitError(TopostrataError, ValueError):
 
 
 class CorruptError(TopostrataError, ValueError):
-    """Stored bytes do not add up: a checksum, digest or length is wrong."""
+    """Stored bytes are damaged: a checksum, digest or length is wrong."""
 
     code = Code.CORRUPT
 
@@ -172,13 +172,13 @@ class EngineError(UnavailableError, RuntimeError):
 
 
 class ClusterError(UnavailableError, RuntimeError):
-    """A Dask cluster cannot be reached, or cannot compute what it was given; finished tiles are kept."""
+    """A Dask cluster cannot be reached or cannot compute the distances; finished tiles are kept."""
 
     code = Code.CLUSTER
 
 
 def install_command(*extras: str) -> str:
-    """How to install Topostrata with these extras. No package index has it yet, so its checkout is named.
+    """The command that installs Topostrata with these extras, from a checkout: no package index has it yet.
 
     >>> install_command("distance", "plot")
     "pip install '.[distance,plot]' in a checkout of Topostrata"
@@ -206,7 +206,7 @@ class UnsupportedFormatError(UnavailableError, ValueError):
     code = Code.UNSUPPORTED_FORMAT
 
 
-class Cancelled(TopostrataError):  # noqa: N818 - not an error: somebody asked for it
+class Cancelled(TopostrataError):  # noqa: N818 - not an error: the caller asked for it
     """The caller's ``cancel`` was set; what was finished is kept."""
 
     code = Code.CANCELLED

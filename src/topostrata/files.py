@@ -12,14 +12,14 @@ from topostrata.errors import InvalidInputError
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """The path, or an error where no file can be written there: asked before work begins, not at its end."""
+    """The path; an error if no file can be written there. Call it before the work begins, not at its end."""
     target = Path(path)
     folder = target.parent
     if target.is_dir():
         raise InvalidInputError(f"{target}: expected the name of a file, found a directory")
     if not folder.is_dir():
         raise InvalidInputError(
-            f"{target}: expected a file in a directory that is there, found no directory {folder}",
+            f"{target}: expected a file in an existing directory, found no directory {folder}",
             hint=f"mkdir -p '{folder}'",
         )
     if not os.access(target if _is_device(target) else folder, os.W_OK):
@@ -29,10 +29,10 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Where to write instead: what stands there afterwards takes the place of ``path``, unless an error came between.
+    """A temporary path to write to: its file replaces ``path`` at the end, unless an error is raised.
 
-    The other name has the same suffix and directory, and is gone in the end. Links are followed, and what is no file
-    (``/dev/stdout``, a pipe) is written as it is.
+    The temporary path has the same suffix and directory, and is removed in the end. Links are followed. A device or a
+    pipe (``/dev/stdout``) is written directly.
     """
     target = check_target(path)
     draft = target

@@ -1,12 +1,12 @@
 """Names that archives and exports of format 1 contain. The product had another name when they were first written.
 
-They are hashed into digests or stored on disk, so they never change: with another byte here no archive, digest or
-export of before could be read. Nothing else in the product uses the old name.
+They are hashed into digests or stored on disk, so they never change: with other bytes here, no existing archive or
+export could be read. Nothing else in the product uses the old name.
 """
 
 from __future__ import annotations
 
-# The first bytes of what is hashed: a mask's digest and a topology's.
+# The first of the hashed bytes, for the digest of a mask and of a topology.
 MASK_DIGEST = b"stratigraph mask 1\0"
 TOPOLOGY_DIGEST = b"stratigraph topology 1\0"
 
@@ -17,5 +17,5 @@ EMBEDDED_DATABASE = "stratigraph"
 # The member of archive.json in an export that says which version of the product wrote it.
 EXPORT_VERSION = "stratigraph"
 
-# Where an archive was made before; it opens when it is named with --store or renamed to the new default.
+# The default directory of earlier versions. It opens when it is named with --store or renamed to the new default.
 OLD_DIRECTORY = ".stratigraph"

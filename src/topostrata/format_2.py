@@ -1,4 +1,4 @@
-"""What is hashed or stored of the networks that format 1 cannot say; like format 1's bytes it never changes."""
+"""Bytes that are hashed or stored for networks beyond format 1; like those of format 1, they never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers as columns: which ones a type of result has, and their values as pandas data frames for who has pandas."""
+"""Results as columns: which columns a type of result has, and their values as pandas data frames."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @cache
 def columns(kind: type) -> dict[str, str]:
-    """The attributes of a result dataclass that answers hold, each with its name there: fields, then properties.
+    """The attributes of a result dataclass that its JSON has, each with its name there: fields, then properties.
 
-    All of them are columns, so that no new one is forgotten. ``json_names`` of the dataclass gives some of them another
-    name, or None to those that stay inside.
+    All attributes are columns, so that no new one is forgotten. ``json_names`` of the dataclass gives some of them
+    another name, or None to leave them out.
 
     >>> from topostrata.runs import Parent
     >>> columns(Parent)
@@ -31,7 +31,7 @@ def columns(kind: type) -> dict[str, str]:
 
 
 def frame(rows: Iterable[Mapping[str, Any]], names: Iterable[str] | None = None) -> pd.DataFrame:
-    """A data frame of rows; ``names`` are its columns where there are no rows to tell."""
+    """A data frame of rows; ``names`` are its columns if there are no rows."""
     try:
         import pandas as pd  # noqa: PLC0415 - behind an extra
     except ImportError as error:

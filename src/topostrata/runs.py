@@ -67,7 +67,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training run: what it was made with, where it stands, where it comes from."""
+    """One training run: its config, its status, its snapshots and its parents."""
 
     json_names: ClassVar = {"id": "run"}
 
@@ -88,8 +88,8 @@ class RunLayer:
     """A layer of a run, the same at all its steps; what changes from step to step is its mask.
 
     ``projection`` says whether its connections are written into the graph for Cypher: ``"follow"``, ``"off"``, or
-    ``"limit"`` where they went over the limit of relationships and stopped. They stand there up to ``projected_step``
-    (``None``: not at all), as so many ``lifetimes``.
+    ``"limit"`` where they went over the limit of relationships and stopped. The graph has them up to ``projected_step``
+    (``None``: not at all), as ``lifetimes`` relationships.
     """
 
     run: str

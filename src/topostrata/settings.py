@@ -14,12 +14,12 @@ from topostrata.errors import SettingsError
 PREFIX = "TOPOSTRATA_"
 DEFAULT_STORE = ".topostrata"
 _SHORTEST_SECRET = 8  # as Neo4j itself asks for
-_SHORTEST_TOKEN = 32  # nobody guesses it, so that one hash of it is enough to keep
+_SHORTEST_TOKEN = 32  # long enough that it cannot be guessed, and that one hash of it is enough to store
 _LEAST_VARIED_TOKEN = 8  # different characters; a random one has more
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what a Bearer header can carry (RFC 6750, section 2.1)
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _COMMON_SECRETS = {"password", "neo4jneo4j", "12345678", "changeme", "changeit", "letmein1"}
-# Read by the tests alone, so that a developer's environment does not fail the check for unknown keys.
+# Only the tests read these; they are known here, so that the check for unknown names accepts them.
 _OTHERS = ("TOPOSTRATA_REFERENCE_TOPOLOGIES", "TOPOSTRATA_TEST_")
 
 
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
     api_token: SecretStr | None = Field(None, description="token that every REST request must show")
     api_token_file: Path | None = Field(None, description="file that holds the token")
-    api_hosts: str = Field("", description="names that REST answers to besides this machine's own, commas between")
+    api_hosts: str = Field("", description="names that REST answers to besides those of loopback, separated by commas")
 
     @field_validator("api_hosts")
     @classmethod
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         return frozenset(_split(self.api_hosts))
 
     def api_secret(self) -> str | None:
-        """The token of the REST API, from the setting or its file; None where none is set, an error for a weak one."""
+        """The token of the REST API, from the setting or its file; None if none is set, an error for a weak one."""
         secret = self._secret("api_token")
         if secret is None:
             return None
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         )
 
     def neo4j_secret(self) -> str:
-        """The password, from the setting or its file; an error where there is none, or one that anybody would try."""
+        """The password, from the setting or its file; an error if there is none or if it is easily guessed."""
         secret = self._secret("neo4j_password")
         if not secret:
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""The symmetries of a wiring: which units can change places, and the masks after they did.
+"""The symmetries of a wiring: which units can change places, and the masks after they have.
 
 A free axis can be put in any order, in all spaces and taps that have it at once. Where another free axis stands before
 it in each of them (heads before dims), its order may differ at each index of that one.

@@ -120,7 +120,7 @@ def from_toml(text: str, *, where: str = "wiring") -> tuple[LayerShape, ...]:
 
 
 def check_keys(claim: Any, required: set[str], optional: set[str], at: str) -> None:
-    """Refuse what is no object with these names."""
+    """Refuse anything but an object with these names."""
     known = ", ".join(sorted(required | optional))
     if not isinstance(claim, dict):
         raise InvalidInputError(f"{at}: expected an object with {known}, found {str(claim)[:80]}")

@@ -82,12 +82,12 @@ def test_a_matrix_that_is_not_to_be_kept_writes_nothing(archive: Archive, comput
     archive.distances(["r0", "r1", "r2"], alignment="identity")
     computed.clear()
     before = contents(archive)
-    found = archive.distances(["r*"], alignment="identity", keep=False)
+    unstored = archive.distances(["r*"], alignment="identity", keep=False)
     assert len(computed) == 15 - 6
     assert contents(archive) == before
-    kept = archive.distances(["r*"], alignment="identity")
+    stored = archive.distances(["r*"], alignment="identity")
     assert len(computed) == 2 * (15 - 6)
-    np.testing.assert_array_equal(found.layers, kept.layers)
+    np.testing.assert_array_equal(unstored.layers, stored.layers)
 
 
 def test_equal_topologies_are_compared_once(archive: Archive, computed: Counter) -> None:
@@ -96,9 +96,9 @@ def test_equal_topologies_are_compared_once(archive: Archive, computed: Counter)
     archive.distances(["r*"], alignment="identity")
     computed.clear()
     archive.push("copy", 7, archive.topology("r1"))
-    found = archive.distances(["copy", "r*"], alignment="identity")
+    matrix = archive.distances(["copy", "r*"], alignment="identity")
     assert computed == []
-    assert found.nnstd[0, 2] == 0
+    assert matrix.nnstd[0, 2] == 0
 
 
 def test_an_interrupted_job_goes_on_where_it_stopped(
@@ -117,10 +117,10 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
 
     with pytest.raises(Cancelled):
         archive.distances(["r*"], alignment="identity", cancel=cancel, progress=watch)
-    kept = len(computed)
+    finished = len(computed)
     archive.distances(["r*"], alignment="identity")
-    assert 12 <= kept < 36
-    assert len(computed) < kept + 36
+    assert 12 <= finished < 36
+    assert len(computed) < finished + 36
     assert len(set(computed)) == 36
 
 
@@ -146,28 +146,28 @@ def test_tiles_hold_any_pair_of_many_topologies(archive: Archive) -> None:
             if symmetric:
                 known[np.ix_(columns, rows)] = truth[np.ix_(columns, rows)]
         fresh = StoredTiles(archive._store, numbers, alignment=alignment, layers=2)
-        found = fresh.get_tile(digests, digests)
-        np.testing.assert_array_equal(found, known)
+        distances = fresh.get_tile(digests, digests)
+        np.testing.assert_array_equal(distances, known)
 
 
 def test_clients_that_number_at_once_agree(target: Target, archive: Archive) -> None:
     """Two clients give the same new topologies numbers: each gets one, and both know the same."""
     digests = [f"{k:064x}" for k in range(40)]
-    found: list[dict[str, int]] = []
+    numbers: list[dict[str, int]] = []
 
     def give(order: Callable[[list[str]], list[str]]) -> None:
         with target.open() as mine:
-            found.append(number(mine._store, order(digests), layers=3))
+            numbers.append(number(mine._store, order(digests), layers=3))
 
     threads = [threading.Thread(target=give, args=(order,)) for order in (list, lambda d: d[::-1])]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 2
-    assert found[0] == found[1]
-    assert sorted(found[0].values()) == list(range(40))
-    assert number(archive._store, digests, layers=3) == found[0]
+    assert len(numbers) == 2
+    assert numbers[0] == numbers[1]
+    assert sorted(numbers[0].values()) == list(range(40))
+    assert number(archive._store, digests, layers=3) == numbers[0]
 
 
 def test_cypher_walks_the_nearest(archive: Archive) -> None:
@@ -201,8 +201,8 @@ def test_a_pair_asked_for_is_written_once(archive: Archive) -> None:
     rows = tell(
         archive, "MATCH (a:Snapshot)-[d:DISTANCE]->(b:Snapshot) RETURN a.id AS a, b.id AS b, d.alignment AS alignment"
     )
-    found = sorted((row["alignment"], row["a"], row["b"]) for row in rows)
-    assert found == [("canonical", "r0@0", "r1@0"), ("reference", "r0@0", "r1@0"), ("reference", "r1@0", "r0@0")]
+    stored = sorted((row["alignment"], row["a"], row["b"]) for row in rows)
+    assert stored == [("canonical", "r0@0", "r1@0"), ("reference", "r0@0", "r1@0"), ("reference", "r1@0", "r0@0")]
 
 
 def test_an_unknown_alignment_is_refused(archive: Archive) -> None:

@@ -38,13 +38,13 @@ def test_chains_of_deltas_are_at_most_24_deep(archive: Archive, target: Target) 
     with target.open() as other:
         for step, topology in history.snapshots[30:]:
             other.push("w0", step, topology)
-    found = chain(archive, "w0")
-    assert found[0] == ("full", 0)
-    assert max(depth for _, depth in found) <= 24
-    full = [k for k, (kind, _) in enumerate(found) if kind == "full"]
-    assert all(b - a <= 25 for a, b in zip(full, [*full[1:], len(found)], strict=True))
+    links = chain(archive, "w0")
+    assert links[0] == ("full", 0)
+    assert max(depth for _, depth in links) <= 24
+    full = [k for k, (kind, _) in enumerate(links) if kind == "full"]
+    assert all(b - a <= 25 for a, b in zip(full, [*full[1:], len(links)], strict=True))
     assert len(full) <= 4, "small changes are stored as deltas"
-    for (_, before), (kind, depth) in pairwise(found):
+    for (_, before), (kind, depth) in pairwise(links):
         assert depth == (0 if kind == "full" else before + 1)
     with target.open() as fresh:
         assert_snapshots(fresh, "w0", history, history.steps)
@@ -144,8 +144,8 @@ def test_masks_in_many_small_parts_come_back_whole(
     with target.open() as other:
         push(other, "w1", history)
         assert [row["parts"] for row in tell(other, "MATCH (m:Mask) RETURN m.parts AS parts")] == parts
-        held = tell(other, "MATCH (p:MaskPart) RETURN count(p) AS parts")[0]["parts"]
-        assert held == sum(parts) - len(parts)
+        stored = tell(other, "MATCH (p:MaskPart) RETURN count(p) AS parts")[0]["parts"]
+        assert stored == sum(parts) - len(parts)
     with target.open() as fresh:
         assert_snapshots(fresh, "w1", history, history.steps)
         assert list(fresh.verify()) == []

@@ -27,9 +27,9 @@ def graph(archive: Archive) -> Iterator[Any]:
     archive.push("w0", 5, B)
     archive.push("w1", 0, A)
     archive.update_run("w1", parents=[Parent("w0", 5, "fork")])
-    found = archive.py2neo()
-    yield found
-    found.service.connector.close()
+    connected = archive.py2neo()
+    yield connected
+    connected.service.connector.close()
 
 
 def test_queries_answer_as_the_archive_does(archive: Archive, graph: Any) -> None:

@@ -100,30 +100,30 @@ def state(archive: Archive) -> list[tuple[Run, list[tuple[Snapshot, Topology]]]]
 def graph(archive: Archive) -> list[Any]:
     """All of the graph but how masks are packed, which archive this is, and who wrote last."""
     quiet = {"guard", "writer_epoch", "writer_batch", "created_by"}
-    found = [
-        (kind, [p for p in held if p[0] not in quiet], *ends)
-        for kind, held, *ends in contents(archive)
+    rows = [
+        (kind, [p for p in properties if p[0] not in quiet], *ends)
+        for kind, properties, *ends in contents(archive)
         if not {"Mask", "MaskPart", "BASE", "HAS_PART", "Archive"} & set(kind)
     ]
-    return sorted(found, key=repr)
+    return sorted(rows, key=repr)
 
 
-def same(one: Archive, other: Archive) -> None:
+def same(archive: Archive, other: Archive) -> None:
     """Two archives hold the same, down to every connection that Cypher sees, and both are sound."""
-    assert state(one) == state(other)
-    assert graph(one) == graph(other)
-    assert list(one.verify()) == list(other.verify()) == []
+    assert state(archive) == state(other)
+    assert graph(archive) == graph(other)
+    assert list(archive.verify()) == list(other.verify()) == []
 
 
 @pytest.mark.parametrize("seed", [5, SEED])
 def test_what_is_exported_is_imported(archive: Archive, beside: Archive, tmp_path: Path, seed: int) -> None:
     """Out of one store and into another and back: equal archives, and equal bytes of their exports."""
-    held = family(seed)
-    fill(archive, held)
+    runs = family(seed)
+    fill(archive, runs)
     first, second, third = (tmp_path / f"{k}.zip" for k in range(3))
     done = transfer.export(archive, first)
     assert done.bytes == first.stat().st_size
-    assert set(done.runs) == {record.run.id for record in held.records}
+    assert set(done.runs) == {record.run.id for record in runs.records}
     moved = transfer.import_(first, beside)
     assert (moved.added, moved.unchanged, moved.runs_added) == (done.snapshots, 0, done.runs)
     same(archive, beside)
@@ -158,7 +158,7 @@ def test_a_second_move_brings_only_what_is_new(archive: Archive, beside: Archive
     again = transfer.copy(archive, beside)
     assert (again.added, again.runs_added) == (0, ())
     archive.push("empty", 4, A)
-    (step, _), *_ = [(one.step, one) for one in archive.snapshots("both")]
+    step = next(iter(archive.snapshots("both"))).step
     archive.push("both", step, archive.topology(f"both@{step}"), metrics={"later": 0.25})
     archive.update_run("a-child", tags=["new"], status="finished")
     archive.update_run("empty", parents=[Parent("root", archive.snapshot("root@first").step, "declared")])
@@ -185,8 +185,8 @@ def test_a_target_that_goes_on_is_left_as_it_is(archive: Archive, beside: Archiv
 
 def test_a_run_moves_with_all_that_it_descends_from(archive: Archive, beside: Archive, tmp_path: Path) -> None:
     """A parent is a snapshot, so the runs of the ancestors move too, and no others."""
-    held = family(SEED)
-    fill(archive, held)
+    runs = family(SEED)
+    fill(archive, runs)
     archive.push("stranger", 0, A)
     done = transfer.export(archive, tmp_path / "runs.zip", runs=["both"])
     assert set(done.runs) == {"root", "a-child", "both"}
@@ -211,8 +211,8 @@ def test_layers_that_were_not_for_cypher_stay_out_of_the_graph(archive: Archive,
     archive.push("none", 0, A, projection="none")
     tell(archive, "MATCH (y:Layer {id: 'w0/l1'}) SET y.projection = 'limit'")
     transfer.copy(archive, beside)
-    found = {(lag.run, lag.layer): lag.projection for lag in beside.unprojected()}
-    assert found == {("w0", "l0"): "off", ("none", "l0"): "off", ("none", "l1"): "off"}
+    lags = {(lag.run, lag.layer): lag.projection for lag in beside.unprojected()}
+    assert lags == {("w0", "l0"): "off", ("none", "l0"): "off", ("none", "l1"): "off"}
 
 
 def another_way(archive: Archive) -> None:
@@ -296,10 +296,10 @@ def test_a_killed_import_is_resumed_by_another(
     total = transfer.export(beside, tmp_path / "runs.zip").snapshots
     killed(target, "import", str(tmp_path / "runs.zip"), total + when, point)
     with target.open() as after:
-        found = sum(len(snapshots) for _, snapshots in state(after))
-        assert when <= found < total
+        arrived = sum(len(snapshots) for _, snapshots in state(after))
+        assert when <= arrived < total
         assert list(after.verify()) == []
-        assert transfer.import_(tmp_path / "runs.zip", after).added == total - found
+        assert transfer.import_(tmp_path / "runs.zip", after).added == total - arrived
         same(after, beside)
 
 
@@ -339,7 +339,7 @@ def test_a_killed_export_leaves_no_file_of_that_name(archive: Archive, target: T
     killed(target, "export", str(path), 5)
     assert path.read_bytes() == b"an older export"
     transfer.export(archive, path)
-    assert [one.name for one in tmp_path.iterdir()] == ["runs.zip"]
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.zip"]
     with ExportFile(path) as file:
         file.check()
 
@@ -386,14 +386,14 @@ def test_an_export_of_format_1_stays_readable(archive: Archive, tmp_path: Path) 
     """tests/data/export-format-1.zip was written when format 1 was new; what it holds is told by the code that made it."""
     old = ROOT / "tests" / "data" / "export-format-1.zip"
     moved = transfer.import_(old, archive)
-    held = family(SEED)
-    assert moved.snapshots == sum(len(one) for one in held.histories.values())
-    found = {run.id: (run, snapshots) for run, snapshots in state(archive)}
-    for record in held.records:
-        run, snapshots = found[record.run.id]
+    runs = family(SEED)
+    assert moved.snapshots == sum(len(snapshots) for snapshots in runs.histories.values())
+    moved_runs = {run.id: (run, snapshots) for run, snapshots in state(archive)}
+    for record in runs.records:
+        run, snapshots = moved_runs[record.run.id]
         assert run == replace(record.run, parents=run.parents)
         assert set(run.parents) == set(record.run.parents)
-        assert snapshots == [(one, held.topology(one)) for one in held.snapshots(run.id)]
+        assert snapshots == [(snapshot, runs.topology(snapshot)) for snapshot in runs.snapshots(run.id)]
     assert list(archive.verify()) == []
     transfer.export(archive, tmp_path / "again.zip")
     with ExportFile(tmp_path / "again.zip") as again, ExportFile(old) as first:

@@ -17,7 +17,7 @@ Damage = Callable[[Archive], object]
 
 
 @pytest.fixture
-def held(archive: Archive) -> Archive:
+def two_runs(archive: Archive) -> Archive:
     """Two runs of six snapshots, the second forked from the first; masks among them that are deltas of deltas."""
     history = sparse_history(8, snapshots=6, widths=[40, 30, 8], density=0.3, churn=0.05)
     push(archive, "w0", history)
@@ -138,16 +138,19 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_every_damage_is_found_and_named(held: Archive, target: Target, damage: str) -> None:
+def test_every_damage_is_found_and_named(two_runs: Archive, target: Target, damage: str) -> None:
     """A client that knows nothing and the one that pushed find the same: rule and place, and nothing of the other run."""
     act, rule, where = DAMAGES[damage]
-    act(held)
+    act(two_runs)
     with target.open() as fresh:
-        found = list(fresh.verify())
-        assert list(held.verify()) == found, "what was pushed is remembered, and not believed"
-    assert (rule, where) in {(one.rule, one.where) for one in found}, found
-    assert all(one.expected and one.found and one.expected != one.found for one in found), found
-    assert not [one for one in found if one.where.startswith("w1")], found
+        problems = list(fresh.verify())
+        assert list(two_runs.verify()) == problems, "what was pushed is remembered, and not believed"
+    assert (rule, where) in {(problem.rule, problem.where) for problem in problems}, problems
+    for problem in problems:
+        assert problem.expected
+        assert problem.found
+        assert problem.expected != problem.found
+        assert not problem.where.startswith("w1")
 
 
 def test_a_good_archive_has_no_violations(archive: Archive, target: Target) -> None:
@@ -174,4 +177,4 @@ def test_connections_of_a_layer_that_is_not_projected_are_too_many(archive: Arch
         "-[:CONNECTS {run: 'w0', layer: 'l0', tap: 0, born_step: 0}]->"
         "(:Neuron {id: 'w0/output/1', run: 'w0', space: 'output', index: 1})",
     )
-    assert [(one.rule, one.where) for one in archive.verify()] == [(PROJECTION, "w0/l0")]
+    assert [(problem.rule, problem.where) for problem in archive.verify()] == [(PROJECTION, "w0/l0")]

@@ -35,27 +35,27 @@ from topostrata.topology import Topology
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A scheduler and two workers."""
-    with cluster(tmp_path_factory.mktemp("dask")) as made:
-        made.worker()
-        made.worker()
-        yield made
+    with cluster(tmp_path_factory.mktemp("dask")) as started:
+        started.worker()
+        started.worker()
+        yield started
 
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Cluster]:
     """A scheduler without workers."""
-    with cluster(tmp_path) as made:
-        yield made
+    with cluster(tmp_path) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def networks() -> list[Topology]:
     """A family, with residual sums and taps."""
     rng = np.random.default_rng(6)
-    made = [random_network(rng, [12, 14, 14, 14, 4], 0.15, taps=2, residual=True)]
-    while len(made) < 21:
-        made.append(rewired(rng, made[-1], 0.2))
-    return made
+    family = [random_network(rng, [12, 14, 14, 14, 4], 0.15, taps=2, residual=True)]
+    while len(family) < 21:
+        family.append(rewired(rng, family[-1], 0.2))
+    return family
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def test_a_worker_that_is_killed_loses_nothing(alone: Cluster, networks: list[To
     killer = threading.Thread(target=kill)
     killer.start()
     seen: list[int] = []
-    found = distances(networks, scheduler=alone.address, progress=lambda done, _: seen.append(done))
+    there = distances(networks, scheduler=alone.address, progress=lambda done, _: seen.append(done))
     killer.join()
     assert killed.is_set()
-    assert found.layers.tobytes() == distances(networks).layers.tobytes()
+    assert there.layers.tobytes() == distances(networks).layers.tobytes()
     assert seen[-1] == len(networks) * (len(networks) + 1) // 2
     assert seen == sorted(set(seen))
 
@@ -130,9 +130,9 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         with pytest.raises(Cancelled):
             archive.distances(["r*"], scheduler=running.address, cancel=cancel, progress=stop)
         before = sum(sent)
-        found = archive.distances(["r*"], scheduler=running.address)
+        matrix = archive.distances(["r*"], scheduler=running.address)
         assert sum(sent) - before <= 231 - 60
-        assert found.layers.tobytes() == distances(networks).layers.tobytes()
+        assert matrix.layers.tobytes() == distances(networks).layers.tobytes()
         sent.clear()
         archive.reopened().distances(["r*"])
         assert sent == []
@@ -145,20 +145,20 @@ def test_few_networks_are_held_however_many_there_are(
     """The client lets go of what it has sent; the cluster is asked to hold a bounded number of bytes."""
     most = 3 * len(ours.pack(networks[0]))
     monkeypatch.setattr(ours, "_SENT_BYTES", most)
-    held: list[int] = []
+    sent: list[int] = []
     honest = ours._Work._network
 
     def watched(work: ours._Work, at: int) -> object:
-        made = honest(work, at)
-        held.append(work._sent_bytes)
-        return made
+        network = honest(work, at)
+        sent.append(work._sent_bytes)
+        return network
 
     monkeypatch.setattr(ours._Work, "_network", watched)
     alive = Alive(networks, len(networks))
-    found = distances(alive.loaders, scheduler=running.address, digests=[t.digest for t in networks])
-    assert max(held) <= most
+    matrix = distances(alive.loaders, scheduler=running.address, digests=[t.digest for t in networks])
+    assert max(sent) <= most
     assert alive.most <= 3  # the first one, the one that is sent, and a name for the one before
-    assert found.nnstd.tobytes() == distances(networks).nnstd.tobytes()
+    assert matrix.nnstd.tobytes() == distances(networks).nnstd.tobytes()
 
 
 def test_networks_that_have_no_distance_are_named(running: Cluster, alone: Cluster, networks: list[Topology]) -> None:
@@ -172,17 +172,19 @@ def test_networks_that_have_no_distance_are_named(running: Cluster, alone: Clust
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         ("old", r"the Dask worker tcp://.*: expected topostrata .*, found 0\.0\.1"),
         ("bare", "the Dask worker tcp://.*: expected numba for the canonical alignment, found none"),
         ("empty", "the Dask worker on .*: expected topostrata .*, found "),
     ],
 )
-def test_a_worker_that_cannot_compute_says_so(alone: Cluster, networks: list[Topology], kind: str, said: str) -> None:
+def test_a_worker_that_cannot_compute_says_so(
+    alone: Cluster, networks: list[Topology], kind: str, message: str
+) -> None:
     """Another version, no numba, no topostrata at all."""
     alone.worker(kind)
-    with pytest.raises(ClusterError, match=said) as caught:
+    with pytest.raises(ClusterError, match=message) as caught:
         distances(networks[:3], scheduler=alone.address)
     assert caught.value.hint is not None
     assert "install" in caught.value.hint

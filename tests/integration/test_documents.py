@@ -62,9 +62,9 @@ def test_the_snapshot_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
     """A snapshot file written with NumPy alone, as docs/snapshot-file.md shows, is one of ours."""
     (code,) = blocks(ROOT / "docs" / "snapshot-file.md", "python")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
-    found = snapshot_file.read(tmp_path / "snapshot.npz")
-    assert found.topology.nnz == 3
-    assert [space.name for space in found.topology.spaces] == ["in", "out"]
+    snapshot = snapshot_file.read(tmp_path / "snapshot.npz")
+    assert snapshot.topology.nnz == 3
+    assert [space.name for space in snapshot.topology.spaces] == ["in", "out"]
 
 
 def test_the_demo_tells_its_story(tmp_path: Path) -> None:

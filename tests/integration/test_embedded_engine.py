@@ -115,10 +115,10 @@ def test_no_password_shows_in_process_lists_or_logs(engine_directory: Path) -> N
         places += [path for path in engine_directory.rglob("*") if "log" in path.name and path.is_file()]
         for place in places:
             try:
-                found = place.read_bytes()
+                content = place.read_bytes()
             except (OSError, ProcessLookupError):
                 continue
-            assert not any(secret in found for secret in secrets), place
+            assert not any(secret in content for secret in secrets), place
         assert end.password not in repr(end)
         assert end.reader_password not in repr(end)
 
@@ -258,9 +258,9 @@ def test_an_endpoint_file_of_a_dead_supervisor_is_not_believed(engine_directory:
     """A file put back after the engine stopped leads nobody to its port."""
     with open_engine(engine_directory) as engine:
         old = engine.connect()
-        kept = (engine_directory / "endpoint.json").read_text("utf-8")
+        endpoint = (engine_directory / "endpoint.json").read_text("utf-8")
     assert stop(engine_directory)
-    (engine_directory / "endpoint.json").write_text(kept, "utf-8")
+    (engine_directory / "endpoint.json").write_text(endpoint, "utf-8")
     with open_engine(engine_directory) as engine:
         assert engine.connect().engine_pid != old.engine_pid
 
@@ -290,13 +290,13 @@ def test_another_machine_of_the_same_name_is_refused(engine_directory: Path) -> 
     files = EngineFiles(engine_directory)
     files.create()
     files.endpoint.write_text(json.dumps({"host": host_name(), "boot_id": "another"}), "utf-8")
-    held = FileLock(engine_directory / "supervisor.lock")
-    assert held.try_exclusive()
+    lock = FileLock(engine_directory / "supervisor.lock")
+    assert lock.try_exclusive()
     try:
         with pytest.raises(EngineError, match="in use on"):
             open_engine(engine_directory).connect()
     finally:
-        held.release()
+        lock.release()
 
 
 @pytest.mark.slow
@@ -321,17 +321,17 @@ def test_status_tells_what_runs_and_starts_nothing(engine_directory: Path) -> No
     assert status(engine_directory) is None
     with open_engine(engine_directory) as engine:
         end = engine.connect()
-        found = status(engine_directory)
-        assert found is not None
-        assert (found["running"], found["clients"], found["port"]) == (True, True, end.port)
-        assert (found["engine_pid"], found["supervisor_pid"]) == (end.engine_pid, end.supervisor_pid)
-        assert found["resident_bytes"] > 50_000_000
-        assert end.password not in str(found)
-        assert end.reader_password not in str(found)
+        report = status(engine_directory)
+        assert report is not None
+        assert (report["running"], report["clients"], report["port"]) == (True, True, end.port)
+        assert (report["engine_pid"], report["supervisor_pid"]) == (end.engine_pid, end.supervisor_pid)
+        assert report["resident_bytes"] > 50_000_000
+        assert end.password not in str(report)
+        assert end.reader_password not in str(report)
     assert stop(engine_directory)
-    found = status(engine_directory)
-    assert found is not None
-    assert (found["running"], found["clients"], found["state"]) == (False, False, "stopped")
+    report = status(engine_directory)
+    assert report is not None
+    assert (report["running"], report["clients"], report["state"]) == (False, False, "stopped")
     assert not running(engine_directory)
 
 
@@ -406,13 +406,13 @@ def test_a_client_that_waits_in_vain_says_what_it_waited_for(engine_directory: P
     """Somebody else holds the start lock for longer than the client's patience."""
     files = EngineFiles(engine_directory)
     files.create()
-    held = files.lock("start")
-    assert held.try_exclusive()
+    lock = files.lock("start")
+    assert lock.try_exclusive()
     try:
         with pytest.raises(StoreUnavailableError, match="another client is still starting"):
             open_engine(engine_directory, start_timeout_s=0.1).connect()
     finally:
-        held.release()
+        lock.release()
 
 
 def test_children_of_a_client_do_not_inherit_its_hold(engine_directory: Path) -> None:

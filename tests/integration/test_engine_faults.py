@@ -163,9 +163,9 @@ def test_an_engine_killed_in_the_middle_of_writing_keeps_every_acknowledged_comm
             except neo4j.exceptions.DriverError:
                 pass
         assert len(acknowledged) >= 20
-        found = marks(engine.connect())
-        assert found[: len(acknowledged)] == acknowledged
-        assert len(found) <= len(acknowledged) + 1
+        stored = marks(engine.connect())
+        assert stored[: len(acknowledged)] == acknowledged
+        assert len(stored) <= len(acknowledged) + 1
 
 
 def test_the_engine_of_a_dead_supervisor_does_not_stay_behind(engine_directory: Path) -> None:
@@ -233,9 +233,9 @@ def test_a_sleeping_engine_is_reported_and_not_waited_for_without_end(engine_dir
             with pytest.raises(ConnectionError, match="did not answer within"):
                 open_engine(engine_directory, start_timeout_s=1).connect()
             assert time.monotonic() > started
-            found = status(engine_directory)
-            assert found is not None
-            assert found["running"]
+            report = status(engine_directory)
+            assert report is not None
+            assert report["running"]
         finally:
             os.kill(end.engine_pid, signal.SIGCONT)
         assert engine.connect() == end

@@ -90,11 +90,11 @@ def stored_steps(archive: Archive, run: str) -> list[int]:
         return []
 
 
-def check_before_repair(target: Target, run: str, history: History, said: list[tuple[int, str]]) -> list[int]:
+def check_before_repair(target: Target, run: str, history: History, outcomes: list[tuple[int, str]]) -> list[int]:
     """What must hold the moment after a kill, seen by a client that only reads; gives the steps that are stored."""
     with target.open() as reader:
         stored = stored_steps(reader, run)
-        done = [step for step, _ in said]
+        done = [step for step, _ in outcomes]
         assert done == history.steps[: len(done)]
         assert stored == history.steps[: len(stored)], "no gap, nothing else"
         assert set(done) <= set(stored), "what was acknowledged is there"
@@ -149,14 +149,14 @@ def test_writers_killed_at_random_moments_leave_a_right_archive(empty: Target) -
             try:
                 writer.begin()
                 kills += not writer.end_within(float(random.uniform(0.02, 0.5)))
-                said = writer.said()
+                outcomes = writer.said()
             finally:
                 writer.close()
-            print(f"seed {seed}, run {run}, kill {kills}: {len(stored)} were stored, then said {said}")  # noqa: T201
-            again = said[: len(stored)]
+            print(f"seed {seed}, run {run}, kill {kills}: {len(stored)} were stored, then said {outcomes}")  # noqa: T201
+            again = outcomes[: len(stored)]
             assert all(outcome == "unchanged" for _, outcome in again), "stored before this writer began"
-            assert all(outcome == "added" for _, outcome in said[len(stored) :])
-            before, stored = stored, check_before_repair(empty, run, history, said)
+            assert all(outcome == "added" for _, outcome in outcomes[len(stored) :])
+            before, stored = stored, check_before_repair(empty, run, history, outcomes)
             assert len(stored) >= len(before)
         push_again(empty, run, history, stored)
 
@@ -190,9 +190,9 @@ class Assassin:
 
     def _strike(self) -> None:
         self._plan = None
-        found = engine.status(self._directory)
-        assert found is not None
-        os.kill(found[f"{self._victim}_pid"], signal.SIGKILL)
+        report = engine.status(self._directory)
+        assert report is not None
+        os.kill(report[f"{self._victim}_pid"], signal.SIGKILL)
         self.kills += 1
 
 

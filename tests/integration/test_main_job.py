@@ -39,17 +39,17 @@ def test_pushing_again_adds_nothing(shell: Shell, reference_directory: Path) -> 
 def test_another_network_under_the_same_name_is_a_conflict(shell: Shell, reference_directory: Path) -> None:
     """What was recorded is never replaced."""
     before = shell.json("show", "w0@0")
-    said = shell.fails("push", str(reference_directory / "e5_s0_w1"), "--run", "w0")
-    assert "w0@0: expected the topology it was recorded with" in said
-    assert "nothing was written" in said
+    error = shell.fails("push", str(reference_directory / "e5_s0_w1"), "--run", "w0")
+    assert "w0@0: expected the topology it was recorded with" in error
+    assert "nothing was written" in error
     assert shell.json("show", "w0@0") == before
 
 
 def test_a_step_before_the_last_is_refused_with_the_hint_to_fork(shell: Shell, reference_directory: Path) -> None:
     """To go back in time is to fork."""
-    said = shell.fails("push", str(reference_directory / "e5_s0_w0/epoch_010"), "--run", "w0", "--step", "20")
-    assert "w0@20: expected a step after the last one, 50" in said
-    assert "--how fork" in said
+    error = shell.fails("push", str(reference_directory / "e5_s0_w0/epoch_010"), "--run", "w0", "--step", "20")
+    assert "w0@20: expected a step after the last one, 50" in error
+    assert "--how fork" in error
 
 
 def test_ls_and_show_say_what_was_pushed(shell: Shell) -> None:
@@ -59,7 +59,7 @@ def test_ls_and_show_say_what_was_pushed(shell: Shell) -> None:
     assert runs["w1"]["parents"] == [{"parent": "w0", "step": 0, "how": "perturbation"}]
     assert runs["w0"]["tags"] == ["set"]
     snapshots = shell.json("ls", "w0")["snapshots"]
-    assert [one["step"] for one in snapshots] == list(STEPS)
+    assert [snapshot["step"] for snapshot in snapshots] == list(STEPS)
     assert snapshots[0]["metrics"] == {"accuracy": pytest.approx(0.0983, abs=1e-4)}
     layers = shell.json("show", "w0@50")["layers"]
     assert [(y["name"], y["n_source"], y["n_target"]) for y in layers] == [
@@ -75,12 +75,12 @@ def test_ls_and_show_say_what_was_pushed(shell: Shell) -> None:
 def test_reference_distances_are_the_published_ones(shell: Shell, expected: dict[str, NDArray[Any]]) -> None:
     """All 225 ordered pairs equal an independent computation to 1e-9, layer by layer."""
     refs = names(expected)
-    found = shell.json("distances", *refs, "--alignment", "reference")
-    assert found["refs"] == refs
-    layers = np.array(found["layers"])
+    matrix = shell.json("distances", *refs, "--alignment", "reference")
+    assert matrix["refs"] == refs
+    layers = np.array(matrix["layers"])
     np.testing.assert_allclose(layers, expected["greedy_scipy_ties"], rtol=0, atol=1e-9)
     np.testing.assert_allclose(layers[:, :, 0], expected["layer0"], rtol=0, atol=1e-9)
-    np.testing.assert_allclose(np.array(found["nnstd"]), layers.mean(axis=2), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.array(matrix["nnstd"]), layers.mean(axis=2), rtol=0, atol=1e-12)
 
 
 def test_nnstd_of_refs_and_of_files_agree(
@@ -90,12 +90,12 @@ def test_nnstd_of_refs_and_of_files_agree(
     i, j = names(expected).index("w0@50"), names(expected).index("w1@50")
     folders = [str(reference_directory / f"e5_s0_{run}") for run in ("w0", "w1")]
     for a, b in (("w0@50", "w1@50"), ("w0", "w1@last"), (f"{folders[0]}@50", f"{folders[1]}/epoch_050")):
-        found = shell.json("nnstd", a, b, "--alignment", "reference")
-        distances = [layer["distance"] for layer in found["layers"]]
+        answer = shell.json("nnstd", a, b, "--alignment", "reference")
+        distances = [layer["distance"] for layer in answer["layers"]]
         np.testing.assert_allclose(distances, expected["greedy_scipy_ties"][i, j], rtol=0, atol=1e-9)
-        assert found["nnstd"] == pytest.approx(np.mean(distances), abs=1e-12)
-        assert [layer["width"] for layer in found["layers"]] == [784, 784, 784, 10]
-    assert (found["a"], found["b"]) == (a, b)
+        assert answer["nnstd"] == pytest.approx(np.mean(distances), abs=1e-12)
+        assert [layer["width"] for layer in answer["layers"]] == [784, 784, 784, 10]
+    assert (answer["a"], answer["b"]) == (a, b)
 
 
 def test_survival_is_the_published_one(shell: Shell) -> None:
@@ -119,9 +119,9 @@ def test_unit_distance_of_evolution_is_the_identity_distance(shell: Shell) -> No
 
 def test_lineage_is_the_chain_that_was_declared(shell: Shell) -> None:
     """Each network descends from the one before, by a perturbation at step 0."""
-    found = shell.json("lineage", "w2")
-    assert found["nodes"] == list(RUNS)
-    assert found["edges"] == [
+    lineage = shell.json("lineage", "w2")
+    assert lineage["nodes"] == list(RUNS)
+    assert lineage["edges"] == [
         {"parent": f"w{k}", "step": 0, "child": f"w{k + 1}", "how": "perturbation"} for k in range(4)
     ]
     assert "perturbation of w1@0" in shell.run("lineage").stdout
@@ -130,10 +130,10 @@ def test_lineage_is_the_chain_that_was_declared(shell: Shell) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_the_chain_is_inferred_from_the_wirings_alone(shell: Shell, step: int) -> None:
     """All four true edges are found at steps 0, 10 and 50, each well supported."""
-    found = shell.json("lineage", "--infer", f"w*@{step}", "--root", "w0")
-    assert found["root"] == "w0"
-    assert [(edge["parent"], edge["child"]) for edge in found["edges"]] == [(f"w{k}", f"w{k + 1}") for k in range(4)]
-    for edge in found["edges"]:
+    tree = shell.json("lineage", "--infer", f"w*@{step}", "--root", "w0")
+    assert tree["root"] == "w0"
+    assert [(edge["parent"], edge["child"]) for edge in tree["edges"]] == [(f"w{k}", f"w{k + 1}") for k in range(4)]
+    for edge in tree["edges"]:
         assert 0 < edge["margin"] < edge["distance"] < 1
         assert edge["support"] > 0.9
 
@@ -141,13 +141,13 @@ def test_the_chain_is_inferred_from_the_wirings_alone(shell: Shell, step: int) -
 def test_canonical_distances_are_the_expected_ones(shell: Shell, expected: dict[str, NDArray[Any]]) -> None:
     """The default alignment, all 225 pairs, layer by layer; the refined one is never larger."""
     refs = names(expected)
-    found = shell.json("distances", *refs)
-    assert found["alignment"] == "canonical"
-    np.testing.assert_allclose(np.array(found["layers"]), expected["canonical"], rtol=0, atol=1e-12)
+    matrix = shell.json("distances", *refs)
+    assert matrix["alignment"] == "canonical"
+    np.testing.assert_allclose(np.array(matrix["layers"]), expected["canonical"], rtol=0, atol=1e-12)
     some = refs[:5]
     refined = np.array(shell.json("distances", *some, "--alignment", "refined")["nnstd"])
     identity = np.array(shell.json("distances", *some, "--alignment", "identity")["nnstd"])
-    assert (refined <= np.minimum(np.array(found["nnstd"])[:5, :5], identity)).all()
+    assert (refined <= np.minimum(np.array(matrix["nnstd"])[:5, :5], identity)).all()
 
 
 def test_runs_are_followed_over_time(shell: Shell) -> None:
@@ -172,8 +172,8 @@ def test_runs_are_followed_over_time(shell: Shell) -> None:
 
 def test_a_cycle_in_the_descent_is_refused(shell: Shell, reference_directory: Path) -> None:
     """w0 cannot descend from its own great-grandchild."""
-    said = shell.fails("push", str(reference_directory / "e5_s0_w0"), "--run", "w0", "--parent", "w3")
-    assert "cannot descend from w3@50" in said
+    error = shell.fails("push", str(reference_directory / "e5_s0_w0"), "--run", "w0", "--parent", "w3")
+    assert "cannot descend from w3@50" in error
 
 
 def test_cypher_lists_the_outputs_of_a_neuron_at_a_step(
@@ -186,10 +186,10 @@ def test_cypher_lists_the_outputs_of_a_neuron_at_a_step(
         "MATCH (:Neuron {id: $id})-[c:CONNECTS]->(n) "
         "WHERE c.born_step <= 10 AND (c.died_step IS NULL OR c.died_step > 10) RETURN n.index"
     )
-    found = shell.json("cypher", query, "-p", f"id=w0/input/{source}")
-    assert sorted(row[0] for row in found["rows"]) == sorted(mask.targets[mask.sources == source].tolist())
-    assert found["truncated"] is False
-    assert found["behind"] == []
+    answer = shell.json("cypher", query, "-p", f"id=w0/input/{source}")
+    assert sorted(row[0] for row in answer["rows"]) == sorted(mask.targets[mask.sources == source].tolist())
+    assert answer["truncated"] is False
+    assert answer["behind"] == []
 
 
 def test_cypher_of_users_cannot_write(shell: Shell) -> None:
@@ -222,8 +222,8 @@ def test_errors_say_what_was_expected_and_misuse_exits_with_2(shell: Shell) -> N
 def test_a_refused_push_leaves_nothing_behind(shell: Shell, reference_directory: Path) -> None:
     """Neither an empty run nor a tag: layers that are not there, another network under the name."""
     source = str(reference_directory / "e5_s0_w1")
-    said = shell.fails("push", source, "--run", "never", "--tag", "x", "--project", "nosuch")
-    assert "expected one of the layers l0, l1, l2, l3" in said
+    error = shell.fails("push", source, "--run", "never", "--tag", "x", "--project", "nosuch")
+    assert "expected one of the layers l0, l1, l2, l3" in error
     shell.fails("show", "never")
     shell.fails("push", source, "--run", "w0", "--tag", "oops")
     assert shell.json("show", "w0")["run"]["tags"] == ["set"]
@@ -260,18 +260,18 @@ def test_kinship_is_the_nearest_common_ancestor(shell: Shell) -> None:
 
 def test_an_archive_that_is_not_there_is_not_made_by_a_question(tmp_path: Path) -> None:
     """Only writing verbs make an archive."""
-    said = Shell(tmp_path / "none").fails("ls")
-    assert "expected an archive, found none" in said
+    error = Shell(tmp_path / "none").fails("ls")
+    assert "expected an archive, found none" in error
     assert not (tmp_path / "none").exists()
 
 
 def test_distances_are_drawn_and_written(shell: Shell, tmp_path: Path) -> None:
     """A PNG and a CSV whose numbers read back to the last bit."""
     png, csv = tmp_path / "map.png", tmp_path / "map.csv"
-    found = shell.json("distances", "w*@last", "--alignment", "identity", "--png", str(png), "--csv", str(csv))
+    matrix = shell.json("distances", "w*@last", "--alignment", "identity", "--png", str(png), "--csv", str(csv))
     assert png.read_bytes().startswith(b"\x89PNG")
     lines = [line.split(",") for line in csv.read_text().splitlines()]
-    assert lines[0][1:] == found["refs"]
-    assert [[float(x) for x in line[1:]] for line in lines[1:]] == found["nnstd"]
-    said = shell.fails("distances", "w*@last", "--csv", str(tmp_path / "no" / "such" / "map.csv"))
-    assert "expected a file in a directory that is there" in said
+    assert lines[0][1:] == matrix["refs"]
+    assert [[float(x) for x in line[1:]] for line in lines[1:]] == matrix["nnstd"]
+    error = shell.fails("distances", "w*@last", "--csv", str(tmp_path / "no" / "such" / "map.csv"))
+    assert "expected a file in an existing directory" in error

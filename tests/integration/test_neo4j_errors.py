@@ -52,10 +52,10 @@ def refusal(uri: str, settings: Settings) -> str:
     """What opening an archive there is refused with; never with a secret in it."""
     with pytest.raises(StoreUnavailableError) as raised:
         open_archive(uri, settings=settings)
-    said = str(raised.value)
+    message = str(raised.value)
     secret = settings.neo4j_password
-    assert secret is None or secret.get_secret_value() not in said
-    return said
+    assert secret is None or secret.get_secret_value() not in message
+    return message
 
 
 def opened(server: Neo4jServer) -> Archive:
@@ -79,16 +79,16 @@ def test_a_host_that_nobody_knows_is_named(server: Neo4jServer) -> None:
 def test_a_wrong_password_is_said_to_be_wrong(server: Neo4jServer, scheme: str) -> None:
     """The error names the settings, and shows neither the right nor the wrong password."""
     uri = server.uri.replace("bolt", scheme)
-    said = refusal(uri, Settings(neo4j_user="neo4j", neo4j_password=SecretStr("not-the-password")))
-    assert said.startswith(f"{uri}: user or password is wrong (set TOPOSTRATA_NEO4J_USER")
+    message = refusal(uri, Settings(neo4j_user="neo4j", neo4j_password=SecretStr("not-the-password")))
+    assert message.startswith(f"{uri}: user or password is wrong (set TOPOSTRATA_NEO4J_USER")
 
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
 def test_a_database_that_is_not_there_is_named(server: Neo4jServer, scheme: str) -> None:
     """The error names the database that was asked for and the setting."""
-    said = refusal(server.uri.replace("bolt", scheme), server.settings(neo4j_database="elsewhere"))
-    assert "the server has no database 'elsewhere'" in said
-    assert "TOPOSTRATA_NEO4J_DATABASE" in said
+    message = refusal(server.uri.replace("bolt", scheme), server.settings(neo4j_database="elsewhere"))
+    assert "the server has no database 'elsewhere'" in message
+    assert "TOPOSTRATA_NEO4J_DATABASE" in message
 
 
 @pytest.mark.parametrize("scheme", ["bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc"])
@@ -167,18 +167,18 @@ def test_a_full_disk_loses_nothing_acknowledged(server: Neo4jServer) -> None:
         server.start()
         acknowledged: list[Topology] = []
         with opened(server) as archive:
-            said = ""
+            refused = ""
             archive.create_run("full")
-            while not said:
+            while not refused:
                 assert len(acknowledged) < 100
-                one = Topology.from_masks([rng.random((1500, 1500)) < 0.5])
+                topology = Topology.from_masks([rng.random((1500, 1500)) < 0.5])
                 try:
-                    archive.push("full", len(acknowledged), one, projection="none")
+                    archive.push("full", len(acknowledged), topology, projection="none")
                 except StoreUnavailableError as error:
-                    said = str(error)
+                    refused = str(error)
                 else:
-                    acknowledged.append(one)
-            assert "is its disk full?" in said
+                    acknowledged.append(topology)
+            assert "is its disk full?" in refused
             with pytest.raises(StoreUnavailableError, match=r"stopped on that server .*restart it"):
                 archive.push("full", len(acknowledged), A)
     finally:
@@ -229,10 +229,10 @@ def certify(folder: Path, host: str) -> None:
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("expected openssl to make a certificate with, found none")
-    made = ["-keyout", str(folder / "private.key"), "-out", str(folder / "public.crt")]
+    files = ["-keyout", str(folder / "private.key"), "-out", str(folder / "public.crt")]
     named = ["-subj", "/CN=topostrata-test", "-addext", f"subjectAltName=IP:{host}"]
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *made, *named],
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *named],
         check=True,
         capture_output=True,
     )

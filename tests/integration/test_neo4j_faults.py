@@ -94,19 +94,21 @@ class AbandonedError(Exception):
 @pytest.fixture(scope="module")
 def campaigns(request: pytest.FixtureRequest) -> Iterator[dict[str, Aside[Tally]]]:
     """A campaign against each release that is asked for, side by side: mostly they wait for a server to start."""
-    asked = {item.callspec.params["release"] for item in request.session.items if item.path == request.path}  # type: ignore[attr-defined]
+    releases = {item.callspec.params["release"] for item in request.session.items if item.path == request.path}  # type: ignore[attr-defined]
     over = threading.Event()
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patched:
         patched.setattr(projection, "_BATCH", 200)  # several batches a snapshot, so that faults fall between them too
-        servers = [stack.enter_context(neo4j_server.running(name)) for name in neo4j_server.RELEASES if name in asked]
+        servers = [
+            stack.enter_context(neo4j_server.running(name)) for name in neo4j_server.RELEASES if name in releases
+        ]
         fights = {server.name: Aside(partial(fight, server, over), limit_s=1700) for server in servers}
         try:
             yield fights
         finally:
             over.set()
-            for each in fights.values():
-                each.wait(60)  # where something hangs, its server goes away now
-    fought = [each.result() for each in fights.values() if each.succeeded]
+            for campaign in fights.values():
+                campaign.wait(60)  # where something hangs, its server goes away now
+    fought = [campaign.result() for campaign in fights.values() if campaign.succeeded]
     if fought:
         sys.stderr.write(f"\n{table(fought)}\n")
     if os.environ.get(WRITE_TO) and len(fought) == len(neo4j_server.RELEASES):
@@ -180,10 +182,10 @@ class Campaign:
 
     def _look(self, reader: Archive, acknowledged: int) -> None:
         self.tally.checks += 1
-        found = [snapshot.step for snapshot in reader.snapshots(self.run)]
+        stored = [snapshot.step for snapshot in reader.snapshots(self.run)]
         steps = self.history.steps
-        assert found in (steps[:acknowledged], steps[: acknowledged + 1]), (self.run, found, acknowledged)
-        assert_snapshots(reader, self.run, self.history, found)
+        assert stored in (steps[:acknowledged], steps[: acknowledged + 1]), (self.run, stored, acknowledged)
+        assert_snapshots(reader, self.run, self.history, stored)
         assert_readable_up_to_projected(reader, self.run, self.history)
 
     def _look_anew(self, acknowledged: int) -> None:
@@ -283,14 +285,14 @@ def _kill_writers(campaign: Campaign) -> None:
         if number:
             after = int(campaign.random.integers(flown // 20, flown))
             fault = campaign.proxy.arm(Fault("call", "to server", after, call=process.kill))
-        said, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=120)
         campaign.proxy.disarm()
         if not number:
             assert process.returncode == 0
             flown = campaign.proxy.passed["to server"] - before
         elif fault.done.is_set():
             campaign.tally.faults["kill -9 of a writer", "any"] += 1
-        acknowledged = [int(line) for line in said.split()]
+        acknowledged = [int(line) for line in output.split()]
         whole = history(seed)
         with open_archive(campaign.server.uri, settings=campaign.server.settings()) as other:
             assert violations(other) == []
@@ -312,15 +314,15 @@ def _pair_writers(campaign: Campaign) -> None:
         writers = [Aside(partial(_push_all, campaign, run, history(seed), rivals=rivals)) for seed in seeds]
         added = [writer.result() for writer in writers]
         campaign.proxy.disarm()
-        held = {snapshot.step: snapshot.digest for snapshot in campaign.reader.snapshots(run)}
-        assert set(held) == set(added[0]) | set(added[1])
+        stored = {snapshot.step: snapshot.digest for snapshot in campaign.reader.snapshots(run)}
+        assert set(stored) == set(added[0]) | set(added[1])
         for mine in added:
-            assert mine.items() <= held.items()
+            assert mine.items() <= stored.items()
         assert violations(campaign.reader) == []
         assert not [row for row in campaign.reader.unprojected() if row.run == run]
         what = "two writers on one run, with other snapshots" if rivals else "two writers on one run, with the same"
         campaign.tally.faults[what, "any"] += 1
-        campaign.tally.snapshots += len(held)
+        campaign.tally.snapshots += len(stored)
 
 
 def _push_all(campaign: Campaign, run: str, whole: History, *, rivals: bool) -> dict[int, str]:

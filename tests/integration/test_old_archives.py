@@ -47,9 +47,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 def _snapshots(archive: Archive) -> list[list[Any]]:
     return [
-        [one.id, one.digest, one.nnz, one.epoch, dict(one.metrics)]
+        [snapshot.id, snapshot.digest, snapshot.nnz, snapshot.epoch, dict(snapshot.metrics)]
         for run in archive.runs()
-        for one in archive.snapshots(run.id)
+        for snapshot in archive.snapshots(run.id)
     ]
 
 
@@ -73,9 +73,9 @@ def test_masks_of_an_old_archive_have_their_digests(archive: Archive, answers: A
 
 def test_an_old_archive_answers_with_the_same_distances(archive: Archive, answers: Any) -> None:
     """Each alignment gives the number that it gave, to the bit; so does the matrix, and what is stored is still there."""
-    for asked, value in answers["nnstd"].items():
-        a, b, alignment = asked.split()
-        assert archive.nnstd(a, b, alignment=alignment, keep=False).nnstd == value, asked
+    for question, value in answers["nnstd"].items():
+        a, b, alignment = question.split()
+        assert archive.nnstd(a, b, alignment=alignment, keep=False).nnstd == value, question
     assert archive.distances(["w*@10"], keep=False).nnstd.tolist() == answers["distances"]
     stored = archive.cypher(
         "MATCH (a:Snapshot)-[d:DISTANCE]->(b:Snapshot) RETURN a.id, b.id, d.alignment, d.nnstd "

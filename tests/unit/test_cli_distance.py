@@ -36,7 +36,7 @@ def test_a_file_named_as_a_ref_is_suggested(folder: Path, verb: str) -> None:
     """`nnstd net0.npz net1.npz` looks for refs; the error says how the files of these names are named."""
     ran = run(folder, verb, "net0.npz", "net1.npz")
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert "did you mean ./net0.npz ./net1.npz? A path holds a / or begins with a dot" in ran.stderr
+    assert "did you mean ./net0.npz ./net1.npz? A path contains a / or begins with a dot" in ran.stderr
 
 
 def test_what_is_no_file_either_is_not_suggested(folder: Path) -> None:

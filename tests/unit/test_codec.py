@@ -152,10 +152,10 @@ def test_forged_bytes_with_a_right_checksum_raise_nothing_but_corrupt_errors(dat
     for _ in range(data.draw(st.integers(1, 3))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:
-        found = codec.decode(sealed(bytes(body)), base)
+        decoded = codec.decode(sealed(bytes(body)), base)
     except CorruptError:
         return
-    assert np.all(np.diff(found.cells) > 0)
+    assert np.all(np.diff(decoded.cells) > 0)
 
 
 @given(st.binary(max_size=200))

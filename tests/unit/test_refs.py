@@ -84,7 +84,7 @@ def test_steps_are_whole_numbers_that_json_keeps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("patterns", "found"),
+    ("patterns", "refs"),
     [
         (["w2"], ["w2@100"]),
         (["w2@first"], ["w2@0"]),
@@ -104,9 +104,9 @@ def test_steps_are_whole_numbers_that_json_keeps() -> None:
         ([], []),
     ],
 )
-def test_globs_name_snapshots_in_natural_order_and_each_once(patterns: list[str], found: list[str]) -> None:
+def test_globs_name_snapshots_in_natural_order_and_each_once(patterns: list[str], refs: list[str]) -> None:
     """Runs in the order people count (w2 before w10), steps by number, in the order of the patterns."""
-    assert [str(ref) for ref in expand(patterns, HELD)] == found
+    assert [str(ref) for ref in expand(patterns, HELD)] == refs
 
 
 @pytest.mark.parametrize("pattern", ["v*", "w3", "w2@51", "w*@9*", "w2@[x]", "w[@1"])
@@ -126,14 +126,14 @@ def test_a_pattern_that_cannot_be_read_is_an_error(pattern: str) -> None:
 
 
 @given(st.lists(st.tuples(run_ids, steps), max_size=8))
-def test_star_at_star_names_everything_that_is_there(held: list[tuple[str, int]]) -> None:
+def test_star_at_star_names_everything_that_is_there(snapshots: list[tuple[str, int]]) -> None:
     """Every snapshot once, the steps of a run in order."""
-    if not held:
+    if not snapshots:
         return
-    refs = expand(["*@*"], held)
-    assert len(refs) == len(set(held))
-    assert {(ref.run, ref.step) for ref in refs} == set(held)
-    for run in {run for run, _ in held}:
+    refs = expand(["*@*"], snapshots)
+    assert len(refs) == len(set(snapshots))
+    assert {(ref.run, ref.step) for ref in refs} == set(snapshots)
+    for run in {run for run, _ in snapshots}:
         mine = [ref.step for ref in refs if ref.run == run]
         assert mine == sorted(mine, key=int)
 

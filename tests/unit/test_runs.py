@@ -27,9 +27,9 @@ def test_finite_metrics_pass_as_floats(metrics: dict[str, float]) -> None:
 def test_numbers_of_other_types_become_floats() -> None:
     """Integers, booleans and NumPy scalars are metrics too; none at all is none."""
     scalar: Any = np.float32(0.5)
-    found = check_metrics({"a": 3, "b": scalar, "c": True})
-    assert found == {"a": 3.0, "b": 0.5, "c": 1.0}
-    assert all(type(value) is float for value in found.values())
+    metrics = check_metrics({"a": 3, "b": scalar, "c": True})
+    assert metrics == {"a": 3.0, "b": 0.5, "c": 1.0}
+    assert all(type(value) is float for value in metrics.values())
     assert check_metrics(None) == check_metrics({}) == {}
 
 

@@ -21,8 +21,9 @@ LayerDistanceAnswer = shape(
     "LayerDistanceAnswer",
     """The distance of one layer, 0 to 1, the number of its target units, and both densities.
 
-    ``ambiguous``: units with more than one optimal partner. ``chance``: what independent layers of the same widths and
-    densities would have, with its standard error; ``z``: how many spreads of chance the distance lies from it.
+    ``ambiguous``: units with more than one optimal partner. ``chance``: the distance of independent layers of the same
+    widths and densities, with its standard error; ``z``: how many standard deviations of chance the distance is away
+    from it.
     """,
     answer_fields(LayerDistance) | {"chance": float | None, "chance_error": float | None},
 )
@@ -58,9 +59,9 @@ def get_distances(
     archive: ArchiveOf,
     refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
-    nearest: Annotated[int | None, Query(ge=1, description="Add the nearest of each, so many.")] = None,
+    nearest: Annotated[int | None, Query(ge=1, description="How many nearest snapshots to add for each.")] = None,
 ) -> Response:
-    """The distances of all pairs of some snapshots, their clusters, and an order in which like ones stand together."""
+    """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side."""
     check_count(archive, refs)
     matrix = archive.distances(refs, alignment=alignment, keep=False)
     return represent(request, distances_answer(matrix, nearest=nearest))

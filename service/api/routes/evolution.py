@@ -40,7 +40,7 @@ def get_evolution(
     to: ToQuery = None,
     through_parents: ThroughParents = False,
 ) -> Response:
-    """What survived, was regrown, died and was born between two steps."""
+    """The connections that survived, were regrown, died and were born between two steps."""
     return represent(request, archive.evolution(run, from_, to, through_parents=through_parents))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from topostrata.archive import Archive
 from topostrata.errors import LimitError
 
-MOST_COMPARED = 64  # a request computes n^2 / 2 distances while somebody waits
-MOST_POINTS = 500  # likewise, one distance each
+MOST_COMPARED = 64  # a request computes n^2 / 2 distances while its client waits
+MOST_POINTS = 500  # a request computes one distance for each
 
 
 def check_count(archive: Archive, refs: list[str]) -> None:

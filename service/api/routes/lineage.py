@@ -1,4 +1,4 @@
-"""Who descends from whom, and how far runs are apart over time."""
+"""Which run descends from which, and how far runs are apart over time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RunQuery = Annotated[str, Query(description="A run.", max_length=128)]
 
 InferenceAnswer = shape(
     "InferenceAnswer",
-    "A probable ancestry: a tree over runs, each compared at the step in ``steps``.",
+    "A probable ancestry: a tree of runs; ``steps`` has the step at which each run was compared.",
     {"name": str} | answer_fields(Inference) | {"steps": dict[str, int]},
 )
 
@@ -32,7 +32,7 @@ def get_lineage(
     request: Request,
     archive: ArchiveOf,
     run: RunId,
-    depth: Annotated[int | None, Query(ge=0, description="So many generations up and down.")] = None,
+    depth: Annotated[int | None, Query(ge=0, description="How many generations up and down. Default: all.")] = None,
 ) -> Response:
     """The declared ancestors and descendants of a run."""
     return represent(request, archive.lineage(run, depth=depth))
@@ -55,10 +55,10 @@ def get_inferred(
     request: Request,
     archive: ArchiveOf,
     refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")],
-    root: Annotated[str | None, Query(description="The ancestor of all, where it is known.")] = None,
+    root: Annotated[str | None, Query(description="The run that is the ancestor of all, if it is known.")] = None,
     alignment: Annotated[Alignment | None, Query(description="Default: what fits the networks.")] = None,
 ) -> Response:
-    """Who probably descends from whom, inferred from distances."""
+    """Which run probably descends from which, inferred from distances."""
     check_count(archive, refs)
     return represent(request, inference_answer(archive.infer(refs, root=root, alignment=alignment, name=None)))
 
@@ -69,11 +69,11 @@ def get_timeline(
     archive: ArchiveOf,
     run: RunId,
     other: Annotated[str | None, Query(alias="with", description="Another run; default: its own past.")] = None,
-    alignment: Annotated[Alignment | None, Query(description="Default: canonical, identity with itself.")] = None,
-    lag: Annotated[int | None, Query(ge=1, description="Compare with so many snapshots before.")] = None,
+    alignment: Annotated[Alignment | None, Query(description="Default: canonical; identity for one run.")] = None,
+    lag: Annotated[int | None, Query(ge=1, description="Compare with the snapshot this many before.")] = None,
     chance: Annotated[bool, Query(description="Add the level that independent networks have.")] = False,
 ) -> Response:
-    """How far two runs are apart at each step that both have, or a run from its own past."""
+    """The distance of two runs at each step that both have, or of a run from its own past."""
     points = archive.run(run).snapshots
     if points > MOST_POINTS:
         raise LimitError(f"timeline: expected a run of at most {MOST_POINTS} snapshots in a request, found {points}")

@@ -12,7 +12,7 @@ from topostrata.service.api.representation import ArchiveOf, RunId, StepPath, re
 
 router = APIRouter(tags=["measures"])
 
-StructureAnswer = shape("StructureAnswer", "The shape of one snapshot.", {"ref": str} | answer_fields(Structure))
+StructureAnswer = shape("StructureAnswer", "The structure of one snapshot.", {"ref": str} | answer_fields(Structure))
 
 
 @router.get("/runs/{run}/snapshots/{step}/structure", response_model=StructureAnswer)

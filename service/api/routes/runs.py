@@ -32,8 +32,8 @@ from topostrata.service.api.representation import (
 
 router = APIRouter(tags=["runs"])
 
-_UNPACKED = 4  # what a body may unpack to, as a multiple of the largest body
-_DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once, since each takes several times its size
+_UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
+_DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once; each takes several times its size in memory
 
 _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "application/vnd.safetensors"}
 
@@ -82,7 +82,7 @@ def get_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPat
     },
 )
 async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
-    """Store one snapshot: a body as docs/snapshot-file.md describes. The same again changes nothing."""
+    """Store one snapshot. docs/snapshot-file.md describes the body. Sending the same snapshot again changes nothing."""
     check_run_id(run)
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:
@@ -111,7 +111,7 @@ def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Respons
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, refused as soon as its declared or its counted length is over the limit."""
+    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")

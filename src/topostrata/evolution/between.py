@@ -86,7 +86,7 @@ class ConnectionChanges:
 
 
 def connection_changes(masks: Iterable[Mask]) -> ConnectionChanges:
-    """Tell the connections apart, given the masks of every recorded step from the first to the last."""
+    """Sort the connections by their status, given the masks of every recorded step from the first to the last."""
     later: Iterator[Mask] = iter(masks)
     first = last = next(later)
     throughout = first.cells

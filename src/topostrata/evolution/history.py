@@ -1,7 +1,7 @@
 """A layer over a whole run, in one pass: births, deaths, regrowth, exploration, and how long connections live.
 
-Memory holds two snapshots, one counter a connection that is alive, and one bit a connection that ever was; never the
-history itself.
+Memory holds two snapshots, a counter for each connection that is alive and a bit for each that ever was; never the
+whole history.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def follow(name: str, history: Iterable[tuple[int, Mask]]) -> LayerHistory:
 
 
 def total(histories: Sequence[LayerHistory], name: str = "total") -> LayerHistory:
-    """Several layers of one run as if they were layer."""
+    """Several layers of one run as if they were one layer."""
     first = histories[0]
     if any(layer.steps != first.steps for layer in histories):
         raise InvalidInputError("expected layers with the same snapshots, found others")
@@ -139,7 +139,7 @@ class _Seen:
         self._flags = np.zeros(size, dtype=bool)
 
     def mark(self, cells: NDArray[np.int64]) -> int:
-        """Remember the cells; gives how many of them were known."""
+        """Remember the cells; return how many of them were known."""
         known = int(np.count_nonzero(self._flags[cells]))
         self._flags[cells] = True
         return known

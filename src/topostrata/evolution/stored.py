@@ -1,7 +1,7 @@
 """Evolution of runs as the archive holds them: which snapshots make up a history, and their masks, page by page.
 
-A run that was forked or resumed goes on where its parent stood, so its history can be stitched: the parent's snapshots
-up to the one it left, then its own. A perturbed or pruned network is another network, whose history begins anew.
+A forked or resumed run continues its parent, so its history can begin there: with the parent's snapshots up to the one
+it started from, then its own. A perturbed or pruned network is a new network with a new history.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _PAGE = 64
 class Moment:
     """A snapshot's place in a history: its run and step, and a time that grows along the history.
 
-    The time is the step where steps grow along the history; a child that counts anew goes on after its parent.
+    The time is the step if steps grow along the history. If a child counts from 0 again, its times go on after its
+    parent's.
     """
 
     run: str
@@ -47,7 +48,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """A run through all its snapshots: each layer, all as one, and those that are not always full (where there are).
+    """A run through all its snapshots: each layer, all layers as one, and those that are not always full as one.
 
     Only in Python: ``moments``, whose times are the ``steps`` of each layer.
     """
@@ -92,7 +93,7 @@ class RunHistory:
 
     @cached_property
     def rewired(self) -> LayerHistory | None:
-        """The layers that are not always full, as one: what exploration is asked of. ``None`` where all are full."""
+        """The layers that are not always full, as one: only these can explore. ``None`` if all are always full."""
         open_layers = [layer for layer in self.layers if not layer.always_full]
         return total(open_layers, "rewired") if open_layers else None
 
@@ -145,7 +146,7 @@ class StoredEvolution:
         layer: str | None = None,
         through_parents: bool,
     ) -> _Course:
-        """What a history consists of, asked for in one transaction; of one layer only where one is named."""
+        """Read what a history consists of in one transaction: of all layers, or of the one that is named."""
 
         def work(tx: Transaction) -> _Course:
             line = _line(tx, run) if through_parents else [(run, None)]
@@ -165,7 +166,7 @@ class StoredEvolution:
         return self._store.read_with(work)
 
     def _followed(self, course: _Course) -> Iterator[tuple[str, Iterator[tuple[int, Mask]]]]:
-        """Each layer with its masks by time; those of one are gone when the next is asked for."""
+        """Each layer with its masks by time; only the masks of one layer are in memory."""
         for name, masks in groupby(self._masks_of(course), key=itemgetter(0)):
             yield name, ((time, mask) for _, time, mask in masks)
 

@@ -1,7 +1,7 @@
 """How long connections live: survival forward, ages backward, lifetimes, and the Kaplan-Meier estimate.
 
-Everything is known to the spacing of the snapshots only: a connection that died between two of them counts as dead from
-the later one on, and one that was regrown in between is not seen to have died at all.
+Snapshots are all that is known: a connection that died between two of them counts as dead from the later one on, and a
+connection that died and was regrown between two of them counts as alive throughout.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Ages:
 class KaplanMeier:
     """The share of connections expected to reach an age, in steps, with a pointwise 95 % band.
 
-    A subject is a lifetime, entering at its born step; a connection that is regrown enters anew. Lifetimes still
-    alive at the last snapshot are right-censored (``censored``). Those alive at the first snapshot have an unknown age
-    unless training began there: ``left_truncated`` counts them when they are left out, else it is 0. The band is
-    Greenwood's on the log(-log) scale. ``at_risk`` and ``deaths`` are the counts behind each age.
+    A subject is a lifetime, entering at its born step; a regrown connection enters again. Lifetimes still alive at the
+    last snapshot are right-censored (``censored``). Those alive at the first snapshot have an unknown age unless
+    training began there: ``left_truncated`` counts them when they are left out, else it is 0. The band is Greenwood's
+    on the log(-log) scale. ``at_risk`` and ``deaths`` are the counts behind each age.
     """
 
     json_names: ClassVar = {"name": None}
@@ -174,7 +174,7 @@ def kaplan_meier(history: LayerHistory, *, from_start: bool | None = None) -> Ka
     """The Kaplan-Meier estimate of how long a connection lives (Kaplan and Meier 1958; Greenwood's variance).
 
     ``from_start`` says whether training began at the first snapshot, so that what is alive there is new; by default
-    when its step is 0. Otherwise those lifetimes are left out, since nobody knows how old they are.
+    when its step is 0. Otherwise those lifetimes are left out, since their ages are unknown.
     """
     births, deaths, counts = history.lives.T
     if from_start is None:
@@ -203,7 +203,7 @@ def _band(estimate: Floats, died: Counts, at_risk: Counts) -> tuple[Floats, Floa
         variance = np.cumsum(np.where(remain > 0, died / (at_risk * remain), np.inf))
         width = _Z * np.sqrt(variance) / -np.log(estimate)
         low, high = estimate ** np.exp(width), estimate ** np.exp(-width)
-    # Where nobody is left the estimate is 0, and nothing can be said but that.
+    # Once no lifetime is left, the estimate is 0 and Greenwood's formula gives no band.
     unknown = ~np.isfinite(width)
     return np.where(unknown, 0.0, low), np.where(unknown, np.minimum(estimate, 1.0), high)
 

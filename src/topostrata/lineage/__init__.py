@@ -1,1 +1,1 @@
-"""Between runs: who descends from whom."""
+"""Between runs: which run descends from which."""

@@ -30,7 +30,7 @@ class Lineage:
 def family(
     edges: Iterable[Descent], runs: Iterable[str], of: str | None = None, *, depth: int | None = None
 ) -> Lineage:
-    """The ancestors and descendants of a run, itself among them; without ``of`` all runs.
+    """The ancestors and descendants of a run, and the run itself; without ``of`` all runs.
 
     ``depth`` is how many generations up and down are shown; ``cut`` counts the runs that lie beyond.
 
@@ -74,7 +74,7 @@ class Kinship:
 def kinship(edges: Iterable[Descent], a: str, b: str) -> Kinship:
     """The nearest common ancestors of two runs and the shortest ways down from the first of them.
 
-    A run counts as its own ancestor here: that of a run and its grandchild is the run.
+    A run counts as its own ancestor here: the nearest common ancestor of a run and its grandchild is the run.
 
     >>> kinship([Descent("w0", 0, "w1", "fork"), Descent("w0", 3, "x", "fork")], "w1", "x")
     Kinship(a='w1', b='x', ancestors=('w0',), to_a=('w0', 'w1'), to_b=('w0', 'x'))

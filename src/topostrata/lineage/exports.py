@@ -1,6 +1,6 @@
 """Lineage for other programs: GraphML (Gephi, yEd, igraph, networkx) and PROV-JSON (the W3C's provenance model).
 
-Declared descent and inferred ancestry go out the same way; what is only a guess says so in every format.
+Declared descent and inferred ancestry are written in the same way; a guess is marked as one in every format.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ NAMESPACE = "urn:topostrata:"
 
 
 def to_graphml(lineage: Lineage | Inference) -> str:
-    """A GraphML document: arrows from parent to child with what is known of each; what is unknown is left out.
+    """A GraphML document: arrows from parent to child with their attributes; unknown attributes are left out.
 
-    GraphML has no word for an edge whose direction is not known in a graph of arrows: read ``direction`` of the edge.
+    A directed graph in GraphML has no undirected edges: read the attribute ``direction`` of an edge.
     """
     graph = lineage.graph()
     for *_, data in graph.edges(data=True):

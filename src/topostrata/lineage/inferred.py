@@ -1,12 +1,12 @@
-"""Inferred ancestry: who probably descends from whom, read off the networks' distances alone.
+"""Inferred ancestry: which network probably descends from which, from the networks' distances alone.
 
 A network is most like the one it was made from, so the shortest tree that joins all networks is a guess at their
-descent: the minimum spanning tree, or, where it is known which came first, the arborescence (a tree of arrows away from
+descent: the minimum spanning tree, or, if it is known which came first, the arborescence (a tree of arrows away from
 the root). It is a guess: each edge says how much nearer the parent is than the next best one (``margin``), in what
 share of the resampled networks it is found again (``support``), and how its direction is known, if at all.
 
-How networks are compared is handed in: ``nnstd`` with an alignment.
-docs/design/020-inferred-ancestry.md has the reasons, docs/benchmarks-ancestry.md how often it is right.
+The caller passes the function that compares networks: ``nnstd`` with an alignment. docs/design/020-inferred-ancestry.md
+has the reasons, docs/benchmarks-ancestry.md how often it is right.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ Bools = NDArray[np.bool_]
 SAMPLES = 200
 
 
-# Of two networks their distance and their matching: ``nnstd`` with a chosen alignment.
+# Gives the distance and the matching of two networks: ``nnstd`` with a chosen alignment.
 Compare = Callable[[Topology, Topology], Distance]
 
 
 @dataclass(frozen=True, slots=True)
 class InferredEdge:
-    """``child`` probably descends from ``parent``; where ``direction`` is ``"unknown"``, or the other way round.
+    """``child`` probably descends from ``parent``, or vice versa if ``direction`` is ``"unknown"``.
 
-    ``distance`` is theirs, 0 to 1. ``margin`` is by how much the next best parent of the child is farther away, if what
-    hangs on the child may move too: the growth of the whole tree's length when this edge is forbidden. Without ages
-    that is the length of the shortest other edge between the two parts of the tree that this edge joins, less its own;
-    so it is the same whoever is called the child. Where all ages differ, it is the distance of the next nearest older
-    network, less that of the parent. None where there is no other tree. Never negative; near 0 the choice is arbitrary.
+    ``distance`` is the distance of the two, 0 to 1. ``margin`` says how much longer the whole tree becomes when this
+    edge is forbidden. Without ages, that is the length of the shortest other edge between the two parts of the tree
+    that this edge joins, less the length of this edge; it does not depend on which of the two is called the child. If
+    all ages differ, it is the distance of the next nearest older network, less that of the parent. None if there is no
+    other tree. Never negative; near 0 the choice is arbitrary.
 
     ``support`` is the share of the resamples, 0 to 1, whose tree has this edge (for an arborescence with this
-    direction); None where nothing was resampled. ``direction`` says by what the direction is known: ``"time"`` (the
-    parent is older), ``"root"`` (it lies on the root's side), ``"subset"`` (the child has a part of the parent's
-    connections and no others: descent, if networks were only pruned) or ``"unknown"``.
+    direction); None where nothing was resampled. ``direction`` says how the direction is known: ``"time"`` (the parent
+    is older), ``"root"`` (it lies on the root's side), ``"subset"`` (the child has a part of the parent's connections
+    and no others: descent, if networks were only pruned) or ``"unknown"``.
     """
 
     parent: str
@@ -73,8 +73,8 @@ class InferredEdge:
 class Inference:
     """A tree over networks: n - 1 edges that join n networks, parents before their children where there is a root.
 
-    ``alignment`` is how the networks were compared, ``depth`` in how many of their spaces (all where None),
-    ``samples`` how many resamples the support is a share of.
+    ``alignment`` says how the networks were compared, ``depth`` in how many of their spaces (None: in all). ``samples``
+    is the number of resamples; the support is a share of them.
     """
 
     json_names: ClassVar = {"nodes": None}
@@ -121,14 +121,14 @@ def infer(
     """The probable ancestry of two or more networks.
 
     ``compare`` gives the distance of two networks and their matching: ``nnstd`` with a chosen alignment. It is called
-    once per pair, twice where the alignment is not symmetric (``reference``): that one depends on the order of the two
-    only by its ties, so the mean of both orders is taken. ``root`` names the ancestor of all. ``times`` (one per
-    network, in any unit) says that no network descends from a younger one; where they differ and no root is named, the
-    oldest is the root. Without either the tree has no direction, but for what pruning reveals.
+    once per pair, or twice for the alignment that is not symmetric (``reference``): its ties depend on the order of the
+    two, so the mean of both orders is taken. ``root`` names the ancestor of all. ``times`` (one per network, in any
+    unit) says that no network descends from a younger one; where they differ and no root is named, the oldest is the
+    root. Without either the tree has no direction, but for what pruning reveals.
 
-    ``depth`` says that the distances are taken over so many spaces only, from the inputs on. Where hidden units do not
-    keep their indices and training has rewired the networks since, ``canonical`` at depth 1 finds more than over all
-    spaces: an error in one matching spoils all that follow. ``suggest`` chooses.
+    ``depth`` limits the distances to this number of spaces, from the inputs on. If hidden units do not keep their
+    indices and training has rewired the networks, ``canonical`` finds more true edges at depth 1 than over all spaces,
+    because an error in one matching spoils all that follow. ``suggest`` chooses.
 
     The support comes from ``samples`` resamples (0 for none): in every space, units are drawn with replacement, the
     same draw for all networks, and the distances are taken over the drawn units. A unit of a network bears the name of
@@ -178,9 +178,9 @@ def infer(
 
 
 def suggest(topologies: Sequence[Topology]) -> tuple[Alignment, int | None]:
-    """The alignment and depth that find most for these networks: ``identity`` where they keep their units' indices.
+    """The alignment and depth that find most true edges: ``identity`` if the networks keep their units' indices.
 
-    Else ``canonical`` at depth 1. The evidence stands in docs/benchmarks-ancestry.md.
+    Else ``canonical`` at depth 1. docs/benchmarks-ancestry.md has the evidence.
     """
     return ("identity", None) if indices_kept(topologies) else ("canonical", 1)
 
@@ -247,7 +247,7 @@ def from_distances(
 
 
 def _root(labels: tuple[str, ...], root: str | None, times: Sequence[float] | None) -> str | None:
-    """The root that was named or that the times tell, after everything that was handed in has been looked at."""
+    """The root that was named or that follows from the times; checks all arguments first."""
     if len(labels) < 2:
         raise InvalidInputError(f"ancestry: expected two networks or more, found {len(labels)}")
     if len(set(labels)) != len(labels):
@@ -263,7 +263,7 @@ def _root(labels: tuple[str, ...], root: str | None, times: Sequence[float] | No
         raise InvalidInputError(f"times: expected one finite number for each of {len(labels)} networks, found {times}")
     oldest = [label for label, time in zip(labels, times, strict=True) if time == min(times)]
     if root is not None and root not in oldest:
-        raise InvalidInputError(f"root: expected none older than the root, found {oldest[0]!r} before {root!r}")
+        raise InvalidInputError(f"root: expected no network older than the root, found {oldest[0]!r} before {root!r}")
     if root is not None or len(oldest) == len(labels):
         return root
     if len(oldest) > 1:
@@ -276,7 +276,7 @@ def _root(labels: tuple[str, ...], root: str | None, times: Sequence[float] | No
 def _pairs(distances: Floats, root: int | None, ages: Floats | None) -> list[tuple[int, int]]:
     """The edges of the shortest tree as (parent, child), from the root down; without a root in the order of the labels.
 
-    An infinite distance forbids an edge. Where what is left joins no tree, fewer edges than n - 1.
+    An infinite distance forbids an edge. There are fewer edges than n - 1 if the others form no tree.
     """
     n = len(distances)
     if root is None or ages is None:
@@ -303,7 +303,7 @@ def _pairs(distances: Floats, root: int | None, ages: Floats | None) -> list[tup
 def _margin(
     distances: Floats, pairs: list[tuple[int, int]], edge: tuple[int, int], root: int | None, ages: Floats | None
 ) -> float | None:
-    """By how much the shortest tree grows without this edge."""
+    """How much longer the shortest tree is without this edge."""
     if root is None or ages is None:  # the shortest other edge between the two parts that the edge joins
         rest = nx.Graph([pair for pair in pairs if pair != edge])
         rest.add_nodes_from(edge)

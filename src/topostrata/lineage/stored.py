@@ -1,8 +1,8 @@
 """Descent as the archive holds it: declared, inferred from the snapshots of some runs, and runs compared over time.
 
-An inferred ancestry is kept under a name, replaced as a whole, dropped without a trace.
-``(:Inference)`` says how it was made; ``(child:Run)-[:INFERRED_FROM {inference, ...}]->(parent:Run)`` are its edges, so
-that Cypher can walk them beside the declared descent. All of it can be computed again: nothing else depends on it.
+An inferred ancestry is stored under a name, and is replaced and removed as a whole. ``(:Inference)`` says how it was
+made; ``(child:Run)-[:INFERRED_FROM {inference, ...}]->(parent:Run)`` are its edges, so that Cypher can walk them beside
+the declared descent. All of it can be computed again: nothing else depends on it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def infer_stored(
     samples: int,
     progress: Callable[[int, int], None] | None,
 ) -> StoredInference:
-    """Who probably descends from whom, from the distances of one snapshot of each run; nothing is stored."""
+    """Which run probably descends from which, by the distances of one snapshot of each; nothing is stored."""
 
     def work(tx: Transaction) -> tuple[list[RecordedSnapshot], dict[str, Run]]:
         snapshots = resolve(tx, expanded(tx, patterns))
@@ -166,12 +166,12 @@ def read_timeline(
 def put(
     store: GraphStore, id_: str, inference: Inference, steps: Mapping[str, int], *, created_at: datetime | None = None
 ) -> bool:
-    """Store an inference whose labels are run ids, in one transaction; gives whether it took the place of another.
+    """Store an inference whose labels are run ids, in one transaction; returns whether it replaced another.
 
-    ``steps`` holds for each run the step of the snapshot that stood for it. The id is built like a run's.
+    ``steps`` has for each run the step of the snapshot that was compared. The id has the form of a run's id.
 
-    Raises ``InvalidInputError`` for an id that is none and for a run without a step, ``NotFoundError`` for a snapshot
-    that the archive does not hold: then nothing is written, and what had that id stays.
+    Raises ``InvalidInputError`` for a malformed id and for a run without a step, ``NotFoundError`` for a snapshot that
+    the archive does not have: then nothing is written, and an earlier inference of that id stays.
     """
     if not _ID.fullmatch(id_):
         raise InvalidInputError(
@@ -220,8 +220,8 @@ def page(store: GraphStore, *, limit: int = MAX_PAGE, after: str = "") -> list[S
 def get(store: GraphStore, id_: str) -> StoredInference:
     """A stored inference as it was.
 
-    Raises ``NotFoundError`` where there is none, and where a run of it has been deleted since: a tree with a run
-    missing is no answer.
+    Raises ``NotFoundError`` if there is none, or if one of its runs has been deleted since: a tree without a run is no
+    answer.
     """
 
     def work(tx: Transaction) -> tuple[Row | None, list[Row]]:
@@ -244,7 +244,7 @@ def get(store: GraphStore, id_: str) -> StoredInference:
         InferredEdge(r["parent"], r["child"], r["distance"], r["margin"], r["support"], r["direction"]) for r in rows
     )
     steps = {r["parent"]: r["parent_step"] for r in rows} | {r["child"]: r["child_step"] for r in rows}
-    # The edges know their runs by whatever these are called now; the root's name was written down.
+    # The edges name their runs as the graph has them now, so the root is taken from the edges as well.
     children = {edge.child for edge in edges}
     root = None if head["method"] == "tree" else next(e.parent for e in edges if e.parent not in children)
     inference = Inference(head["method"], summary.alignment, root, edges, summary.samples, summary.depth)
@@ -252,7 +252,7 @@ def get(store: GraphStore, id_: str) -> StoredInference:
 
 
 def drop(store: GraphStore, id_: str) -> bool:
-    """Take an inference out of the graph; gives whether it was there."""
+    """Remove an inference from the graph; returns whether it was there."""
 
     def work(tx: Transaction) -> bool:
         tx.run("archive/lock_archive", token=uuid.uuid4().hex)

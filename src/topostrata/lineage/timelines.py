@@ -1,6 +1,6 @@
-"""How far apart networks are as time goes by: two runs beside each other, and one run and its own past.
+"""How far apart networks are over time: two runs, or one run and its own past.
 
-Histories are iterated, never collected: two topologies are in memory at a time. How they are compared is handed in:
+Histories are iterated, never collected: two topologies are in memory at a time. The caller passes the comparison:
 inside one run by identity (unit i stays unit i), between runs that do not share their units by a matching alignment.
 """
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 History = Iterable[tuple[int, Topology]]
-# Of two topologies their distance and the one that chance would give them, None where nobody can say.
+# Gives the distance of two topologies and the distance that chance would give, None if that is unknown.
 Compare = Callable[[Topology, Topology], tuple[float, float | None]]
 Course = Literal["converging", "diverging", "neither"]
 
-# Kendall's tau of steps and distances from which on a course has a name: three pairs of steps in four agree.
+# The least Kendall's tau of steps and distances that is called a course: three pairs of steps in four agree.
 _CLEAR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The distance, 0 to 1, of what was there at ``step`` from what it is compared with, there at ``other_step``.
+    """The distance, 0 to 1, of the snapshot at ``step`` from the one it is compared with, at ``other_step``.
 
-    ``chance`` is the distance that independent random networks of the same shape and density would have; None where
-    nobody could say.
+    ``chance`` is the distance that independent random networks of the same shape and density would have; None if it is
+    unknown.
     """
 
     step: int
@@ -70,7 +70,7 @@ class Timeline:
         """Kendall's tau (a) of step and distance: 1 = farther at every step, -1 = nearer at every step.
 
         Of all pairs of steps the share in which the later distance is larger, less the share in which it is smaller. It
-        depends on order alone, so that the first steps, when most happens, do not decide. None for fewer than two.
+        depends on the order alone, so that the large changes of the first steps do not decide. None for fewer than two.
         """
         n = len(self.points)
         if n < 2:
@@ -116,9 +116,9 @@ def own_past(
     """The distance of a run from its own past: from its first snapshot, or from the one ``lag`` snapshots before.
 
     The first tells how much of the start is left, the second how fast the wiring still changes. ``history()`` gives
-    (step, topology) from the first step on; it is called twice where there is a lag, the second reading following
-    behind the first, so that memory holds two topologies however long the lag is. The first point is the second
-    snapshot's, or the one's after ``lag``.
+    (step, topology) from the first step on. With a lag it is called twice and read at two places, so that memory holds
+    two topologies for any lag. The first point is that of the second snapshot, or with a lag that of the first snapshot
+    that has one ``lag`` before it.
 
     Raises ``InvalidInputError`` for a lag below 1 and where steps do not grow.
     """

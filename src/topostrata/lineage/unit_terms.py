@@ -1,7 +1,7 @@
 """What each unit contributes to the distance of two networks: the parts that a bootstrap draws again.
 
-NNSTD is a mean over units of the Jaccard distance of their fan-in sets. Once it is known which unit of one network is
-taken for which of the other, those parts follow, whatever the alignment that matched them was.
+NNSTD is a mean over units of the Jaccard distance of their fan-in sets. Once the units of the two networks are matched,
+by whatever alignment, those parts follow.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class PairTerms:
 def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
     """The terms of every space that layers enter, in the order in which A's layers first enter them.
 
-    ``matching`` holds for every space (by A's name) the unit of B that each unit of A is taken for, -1 where none. The
-    networks must be comparable: whoever made the matching has seen to that. The mean of the terms' means over the
-    spaces is the NNSTD of that matching.
+    ``matching`` has for every space (by A's name) the unit of B with which each unit of A is matched, -1 for none. The
+    networks must be comparable, which the matching has checked. The mean of the terms' means over the spaces is the
+    NNSTD of that matching.
 
     >>> a = Topology.from_masks([np.array([[1, 0], [1, 1], [0, 1]])])
     >>> b = Topology.from_masks([np.array([[1, 0], [0, 1], [0, 1]])])
@@ -86,9 +86,9 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
 def indices_kept(topologies: Sequence[Topology]) -> bool:
     """Whether hidden unit i is the same unit in all networks, as in a family that was forked or perturbed in place.
 
-    Then ``identity`` is the alignment that knows most (docs/benchmarks-ancestry.md). Told from the connections alone:
-    networks are taken to keep their indices if most of them share with another one more connections, by five standard
-    deviations, than they would if its hidden units were stored in a random order. False for networks of unlike shape.
+    Then ``identity`` is the best alignment (docs/benchmarks-ancestry.md). Only the connections decide: networks are
+    assumed to keep their indices if most of them share more connections with another one, by five standard deviations,
+    than they would if its hidden units were stored in a random order. False for networks of different shapes.
     """
     shapes = {tuple((lay.source.size, lay.target.size, lay.taps) for lay in t.layers) for t in topologies}
     if len(shapes) > 1:
@@ -104,7 +104,8 @@ def agreement(a: Topology, b: Topology) -> float:
     """How many more connections two networks of one shape share than they would if B's hidden units were shuffled.
 
     In standard deviations. Labelled units stay in place in the shuffle; connections count as drawn independently among
-    the places they could then have, within one labelled unit where a layer has one at one end. 0 where no layer tells.
+    the places they could then have; if one end of a layer is labelled, within each of its labelled units. 0 if no layer
+    can tell.
     """
     excess = variance = 0.0
     for layer, twin in zip(a.layers, b.layers, strict=True):

@@ -1,4 +1,4 @@
-"""The shape of one snapshot: how connections are spread over its units, which units are dead, what really counts."""
+"""The structure of one snapshot: the spread of its connections, its dead units, and which connections lie on a path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Degrees:
     """How many connections the units of a space have on one side.
 
     ``histogram[d]`` units have d connections. ``cv`` is the standard deviation over the mean; ``gini`` is 0 when all
-    have the same and near 1 when few have all; both ``None`` where there are no connections.
+    units have the same number and near 1 when few units have all; both ``None`` where there are no connections.
     """
 
     mean: float
@@ -67,7 +67,7 @@ class Structure:
 
 
 def structure(topology: Topology, *, hubs: int = 10) -> Structure:
-    """How the connections of a topology are spread; ``hubs`` units with the most are named.
+    """How the connections of a topology are spread; the ``hubs`` units with the most connections are listed.
 
     Raises ``InvalidInputError`` for a network with residual streams, self-loops, groups, shared axes or tied layers.
 

@@ -234,10 +234,10 @@ class Supervisor:
         who = self._accounts
         assert who is not None  # noqa: S101 - _prepare made them
         for user, password in ((who.user, who.password), (who.reader, who.reader_password)):
-            while said := bolt_probe.answers(HOST, self._port, DATABASE, user, password):
+            while refusal := bolt_probe.answers(HOST, self._port, DATABASE, user, password):
                 self._check_alive()
                 if time.monotonic() > deadline:
-                    raise EngineDiedError(f"the engine does not answer {user}: {said}")
+                    raise EngineDiedError(f"the engine does not answer {user}: {refusal}")
                 self._sleep(0.1)
         self._publish(SERVING)
         write_private(self._files.directory / "port.json", json.dumps({"port": self._port}))

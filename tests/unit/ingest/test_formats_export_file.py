@@ -24,9 +24,9 @@ from topostrata.topology import Topology
 Whole = list[tuple[RunRecord, list[tuple[Snapshot, Topology]]]]
 
 
-def written(held: HeldRuns) -> bytes:
+def written(runs: HeldRuns) -> bytes:
     stream = io.BytesIO()
-    export_file.write(stream, held.records, lambda record: held.snapshots(record.run.id), held.topology)
+    export_file.write(stream, runs.records, lambda record: runs.snapshots(record.run.id), runs.topology)
     return stream.getvalue()
 
 
@@ -34,13 +34,17 @@ def read(path: Path) -> Whole:
     with ExportFile(path) as file:
         file.check()
         return [
-            (record, [(one, file.topology(record, one)) for one in snapshots]) for record, snapshots in file.histories()
+            (record, [(snapshot, file.topology(record, snapshot)) for snapshot in snapshots])
+            for record, snapshots in file.histories()
         ]
 
 
-def as_written(held: HeldRuns) -> Whole:
-    bare = [replace(one, run=replace(one.run, snapshots=0, first_step=None, last_step=None)) for one in held.records]
-    return [(one, [(s, held.topology(s)) for s in held.snapshots(one.run.id)]) for one in bare]
+def as_written(runs: HeldRuns) -> Whole:
+    bare = [
+        replace(record, run=replace(record.run, snapshots=0, first_step=None, last_step=None))
+        for record in runs.records
+    ]
+    return [(record, [(s, runs.topology(s)) for s in runs.snapshots(record.run.id)]) for record in bare]
 
 
 def rewritten(data: bytes, change: Callable[[dict[str, bytes]], object]) -> bytes:
@@ -48,11 +52,11 @@ def rewritten(data: bytes, change: Callable[[dict[str, bytes]], object]) -> byte
     with zipfile.ZipFile(io.BytesIO(data)) as old:
         members = {info.filename: old.read(info) for info in old.infolist()}
     change(members)
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as new:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as new:
         for name, content in members.items():
             new.writestr(name, content)
-    return made.getvalue()
+    return stream.getvalue()
 
 
 def edit(member: str, line: int, **fields: Any) -> Callable[[dict[str, bytes]], None]:
@@ -70,38 +74,38 @@ def edit(member: str, line: int, **fields: Any) -> Callable[[dict[str, bytes]], 
 @pytest.mark.parametrize("seed", range(0, 60, 3))
 def test_what_is_written_is_read(tmp_path: Path, seed: int) -> None:
     """Runs, snapshots and topologies of random histories, names, taps and several layers into one space included."""
-    held = family(seed)
+    runs = family(seed)
     path = tmp_path / "runs.zip"
-    path.write_bytes(written(held))
-    assert read(path) == as_written(held)
+    path.write_bytes(written(runs))
+    assert read(path) == as_written(runs)
     assert written(family(seed)) == path.read_bytes()
 
 
 def test_a_wiring_is_stored_once_whatever_its_names(tmp_path: Path) -> None:
     """Two runs of the same wiring share its file; each gets its own names back."""
     masks = [np.eye(3), np.ones((3, 2))]
-    held = HeldRuns()
+    runs = HeldRuns()
     run = family(0).records[0].run
-    held.add(replace(run, id="a"), (0, Topology.from_masks(masks, names=["first", "second"])))
-    held.add(
+    runs.add(replace(run, id="a"), (0, Topology.from_masks(masks, names=["first", "second"])))
+    runs.add(
         replace(run, id="b"),
         (0, Topology.from_masks(masks, names=["eins", "zwei"])),
         (1, Topology.from_masks(masks, names=["eins", "zwei"])),
     )
     path = tmp_path / "runs.zip"
-    path.write_bytes(written(held))
+    path.write_bytes(written(runs))
     with ExportFile(path) as file:
         assert (file.counts.snapshots, file.counts.topologies) == (3, 1)
-    assert read(path) == as_written(held)
+    assert read(path) == as_written(runs)
 
 
 def test_each_topology_is_a_snapshot_file(tmp_path: Path) -> None:
     """A member of ``topologies/`` is what docs/snapshot-file.md describes: taken out, it can be pushed by itself."""
-    held = family(7)
-    with zipfile.ZipFile(io.BytesIO(written(held))) as opened:
-        for name in (one for one in opened.namelist() if one.endswith(".npz")):
-            found = snapshot_file.read(opened.read(name)).topology
-            assert name == f"topologies/{found.digest}.npz"
+    runs = family(7)
+    with zipfile.ZipFile(io.BytesIO(written(runs))) as opened:
+        for name in [name for name in opened.namelist() if name.endswith(".npz")]:
+            topology = snapshot_file.read(opened.read(name)).topology
+            assert name == f"topologies/{topology.digest}.npz"
 
 
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
@@ -117,25 +121,25 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path, seed: int) -> None:
     """Wherever it lies; what is read is never other than what was written."""
-    held = family(seed)
-    data, expected = written(held), as_written(held)
+    runs = family(seed)
+    data, expected = written(runs), as_written(runs)
     path = tmp_path / "flipped.zip"
     random = np.random.default_rng(seed)
     refused = 0
     for at in random.choice(len(data), size=150, replace=False).tolist():
         path.write_bytes(data[:at] + bytes([data[at] ^ int(random.integers(1, 256))]) + data[at + 1 :])
         try:
-            found = read(path)
+            content = read(path)
         except TopostrataError as error:
             refused += "flipped.zip" in error.message
         else:
-            assert found == expected, at
+            assert content == expected, at
     assert refused > 75
 
 
 def other_digest(members: dict[str, bytes]) -> None:
     """A topology under the digest of another, in the members and in every line that names it."""
-    name = next(one for one in members if one.endswith(".npz"))
+    name = next(name for name in members if name.endswith(".npz"))
     lie = "0" * 64
     members[f"topologies/{lie}.npz"] = members.pop(name)
     members["snapshots.jsonl"] = members["snapshots.jsonl"].replace(name[11:75].encode(), lie.encode())
@@ -143,8 +147,8 @@ def other_digest(members: dict[str, bytes]) -> None:
 
 def swapped(members: dict[str, bytes]) -> None:
     """Two topologies of one run under each other's names."""
-    one, two = [name for name in members if name.endswith(".npz")][:2]
-    members[one], members[two] = members[two], members[one]
+    a, b = [name for name in members if name.endswith(".npz")][:2]
+    members[a], members[b] = members[b], members[a]
 
 
 PARENT = {"run": "root", "step": 10**6, "how": "fork"}

@@ -18,6 +18,7 @@ from topostrata.topology import Topology
 
 
 def test_layers_follow_the_natural_order_of_their_names(tmp_path: Path) -> None:
+    """``fc2`` comes before ``fc10``, and the suffix ``.weight`` is no part of a name."""
     arrays: dict[str, Any] = {
         "fc10": matrix(4, 2).toarray(),
         "fc2": matrix(3, 4).toarray(),
@@ -32,6 +33,7 @@ def test_layers_follow_the_natural_order_of_their_names(tmp_path: Path) -> None:
 
 
 def test_targets_by_sources_is_read_when_told(tmp_path: Path) -> None:
+    """A file of targets x sources is refused with the option that reads it, and is read with it."""
     arrays = [matrix(6, 3).toarray(), matrix(3, 4).toarray()]
     np.savez(tmp_path / "net.npz", a=arrays[0].T, b=np.asfortranarray(arrays[1].T))
     with pytest.raises(InvalidInputError, match=r"found a 3 x 6, b 4 x 3.*orientation 'out-in'"):
@@ -41,6 +43,7 @@ def test_targets_by_sources_is_read_when_told(tmp_path: Path) -> None:
 
 
 def test_a_bias_row_shows_in_the_shapes(tmp_path: Path) -> None:
+    """One row more than the layer before has units is a bias row, and is left out."""
     arrays = [matrix(6, 3, bias=True).toarray(), matrix(3, 4, bias=True).toarray()]
     np.savez(tmp_path / "net.npz", l0=arrays[0], l1=arrays[1])
     (frame,) = read(tmp_path / "net.npz")
@@ -48,12 +51,14 @@ def test_a_bias_row_shows_in_the_shapes(tmp_path: Path) -> None:
 
 
 def test_a_fortran_ordered_matrix_is_the_same_matrix(tmp_path: Path) -> None:
+    """The order of the values in memory makes no difference."""
     arrays = [matrix(6, 3).toarray(), matrix(3, 4).toarray()]
     np.savez(tmp_path / "net.npz", l0=np.asfortranarray(arrays[0]), l1=np.asfortranarray(arrays[1]))
     assert next(read(tmp_path / "net.npz")).topology == Topology.from_masks(arrays)
 
 
 def test_scipy_matrices_in_parts(tmp_path: Path) -> None:
+    """``NAME.indptr`` or ``NAME_indptr`` and so on are one sparse layer; a missing part is an error."""
     layers = {"fc1": matrix(6, 3), "fc2": matrix(3, 4)}
     parts: dict[str, Any] = {
         f"{name}{separator}{part}": value
@@ -72,6 +77,7 @@ def test_scipy_matrices_in_parts(tmp_path: Path) -> None:
 
 
 def test_one_scipy_matrix_is_a_network_of_one_layer(tmp_path: Path) -> None:
+    """A file that ``save_npz`` wrote is one layer, and needs the option ``bias``."""
     layer = matrix(6, 3)
     sp.save_npz(tmp_path / "mask.npz", layer)
     with pytest.raises(InvalidInputError, match="--bias none or --bias last-row"):
@@ -81,12 +87,14 @@ def test_one_scipy_matrix_is_a_network_of_one_layer(tmp_path: Path) -> None:
 
 
 def test_an_archive_without_a_layer(tmp_path: Path) -> None:
+    """A file that has no matrix is an error."""
     np.savez(tmp_path / "net.npz", bias=np.ones(3))
     with pytest.raises(InvalidInputError, match=r"net\.npz: expected at least one layer, found none"):
         next(read(tmp_path / "net.npz"))
 
 
 def test_nan_in_a_dense_layer_is_placed(tmp_path: Path) -> None:
+    """The error names the layer and the row and column of the value."""
     bad = matrix(6, 3).toarray()
     bad[4, 1] = np.nan
     np.savez(tmp_path / "net.npz", l0=bad, l1=matrix(3, 2).toarray())
@@ -99,6 +107,7 @@ def test_nan_in_a_dense_layer_is_placed(tmp_path: Path) -> None:
     [("step_20", 20), ("w0@50", 50), ("net-epoch-007", 7), ("resnet18", 0), ("w0", 0), ("epoch10", 10)],
 )
 def test_a_step_in_the_name_is_the_step(tmp_path: Path, name: str, step: int) -> None:
+    """``step_20``, ``w0@50`` and ``net-epoch-007`` give a step; other digits in a name do not."""
     np.savez(tmp_path / f"{name}.npz", l0=np.eye(3))
     assert next(read(tmp_path / f"{name}.npz", bias="none")).step == step
 
@@ -118,6 +127,7 @@ def write_bf16(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.bool_])
 def test_linear_layers_are_targets_by_sources(tmp_path: Path, dtype: type) -> None:
+    """A safetensors file is read as PyTorch writes it, in every dtype that NumPy has."""
     masks = [matrix(6, 3).toarray() != 0, matrix(3, 4).toarray() != 0]
     tensors = {"fc1.weight": masks[0].T, "fc2.weight": masks[1].T, "fc1.bias": np.ones(3)}
     safetensors.numpy.save_file(
@@ -129,6 +139,7 @@ def test_linear_layers_are_targets_by_sources(tmp_path: Path, dtype: type) -> No
 
 
 def test_bf16_needs_no_torch(tmp_path: Path) -> None:
+    """BF16 is read without torch, and its infinities are found."""
     masks = [matrix(6, 3).toarray(), matrix(3, 4).toarray()]
     path = tmp_path / "model.safetensors"
     write_bf16(path, {"a": masks[0].T * -0.5, "b": masks[1].T})
@@ -140,6 +151,7 @@ def test_bf16_needs_no_torch(tmp_path: Path) -> None:
 
 
 def test_the_mask_of_torch_prune_is_the_topology(tmp_path: Path) -> None:
+    """``weight_mask`` decides, and ``weight_orig`` is ignored."""
     mask, weights = matrix(6, 3).toarray() != 0, np.ones((3, 6), np.float32)
     safetensors.numpy.save_file(
         {
@@ -154,11 +166,13 @@ def test_the_mask_of_torch_prune_is_the_topology(tmp_path: Path) -> None:
 
 
 def test_one_layer_of_a_state_dict_has_no_bias_row(tmp_path: Path) -> None:
+    """PyTorch keeps a bias in a tensor of its own, so a single layer needs no option."""
     safetensors.numpy.save_file({"fc.weight": np.ones((2, 3), np.float32)}, tmp_path / "one.safetensors")
     assert [space.size for space in next(read(tmp_path / "one.safetensors")).topology.spaces] == [3, 2]
 
 
 def test_convolutions_have_taps_and_flatten_channel_major(tmp_path: Path) -> None:
+    """A kernel position is a tap, and the flattened input of a linear layer counts channels first."""
     rng = np.random.default_rng(7)
     conv1, conv2 = rng.random((4, 2, 3, 3)) < 0.3, rng.random((5, 4, 2, 2)) < 0.3
     linear = rng.random((3, 5 * 6)) < 0.3  # out x (channels * positions)
@@ -177,6 +191,7 @@ def test_convolutions_have_taps_and_flatten_channel_major(tmp_path: Path) -> Non
 
 
 def test_a_kernel_of_jax_has_its_channels_last(tmp_path: Path) -> None:
+    """With the orientation ``in-out`` a kernel of JAX gives the topology of the same kernel in PyTorch's order."""
     kernel = np.random.default_rng(7).random((3, 3, 2, 4)) < 0.3
     orders: list[tuple[str, Any, Orientation]] = [
         ("jax", kernel, "in-out"),
@@ -192,6 +207,7 @@ def test_a_kernel_of_jax_has_its_channels_last(tmp_path: Path) -> None:
 
 
 def test_layers_that_do_not_chain_are_listed(tmp_path: Path) -> None:
+    """The error names the layer that does not fit and all shapes; a bias row is for plain matrices only."""
     tensors = {"conv.weight": np.ones((4, 2, 3, 3), np.float32), "fc.weight": np.ones((3, 30), np.float32)}
     safetensors.numpy.save_file(tensors, tmp_path / "cnn.safetensors")
     with pytest.raises(
@@ -203,6 +219,7 @@ def test_layers_that_do_not_chain_are_listed(tmp_path: Path) -> None:
 
 
 def test_two_arrays_for_one_layer(tmp_path: Path) -> None:
+    """Two tensors that could be the layer's weights are an error that names both."""
     tensors = {"fc.weight": np.ones((2, 3), np.float32), "fc.kernel": np.ones((2, 3), np.float32)}
     safetensors.numpy.save_file(tensors, tmp_path / "two.safetensors")
     with pytest.raises(InvalidInputError, match=r"layer 'fc': expected one array, found 'fc\.\w+' and"):
@@ -210,6 +227,7 @@ def test_two_arrays_for_one_layer(tmp_path: Path) -> None:
 
 
 def test_our_own_file_is_read_with_its_epoch_and_metrics(tmp_path: Path) -> None:
+    """A snapshot file in either container gives its topology, epoch and metrics, and the step of its name."""
     topology = Topology.from_masks([matrix(6, 3), matrix(3, 2)])
     for name in ("w0@30.npz", "w0@30.safetensors"):
         snapshot_file.write(tmp_path / name, topology, epoch=1.5, metrics={"loss": 0.25})

@@ -21,15 +21,16 @@ from topostrata.topology import Topology
 def test_all_fifteen_agree_with_scipy_reading_them(
     reference_directory: Path, reference_topologies: dict[str, Topology]
 ) -> None:
-    found: dict[str, Frame] = {}
+    """The 15 reference networks are read as SciPy reads their files, with their steps, widths and epochs."""
+    by_name: dict[str, Frame] = {}
     for run in sorted(path for path in reference_directory.iterdir() if path.is_dir()):
         frames = list(read(run))
         assert [frame.step for frame in frames] == [0, 10, 50]
-        found.update({f"{run.name}/{frame.source.name}": frame for frame in frames})
+        by_name.update({f"{run.name}/{frame.source.name}": frame for frame in frames})
 
-    assert {name: frame.topology for name, frame in found.items()} == reference_topologies
-    assert len(found) == 15
-    for frame in found.values():
+    assert {name: frame.topology for name, frame in by_name.items()} == reference_topologies
+    assert len(by_name) == 15
+    for frame in by_name.values():
         layers = frame.topology.layers
         assert [space.size for space in frame.topology.spaces] == [784, 784, 784, 784, 10]
         assert [layer.name for layer in layers] == ["l0", "l1", "l2", "l3"]
@@ -39,6 +40,7 @@ def test_all_fifteen_agree_with_scipy_reading_them(
 
 
 def test_accuracies_stand_beside_the_epochs_where_the_run_has_them(reference_directory: Path) -> None:
+    """Line N of ``testacc.txt`` is the accuracy of epoch N; a run without the file has no metrics."""
     frames = list(read(reference_directory / "e5_s0_w0"))
     lines = (reference_directory / "e5_s0_w0" / "testacc.txt").read_text().split()
     assert [frame.metrics for frame in frames] == [{"accuracy": float(lines[epoch])} for epoch in (0, 10, 50)]
@@ -46,6 +48,7 @@ def test_accuracies_stand_beside_the_epochs_where_the_run_has_them(reference_dir
 
 
 def test_epochs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Epochs are sorted by number, not by name, and leading zeros make no difference."""
     truth = run_directory(tmp_path, (9, 10, 100))
     frames = list(read(tmp_path))
     assert {frame.step: frame.topology for frame in frames} == truth
@@ -54,12 +57,14 @@ def test_epochs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_a_matrix_without_a_bias_row_keeps_all_its_inputs(tmp_path: Path) -> None:
+    """Where the shapes chain, every row is an input; ``bias='none'`` gives the same."""
     truth = run_directory(tmp_path, bias=False)
     assert {frame.step: frame.topology for frame in read(tmp_path)} == truth
     assert {frame.step: frame.topology for frame in read(tmp_path, bias="none")} == truth
 
 
 def test_files_may_be_counted_from_one(tmp_path: Path) -> None:
+    """Layers keep the numbers of their files, so ``weight_l1`` may be the first."""
     save_epoch(tmp_path / "epoch_1", [matrix(3, 4), matrix(4, 2)], start=1)
     (frame,) = read(tmp_path)
     assert [layer.name for layer in frame.topology.layers] == ["l1", "l2"]
@@ -68,6 +73,7 @@ def test_files_may_be_counted_from_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["csr", "csc", "coo"])
 @pytest.mark.parametrize("compressed", [True, False])
 def test_scipy_formats_are_the_same_wiring(tmp_path: Path, form: Any, compressed: bool) -> None:
+    """CSR, CSC and COO, compressed or not, give the topology that the matrices have."""
     layers = [matrix(6, 5), matrix(5, 3)]
     save_epoch(tmp_path / "epoch_0", [layer.asformat(form) for layer in layers], compressed=compressed)
     (frame,) = read(tmp_path)
@@ -76,12 +82,14 @@ def test_scipy_formats_are_the_same_wiring(tmp_path: Path, form: Any, compressed
 
 @pytest.mark.parametrize("form", ["bsr", "dia"])
 def test_other_scipy_formats_are_refused_with_the_way_out(tmp_path: Path, form: Any) -> None:
+    """BSR and DIA are refused, and the error says how to save the matrix instead."""
     save_epoch(tmp_path / "epoch_0", [matrix(4, 4).asformat(form), matrix(4, 4)])
     with pytest.raises(InvalidInputError, match=r"weight_l0\.npz.*(tocsr|save_npz)"):
         list(read(tmp_path))
 
 
 def test_stored_zeros_are_absent_in_weights_present_in_masks_and_as_told(tmp_path: Path) -> None:
+    """A stored zero is a connection in a mask and none in weights, unless the option ``zeros`` decides."""
     for kind, dtype in (("weights", np.float32), ("mask", np.bool_), ("ints", np.int8)):
         data = np.array([1, 0, 1], dtype)
         layer = sp.csr_array((data, np.array([0, 1, 2]), np.array([0, 2, 3])), shape=(2, 3))
@@ -99,6 +107,7 @@ def test_stored_zeros_are_absent_in_weights_present_in_masks_and_as_told(tmp_pat
 
 
 def test_one_epoch_directory_is_read_by_itself(tmp_path: Path) -> None:
+    """Its step and its accuracy are those that it has within the run."""
     truth = run_directory(tmp_path)
     (tmp_path / "testacc.txt").write_text("0.1\n" * 20)
     (frame,) = read(tmp_path / "epoch_010")
@@ -106,6 +115,7 @@ def test_one_epoch_directory_is_read_by_itself(tmp_path: Path) -> None:
 
 
 def test_layer_files_in_a_directory_of_any_name_are_step_0(tmp_path: Path) -> None:
+    """A directory without an epoch in its name is one snapshot at step 0, without an epoch."""
     truth = run_directory(tmp_path, (5,))
     (tmp_path / "epoch_005").rename(tmp_path / "final")
     (frame,) = read(tmp_path / "final")
@@ -113,6 +123,7 @@ def test_layer_files_in_a_directory_of_any_name_are_step_0(tmp_path: Path) -> No
 
 
 def test_the_working_directory_knows_its_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path ``.`` takes the epoch from the real name of the directory."""
     run_directory(tmp_path)
     (tmp_path / "testacc.txt").write_text("0.1\n" * 20)
     monkeypatch.chdir(tmp_path / "epoch_010")
@@ -121,6 +132,7 @@ def test_the_working_directory_knows_its_epoch(tmp_path: Path, monkeypatch: pyte
 
 
 def test_foreign_files_are_ignored(tmp_path: Path) -> None:
+    """Other files and directories in a run or in an epoch change nothing."""
     truth = run_directory(tmp_path)
     (tmp_path / "epoch_000" / "optimizer.npz").write_bytes(b"not ours")
     (tmp_path / "epoch_099").write_text("a file, not an epoch")
@@ -130,12 +142,14 @@ def test_foreign_files_are_ignored(tmp_path: Path) -> None:
 
 
 def test_an_epoch_beyond_the_last_accuracy_has_none(tmp_path: Path) -> None:
+    """An epoch for which ``testacc.txt`` has no line has no metrics."""
     run_directory(tmp_path, (0, 1, 2))
     (tmp_path / "testacc.txt").write_text("0.25\n5e-1\n\n")
     assert [frame.metrics for frame in read(tmp_path)] == [{"accuracy": 0.25}, {"accuracy": 0.5}, {}]
 
 
 def test_only_one_snapshot_is_read_ahead_of_being_asked(tmp_path: Path) -> None:
+    """Frames are read lazily: a file that goes away is an error only when its frame is due."""
     run_directory(tmp_path)
     frames = read(tmp_path)
     assert next(frames).step == 0
@@ -147,24 +161,28 @@ def test_only_one_snapshot_is_read_ahead_of_being_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "step"), [("", 50), ("@last", 50), ("@first", 0), ("@10", 10), ("/epoch_010", 10)])
 def test_a_path_ref_names_one_epoch(tmp_path: Path, text: str, step: int) -> None:
+    """``PATH``, ``PATH@first``, ``PATH@last``, ``PATH@N`` and the path of an epoch each give one snapshot."""
     truth = run_directory(tmp_path)
     frame = read_one(parse_path_ref(f"{tmp_path}{text}"))
     assert (frame.step, frame.topology) == (step, truth[step])
 
 
 def test_an_epoch_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    """The error lists the epochs that the directory has."""
     run_directory(tmp_path)
     with pytest.raises(InvalidInputError, match="expected an epoch 11, found 0, 10, 50"):
         read_one(PathRef(tmp_path, 11))
 
 
 def test_one_broken_epoch_does_not_hide_the_others(tmp_path: Path) -> None:
+    """Reading one epoch does not read the files of another."""
     run_directory(tmp_path)
     (tmp_path / "epoch_000" / "weight_l1.npz").write_bytes(b"PK")
     assert read_one(PathRef(tmp_path, 10)).step == 10
 
 
 def test_a_file_of_one_snapshot_has_one_step(tmp_path: Path) -> None:
+    """``first``, ``last`` and its own step name it; another step is an error."""
     path = tmp_path / "w0_step_20.npz"
     snapshot_file.write(path, Topology.from_masks([np.eye(3)]))
     assert read_one(PathRef(path)).step == read_one(PathRef(path, "first")).step == 20
@@ -180,18 +198,21 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_the_same_epoch_twice(run: Path) -> None:
+    """Two directories of one epoch number are an error that names both."""
     shutil.copytree(run / "epoch_010", run / "epoch_10")
     with pytest.raises(InvalidInputError, match="epoch 10 twice: epoch_010 and epoch_10"):
         read(run)
 
 
 def test_a_missing_layer_file(run: Path) -> None:
+    """A gap in the numbers of the layer files is an error that names the missing file."""
     (run / "epoch_050" / "weight_l1.npz").unlink()
     with pytest.raises(InvalidInputError, match=r"epoch_050: expected .* without gaps, found no weight_l1\.npz"):
         read(run)
 
 
 def test_an_epoch_with_fewer_layers_than_the_first(run: Path) -> None:
+    """The error lists the layers of the first epoch and those of this one."""
     (run / "epoch_050" / "weight_l2.npz").unlink()
     with pytest.raises(
         InvalidInputError, match=r"epoch_050: expected the layers of epoch_000 \(l0, l1, l2\), found l0, l1"
@@ -200,24 +221,28 @@ def test_an_epoch_with_fewer_layers_than_the_first(run: Path) -> None:
 
 
 def test_a_layer_twice(run: Path) -> None:
+    """Two files of one layer number are an error that names both."""
     shutil.copy(run / "epoch_010" / "weight_l1.npz", run / "epoch_010" / "weight_l01.npz")
     with pytest.raises(InvalidInputError, match=r"every layer once, found weight_l01\.npz and weight_l1\.npz"):
         read(run)
 
 
 def test_an_empty_epoch(run: Path) -> None:
+    """An epoch directory without layer files is an error."""
     (run / "epoch_060").mkdir()
     with pytest.raises(InvalidInputError, match="epoch_060: expected layer files"):
         read(run)
 
 
 def test_shapes_that_change(run: Path) -> None:
+    """An epoch whose layer has another shape than before belongs to another run, and is refused."""
     sp.save_npz(run / "epoch_050" / "weight_l2.npz", matrix(4, 2, bias=True))
     with pytest.raises(InvalidInputError, match=r"l2': expected 5 x 3 as in epoch_000, found 5 x 2.*another run"):
         read(run)
 
 
 def test_a_truncated_last_epoch(run: Path) -> None:
+    """A file that was cut off is found before the first frame is given."""
     path = run / "epoch_050" / "weight_l2.npz"
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InvalidInputError, match=r"weight_l2\.npz: .*cut off"):
@@ -225,18 +250,21 @@ def test_a_truncated_last_epoch(run: Path) -> None:
 
 
 def test_shapes_that_do_not_chain(tmp_path: Path) -> None:
+    """Layers whose sizes do not fit together are listed with their shapes."""
     save_epoch(tmp_path / "epoch_0", [matrix(6, 5), matrix(7, 3)])
     with pytest.raises(InvalidInputError, match=r"as many sources.*found l0 6 x 5, l1 7 x 3"):
         read(tmp_path)
 
 
 def test_shapes_of_which_only_some_have_a_bias_row(tmp_path: Path) -> None:
+    """Either every layer has a bias row or none has: a mixture is refused."""
     save_epoch(tmp_path / "epoch_0", [matrix(6, 5), matrix(5, 4), matrix(5, 3)])
     with pytest.raises(InvalidInputError, match=r"each one more.*found l0 6 x 5, l1 5 x 4, l2 5 x 3"):
         read(tmp_path)
 
 
 def test_one_layer_alone_does_not_say_whether_its_last_row_is_a_bias(tmp_path: Path) -> None:
+    """A single layer needs the option ``bias``, and the error names both choices."""
     save_epoch(tmp_path / "epoch_0", [matrix(6, 5)])
     with pytest.raises(InvalidInputError, match=r"l0 6 x 5.*--bias none or --bias last-row"):
         read(tmp_path)
@@ -245,6 +273,7 @@ def test_one_layer_alone_does_not_say_whether_its_last_row_is_a_bias(tmp_path: P
 
 
 def test_a_bias_told_against_the_shapes(run: Path, tmp_path: Path) -> None:
+    """An option ``bias`` that the shapes contradict is an error that names the one that fits."""
     with pytest.raises(InvalidInputError, match=r"--bias none, found l0 7 x 5, l1 6 x 4.*fit --bias last-row"):
         read(run, bias="none")
     run_directory(tmp_path / "plain", bias=False)
@@ -253,6 +282,7 @@ def test_a_bias_told_against_the_shapes(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_that_is_only_biases(tmp_path: Path) -> None:
+    """A layer needs at least one input besides the bias row."""
     save_epoch(tmp_path / "epoch_0", [matrix(1, 5)])
     with pytest.raises(InvalidInputError, match="at least one row besides the bias, found l0 1 x 5"):
         read(tmp_path, bias="last-row")
@@ -263,34 +293,40 @@ def test_a_network_that_is_only_biases(tmp_path: Path) -> None:
     [("0.1\nx\n", "line 2: .*'x'"), ("nan\n", "line 1: .*'nan'"), ("0.1\n\n0.2\n", "line 2: .*''")],
 )
 def test_a_malformed_accuracy(run: Path, text: str, line: str) -> None:
+    """The error names the line of ``testacc.txt`` and what stands there."""
     (run / "testacc.txt").write_text(text)
     with pytest.raises(InvalidInputError, match=rf"testacc\.txt: {line}"):
         read(run)
 
 
 def test_accuracies_that_are_no_text(run: Path) -> None:
+    """A ``testacc.txt`` that is not text is an error that names the file."""
     (run / "testacc.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInputError, match=r"testacc\.txt: .*no text"):
         read(run)
 
 
 def test_an_epoch_too_large_to_be_a_step(run: Path) -> None:
+    """Steps end at 2**53 - 1, which JSON can hold."""
     (run / "epoch_9999999999999999").mkdir()
     with pytest.raises(InvalidInputError, match="expected an epoch of at most 9007199254740991"):
         read(run)
 
 
 def test_an_empty_directory_names_the_known_layouts(tmp_path: Path) -> None:
+    """The error lists what a directory may hold."""
     with pytest.raises(InvalidInputError, match=r"expected epoch directories or layer files.*epoch_<N>.*safetensors"):
         read(tmp_path)
 
 
 def test_nothing_at_all_names_the_known_layouts(tmp_path: Path) -> None:
+    """A path that does not exist gives the list of layouts too."""
     with pytest.raises(InvalidInputError, match=r"gone: expected a file or directory, found none.*epoch_<N>"):
         read(tmp_path / "gone")
 
 
 def test_a_file_of_another_kind_names_the_known_layouts(tmp_path: Path) -> None:
+    """A file of an unknown suffix gives the list of layouts too."""
     (tmp_path / "model.pt").write_bytes(b"\x80\x02pickled")
     with pytest.raises(InvalidInputError, match=r"model\.pt: expected a \.npz or \.safetensors file.*epoch_<N>"):
         read(tmp_path / "model.pt")
@@ -298,6 +334,7 @@ def test_a_file_of_another_kind_names_the_known_layouts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", [{"bias": "first-row"}, {"zeros": "maybe"}, {"orientation": "up"}])
 def test_an_unknown_option(run: Path, option: dict[str, Any]) -> None:
+    """An unknown value of an option is an error that names the option and its values."""
     with pytest.raises(InvalidInputError, match=f"{next(iter(option))}: expected one of"):
         read(run, **option)
 
@@ -313,6 +350,7 @@ def test_an_unknown_option(run: Path, option: dict[str, Any]) -> None:
     ],
 )
 def test_a_network_beyond_the_limits(run: Path, limits: Limits, words: str) -> None:
+    """Layers, units, connections, bytes and members are each limited."""
     with pytest.raises(LimitError, match=words):
         list(read(run, limits=limits))
 
@@ -334,61 +372,75 @@ def refused(tmp_path: Path, words: str, **changed: Any) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
+    """NaN and infinity are refused with the layer and the place."""
     data = np.array([1, value, 1], np.float32)
     refused(tmp_path, rf"layer 'l0': expected finite values, found {value} at \[0, 2\]", data=data)
 
 
 @pytest.mark.parametrize("bad", [3, -1])
 def test_a_column_out_of_range(tmp_path: Path, bad: int) -> None:
+    """A column index outside the shape is refused with the entry that has it."""
     indices = np.array([0, bad, 1])
     refused(tmp_path, rf"layer 'l0': entry 1: expected a column in \[0, 3\), found {bad}", indices=indices)
 
 
 def test_an_entry_twice(tmp_path: Path) -> None:
+    """A matrix with two values at one place is refused."""
     refused(tmp_path, r"layer 'l0': expected every entry once, found \[0, 2\] twice", indices=np.array([2, 2, 1]))
 
 
 def test_offsets_that_fall(tmp_path: Path) -> None:
+    """Row offsets that decrease are refused."""
     refused(tmp_path, "indptr': expected offsets that rise from 0, found 1 at position 2", indptr=np.array([0, 2, 1]))
 
 
 def test_offsets_that_do_not_begin_at_0(tmp_path: Path) -> None:
+    """Row offsets that begin at another number than 0 are refused."""
     refused(tmp_path, "indptr': expected offsets that rise from 0, found 1 at position 0", indptr=np.array([1, 2, 3]))
 
 
 def test_offsets_of_another_number_of_rows(tmp_path: Path) -> None:
+    """There is one offset more than rows, or the file is refused."""
     refused(tmp_path, "indptr': expected 3 offsets, found 2", indptr=np.array([0, 3]))
 
 
 def test_offsets_beyond_the_indices(tmp_path: Path) -> None:
+    """Offsets that promise more entries than there are indices are refused."""
     refused(tmp_path, r"indices': expected 9 \(the last of indptr\), found 3", indptr=np.array([0, 2, 9]))
 
 
 def test_fewer_values_than_indices(tmp_path: Path) -> None:
+    """Every index has a value, or the file is refused."""
     refused(tmp_path, r"layer 'l0': expected as many values as indices \(3, 3\), found 2", data=np.ones(2))
 
 
 def test_indices_that_are_no_integers(tmp_path: Path) -> None:
+    """Indices of a floating-point type are refused."""
     refused(tmp_path, "indices': expected int or uint, found dtype float64", indices=np.array([0.0, 2, 1]))
 
 
 def test_complex_values(tmp_path: Path) -> None:
+    """Complex values are refused."""
     refused(tmp_path, "data': expected .*found", data=np.ones(3, np.complex64))
 
 
 def test_an_object_array_is_refused_unread(tmp_path: Path) -> None:
+    """An array of Python objects is refused without unpickling it."""
     refused(tmp_path, r"data': expected .*found .*object", data=np.array([1, "x", None], dtype=object))
 
 
 def test_an_unknown_member(tmp_path: Path) -> None:
+    """A member that ``save_npz`` does not write is refused."""
     refused(tmp_path, "expected a matrix as scipy.sparse.save_npz writes it.*extra", extra=np.ones(3))
 
 
 def test_a_missing_member(tmp_path: Path) -> None:
+    """A member that ``save_npz`` always writes must be there."""
     refused(tmp_path, "expected a member 'indptr'", indptr=None)
 
 
 def test_a_shape_of_three_axes(tmp_path: Path) -> None:
+    """The shape of a matrix has two axes."""
     refused(tmp_path, r"shape': expected 2 axes, found \[2, 3, 1\]", shape=(2, 3, 1))
 
 

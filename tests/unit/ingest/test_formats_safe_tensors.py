@@ -30,6 +30,7 @@ def read_all(data: bytes, limits: Limits | None = None) -> dict[str, Any]:
 
 
 def test_tensors_come_back_as_the_library_saved_them(tmp_path: Path) -> None:
+    """Every dtype that NumPy has, an empty tensor and the metadata are read to the same values."""
     rng = np.random.default_rng(1)
     dtypes = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
     arrays = {f"a{k}": (rng.random((3, 4)) * 100).astype(dtype) for k, dtype in enumerate(dtypes)}
@@ -76,6 +77,7 @@ def test_tensors_come_back_as_the_library_saved_them(tmp_path: Path) -> None:
     ],
 )
 def test_a_header_that_lies_is_refused(data: bytes, words: str) -> None:
+    """Broken JSON, wrong shapes, gaps, overlaps and missing bytes are errors that name the tensor."""
     with pytest.raises(InvalidInputError, match=f"upload: {words}"):
         read_all(data)
 
@@ -84,16 +86,19 @@ def test_a_header_that_lies_is_refused(data: bytes, words: str) -> None:
     ("limits", "words"), [(Limits(total_bytes=20), "bytes unpacked"), (Limits(members=1), "at most 1 members, found 2")]
 )
 def test_a_file_beyond_the_limits_is_refused(limits: Limits, words: str) -> None:
+    """The bytes and the number of tensors are limited."""
     with pytest.raises(LimitError, match=words):
         read_all(packed({"a": tensor(), "b": tensor(8, 16)}, bytes(16)), limits)
 
 
 def test_a_header_without_end_is_refused() -> None:
+    """The declared size of the header is limited."""
     with pytest.raises(LimitError, match="expected a header of at most"):
         read_all(packed(b" " * 17_000_000))
 
 
 def test_a_tensor_that_is_not_there_names_those_that_are() -> None:
+    """The error lists the tensors of the file."""
     with (
         SafeTensors(packed({"a": tensor()}, bytes(8)), where="upload") as tensors,
         pytest.raises(InvalidInputError, match="upload: expected a tensor 'b', found a"),

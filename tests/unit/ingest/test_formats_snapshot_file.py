@@ -69,6 +69,7 @@ def test_what_is_written_is_read(
     recorded_at: datetime | None,
     container: Container,
 ) -> None:
+    """Any topology, epoch, metrics and time come back equal, and equal input gives equal bytes."""
     data = written(topology, container, epoch=epoch, metrics=metrics, recorded_at=recorded_at)
     assert read_snapshot_bytes(data) == SnapshotFile(topology, epoch, metrics, recorded_at)
     assert snapshot_file.read(io.BytesIO(data)).topology == topology
@@ -78,6 +79,7 @@ def test_what_is_written_is_read(
 
 
 def test_the_layout_is_the_documented_one() -> None:
+    """Members, arrays and the JSON document are those of docs/snapshot-file.md."""
     data = written(small(), epoch=2, metrics={"loss": 0.5})
     with np.load(io.BytesIO(data)) as file:
         assert set(file.files) == {"topology", "0.indptr", "0.indices", "1.indptr", "1.indices"}
@@ -142,6 +144,7 @@ def test_files_of_every_format_open_for_ever(version: int, digest: str) -> None:
 
 
 def test_a_client_with_numpy_alone_can_write_it() -> None:
+    """A file with the required fields only, and with small integer types, is read."""
     document = {
         "format": 1,
         "spaces": [{"name": "x", "size": 3, "labelled": True}, {"name": "y", "size": 2, "labelled": True}],
@@ -155,6 +158,7 @@ def test_a_client_with_numpy_alone_can_write_it() -> None:
 
 
 def test_the_suffix_names_the_container_and_the_file_is_replaced_whole(tmp_path: Path) -> None:
+    """``.safetensors`` gives safetensors, all else npz, and no temporary file stays."""
     for name, head in (("a.npz", b"PK"), ("a.safetensors", b"{"), ("b", b"PK")):
         (tmp_path / name).write_bytes(b"old")
         snapshot_file.write(tmp_path / name, small())
@@ -164,16 +168,18 @@ def test_the_suffix_names_the_container_and_the_file_is_replaced_whole(tmp_path:
 
 
 def test_a_time_is_kept_in_utc() -> None:
+    """A time with a zone comes back in UTC; a time without a zone is refused."""
     there = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-    found = read_snapshot_bytes(written(small(), recorded_at=there)).recorded_at
-    assert found == there
-    assert found is not None
-    assert found.tzinfo == UTC
+    recorded_at = read_snapshot_bytes(written(small(), recorded_at=there)).recorded_at
+    assert recorded_at == there
+    assert recorded_at is not None
+    assert recorded_at.tzinfo == UTC
     with pytest.raises(InvalidInputError, match="recorded_at: expected a time with its zone"):
         written(small(), recorded_at=there.replace(tzinfo=None))
 
 
 def test_wide_layers_keep_their_large_keys() -> None:
+    """Keys beyond 32 bits are written and read."""
     mask = Mask(2**22, 2, np.array([2**31, 2**33 - 1], np.int64), taps=2**10)
     topology = Topology((Layer("l", Space("a", 2**22), Space("b", 2), mask),))
     assert read_snapshot_bytes(written(topology)).topology == topology
@@ -181,6 +187,7 @@ def test_wide_layers_keep_their_large_keys() -> None:
 
 @pytest.mark.parametrize("container", ["npz", "safetensors"])
 def test_a_damaged_byte_anywhere_is_an_error_or_the_same_wiring(container: Container) -> None:
+    """A cut or flipped byte never gives another topology, and few flips go unnoticed."""
     data = written(small(), container, epoch=1, metrics={"loss": 0.5})
     damaged = [data[:k] for k in range(len(data))]
     damaged += [
@@ -189,11 +196,11 @@ def test_a_damaged_byte_anywhere_is_an_error_or_the_same_wiring(container: Conta
     same = 0
     for bytes_ in damaged:
         try:
-            found = read_snapshot_bytes(bytes_)
+            snapshot = read_snapshot_bytes(bytes_)
         except TopostrataError as error:
             assert isinstance(error, InvalidInputError | LimitError | UnsupportedFormatError)  # noqa: PT017  # others show
         else:
-            assert found.topology.digest == small().digest
+            assert snapshot.topology.digest == small().digest
             same += 1
     assert same < len(damaged) / 5
 
@@ -201,6 +208,7 @@ def test_a_damaged_byte_anywhere_is_an_error_or_the_same_wiring(container: Conta
 @given(data=st.binary(max_size=300), head=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06", b"\x02\0\0\0\0\0\0\0{}"]))
 @settings(max_examples=300, deadline=None)
 def test_noise_is_an_error(data: bytes, head: bytes) -> None:
+    """Random bytes, with the head of a zip or of a safetensors file or without, are refused."""
     with pytest.raises((InvalidInputError, LimitError)):
         read_snapshot_bytes(head + data)
 
@@ -285,11 +293,13 @@ def layers(**changed: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_a_document_that_does_not_fit_is_refused(container: Container, changed: dict[str, Any], words: str) -> None:
+    """Each field that is missing, unknown, of another type or contradicts the arrays is named in the error."""
     with pytest.raises(InvalidInputError, match=f"snapshot: .*{words}"):
         read_snapshot_bytes(repacked(container, **changed))
 
 
 def test_a_newer_format_is_told_apart_from_a_wrong_one() -> None:
+    """A format number that is too high says that a newer version may read it."""
     with pytest.raises(
         UnsupportedFormatError, match=r"expected format 1 or 2, found 3 \(a newer Topostrata may read it\)"
     ):
@@ -299,6 +309,7 @@ def test_a_newer_format_is_told_apart_from_a_wrong_one() -> None:
 
 
 def test_an_archive_without_its_document_is_refused() -> None:
+    """A file without the member ``topology`` is no snapshot file."""
     buffer = io.BytesIO()
     np.savez(buffer, a=np.eye(3))
     with pytest.raises(InvalidInputError, match="snapshot: expected a member 'topology', found a"):
@@ -309,6 +320,7 @@ def test_an_archive_without_its_document_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1, "format": 1}', "[" * 100_000])
 def test_a_document_that_is_no_object_is_refused(text: str) -> None:
+    """Broken JSON, other JSON values and a key twice are refused."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("topology", text)
@@ -327,6 +339,7 @@ def test_a_document_that_is_no_object_is_refused(text: str) -> None:
     ],
 )
 def test_a_snapshot_beyond_the_limits_is_refused(limits: Limits, words: str) -> None:
+    """Units, layers, taps, connections, members and bytes are each limited."""
     with pytest.raises(LimitError, match=f"snapshot: .*{words}"):
         read_snapshot_bytes(written(small()), limits=limits)
     taps = Topology((Layer("l", Space("a", 2), Space("b", 2), Mask(2, 2, np.array([0]), taps=5)),))
@@ -335,6 +348,7 @@ def test_a_snapshot_beyond_the_limits_is_refused(limits: Limits, words: str) -> 
 
 
 def test_keys_that_would_overflow_are_refused() -> None:
+    """A layer has at most 2**62 possible connections, so that keys fit 64 bits."""
     document = {
         "format": 1,
         "spaces": [{"name": "x", "size": 2**24}, {"name": "y", "size": 2**24}],
@@ -350,11 +364,13 @@ def test_keys_that_would_overflow_are_refused() -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A path that does not exist is an error that names it."""
     with pytest.raises(InvalidInputError, match=r"gone\.npz: expected a readable file"):
         snapshot_file.read(tmp_path / "gone.npz")
 
 
 def test_metrics_are_checked_before_they_are_written() -> None:
+    """NaN and infinity are refused before a byte is written."""
     with pytest.raises(InvalidInputError, match="metric 'loss': expected a finite number"):
         written(small(), metrics={"loss": float("nan")})
     with pytest.raises(InvalidInputError, match="epoch: expected a finite number"):

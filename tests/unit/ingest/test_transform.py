@@ -103,13 +103,13 @@ def test_lifetimes_are_those_that_the_snapshots_tell(seed: int) -> None:
         order = list(zip(lives.cells.tolist(), lives.born.tolist(), strict=True))
         assert order == sorted(set(order))
         sources, targets, taps = (column.tolist() for column in shape.split(lives.cells))
-        found = {
+        lifetimes = {
             ((s, tap, t), born, None if died < 0 else died)
             for s, tap, t, born, died in zip(
                 sources, taps, targets, lives.born.tolist(), lives.died.tolist(), strict=True
             )
         }
-        assert found == history.lifetimes(layer.name)
+        assert lifetimes == history.lifetimes(layer.name)
 
 
 def test_a_layer_without_snapshots_has_no_lifetimes() -> None:

@@ -313,7 +313,7 @@ def test_topologies_may_be_loaded_late_and_progress_is_told() -> None:
         (["a", "b", "c"], {"times": [1, 2]}, "one finite number for each of 3 networks"),
         (["a", "b", "c"], {"times": [1, float("nan"), 2]}, "one finite number"),
         (["a", "b", "c"], {"times": [1, 1, 2]}, "one oldest network, found 2: a, b"),
-        (["a", "b", "c"], {"times": [1, 2, 3], "root": "b"}, "none older than the root, found 'a' before 'b'"),
+        (["a", "b", "c"], {"times": [1, 2, 3], "root": "b"}, "no network older than the root, found 'a' before 'b'"),
     ],
 )
 def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict[str, Any], message: str) -> None:
