@@ -6,8 +6,10 @@ Each is built in a process of its own through the public calls. Run from the che
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import topostrata
 from tests.wirings import Network, labelled, llama
 from topostrata import Mask, Space, Topology
+from topostrata.store.embedded import stop
+from topostrata.store.engine_files import EngineFiles
 from topostrata.topology import Wiring
 
 MIB = 2**20
@@ -86,9 +91,50 @@ def resnet_50() -> dict[str, float]:
     }
 
 
+def resnet_50_archived() -> dict[str, float]:
+    """Two snapshots 1 % apart into an embedded archive, masks alone, and back by a client that remembers nothing."""
+    net, random = resnet_50_network(), np.random.default_rng(0)
+    arrays = {name: random.random(shape, dtype=np.float32) < 0.1 for name, shape in net.parameters.items()}
+    topologies = [net.wiring.place(arrays, orientation="out-in")]
+    moved = {name: array ^ (random.random(array.shape, dtype=np.float32) < 0.002) for name, array in arrays.items()}
+    topologies.append(net.wiring.place(moved, orientation="out-in"))
+    with tempfile.TemporaryDirectory() as folder, topostrata.open(Path(folder) / "archive") as archive:
+        directory = Path(archive.location)
+        archive.push("warm", 0, Topology.from_masks([np.eye(3)]))
+        before, engine, start = peak(), engine_seconds(directory), time.process_time()
+        archive.push("r", 0, topologies[0], projection="none")
+        first = time.process_time()
+        archive.push("r", 1, topologies[1], projection="none")
+        pushed = time.process_time()
+        again = archive.reopened()
+        assert [again.topology(f"r@{step}") for step in (0, 1)] == topologies
+        read = time.process_time()
+        numbers = {
+            "first push s": first - start,
+            "second push s": pushed - first,
+            "both read s": read - pushed,
+            "engine s": engine_seconds(directory) - engine,
+            "mask bytes": archive.counts().mask_bytes,
+            "MB": peak() - before,
+        }
+        stop(directory, force=True)
+    return numbers
+
+
+def engine_seconds(directory: Path) -> float:
+    """CPU that the engine of an archive has taken."""
+    status = Path(f"/proc/{EngineFiles(directory).read_engine_pid()}/stat").read_text("utf-8")
+    user, system = status.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     """Print a line for each network."""
-    measures: dict[str, Callable[[], dict[str, float]]] = {"LLaMA 7B": llama_7b, "ResNet-50 at 10 %": resnet_50}
+    measures: dict[str, Callable[[], dict[str, float]]] = {
+        "LLaMA 7B": llama_7b,
+        "ResNet-50 at 10 %": resnet_50,
+        "ResNet-50 at 10 % in an archive": resnet_50_archived,
+    }
     for name, measure in measures.items():
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             numbers = pool.apply(measure)

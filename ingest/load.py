@@ -13,19 +13,29 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from topostrata import wiring_text
 from topostrata.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
-from topostrata.ingest.formats.export_file import rows_of
 from topostrata.ingest.projection import Projector, SupersededError
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, MAX_METRICS, Parent, RunLayer, Status, check_epoch, check_metrics, check_tag
+from topostrata.runs import (
+    HOWS,
+    MAX_METRICS,
+    LayerMetrics,
+    Parent,
+    Status,
+    check_epoch,
+    check_layer_metrics,
+    check_metrics,
+    check_tags,
+)
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
-from topostrata.store.runs import descents, find_run, find_snapshots, layers_of
-from topostrata.topology import Space, Topology
+from topostrata.store.runs import WIRING_FORMAT, descents, find_run, find_snapshots, layers_of, wiring_of
+from topostrata.topology import LayerShape, Topology, Wiring
 
 Outcome = Literal["added", "unchanged"]
 Projection = Literal["all", "none"] | Sequence[str]
@@ -37,6 +47,14 @@ _ATTEMPTS = 3  # how often the remembered state may be stale before that is an e
 
 class _StaleError(Exception):
     """What this loader remembers of a run differs from the graph: forget it and try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The metrics of a snapshot, and those of its layers."""
+
+    snapshot: dict[str, float]
+    layers: dict[str, dict[str, float]]
 
 
 @dataclass(slots=True)
@@ -75,7 +93,7 @@ class Loader:
         fields = {
             "name": name or run,
             "config": "{}" if config is None else _json(config),
-            "tags": list(dict.fromkeys(check_tag(tag) for tag in tags)),
+            "tags": check_tags(tags),
             "status": status,
             "created_at": _moment(created_at or datetime.now(UTC)),
             "token": _token(),  # the same for all tries, so that a retry recognises a run that an earlier try committed
@@ -105,7 +123,7 @@ class Loader:
         check_run_id(run)
         if status is not None:
             _check_status(run, status)
-        new_tags = [check_tag(tag) for tag in tags]
+        new_tags = check_tags(tags)
         descent = list(parents)
 
         def work(tx: Transaction) -> bool:
@@ -134,6 +152,7 @@ class Loader:
         *,
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
+        layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Projection = "all",
     ) -> Outcome:
@@ -145,7 +164,14 @@ class Loader:
         """
         with self._one_at_a_time:
             outcome = self.acknowledge(
-                run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, projection=projection
+                run,
+                step,
+                topology,
+                epoch=epoch,
+                metrics=metrics,
+                layer_metrics=layer_metrics,
+                recorded_at=recorded_at,
+                projection=projection,
             )
             # An unchanged snapshot is projected already, or another client is projecting it and must not be disturbed.
             if outcome == "added" or self._is_unfinished(run):
@@ -160,6 +186,7 @@ class Loader:
         *,
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
+        layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Projection = "all",
     ) -> Outcome:
@@ -171,20 +198,21 @@ class Loader:
                 f"{run}@{step}: expected a Topology, found {type(topology).__name__}",
                 hint="Topology.from_masks makes one of matrices",
             )
-        if topology.wiring.format > 1:
-            kind = topology.wiring.beyond_format_1 or "axes or parts of parameters"
-            raise InvalidInputError(f"{run}@{step}: expected a network of plain layers, found {kind}")
         if isinstance(projection, str) and projection not in {"all", "none"}:
             projection = [projection]
-        checked = check_metrics(metrics)
-        recorded = _moment(recorded_at or datetime.now(UTC))
-        properties = {"epoch": check_epoch(epoch), "recorded_at": recorded, "metrics": _metric_properties(checked)}
+        numbers = _Numbers(check_metrics(metrics), check_layer_metrics(layer_metrics))
+        _check_layer_names(topology, numbers.layers)
+        properties = {
+            "epoch": check_epoch(epoch),
+            "recorded_at": _moment(recorded_at or datetime.now(UTC)),
+            "metrics": _metric_properties(numbers.snapshot),
+        }
         for attempt in range(1, _ATTEMPTS + 1):
             known = self._known.setdefault(run, _Known())
             try:
                 stored = self._store.write(
                     lambda tx, known=known: self._acknowledge(
-                        tx, run, step, topology, known, checked, properties, projection
+                        tx, run, step, topology, known, numbers, properties, projection
                     )  # type: ignore[misc]
                 )
             except _StaleError as error:
@@ -207,7 +235,7 @@ class Loader:
         step: int,
         topology: Topology,
         known: _Known,
-        metrics: dict[str, float],
+        numbers: _Numbers,
         properties: dict[str, Any],
         projection: Projection,
     ) -> dict[str, Stored] | None:
@@ -216,16 +244,16 @@ class Loader:
             raise _StaleError("the run was deleted and created again")
         last = row["last_step"]
         if last is not None and step <= last:
-            _settle(tx, run, step, last, topology, metrics)
+            _settle(tx, run, step, last, topology, numbers)
             return None
         if last is None:
-            tx.run("runs/create_layers", run=run, rows=_layer_rows(topology, projection))
+            _create_layers(tx, run, topology.wiring, projection)
         elif known.wiring != topology.wiring:
-            _check_wiring(run, topology, layers_of(tx, [run])[run])
+            _check_wiring(run, topology.wiring, wiring_of(layers_of(tx, [run])[run]))
         bases = known.masks
         if last is not None and not bases:
             bases = self._masks.stored(tx, f"{run}@{last}")
-        new = {y.name: y.mask for y in topology.layers}
+        new = topology.to_masks()
         changed = {n: m for n, m in new.items() if n not in bases or bases[n].mask.digest != m.digest}
         try:
             depths = self._masks.put(
@@ -246,6 +274,7 @@ class Loader:
         )[0]["masks"]
         if linked != len(rows):
             raise _StaleError("a mask is gone")
+        _add_layer_metrics(tx, f"{run}@{step}", numbers.layers)
         return {n: Stored(m, depths[m.digest]) if n in changed else bases[n] for n, m in new.items()}
 
     def _is_unfinished(self, run: str) -> bool:
@@ -292,7 +321,7 @@ def _lock(tx: Transaction, run: str, **fields: Any) -> Row:
     return row
 
 
-def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology, metrics: dict[str, float]) -> None:
+def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology, numbers: _Numbers) -> None:
     """Settle a step that is not after the last: the same snapshot again changes nothing, any other is an error."""
     ref = f"{run}@{step}"
     snapshot = find_snapshots(tx, [ref]).get(ref)
@@ -306,18 +335,48 @@ def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology,
             f"{ref}: expected the topology it was recorded with ({snapshot.digest[:12]}), found another "
             f"({topology.digest[:12]}); nothing was written"
         )
-    for name, value in metrics.items():
-        if snapshot.metrics.get(name, value) != value:
-            raise ConflictError(
-                f"{ref}: expected metric {name!r} to be {snapshot.metrics[name]} as recorded, "
-                f"found {value}; nothing was written"
-            )
-    added = {name: value for name, value in metrics.items() if name not in snapshot.metrics}
-    count = len(snapshot.metrics) + len(added)
-    if added and count > MAX_METRICS:
-        raise InvalidInputError(f"{ref}: expected at most {MAX_METRICS} metrics, found {count} with those recorded")
+    added = _new_metrics(ref, snapshot.metrics, numbers.snapshot)
+    added_to_layers = {
+        layer: _new_metrics(f"{ref}, layer {layer!r}", snapshot.layer_metrics.get(layer, {}), metrics)
+        for layer, metrics in numbers.layers.items()
+    }
     if added:
         tx.run("runs/add_metrics", id=ref, metrics=_metric_properties(added))
+    _add_layer_metrics(tx, ref, {layer: metrics for layer, metrics in added_to_layers.items() if metrics})
+
+
+def _new_metrics(at: str, recorded: Mapping[str, float], metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that are not recorded yet; an error for another value of one that is, or where they are too many."""
+    for name, value in metrics.items():
+        if recorded.get(name, value) != value:
+            raise ConflictError(
+                f"{at}: expected metric {name!r} to be {recorded[name]} as recorded, found {value}; nothing was written"
+            )
+    added = {name: value for name, value in metrics.items() if name not in recorded}
+    count = len(recorded) + len(added)
+    if added and count > MAX_METRICS:
+        raise InvalidInputError(f"{at}: expected at most {MAX_METRICS} metrics, found {count} with those recorded")
+    return added
+
+
+def _add_layer_metrics(tx: Transaction, ref: str, layer_metrics: Mapping[str, Mapping[str, float]]) -> None:
+    if not layer_metrics:
+        return
+    rows = [[layer, _metric_properties(metrics)] for layer, metrics in layer_metrics.items()]
+    if tx.run("runs/add_layer_metrics", id=ref, rows=rows)[0]["layers"] != len(rows):
+        raise NotFoundError(f"{ref}: layer metrics: expected layers of the run, found {', '.join(layer_metrics)[:200]}")
+
+
+def _check_layer_names(topology: Topology, layer_metrics: Mapping[str, object]) -> None:
+    shared_with = topology.wiring.shared_with
+    for name in layer_metrics:
+        if name in shared_with:
+            raise InvalidInputError(
+                f"layer metrics: layer {name!r} is tied with {shared_with[name]!r}: expected them under that name"
+            )
+        if name not in topology:
+            known = ", ".join(topology.to_masks())[:200]
+            raise NotFoundError(f"layer metrics: expected one of the layers {known}, found {name!r}")
 
 
 def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
@@ -346,36 +405,51 @@ def _metric_properties(metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"metric_{name}": value for name, value in metrics.items()}
 
 
-def _check_wiring(run: str, topology: Topology, layers: Sequence[RunLayer]) -> None:
-    expected, wiring = tuple(layer.wiring for layer in layers), rows_of(topology)
-    if expected == wiring:
-        return
+def _create_layers(tx: Transaction, run: str, wiring: Wiring, projection: Projection) -> None:
+    owners = [layer.name for layer in wiring if layer.name not in wiring.shared_with]
+    chosen: Sequence[str] = owners if projection == "all" else [] if projection == "none" else list(projection)
+    if unknown := set(chosen) - set(owners):
+        raise NotFoundError(f"layer {min(unknown)!r}: expected one of {', '.join(sorted(owners))}")
+    rows = [
+        [
+            y.name, k, y.source.name, y.target.name, y.source.size, y.target.size, y.taps, y.source.labelled,
+            y.target.labelled, "follow" if y.name in chosen else "off",
+        ]
+        for k, y in enumerate(wiring)
+    ]  # fmt: skip
+    tx.run("runs/create_layers", run=run, rows=rows)
+    if wiring.format >= WIRING_FORMAT:
+        document = {"format": WIRING_FORMAT, **wiring_text.document(wiring.layers)}
+        more = [[y.name, y.groups if y.groups > 1 else None, wiring.shared_with.get(y.name)] for y in wiring]
+        tx.run("runs/set_wiring", run=run, wiring=json.dumps(document), rows=more)
+
+
+def _check_wiring(run: str, wiring: Wiring, expected: Wiring) -> None:
+    """A run keeps its wiring; only how its connections lie in stored parameters may be told otherwise later."""
     if len(expected) != len(wiring):
         raise ConflictError(f"run {run!r}: expected its {len(expected)} layers, found {len(wiring)}", hint=_OTHER_RUN)
-    ours, theirs = next((a, b) for a, b in zip(expected, wiring, strict=True) if a != b)
-    raise ConflictError(
-        f"run {run!r}: expected layer {_layer_text(*ours)}, found {_layer_text(*theirs)}", hint=_OTHER_RUN
-    )
+    for ours, theirs in zip(expected, wiring, strict=True):
+        if replace(ours, part=None) != replace(theirs, part=None):
+            raise ConflictError(
+                f"run {run!r}: expected layer {_layer_text(ours)}, found {_layer_text(theirs)}", hint=_OTHER_RUN
+            )
+    if expected.shared_with != wiring.shared_with:
+        raise ConflictError(
+            f"run {run!r}: expected the tied layers {dict(expected.shared_with)}, found {dict(wiring.shared_with)}",
+            hint=_OTHER_RUN,
+        )
 
 
 _OTHER_RUN = "a run's layers never change: push to another run, with this one as its parent"
 
 
-def _layer_text(name: str, source: Space, target: Space, taps: int) -> str:
-    return f"{name!r} ({source.name} {source.size} -> {target.name} {target.size}, {taps} taps)"
-
-
-def _layer_rows(topology: Topology, projection: Projection) -> list[list[object]]:
-    names = {y.name for y in topology.layers}
-    if not isinstance(projection, str) and (unknown := set(projection) - names):
-        raise NotFoundError(f"layer {min(unknown)!r}: expected one of {', '.join(sorted(names))}")
-    return [
-        [
-            y.name, k, y.source.name, y.target.name, y.source.size, y.target.size, y.taps, y.source.labelled,
-            y.target.labelled, "follow" if projection == "all" or y.name in projection else "off",
-        ]
-        for k, y in enumerate(topology.layers)
-    ]  # fmt: skip
+def _layer_text(layer: LayerShape) -> str:
+    ends = " -> ".join(
+        f"{s.name} {s.size}" if s.plain else f"{s.name} {' x '.join(f'{a.name} {a.size}' for a in s.axes)}"
+        for s in (layer.source, layer.target)
+    )
+    groups = f", {layer.groups} groups" if layer.groups > 1 else ""
+    return f"{layer.name!r} ({ends}, {layer.taps} taps{groups})"
 
 
 def _json(config: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from topostrata.runs import RunLayer
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
 from topostrata.store.runs import LayerMask, masks_between
-from topostrata.topology import Mask
+from topostrata.topology import LayerShape, Mask
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ class SupersededError(Exception):
 @dataclass(slots=True)
 class _Layer:
     id: str
-    name: str
-    shape: transform.Shape
+    shape: LayerShape
     projected_step: int
     lifetimes: int
     mask: Mask
@@ -97,26 +96,27 @@ class Projector:
             self._write(batch)
 
     def _layer(self, layer: RunLayer) -> _Layer:
-        shape = transform.Shape.of(layer)
         step = layer.projected_step
-        mask = shape.empty()
+        mask = layer.shape.empty()
         if step is not None:
             digest = self._masks_between([layer.name], step, step)[0].digest
             mask = self._masks.get([digest])[digest]
-        return _Layer(layer.id, layer.name, shape, -1 if step is None else step, layer.lifetimes, mask)
+        return _Layer(layer.id, layer.shape, -1 if step is None else step, layer.lifetimes, mask)
 
     def _masks_between(self, layers: Sequence[str], first: int, last: int) -> list[LayerMask]:
         return self._store.read_with(lambda tx: masks_between(tx, self._run, layers, first, last))
 
     def _make_neurons(self, layers: Sequence[RunLayer]) -> None:
-        spaces = {space.name: space.size for layer in layers for space in (layer.source, layer.target)}
-        for space, size in spaces.items():
-            for first in range(0, size, _NEURONS):
-                final = min(first + _NEURONS, size) - 1
+        for space in dict.fromkeys(space for layer in layers for space in (layer.source, layer.target)):
+            for first in range(0, space.size, _NEURONS):
+                final = min(first + _NEURONS, space.size) - 1
+                units: dict[str, object] = {"first": first, "last": final}
+                query = "projection/create_neurons"
+                if not space.plain:
+                    query = "projection/create_indexed_neurons"
+                    units = {"rows": transform.neuron_rows(space, first, final)}
                 self._store.write(
-                    lambda tx, s=space, a=first, b=final: tx.run(  # type: ignore[misc]
-                        "projection/create_neurons", run=self._run, space=s, first=a, last=b
-                    )
+                    lambda tx, q=query, s=space.name, u=units: tx.run(q, run=self._run, space=s, **u)  # type: ignore[misc]
                 )
 
     def _already(self, layer: _Layer) -> dict[tuple[str, int], transform.Cells]:
@@ -126,15 +126,16 @@ class Projector:
         rows = self._store.read(
             "projection/projected_beyond",
             run=self._run,
-            layer=layer.name,
-            space=shape.source,
+            layer=shape.name,
+            space=shape.source.name,
             step=layer.projected_step,
             taps=shape.taps,
         )
         for row in rows:
             for kind in ("born", "died"):
                 for step, code in row[kind]:
-                    cells.setdefault((kind, step), []).append(shape.cell_of(row["source"], code))
+                    target, tap = divmod(code, shape.taps)
+                    cells.setdefault((kind, step), []).append(int(shape.cells_of(row["source"], target, tap)))
         return {key: np.sort(np.array(numbers)) for key, numbers in cells.items()}
 
     def _work(
@@ -156,13 +157,13 @@ class Projector:
                 logger.warning(
                     "run %s, layer %s: its connections are projected up to step %s only; the next snapshot would take "
                     "the run over %s relationships",
-                    self._run, layer.name, layer.projected_step, self._store.relationship_limit,
+                    self._run, layer.shape.name, layer.projected_step, self._store.relationship_limit,
                 )  # fmt: skip
                 yield _Work(layer, step, "limit")
-                del layers[layer.name]
+                del layers[name]
                 continue
             room -= born.size
-            stand = done.get(layer.name, {})
+            stand = done.get(name, {})
             for cells in transform.chunks(
                 transform.without(died, stand.get(("died", step), _NONE)), layer.shape, _BATCH
             ):
@@ -206,18 +207,18 @@ class Projector:
         if kind == "born":
             targets: list[str] = []
             for p in pieces:
-                theirs, more = transform.birth_groups(self._run, p.layer.name, p.layer.shape, p.cells, len(targets))
+                theirs, more = transform.birth_groups(self._run, p.layer.shape, p.cells, len(targets))
                 targets += theirs
                 groups += more
             rows = tx.run("projection/create_births", run=self._run, step=step, targets=targets, groups=groups)
         else:
             for p in pieces:
-                groups += transform.death_groups(self._run, p.layer.name, p.layer.shape, p.cells)
+                groups += transform.death_groups(self._run, p.layer.shape, p.cells)
             rows = tx.run("projection/set_deaths", step=step, groups=groups)
         written = {row["layer"]: row[kind] for row in rows}
         expected: dict[str, int] = {}
         for p in pieces:
-            expected[p.layer.name] = expected.get(p.layer.name, 0) + p.cells.size
+            expected[p.layer.shape.name] = expected.get(p.layer.shape.name, 0) + p.cells.size
         for layer, count in expected.items():
             if written.get(layer, 0) != count:
                 raise CorruptError(

@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 from topostrata.errors import InvalidInputError, NotFoundError
-from topostrata.ingest.formats.reading import Bias, Frame, Orientation, read
+from topostrata.ingest.formats.reading import Frame, ReadOptions, read
 from topostrata.ingest.load import Loader, Outcome, Projection
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import Parent
+from topostrata.runs import Parent, check_tags
 from topostrata.store.runs import RunStore
-from topostrata.topology import Zeros
+from topostrata.topology import Wiring
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +37,25 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class CheckedFiles:
-    """Files with ``count`` good snapshots of these ``layers``: all were read once."""
+    """Files that hold snapshots and were read through once; ``count`` snapshots with these ``layers``.
+
+    ``wiring`` is that of the first snapshot; ``evidence`` says how it is known, ``notes`` what was left out and what
+    may be wrong (``Frame``).
+    """
 
     path: Path
     steps: frozenset[int]
-    bias: Bias
-    zeros: Zeros | None
-    orientation: Orientation | None
+    options: ReadOptions
     count: int = 0
     layers: tuple[str, ...] = ()
+    wiring: Wiring | None = None
+    evidence: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def frames(self) -> Iterator[Frame]:
         """The snapshots, one in memory at a time. ``steps`` gives the snapshot of a single file its step."""
         missing = set(self.steps)
-        for frame in read(self.path, bias=self.bias, zeros=self.zeros, orientation=self.orientation):
+        for frame in read(self.path, steps=self.steps, **self.options):
             if not self.steps or frame.step in missing:
                 missing.discard(frame.step)
                 yield frame
@@ -67,24 +73,26 @@ class CheckedFiles:
 
 
 def check_files(
-    path: str | os.PathLike[str],
-    *,
-    steps: Iterable[int] = (),
-    bias: Bias = "auto",
-    zeros: Zeros | None = None,
-    orientation: Orientation | None = None,
+    path: str | os.PathLike[str], *, steps: Iterable[int] = (), **options: Unpack[ReadOptions]
 ) -> CheckedFiles:
     """Read all snapshots of a file or directory once, so that a bad file half-way leaves nothing half pushed.
 
-    ``steps`` are those to push, all by default; for a single file its step. The other arguments are those of
-    ``ts.read``.
+    ``steps`` are those to push, all by default; for a single file its step. ``options`` are those of ``ts.read``.
     """
-    files = CheckedFiles(Path(path), frozenset(check_step(step) for step in steps), bias, zeros, orientation)
-    count, layers = 0, dict[str, None]()
+    files = CheckedFiles(Path(path), frozenset(check_step(step) for step in steps), options)
+    wiring: Wiring | None = None
+    evidence: tuple[str, ...] = ()
+    steps_read, layers, notes = list[int](), dict[str, None](), dict[str, None]()
     for frame in files.frames():
-        count += 1
+        if wiring is None:
+            wiring, evidence = frame.topology.wiring, frame.evidence
+        steps_read.append(frame.step)
         layers |= dict.fromkeys(layer.name for layer in frame.topology.layers)
-    return replace(files, count=count, layers=tuple(layers))
+        notes |= dict.fromkeys(frame.notes)
+    # Only what was read now is pushed: in a run that is being written there is more the next time.
+    return CheckedFiles(
+        files.path, frozenset(steps_read), options, len(steps_read), tuple(layers), wiring, evidence, tuple(notes)
+    )
 
 
 def push_files(
@@ -101,7 +109,7 @@ def push_files(
     """Push checked files into a run, which is created if it is new."""
     check_run_id(run)
     files.check_projection(projection)
-    descent, labels = list(parents), list(tags)
+    descent, labels = list(parents), check_tags(tags)
     # A new run has its parents from the start; an existing run gets them only after its snapshots were accepted.
     is_new = not runs.has_run(run)
     if is_new and (descent or labels):
@@ -109,7 +117,13 @@ def push_files(
     pushed = []
     for frame in files.frames():
         outcome = loader.push(
-            run, frame.step, frame.topology, epoch=frame.epoch, metrics=frame.metrics, projection=projection
+            run,
+            frame.step,
+            frame.topology,
+            epoch=frame.epoch,
+            metrics=frame.metrics,
+            layer_metrics=frame.layer_metrics,
+            projection=projection,
         )
         pushed.append(PushedSnapshot(frame.step, outcome, frame.topology.nnz))
         progress(len(pushed), files.count)

@@ -23,8 +23,9 @@ from topostrata.errors import ConflictError, CorruptError, InvalidInputError, No
 from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.runs import Parent, Run, RunLayer, Snapshot, Status
-from topostrata.topology import Topology
+from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status
+from topostrata.store.runs import wiring_of
+from topostrata.topology import Topology, Wiring
 
 Progress = Callable[[int, int], None]
 
@@ -88,6 +89,7 @@ class Target(Source, Protocol):
         *,
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
+        layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Sequence[str] = (),
     ) -> object:
@@ -123,7 +125,11 @@ class Moved:
 
 
 def export(
-    archive: Source, path: Path, *, runs: Iterable[str] | None = None, progress: Progress = lambda _done, _total: None
+    archive: Source,
+    path: Path,
+    *,
+    runs: Iterable[str] | str | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> Exported:
     """Write runs (all by default) and their ancestors to one file, whole or not at all.
 
@@ -151,7 +157,7 @@ def copy(
     source: Source,
     target: Target,
     *,
-    runs: Iterable[str] | None = None,
+    runs: Iterable[str] | str | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Moved:
     """Copy runs (all by default) and their ancestors from one archive to another."""
@@ -170,7 +176,7 @@ class _Histories(Protocol):
 class _ArchiveRuns:
     """The runs of an archive as they were when the move began; snapshots pushed later need another move."""
 
-    def __init__(self, archive: Source, runs: Iterable[str] | None) -> None:
+    def __init__(self, archive: Source, runs: Iterable[str] | str | None) -> None:
         self.where = archive.location
         self._archive = archive
         self.records = _records(archive, runs)
@@ -210,7 +216,7 @@ def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
             )
         last = None
         for snapshot, there in _compared(record, snapshots, target, before):
-            if there is None or snapshot.metrics.items() - there.metrics.items():
+            if there is None or _numbers(snapshot).items() - _numbers(there).items():
                 _push(source, target, record, snapshot)
             added += there is None
             last = snapshot
@@ -232,6 +238,7 @@ def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snaps
         source.topology(record, snapshot),
         epoch=snapshot.epoch,
         metrics=snapshot.metrics,
+        layer_metrics=snapshot.layer_metrics,
         recorded_at=snapshot.recorded_at,
         projection=record.projected,
     )
@@ -255,7 +262,7 @@ def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
     for what, ours, theirs in (
         ("name", run.name, there.name),
         ("config", dict(run.config), dict(there.config)),
-        ("layers", record.wiring, tuple(layer.wiring for layer in target.layers(run.id))),
+        ("layers", record.wiring, _wiring(target.layers(run.id))),
     ):
         if ours != theirs and not (what == "layers" and not (ours and theirs)):
             raise ConflictError(
@@ -297,11 +304,22 @@ def _check_snapshot(ours: Snapshot, theirs: Snapshot, location: str) -> None:
         raise ConflictError(
             f"{ours.id}: {location} holds another topology: expected {ours.digest[:12]}, found {theirs.digest[:12]}"
         )
-    for name, value in ours.metrics.items():
-        if theirs.metrics.get(name, value) != value:
-            raise ConflictError(
-                f"{ours.id}: {location} holds another {name!r}: expected {value}, found {theirs.metrics[name]}"
-            )
+    recorded = _numbers(theirs)
+    for (layer, name), value in _numbers(ours).items():
+        there = recorded.get((layer, name), value)
+        if there != value:
+            at = ours.id if layer is None else f"{ours.id}, layer {layer!r}"
+            raise ConflictError(f"{at}: {location} holds another {name!r}: expected {value}, found {there}")
+
+
+def _numbers(snapshot: Snapshot) -> dict[tuple[str | None, str], float]:
+    """All metrics by the layer that they are of (None: the snapshot) and their names."""
+    by_layer: list[tuple[str | None, Mapping[str, float]]] = [(None, snapshot.metrics), *snapshot.layer_metrics.items()]
+    return {(layer, name): value for layer, metrics in by_layer for name, value in metrics.items()}
+
+
+def _wiring(layers: tuple[RunLayer, ...]) -> Wiring | None:
+    return wiring_of(layers) if layers else None
 
 
 def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: Target) -> Iterator[None]:
@@ -314,13 +332,13 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
     theirs = iter(reopened.snapshots(run.id) if record.wiring else ())
     for snapshot in ours:
         there = next(theirs, None)
-        if there is None or there.step != snapshot.step or not snapshot.metrics.items() <= there.metrics.items():
+        if there is None or there.step != snapshot.step or not _numbers(snapshot).items() <= _numbers(there).items():
             raise CorruptError(
                 f"{snapshot.id}: expected it in {target.location} as in {where}, found {there}",
                 hint="if somebody was writing there, start the move again: it goes on where it was",
             )
         topology = reopened.topology(there)
-        if topology.digest != snapshot.digest or export_file.rows_of(topology) != record.wiring:
+        if topology.digest != snapshot.digest or topology.wiring != record.wiring:
             raise CorruptError(
                 f"{snapshot.id}: expected the wiring that {where} holds ({snapshot.digest[:12]}), "
                 f"found {topology.digest[:12]} in {target.location}"
@@ -328,10 +346,10 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
         yield
 
 
-def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
+def _records(archive: Source, runs: Iterable[str] | str | None) -> list[RunRecord]:
     """These runs and their ancestors: parents before children, otherwise in the order of their ids."""
     by_id = {run.id: run for run in archive.runs()}
-    wanted = sorted(by_id) if runs is None else list(dict.fromkeys(runs))
+    wanted = sorted(by_id) if runs is None else list(dict.fromkeys([runs] if isinstance(runs, str) else runs))
     for run in wanted:
         if run not in by_id:
             archive.run(run)  # raises, and names the runs that exist
@@ -348,7 +366,7 @@ def _records(archive: Source, runs: Iterable[str] | None) -> list[RunRecord]:
     for run in order:
         layers = archive.layers(run) if by_id[run].last_step is not None else ()
         projected = tuple(layer.name for layer in layers if layer.projection != "off")
-        records.append(RunRecord(by_id[run], tuple(layer.wiring for layer in layers), projected))
+        records.append(RunRecord(by_id[run], _wiring(layers), projected))
     return records
 
 

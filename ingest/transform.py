@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -9,41 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata import codec
-from topostrata.runs import RunLayer
-from topostrata.topology import Mask
+from topostrata.topology import LayerShape, Mask, Space
 
 Cells = NDArray[np.int64]
+_PROPERTY = re.compile(r"(?!axis_)[A-Za-z][A-Za-z0-9_]*")
+_TAKEN = {"id", "run", "space", "index"}
+
 Groups = list[list[object]]  # a row for each source neuron: its id, the layer, and what happens to its connections
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Where the cells of a layer lie: enough to turn a cell into two neurons and a tap."""
-
-    source: str
-    target: str
-    n_source: int
-    n_target: int
-    taps: int
-
-    @staticmethod
-    def of(layer: RunLayer) -> Shape:
-        """The shape of a layer of a run."""
-        return Shape(layer.source.name, layer.target.name, layer.source.size, layer.target.size, layer.taps)
-
-    def empty(self) -> Mask:
-        """The mask before the first snapshot: no connections."""
-        return Mask(self.n_source, self.n_target, np.empty(0, dtype=np.int64), self.taps)
-
-    def split(self, cells: Cells) -> tuple[Cells, Cells, Cells]:
-        """``(sources, targets, taps)`` of the cells."""
-        stride = self.n_source * self.taps
-        keys = cells % stride
-        return keys // self.taps, cells // stride, keys % self.taps
-
-    def cell_of(self, source: int, code: int) -> int:
-        """The cell of a source unit's connection, given its code ``target * taps + tap``."""
-        return code // self.taps * (self.n_source * self.taps) + source * self.taps + code % self.taps
 
 
 def changes(before: Mask, after: Mask) -> tuple[Cells, Cells]:
@@ -56,33 +29,59 @@ def without(cells: Cells, done: Cells) -> Cells:
     return cells[~np.isin(cells, done, assume_unique=True)] if done.size else cells
 
 
-def chunks(cells: Cells, shape: Shape, size: int) -> Iterator[Cells]:
+def chunks(cells: Cells, shape: LayerShape, size: int) -> Iterator[Cells]:
     """The cells ordered by source unit, so that a group is rarely cut, at most ``size`` at a time."""
-    ordered = cells[np.argsort(shape.split(cells)[0], kind="stable")]
+    ordered = cells[np.argsort(shape.units_of(cells)[0], kind="stable")]
     for at in range(0, ordered.size, size):
         yield ordered[at : at + size]
 
 
-def birth_groups(run: str, layer: str, shape: Shape, cells: Cells, first: int) -> tuple[list[str], Groups]:
+def birth_groups(run: str, shape: LayerShape, cells: Cells, first: int) -> tuple[list[str], Groups]:
     """Cells (ordered by source) as the ids of their targets and groups ``[source id, layer, [[place, tap], ...]]``.
 
     A place is the index of a target in a statement's list of targets, where the targets of these cells begin at
     ``first``.
     """
-    sources, targets, taps = shape.split(cells)
+    sources, targets, taps = shape.units_of(cells)
     unique, places = np.unique(targets, return_inverse=True)
     rows = np.stack([places + first, taps], axis=1).tolist()
-    prefix = f"{run}/{shape.source}/"
-    groups: Groups = [[prefix + str(source), layer, rows[a:b]] for source, a, b in _runs(sources)]
-    return [f"{run}/{shape.target}/{target}" for target in unique.tolist()], groups
+    prefix = f"{run}/{shape.source.name}/"
+    groups: Groups = [[prefix + str(source), shape.name, rows[a:b]] for source, a, b in _runs(sources)]
+    return [f"{run}/{shape.target.name}/{target}" for target in unique.tolist()], groups
 
 
-def death_groups(run: str, layer: str, shape: Shape, cells: Cells) -> Groups:
+def death_groups(run: str, shape: LayerShape, cells: Cells) -> Groups:
     """Cells (ordered by source) as groups ``[source id, layer, taps, [target index * taps + tap, ...]]``."""
-    sources, targets, taps = shape.split(cells)
+    sources, targets, taps = shape.units_of(cells)
     codes = (targets * shape.taps + taps).tolist()
-    prefix = f"{run}/{shape.source}/"
-    return [[prefix + str(source), layer, shape.taps, codes[a:b]] for source, a, b in _runs(sources)]
+    prefix = f"{run}/{shape.source.name}/"
+    return [[prefix + str(source), shape.name, shape.taps, codes[a:b]] for source, a, b in _runs(sources)]
+
+
+def neuron_rows(space: Space, first: int, last: int) -> list[list[object]]:
+    """The units of a space from one to another as rows: flat index, and the index along each axis by its property."""
+    names = axis_properties(space)
+    units = np.arange(first, last + 1)
+    columns = np.unravel_index(units, [axis.size for axis in space.axes]) if space.axes else ()
+    indices = np.stack(columns, axis=1).tolist() if space.axes else [[] for _ in units]
+    return [[unit, dict(zip(names, index, strict=True))] for unit, index in zip(units.tolist(), indices, strict=True)]
+
+
+def axis_properties(space: Space) -> list[str]:
+    """The names under which the neurons of a space have their index along each axis.
+
+    The last word of the axis's name (``heads`` of ``h.0.heads``), so that one question fits all blocks of a network;
+    ``axis_0``, ``axis_1``, ... where that is no name of a property, stands for something else or is there twice.
+
+    >>> from topostrata.topology import Axis
+    >>> axis_properties(Space("q", [Axis("h.0.heads", 4), Axis("index", 12)]))
+    ['heads', 'axis_1']
+    """
+    words = [axis.name.rpartition(".")[2] for axis in space.axes]
+    return [
+        word if _PROPERTY.fullmatch(word) and word not in _TAKEN and words.count(word) == 1 else f"axis_{k}"
+        for k, word in enumerate(words)
+    ]
 
 
 def _runs(sources: Cells) -> Iterator[tuple[int, int, int]]:
@@ -100,7 +99,7 @@ class Lifetimes:
     died: Cells
 
 
-def lifetimes(shape: Shape, history: Iterable[tuple[int, Mask]]) -> Lifetimes:
+def lifetimes(shape: LayerShape, history: Iterable[tuple[int, Mask]]) -> Lifetimes:
     """All lifetimes in a layer's history of (step, mask), in the order of the steps."""
     alive = shape.empty()
     since = alive.cells

@@ -13,7 +13,7 @@ from topostrata.runs import Run, RunLayer
 from topostrata.store import runs
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore, topology_of
-from topostrata.topology import Mask
+from topostrata.topology import LayerShape, Mask
 
 _Life = tuple[int, int, int]  # cell, born step, died step
 
@@ -80,7 +80,8 @@ def _verify_snapshot(
     if recorded is None:
         yield Violation("a snapshot's id is run@step", ref, "a snapshot of this id", "none")
         return
-    expected, names = sorted(layer.name for layer in layers), sorted(mask.layer for mask in recorded.masks)
+    expected = sorted(layer.name for layer in layers if layer.shared_with is None)
+    names = sorted(mask.layer for mask in recorded.masks)
     if names != expected:
         yield Violation("a mask for each layer", ref, _text(expected), _text(names))
         return
@@ -102,8 +103,8 @@ def _verify_layer(store: GraphStore, masks: MaskStore, layer: RunLayer, steps: l
     if upto is not None and upto not in steps:
         yield Violation("projected step", where, f"one of {len(steps)} recorded steps", str(upto))
         return
-    shape = transform.Shape.of(layer)
-    projected = _projected(store, layer, shape)
+    shape = layer.shape
+    projected = _projected(store, layer)
     if upto is None and not projected.cells.size:
         return
     try:
@@ -147,15 +148,15 @@ def _history(store: GraphStore, masks: MaskStore, layer: RunLayer, last: int) ->
         yield step, masks.get([digest])[digest]
 
 
-def _projected(store: GraphStore, layer: RunLayer, shape: transform.Shape) -> transform.Lifetimes:
+def _projected(store: GraphStore, layer: RunLayer) -> transform.Lifetimes:
     """What the graph has of a layer, in complete and in half-written steps."""
     lives: list[_Life] = []
-    for group in store.read("projection/lifetimes", run=layer.run, layer=layer.name, space=shape.source):
+    for group in store.read("projection/lifetimes", run=layer.run, layer=layer.name, space=layer.source.name):
         for target, tap, born, died in group["lifetimes"]:
             if None in (group["source"], target, tap, born):
                 lives.append(_NO_LIFE)
             else:
-                cell = shape.cell_of(group["source"], target * shape.taps + tap)
+                cell = int(layer.shape.cells_of(group["source"], target, tap))
                 lives.append((cell, born, _ALIVE if died is None else died))
     lives.sort()
     columns = np.array(lives, dtype=np.int64).reshape(-1, 3).T
@@ -183,12 +184,12 @@ def _text(value: object) -> str:
     return value[:12] if isinstance(value, str) else str(value)
 
 
-def _first(shape: transform.Shape, lives: list[_Life]) -> str:
+def _first(shape: LayerShape, lives: list[_Life]) -> str:
     if not lives:
         return ""
     cell, born, died = min(lives)
     if cell < 0:
         return " (such as one without its units, tap or birth)"
-    source, target, tap = (int(x[0]) for x in shape.split(np.array([cell])))
+    source, target, tap = (int(x[0]) for x in shape.units_of(np.array([cell])))
     death = "never" if died == _ALIVE else died
     return f" (such as {source} -> {target}, tap {tap}, born {born}, died {death})"

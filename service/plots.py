@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a picture of distances needs no archive
     from topostrata.lineage.declared import Lineage
     from topostrata.lineage.inferred import Inference
     from topostrata.lineage.timelines import Timeline
+    from topostrata.runs import Snapshot
 
 _MOST_LABELS = 60
 _MOST_NUMBERS = 16
@@ -111,6 +112,29 @@ def survival_curves(survival: RunSurvival, path: Path) -> None:
         axes.set_ylabel("share alive ever since")
         axes.set_title(f"survival of the connections alive at {survival.from_ref}")
         axes.legend()
+
+
+def metric_curves(run: str, snapshots: Sequence[Snapshot], path: Path) -> None:
+    """Draw the metrics of a run over its steps: those of its snapshots, then each one of its layers, a line a layer."""
+    numbers: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for snapshot in snapshots:
+        for name, value in snapshot.metrics.items():
+            numbers.setdefault(f"snapshot metric {name}", {}).setdefault(run, []).append((snapshot.step, value))
+        for layer, metrics in snapshot.layer_metrics.items():
+            for name, value in metrics.items():
+                numbers.setdefault(f"layer metric {name}", {}).setdefault(layer, []).append((snapshot.step, value))
+    if not numbers:
+        raise InvalidInputError(f"run {run!r}: expected metrics to draw, found none")
+    figure = _new_figure(8.0, 0.8 + 2.6 * len(numbers))
+    titles = sorted(numbers, key=lambda title: (title.startswith("layer"), title))
+    for axes, title in zip(figure.subplots(len(numbers), 1, sharex=True, squeeze=False)[:, 0], titles, strict=True):
+        for name, points in numbers[title].items():
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name.replace("$", r"\$"))
+        axes.set_title(title, fontsize=10)
+        if title.startswith("layer") and len(numbers[title]) <= _MOST_NAMES:
+            axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.set_xlabel("step")
+    _save(figure, path)
 
 
 def births_and_deaths(history: RunHistory, path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,6 +58,9 @@ def base() -> None:
     for module in ("neo4j", "numba", "networkx", "matplotlib", "pandas", "fastapi"):
         assert find_spec(module) is None, f"the base install pulled in {module}"
     assert "Usage" in topostrata("--help")
+    for name in ts.__all__:
+        with suppress(ts.MissingExtraError):  # any other error would be one of Python's, without a command that helps
+            getattr(ts, name)
     for alignment in ("identity", "reference"):
         assert 0 < json.loads(topostrata("nnstd", *FILES[:2], "--alignment", alignment, "--json"))["nnstd"] < 1
     plain = ["distances", *FILES, "--alignment", "identity"]

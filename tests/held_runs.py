@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from tests.histories import random_history
-from topostrata.ingest.formats.export_file import RunRecord, rows_of
+from topostrata.ingest.formats.export_file import RunRecord
 from topostrata.runs import Parent, Run, RunLayer, Snapshot
 from topostrata.topology import Topology
 
@@ -43,14 +43,15 @@ class HeldRuns:
             first_step=steps[0] if steps else None,
             last_step=steps[-1] if steps else None,
         )
-        wiring = rows_of(history[0][1]) if history else ()
-        self.records.append(RunRecord(run, wiring, tuple(name for name, *_ in wiring[::2])))
+        wiring = history[0][1].wiring if history else None
+        names = [] if wiring is None else [y.name for y in wiring if y.name not in wiring.shared_with]
+        self.records.append(RunRecord(run, wiring, tuple(names[::2])))
 
     def runs(self) -> list[Run]:
         return sorted((record.run for record in self.records), key=lambda run: run.id)
 
     def run(self, run: str) -> Run:
-        return next(record for record in self.runs() if record.id == run)
+        return next(record.run for record in self.records if record.run.id == run)
 
     def snapshots(self, run: str) -> list[Snapshot]:
         return self.histories.get(run, [])
@@ -58,8 +59,13 @@ class HeldRuns:
     def layers(self, run: str) -> tuple[RunLayer, ...]:
         record = next(record for record in self.records if record.run.id == run)
         return tuple(
-            RunLayer(run, name, source, target, taps, projection="follow" if name in record.projected else "off")
-            for name, source, target, taps in record.wiring
+            RunLayer(
+                run,
+                shape,
+                projection="follow" if shape.name in record.projected else "off",
+                shared_with=record.wiring.shared_with.get(shape.name) if record.wiring is not None else None,
+            )
+            for shape in record.wiring or ()
         )
 
     def topology(self, snapshot: Snapshot) -> Topology:

@@ -7,6 +7,9 @@ A zip that is read with nothing but a zip and a JSON library, and NumPy for the 
     topologies/<digest>.npz    each wiring once, in the layout of docs/snapshot-file.md
     archive.json               {"format": 1, EXPORT_VERSION: "0.1.0", "runs": 7, "snapshots": 217, "topologies": 190}
 
+Format 2 has more words in a run's line, for wirings that format 1 cannot say, and metrics of layers in a snapshot's. It
+is only written where runs need it, and format 1 is read for ever.
+
 A digest holds no names: those of a run's layers and spaces stand in its line. Equal runs give equal bytes.
 """
 
@@ -18,7 +21,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,18 +30,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, get_args
 
-from topostrata import __version__, format_1
+from topostrata import __version__, format_1, wiring_text
 from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
 from topostrata.ingest.formats import snapshot_file
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
 from topostrata.ingest.formats.safe_tensors import parse_json
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, Parent, Run, Snapshot, Status, check_metrics, check_tag
-from topostrata.topology import Layer, Space, Topology
+from topostrata.runs import HOWS, Parent, Run, Snapshot, Status, check_layer_metrics, check_metrics, check_tag
+from topostrata.topology import Topology, Wiring
 
-Wiring = tuple[tuple[str, Space, Space, int], ...]  # per layer its name, source, target and taps
-
-FORMAT = 1
+FORMAT = 2  # the newest; what format 1 can say is written in format 1
 
 _ARCHIVE, _RUNS, _SNAPSHOTS = "archive.json", "runs.jsonl", "snapshots.jsonl"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -47,14 +48,18 @@ _MAX_LINE = 16 * MIB
 _MAX_TOPOLOGIES = 1_000_000
 _LEVEL = 6
 _ENCRYPTED = 0x1 | 0x40
+_RUN_KEYS = {
+    "id", "name", "status", "created_at", "tags", "parents", "config", "spaces", "layers", "projected",
+}  # fmt: skip
+_SNAPSHOT_KEYS = {"run", "step", "epoch", "recorded_at", "digest", "connections", "metrics"}
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as it moves: itself, the layers it has (none before its first snapshot), and those that Cypher sees."""
+    """A run as it moves: itself, its wiring (none before its first snapshot), and the layers that Cypher sees."""
 
     run: Run
-    wiring: Wiring = ()
+    wiring: Wiring | None = None
     projected: tuple[str, ...] = ()
 
 
@@ -78,6 +83,7 @@ def write(
     """Write these runs, parents before children. Memory holds one topology at a time, and the digests."""
     first: dict[str, Snapshot] = {}
     count = 0
+    newest = max((record.wiring.format for record in records if record.wiring is not None), default=1)
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as packed_file:
         with packed_file.open(_RUNS, "w", force_zip64=True) as member:
             for record in records:
@@ -87,6 +93,7 @@ def write(
                 for snapshot in snapshots(record):
                     member.write(_line(_snapshot_document(snapshot)))
                     first.setdefault(snapshot.digest, snapshot)
+                    newest = FORMAT if snapshot.layer_metrics else newest
                     count += 1
         for done, (digest, snapshot) in enumerate(first.items(), start=1):
             packed = io.BytesIO()
@@ -96,7 +103,7 @@ def write(
             )  # packed already: stored
             progress(done, len(first))
         counts = Counts(len(records), count, len(first))
-        head = {"format": FORMAT, format_1.EXPORT_VERSION: __version__, **_counted(counts)}
+        head = {"format": newest, format_1.EXPORT_VERSION: __version__, **_counted(counts)}
         packed_file.writestr(zipfile.ZipInfo(_ARCHIVE), _line(head))
     return counts
 
@@ -107,7 +114,7 @@ class ExportFile:
     def __init__(self, path: Path, *, limits: Limits = DEFAULT) -> None:
         self.where = str(path)
         self._limits = limits
-        self._last: tuple[str, Wiring, Topology] | None = None
+        self._last: tuple[str, Wiring | None, Topology] | None = None
         with _as_invalid_input(self.where):
             self._stream = path.open("rb")
             try:
@@ -162,7 +169,7 @@ class ExportFile:
     def check(self, *, progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
         """Read everything once, so that of a file damaged anywhere nothing is imported."""
         wanted = {(p.run, p.step) for record in self.records for p in record.run.parents}
-        checked: set[tuple[str, Wiring]] = set()
+        checked: set[tuple[str, Wiring | None]] = set()
         count = 0
         for record, snapshots in self.histories():
             for snapshot in snapshots:
@@ -189,11 +196,12 @@ class ExportFile:
         claim = lines[0] if len(lines) == 1 else None
         if not isinstance(claim, dict) or "format" not in claim:
             raise InvalidInputError(f"{at}: expected an object with a format number, found {str(claim)[:80]}")
-        if claim["format"] != FORMAT:
+        if type(claim["format"]) is not int or not 1 <= claim["format"] <= FORMAT:
             raise UnsupportedFormatError(
-                f"{at}: expected format {FORMAT}, found {str(claim['format'])[:80]}",
+                f"{at}: expected format 1 or {FORMAT}, found {str(claim['format'])[:80]}",
                 hint="a newer Topostrata may read it",
             )
+        self.format: int = claim["format"]
         _fields(claim, "format", format_1.EXPORT_VERSION, *_counted(Counts(0, 0, 0)), at=at)
         return Counts(*(_whole(claim, name, at) for name in _counted(Counts(0, 0, 0))))
 
@@ -202,7 +210,7 @@ class ExportFile:
         for number, line in enumerate(self._lines(_RUNS), start=1):
             at = f"{self.where}: {_RUNS}: line {number}"
             with _as_invalid_input(at):
-                record = _run_record(line, at)
+                record = _run_record(line, at, plain=self.format == 1)
             if record.run.id in before:
                 raise InvalidInputError(f"{at}: expected every run once, found {record.run.id!r} twice")
             for parent in record.run.parents:
@@ -217,7 +225,7 @@ class ExportFile:
         for number, line in enumerate(self._lines(_SNAPSHOTS), start=1):
             at = f"{self.where}: {_SNAPSHOTS}: line {number}"
             with _as_invalid_input(at):
-                snapshot = _snapshot(line, at)
+                snapshot = _snapshot(line, at, plain=self.format == 1)
             if snapshot.run not in place:
                 raise InvalidInputError(f"{at}: expected a run of {_RUNS}, found {snapshot.run!r}")
             here = (place[snapshot.run], snapshot.step)
@@ -285,7 +293,7 @@ def _check_size(info: zipfile.ZipInfo, at: str, limits: Limits, *, packed: bool)
 
 def _run_document(record: RunRecord) -> dict[str, Any]:
     run = record.run
-    spaces = {space.name: space for _, *ends, _ in record.wiring for space in ends if isinstance(space, Space)}
+    wiring = {"spaces": [], "layers": []} if record.wiring is None else wiring_text.document(record.wiring.layers)
     return {
         "id": run.id,
         "name": run.name,
@@ -294,50 +302,40 @@ def _run_document(record: RunRecord) -> dict[str, Any]:
         "tags": list(run.tags),
         "parents": [{"run": parent.run, "step": parent.step, "how": parent.how} for parent in run.parents],
         "config": dict(run.config),
-        "spaces": [{"name": space.name, "size": space.size, "labelled": space.labelled} for space in spaces.values()],
-        "layers": [
-            {"name": name, "source": source.name, "target": target.name, "taps": taps}
-            for name, source, target, taps in record.wiring
-        ],
+        **wiring,
         "projected": list(record.projected),
     }
 
 
 def _snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
-    return {
+    document = {
         "run": snapshot.run,
         "step": snapshot.step,
         "epoch": None if snapshot.epoch is None else float(snapshot.epoch),
         "recorded_at": _time_text(snapshot.recorded_at),
         "digest": snapshot.digest,
         "connections": snapshot.nnz,
-        "metrics": {name: float(value) for name, value in sorted(snapshot.metrics.items())},
+        "metrics": _numbers(snapshot.metrics),
     }
+    if snapshot.layer_metrics:
+        document["layer_metrics"] = {y: _numbers(metrics) for y, metrics in sorted(snapshot.layer_metrics.items())}
+    return document
 
 
-def _run_record(line: Any, at: str) -> RunRecord:
-    _fields(
-        line, "id", "name", "status", "created_at", "tags", "parents", "config", "spaces", "layers", "projected", at=at
-    )
+def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in sorted(metrics.items())}
+
+
+def _run_record(line: Any, at: str, *, plain: bool) -> RunRecord:
+    wiring_text.check_keys(line, _RUN_KEYS, set() if plain else {"axes"}, at)
     parents = []
     for claim in _list(line, "parents", at):
         _fields(claim, "run", "step", "how", at=f"{at}: parents")
         parents.append(
             Parent(check_run_id(_text(claim, "run", at)), check_step(claim["step"]), _one_of(claim, "how", HOWS, at))
         )
-    spaces: dict[str, Space] = {}
-    for claim in _list(line, "spaces", at):
-        _fields(claim, "name", "size", "labelled", at=f"{at}: spaces")
-        if not isinstance(claim["labelled"], bool):
-            raise InvalidInputError(f"{at}: labelled: expected true or false, found {str(claim['labelled'])[:80]}")
-        space = Space(_text(claim, "name", at), _whole(claim, "size", at), claim["labelled"])
-        spaces[space.name] = space
-    wiring = []
-    for claim in _list(line, "layers", at):
-        _fields(claim, "name", "source", "target", "taps", at=f"{at}: layers")
-        source, target = (spaces[_one_of(claim, end, tuple(spaces), at)] for end in ("source", "target"))
-        wiring.append((_text(claim, "name", at), source, target, _whole(claim, "taps", at)))
-    names = tuple(name for name, *_ in wiring)
+    wiring = Wiring(wiring_text.from_document(line, at, plain=plain)) if line["layers"] or line["spaces"] else None
+    names = () if wiring is None else tuple(layer.name for layer in wiring if layer.name not in wiring.shared_with)
     if not isinstance(line["config"], dict):
         raise InvalidInputError(f"{at}: config: expected an object, found {str(line['config'])[:80]}")
     run = Run(
@@ -350,11 +348,11 @@ def _run_record(line: Any, at: str) -> RunRecord:
         parents=tuple(parents),
     )
     projected = tuple(_one_of({"projected": name}, "projected", names, at) for name in _list(line, "projected", at))
-    return RunRecord(run, tuple(wiring), projected)
+    return RunRecord(run, wiring, projected)
 
 
-def _snapshot(line: Any, at: str) -> Snapshot:
-    _fields(line, "run", "step", "epoch", "recorded_at", "digest", "connections", "metrics", at=at)
+def _snapshot(line: Any, at: str, *, plain: bool) -> Snapshot:
+    wiring_text.check_keys(line, _SNAPSHOT_KEYS, set() if plain else {"layer_metrics"}, at)
     digest = _text(line, "digest", at)
     if not _DIGEST.fullmatch(digest):
         raise InvalidInputError(f"{at}: digest: expected 64 hexadecimal digits, found {digest[:80]!r}")
@@ -369,30 +367,26 @@ def _snapshot(line: Any, at: str) -> Snapshot:
         _time(line, "recorded_at", at),
         epoch=None if epoch is None else check_metrics({"epoch": epoch})["epoch"],
         metrics=check_metrics(line["metrics"]),
+        layer_metrics=check_layer_metrics(line.get("layer_metrics")),
     )
 
 
-def rows_of(topology: Topology) -> Wiring:
-    """What a run's line says of its layers: per layer its name, source, target and taps."""
-    return tuple((layer.name, layer.source, layer.target, layer.taps) for layer in topology.layers)
-
-
 def _named(topology: Topology, record: RunRecord) -> Topology:
-    """The same wiring under the names of a run's layers and spaces."""
-    if rows_of(topology) == record.wiring:
+    """The same wiring under the names of a run's layers and spaces.
+
+    Topologies of one digest have the same layers: in the order written, or beyond format 1 in the normal order.
+    """
+    wiring = record.wiring
+    if wiring is None or len(topology) != len(wiring):
+        expected = 0 if wiring is None else len(wiring)
+        raise InvalidInputError(f"expected the {expected} layers of run {record.run.id!r}, found {len(topology)}")
+    if topology.wiring == wiring:
         return topology
-    if len(topology.layers) != len(record.wiring):
-        raise InvalidInputError(
-            f"expected the {len(record.wiring)} layers of run {record.run.id!r}, found {len(topology.layers)}"
-        )
-    layers = []
-    for layer, (name, source, target, taps) in zip(topology.layers, record.wiring, strict=True):
-        if layer.taps != taps:
-            raise InvalidInputError(
-                f"layer {name!r} of run {record.run.id!r}: expected {taps} taps, found {layer.taps}"
-            )
-        layers.append(Layer(name, source, target, layer.mask))
-    return Topology(tuple(layers))
+    pairs: Iterable[tuple[int, int]] = enumerate(range(len(wiring)))
+    if wiring.beyond_format_1 is not None:
+        pairs = zip(topology.wiring.normal_order, wiring.normal_order, strict=True)
+    masks = {wiring.layers[mine].name: topology.layers[theirs].mask for theirs, mine in pairs}
+    return wiring.place({name: mask for name, mask in masks.items() if name not in wiring.shared_with})
 
 
 def _line(document: dict[str, Any]) -> bytes:

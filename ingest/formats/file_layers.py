@@ -1,4 +1,4 @@
-"""From matrices in files to a topology: which rows are biases, which layer follows which, what counts as a connection.
+"""From layers in files to a topology: which rows are biases, how layers follow each other, what is a group.
 
 A ``FileLayer`` is one layer as a file holds it, its shape known and its entries not yet read; so a whole directory can
 be checked by its shapes alone. Entries are ``Mask`` cells: ``target * (n_source * taps) + source * taps + tap``.
@@ -8,35 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError, InvalidTopologyError, LimitError
+from topostrata.ingest.formats.array_file import AxisOrder
+from topostrata.ingest.formats.cells import Cells
 from topostrata.ingest.formats.limits import Limits
-from topostrata.ingest.formats.safe_npz import SafeNpz
-from topostrata.topology import Mask, Topology, Zeros, chain_layers
+from topostrata.layers import TAPS
+from topostrata.topology import Axis, Layer, LayerShape, Mask, Orientation, Part, Space, Topology, Wiring
 
 Bias = Literal["auto", "last-row", "none"]
-Orientation = Literal["in-out", "out-in"]
+Flatten = Literal["channels-first", "channels-last"]
 
-SCIPY_MEMBERS = frozenset({"format", "shape", "data", "indices", "indptr", "row", "col", "_is_array"})
 _MAX_CELLS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class FileLayer:
-    """One layer of a file: shape known, cells read by ``load``. ``kernel``: a convolution, whose units are channels."""
+    """One layer of a file: shape known, cells read by ``load``. ``kernel``: a convolution, whose units are channels.
+
+    ``parameter`` is the name of its array in the file, ``axes`` the order in which that lies.
+    """
 
     name: str
     n_source: int
     n_target: int
-    load: Callable[[], NDArray[np.int64]]
+    load: Callable[[], Cells]
     taps: int = 1
     kernel: bool = False
+    parameter: str = ""
+    axes: AxisOrder = "in-out"
 
     @property
     def shape(self) -> str:
@@ -45,14 +49,27 @@ class FileLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """How one layer follows the one before: the sources that its mask counts, its targets, taps and groups."""
+
+    n_source: int
+    n_target: int
+    taps: int
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """How the parts of a network fit: whether each carries a bias row, and per layer its sources and taps."""
+    """How the parts of a network fit: whether each carries a bias row, how each follows, how pictures are flattened."""
 
     last_row: bool
-    shapes: tuple[tuple[int, int, int], ...]  # n_source, n_target, taps
+    fits: tuple[Fit, ...]
+    flatten: Flatten = "channels-first"
 
 
-def plan(parts: Sequence[FileLayer], *, bias: Bias, where: str, limits: Limits) -> Plan:
+def plan(
+    parts: Sequence[FileLayer], *, bias: Bias, where: str, limits: Limits, flatten: Flatten = "channels-first"
+) -> Plan:
     """Fit the parts together by their shapes alone, or say why they do not."""
     if not parts:
         raise InvalidInputError(f"{where}: expected at least one layer, found none")
@@ -65,25 +82,104 @@ def plan(parts: Sequence[FileLayer], *, bias: Bias, where: str, limits: Limits) 
         if part.n_source * part.n_target * part.taps > _MAX_CELLS:
             raise LimitError(f"{at}: expected at most 2**62 possible connections, found {part.shape}")
     last_row = _has_bias_row(parts, bias, where)
-    return Plan(last_row, tuple(_shape(k, parts, where, last_row=last_row) for k in range(len(parts))))
+    return Plan(last_row, tuple(_fit(k, parts, where, last_row=last_row) for k in range(len(parts))), flatten)
 
 
-def assemble(parts: Sequence[FileLayer], fit: Plan, *, where: str, limits: Limits) -> Topology:
+def follows(before: FileLayer, part: FileLayer, *, extra: int = 0, grouped: bool = False) -> Fit | None:
+    """How a layer can follow another, by their shapes; None where it cannot. ``extra``: rows that are no sources."""
+    n_source = part.n_source - extra
+    if n_source == before.n_target:
+        return Fit(n_source, part.n_target, part.taps)
+    if before.kernel and not part.kernel and n_source % before.n_target == 0:
+        return Fit(before.n_target, part.n_target, n_source // before.n_target)
+    if grouped and part.kernel and before.n_target % part.n_source == 0:
+        groups = before.n_target // part.n_source
+        if part.n_target % groups == 0:
+            return Fit(part.n_source, part.n_target, part.taps, groups)
+    return None
+
+
+def assemble(parts: Sequence[FileLayer], planned: Plan, *, where: str, limits: Limits) -> Topology:
     """Read every part as the plan says and chain them. A bias row is dropped: a bias is no connection."""
     masks: list[Mask] = []
-    found = 0
-    for part, (n_source, n_target, taps) in zip(parts, fit.shapes, strict=True):
+    total = 0
+    for part, fit in zip(parts, planned.fits, strict=True):
         cells = part.load()
-        if fit.last_row:
-            source, target = cells % (n_source + 1), cells // (n_source + 1)
-            cells = (target * n_source + source)[source < n_source]
-        found += cells.size
-        limits.check(where, connections=found)
-        masks.append(Mask(n_source, n_target, cells, taps))
+        if planned.last_row:
+            source, target = cells % (fit.n_source + 1), cells // (fit.n_source + 1)
+            cells = (target * fit.n_source + source)[source < fit.n_source]
+        elif not part.kernel and fit.taps > 1 and planned.flatten == "channels-last":
+            stride = fit.n_source * fit.taps
+            position, channel = np.divmod(cells % stride, fit.n_source)
+            cells = np.sort(cells - cells % stride + channel * fit.taps + position)
+        total += cells.size
+        limits.check(where, connections=total)
+        masks.append(Mask(fit.n_source, fit.n_target, cells, fit.taps))
     try:
-        return Topology(chain_layers([part.name for part in parts], masks))
+        shapes = wiring_of(parts, planned, parameters=False).layers
+        return Topology(tuple(Layer.of(shape, mask) for shape, mask in zip(shapes, masks, strict=True)))
     except InvalidTopologyError as error:
         raise InvalidInputError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def wiring_of(parts: Sequence[FileLayer], planned: Plan, *, parameters: bool) -> Wiring:
+    """The chain that the plan describes. ``parameters``: each layer says which array it is and how that lies.
+
+    A convolution with as many groups as channels before and after it is one filter per channel: its target is its
+    source. Other groups are the outer axis of the spaces around them.
+    """
+    sizes = [planned.fits[0].n_source]
+    places: list[tuple[int, int]] = []  # per layer the numbers of its spaces
+    for fit in planned.fits:
+        source = len(sizes) - 1
+        depthwise = fit.groups > 1 and fit.groups == fit.n_target == sizes[source]
+        if not depthwise:
+            sizes.append(fit.n_target)
+        places.append((source, len(sizes) - 1))
+    axes = _group_axes(parts, planned.fits, places, len(sizes))
+    spaces = [_space(k, len(sizes) - 1, size, axes[k]) for k, size in enumerate(sizes)]
+    shapes = []
+    for part, fit, (source, target) in zip(parts, planned.fits, places, strict=True):
+        named = _part(part, fit, spaces[source], planned) if parameters else None
+        shapes.append(LayerShape(part.name, spaces[source], spaces[target], fit.taps, fit.groups, part=named))
+    return Wiring(tuple(shapes))
+
+
+def _group_axes(
+    parts: Sequence[FileLayer], fits: Sequence[Fit], places: Sequence[tuple[int, int]], count: int
+) -> list[Axis | None]:
+    """For each space the axis of the groups around it: grouped layers that follow each other share one."""
+    runs: list[int | None] = [None] * count
+    groups: list[int] = []
+    for part, fit, (source, target) in zip(parts, fits, places, strict=True):
+        if fit.groups == 1 or source == target:
+            continue
+        run = runs[source]
+        if run is None:
+            run = len(groups)
+            groups.append(fit.groups)
+        if groups[run] != fit.groups:
+            raise InvalidTopologyError(
+                f"layer {part.name!r}: expected {groups[run]} groups, as in the layer before it, found {fit.groups}",
+                hint="write the wiring down: --wiring net.toml, see docs/wiring.md",
+            )
+        runs[source] = runs[target] = run
+    fixed = {runs[0], runs[-1]}
+    return [None if run is None else Axis(f"groups{run}", groups[run], run in fixed) for run in runs]
+
+
+def _space(k: int, last: int, size: int, groups: Axis | None) -> Space:
+    name = "input" if k == 0 else "output" if k == last else f"hidden{k}"
+    if groups is None:
+        return Space(name, size, labelled=k in {0, last})
+    return Space(name, [groups, Axis(f"{name}_in_group", size // groups.size, k in {0, last})])
+
+
+def _part(part: FileLayer, fit: Fit, source: Space, planned: Plan) -> Part:
+    last = not part.kernel and fit.taps > 1 and planned.flatten == "channels-last"
+    order = (TAPS, *(axis.name for axis in source.axes)) if last else ()
+    orientation: Orientation = "hwio" if part.kernel and part.axes == "in-out" else part.axes
+    return Part(part.parameter or part.name, orientation=orientation, order=order)
 
 
 def _has_bias_row(parts: Sequence[FileLayer], bias: Bias, where: str) -> bool:
@@ -94,171 +190,53 @@ def _has_bias_row(parts: Sequence[FileLayer], bias: Bias, where: str) -> bool:
     """
     if any(part.kernel for part in parts):
         if bias == "last-row":
-            raise InvalidInputError(f"{where}: expected plain matrices with --bias last-row, found {_shapes(parts)}")
+            raise InvalidInputError(f"{where}: expected plain matrices with --bias last-row, found {shapes_of(parts)}")
         return False
     beyond = {after.n_source - before.n_target for before, after in pairwise(parts)}
     if beyond - {0} and beyond - {1}:
         raise InvalidInputError(
             f"{where}: expected each layer to have as many sources as the one before it has targets (or each one more, "
-            f"for a bias row), found {_shapes(parts)}",
-            hint="layers are taken in the natural order of their names; targets x sources needs orientation 'out-in'",
+            f"for a bias row), found {shapes_of(parts)}",
+            hint=_WAYS_OUT,
         )
     if not beyond and bias == "auto":
         raise InvalidInputError(
-            f"{where}: expected several layers, to tell from whether the last row is a bias, found {_shapes(parts)}",
+            f"{where}: expected several layers, to tell from whether the last row is a bias, found {shapes_of(parts)}",
             hint="say which with --bias none or --bias last-row (in Python bias='none' or bias='last-row')",
         )
     last_row = beyond == {1} if beyond else bias == "last-row"
     if bias != "auto" and last_row != (bias == "last-row"):
         raise InvalidInputError(
-            f"{where}: expected shapes that fit --bias {bias}, found {_shapes(parts)}",
+            f"{where}: expected shapes that fit --bias {bias}, found {shapes_of(parts)}",
             hint=f"they fit --bias {'last-row' if last_row else 'none'}",
         )
     if last_row and any(part.n_source < 2 for part in parts):
-        raise InvalidInputError(f"{where}: expected at least one row besides the bias, found {_shapes(parts)}")
+        raise InvalidInputError(f"{where}: expected at least one row besides the bias, found {shapes_of(parts)}")
     return last_row
 
 
-def _shape(k: int, parts: Sequence[FileLayer], where: str, *, last_row: bool) -> tuple[int, int, int]:
-    part, before = parts[k], parts[k - 1] if k else None
-    n_source, taps = part.n_source - last_row, part.taps
-    if before is not None and before.kernel and not part.kernel and n_source % before.n_target == 0:
-        # A flattened convolution: rows are (channel, position), channel-major, which is just what cells of taps are.
-        n_source, taps = before.n_target, n_source // before.n_target
-    if before is not None and n_source != before.n_target:
+_WAYS_OUT = (
+    "choose layers and their order with --layers 'a,b', turn them with --orientation out-in or in-out, or write the "
+    "wiring down: --wiring net.toml"
+)
+
+
+def _fit(k: int, parts: Sequence[FileLayer], where: str, *, last_row: bool) -> Fit:
+    part = parts[k]
+    if k == 0:
+        return Fit(part.n_source - last_row, part.n_target, part.taps)
+    before = parts[k - 1]
+    fit = follows(before, part, extra=int(last_row), grouped=True)
+    if fit is None:
         raise InvalidInputError(
             f"{where}: layer {part.name!r}: expected {before.n_target} sources (the targets of {before.name!r}), "
-            f"found {n_source}; all layers: {_shapes(parts)}",
-            hint="layers are taken in the natural order of their names",
+            f"found {part.n_source - last_row}; all layers: {shapes_of(parts)}",
+            hint=_WAYS_OUT,
         )
-    return n_source, part.n_target, taps
+    return fit
 
 
-def _shapes(parts: Sequence[FileLayer]) -> str:
+def shapes_of(parts: Sequence[FileLayer]) -> str:
+    """Names and shapes for a message."""
     shown = ", ".join(f"{part.name} {part.shape}" for part in parts[:20])
     return shown + (f" and {len(parts) - 20} more" if len(parts) > 20 else "")
-
-
-def dense_cells(array: NDArray[Any], *, orientation: Orientation, where: str) -> NDArray[np.int64]:
-    """The cells of a dense matrix or kernel: every entry that is not 0. NaN and infinite entries are refused."""
-    check_finite(array, lambda at: str([int(i) for i in np.unravel_index(at, array.shape)]), where=where)
-    occupied = array != 0
-    if orientation == "in-out":
-        # Channels stand last in in-out kernels (height, width, in, out); both become (out, in, taps...).
-        kernel = range(occupied.ndim - 2)
-        occupied = occupied.transpose(occupied.ndim - 1, occupied.ndim - 2, *kernel)
-    return np.flatnonzero(occupied).astype(np.int64)
-
-
-def dense_shape(shape: tuple[int, ...], orientation: Orientation) -> tuple[int, int, int]:
-    """``n_source, n_target, taps`` of a dense matrix (2 axes) or kernel (3 or more)."""
-    product = 1
-    for length in shape[2:] if orientation == "out-in" else shape[:-2]:
-        product *= length
-    return (shape[1], shape[0], product) if orientation == "out-in" else (shape[-2], shape[-1], product)
-
-
-def scipy_shape(npz: SafeNpz, prefix: str = "") -> tuple[int, int]:
-    """Rows and columns of a SciPy matrix, as ``scipy.sparse.save_npz`` writes them, if it is in a format we read."""
-    form = _scipy_format(npz, prefix)
-    if form not in {"csr", "csc", "coo"}:
-        raise InvalidInputError(
-            f"{npz.where}: expected a SciPy matrix in format csr, csc or coo, found {form[:20]!r}",
-            hint="save matrix.tocsr() instead",
-        )
-    shape = npz.array(f"{prefix}shape", kinds="iu").astype(np.int64)
-    if shape.shape != (2,) or bool(np.any(shape < 0)):
-        raise InvalidInputError(f"{npz.where}: member '{prefix}shape': expected 2 axes, found {shape.tolist()}")
-    return int(shape[0]), int(shape[1])
-
-
-def scipy_part(
-    npz: SafeNpz, name: str, *, zeros: Zeros | None, orientation: Orientation, prefix: str = ""
-) -> FileLayer:
-    """A SciPy matrix as a layer, its entries not yet read."""
-    rows, cols = scipy_shape(npz, prefix)
-    where = f"{npz.where}: layer {name!r}"
-    load = partial(scipy_cells, npz, zeros=zeros, orientation=orientation, where=where, prefix=prefix)
-    return FileLayer(name, rows, cols, load) if orientation == "in-out" else FileLayer(name, cols, rows, load)
-
-
-def scipy_cells(
-    npz: SafeNpz, *, zeros: Zeros | None, orientation: Orientation, where: str, prefix: str = ""
-) -> NDArray[np.int64]:
-    """The cells of a SciPy matrix in parts: CSR, CSC or COO.
-
-    What a stored zero means depends on what the file is: no connection among weights (float), a connection in a mask
-    (bool, integer); ``zeros`` overrules.
-    """
-    shape = scipy_shape(npz, prefix)
-    form = _scipy_format(npz, prefix)
-    data = npz.array(f"{prefix}data", ndim=1)
-    if form == "coo":
-        rows, cols = (_indices(npz, f"{prefix}{axis}") for axis in ("row", "col"))
-    else:
-        major, minor = _compressed(npz, prefix, shape[0] if form == "csr" else shape[1])
-        data = data[: major.size]
-        rows, cols = (major, minor) if form == "csr" else (minor, major)
-    if not data.size == rows.size == cols.size:
-        raise InvalidInputError(
-            f"{where}: expected as many values as indices ({rows.size}, {cols.size}), found {data.size}"
-        )
-    for axis, index, length in (("row", rows, shape[0]), ("column", cols, shape[1])):
-        outside = np.flatnonzero((index < 0) | (index >= length))
-        if outside.size:
-            raise InvalidInputError(
-                f"{where}: entry {outside[0]}: expected a {axis} in [0, {length}), found {index[outside[0]]}"
-            )
-    check_finite(data, lambda k: str([int(rows[k]), int(cols[k])]), where=where)
-    sources, targets, stride = (rows, cols, shape[0]) if orientation == "in-out" else (cols, rows, shape[1])
-    cells = targets * stride + sources
-    ordered = np.argsort(cells, kind="stable")
-    cells = cells[ordered]
-    twice = np.flatnonzero(cells[1:] == cells[:-1])
-    if twice.size:
-        k = ordered[twice[0] + 1]
-        raise InvalidInputError(f"{where}: expected every entry once, found [{rows[k]}, {cols[k]}] twice")
-    absent = zeros == "absent" or (zeros is None and data.dtype.kind == "f")
-    return cells[data[ordered] != 0] if absent else cells
-
-
-def check_finite(values: NDArray[Any], position: Callable[[int], str], *, where: str) -> None:
-    """Refuse NaN and infinite values: they are neither a connection nor none."""
-    if values.dtype.kind != "f":
-        return
-    bad = np.flatnonzero(~np.isfinite(values))
-    if bad.size:
-        raise InvalidInputError(
-            f"{where}: expected finite values, found {values.reshape(-1)[bad[0]]} at {position(int(bad[0]))}",
-            hint="did the training diverge?",
-        )
-
-
-def _scipy_format(npz: SafeNpz, prefix: str) -> str:
-    return npz.text(f"{prefix}format") if f"{prefix}format" in npz else "csr"
-
-
-def _indices(npz: SafeNpz, name: str) -> NDArray[np.int64]:
-    return npz.array(name, kinds="iu", ndim=1).astype(np.int64)
-
-
-def _compressed(npz: SafeNpz, prefix: str, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    indptr, minor = _indices(npz, f"{prefix}indptr"), _indices(npz, f"{prefix}indices")
-    if indptr.shape != (length + 1,):
-        raise InvalidInputError(
-            f"{npz.where}: member '{prefix}indptr': expected {length + 1} offsets, found {indptr.size}"
-        )
-    falls = np.flatnonzero(np.diff(indptr) < 0)
-    if indptr[0] != 0 or falls.size:
-        at = int(falls[0]) + 1 if falls.size else 0
-        raise InvalidInputError(
-            f"{npz.where}: member '{prefix}indptr': expected offsets that rise from 0, "
-            f"found {indptr[at]} at position {at}"
-        )
-    nnz = int(indptr[-1])
-    if minor.size < nnz:
-        raise InvalidInputError(
-            f"{npz.where}: member '{prefix}indices': expected {nnz} (the last of indptr), found {minor.size}"
-        )
-    # SciPy itself may leave room behind the last entry, and saves it.
-    return np.repeat(np.arange(length, dtype=np.int64), np.diff(indptr)), minor[:nnz]

@@ -1,75 +1,82 @@
-"""Snapshots from files: one way into every format that Topostrata reads.
+"""Snapshots from files: one way into every format that Topostrata reads (``registry``).
 
-========================================  ==================================================================
-a directory of epochs                     ``DIR/epoch_EEE/weight_l<k>.npz``, ``DIR/testacc.txt`` beside them
-one epoch directory                       ``weight_l<k>.npz``, SciPy matrices, rows = sources
-``.npz`` with several arrays              one layer per array, rows = sources; see ``named_arrays``
-``.safetensors``                          a state dict or masks, rows = targets; see ``named_arrays``
-Topostrata's own file                    ``.npz`` or ``.safetensors``; see ``snapshot_file``
-========================================  ==================================================================
-
-What a matrix's last row is (``bias``) is told from how the layers chain; see ``parts``.
+A file or directory is recognised, its arrays are named, and a wiring puts them in their places: the one that is given,
+or the one that names, shapes and format make evident (``ingest.wiring``).
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, get_args
+from typing import BinaryIO, TypedDict, Unpack
 
 from topostrata.errors import InvalidInputError
-from topostrata.ingest.formats import epochs as epoch_files
-from topostrata.ingest.formats import snapshot_file
-from topostrata.ingest.formats.epochs import Epoch
-from topostrata.ingest.formats.file_layers import (
-    SCIPY_MEMBERS,
-    Bias,
-    FileLayer,
-    Orientation,
-    Plan,
-    assemble,
-    plan,
-    scipy_part,
-)
+from topostrata.ingest.formats import registry, run_directory, snapshot_file
+from topostrata.ingest.formats.accuracies import METRIC, accuracies
+from topostrata.ingest.formats.array_file import ArrayFile
+from topostrata.ingest.formats.file_layers import Bias, Flatten
+from topostrata.ingest.formats.layer_files import has_layer_files
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.ingest.formats.named_arrays import parts_of_npz, parts_of_safetensors
-from topostrata.ingest.formats.safe_npz import SafeNpz
-from topostrata.ingest.formats.safe_tensors import SafeTensors
+from topostrata.ingest.formats.options import Options, Orientation
+from topostrata.ingest.formats.roles import roles_of
+from topostrata.ingest.formats.run_directory import Step
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
-from topostrata.refs import PathRef, Step
-from topostrata.topology import Topology, Zeros
+from topostrata.ingest.placed import match, place
+from topostrata.ingest.wiring import decide
+from topostrata.refs import PathRef
+from topostrata.refs import Step as RefStep
+from topostrata.topology import Topology, Wiring, Zeros
 
 __all__ = [
     "DEFAULT",
     "Bias",
+    "Flatten",
     "Frame",
     "Limits",
+    "Options",
     "Orientation",
+    "ReadOptions",
     "SnapshotFile",
     "read",
     "read_one",
     "read_snapshot_bytes",
 ]
 
-LAYOUTS = (
-    "known are a directory of epoch_<N>/weight_l<k>.npz, one such epoch directory, a .npz with one array per layer, "
-    "a .safetensors file, and a snapshot that Topostrata exported"
-)
-_STEP_IN_NAME = re.compile(r"(?:.*@|(?:.*[_.-])?(?:step|epoch)[_-]?)(\d{1,15})", re.ASCII)
+_SPARSE = 0.5  # a network is sparse where some layer has at most this density
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One snapshot read from files."""
+    """One snapshot read from files.
+
+    ``evidence`` says how it is known which layer feeds which, ``notes`` what was left out and what may be wrong.
+    """
 
     step: int
     topology: Topology
     epoch: float | None
     metrics: dict[str, float]
     source: Path
+    layer_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    evidence: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+
+class ReadOptions(TypedDict, total=False):
+    """The options of ``read`` that say what a file does not tell."""
+
+    bias: Bias
+    zeros: Zeros | None
+    limits: Limits
+    orientation: Orientation | None
+    flatten: Flatten | None
+    layers: Sequence[str]
+    wiring: Wiring | str | os.PathLike[str] | None
+    step_from: str | None
 
 
 def read(
@@ -79,18 +86,25 @@ def read(
     zeros: Zeros | None = None,
     limits: Limits = DEFAULT,
     orientation: Orientation | None = None,
+    flatten: Flatten | None = None,
+    layers: Sequence[str] = (),
+    wiring: Wiring | str | os.PathLike[str] | None = None,
+    step_from: str | None = None,
+    steps: Iterable[int] = (),
 ) -> Iterator[Frame]:
     """The snapshots of a file or directory, in the order of their steps, one in memory at a time.
 
-    All that names and shapes can tell (an epoch twice, a layer file missing, layers that do not chain) is checked
-    before this returns, so that a push does not stop half-way for it.
+    All that names and shapes can tell (an epoch twice, a layer file missing, layers that do not chain, two ways to read
+    them) is checked before this returns, so that a push does not stop half-way for it. Snapshots at the end of a
+    directory that are not whole, because they are being written, are named in the notes of the first frame.
 
-    ``bias``: whether the last row of each matrix is a bias, which is dropped. ``zeros``: what a stored zero of a sparse
-    matrix is; by default no connection among weights, a connection in a mask (bool or integer); in a dense array a
-    zero never is a connection. ``orientation``: of ``.npz`` arrays (default in-out) and tensors (default out-in).
+    ``wiring``: which layer feeds which, a ``Wiring`` or the path of its text file; without it, what names, shapes and
+    format make evident. ``layers``: names or globs of arrays, in the order of execution. ``orientation``, ``flatten``,
+    ``bias`` and ``zeros`` decide what the file does not tell (``Options``; docs/formats.md). ``step_from``: a regular
+    expression whose first group is the step in the name of a file or directory. ``steps``: of a directory only these.
 
-    Raises ``InvalidInputError`` for what is not there or not one of the formats, ``LimitError`` for what is larger than
-    ``limits``, ``InvalidTopologyError`` for layers that do not chain.
+    Raises ``InvalidInputError`` for what is not there, not one of the formats or not evident, ``LimitError`` for what
+    is larger than ``limits``.
 
     >>> import numpy as np, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -100,25 +114,36 @@ def read(
     [(7, 9)]
     """
     path = Path(path)
-    options = _Options(bias, zeros, limits, orientation)
-    if path.is_dir():
-        return _read_epochs(_epochs(path), options)
-    return _read_file(path, options)
+    options = options_of(
+        steps,
+        bias=bias,
+        zeros=zeros,
+        limits=limits,
+        orientation=orientation,
+        flatten=flatten,
+        layers=layers,
+        wiring=wiring,
+        step_from=step_from,
+    )
+    if not path.is_dir():
+        return _read_file(path, options)
+    return _read_steps(path, *steps_of(path, options), options)
 
 
-def read_one(
-    path_ref: PathRef,
-    *,
-    bias: Bias = "auto",
-    zeros: Zeros | None = None,
-    limits: Limits = DEFAULT,
-    orientation: Orientation | None = None,
-) -> Frame:
+def read_one(path_ref: PathRef, **how: Unpack[ReadOptions]) -> Frame:
     """One snapshot: ``DIR@50``, ``DIR@first``, ``DIR`` (its last), ``DIR/epoch_050`` or a file."""
-    path, options = path_ref.path, _Options(bias, zeros, limits, orientation)
+    path = path_ref.path
+    options = options_of((), **how)
     if path.is_dir():
-        return next(_read_epochs([_choose(_epochs(path), path_ref.step, path)], options))
-    frame = next(_read_file(path, options))
+        steps, _ = steps_of(path, options)
+        chosen = _choose(steps, path_ref.step, path)
+        return _frame(chosen, _accuracies(path, steps), options)
+    frames = _read_file(path, options)
+    frame = next(frames)
+    for later in frames:
+        if path_ref.step in {"first", frame.step}:
+            break
+        frame = later
     if isinstance(path_ref.step, int) and path_ref.step != frame.step:
         raise InvalidInputError(
             f"{path}: expected step {path_ref.step}, found a file of one snapshot, step {frame.step}",
@@ -132,104 +157,219 @@ def read_snapshot_bytes(data: bytes | BinaryIO, *, limits: Limits = DEFAULT) -> 
     return snapshot_file.read(data, limits=limits)
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    bias: Bias
-    zeros: Zeros | None
-    limits: Limits
-    orientation: Orientation | None
-
-    def __post_init__(self) -> None:
-        for name, found, known in (
-            ("bias", self.bias, get_args(Bias)),
-            ("zeros", self.zeros, (None, *get_args(Zeros))),
-            ("orientation", self.orientation, (None, *get_args(Orientation))),
-        ):
-            if found not in known:
-                raise InvalidInputError(f"{name}: expected one of {', '.join(map(str, known))}, found {found!r}")
+def options_of(steps: Iterable[int], **how: Unpack[ReadOptions]) -> Options:
+    return Options(
+        how.get("bias", "auto"),
+        how.get("zeros"),
+        how.get("orientation"),
+        how.get("flatten"),
+        tuple(how.get("layers", ())),
+        _wiring(how.get("wiring")),
+        how.get("step_from"),
+        frozenset(steps),
+        how.get("limits", DEFAULT),
+    )
 
 
-def _epochs(path: Path) -> list[Epoch]:
-    found = epoch_files.epochs_in(path)
-    if not found and (one := epoch_files.epoch_at(path)):
-        found = [one]
-    if not found:
-        raise InvalidInputError(f"{path}: expected epoch directories or layer files, found neither", hint=LAYOUTS)
-    return found
-
-
-def _choose(epochs: list[Epoch], step: Step, path: Path) -> Epoch:
-    if step == "first":
-        return epochs[0]
-    if step == "last":
-        return epochs[-1]
-    for epoch in epochs:
-        if (epoch.number or 0) == step:
-            return epoch
-    held = ", ".join(str(epoch.number or 0) for epoch in epochs[:10]) + (", ..." if len(epochs) > 10 else "")
-    raise InvalidInputError(f"{path}: expected an epoch {step}, found {held}")
-
-
-def _read_epochs(epochs: list[Epoch], options: _Options) -> Iterator[Frame]:
-    fitted = epoch_files.fit(epochs, bias=options.bias, limits=options.limits)
-    accuracies = epoch_files.accuracies(epochs[0].directory.parent) if epochs[0].number is not None else []
-    return (_frame_of(epoch, fitted, accuracies, options) for epoch in epochs)
-
-
-def _frame_of(epoch: Epoch, fitted: Plan, accuracies: list[float], options: _Options) -> Frame:
-    topology = epoch_files.topology_of(epoch, fitted, zeros=options.zeros, limits=options.limits)
-    if epoch.number is None:
-        return Frame(0, topology, None, {}, epoch.directory)
-    metrics = {epoch_files.METRIC: accuracies[epoch.number]} if epoch.number < len(accuracies) else {}
-    return Frame(epoch.number, topology, float(epoch.number), metrics, epoch.directory)
-
-
-def _read_file(path: Path, options: _Options) -> Iterator[Frame]:
-    if not path.is_file():
-        raise InvalidInputError(f"{path}: expected a file or directory, found none", hint=LAYOUTS)
-    if path.suffix == ".safetensors":
-        return (_frame(path, _read_safetensors(path, options)) for _ in range(1))
-    if path.suffix == ".npz" or _begins_as_zip(path):
-        return (_frame(path, _read_npz(path, options)) for _ in range(1))
-    raise InvalidInputError(f"{path}: expected a .npz or .safetensors file, found another", hint=LAYOUTS)
-
-
-def _frame(path: Path, found: SnapshotFile) -> Frame:
-    match = _STEP_IN_NAME.fullmatch(path.stem)
-    return Frame(int(match[1]) if match else 0, found.topology, found.epoch, found.metrics, path)
-
-
-def _read_npz(path: Path, options: _Options) -> SnapshotFile:
-    orientation = options.orientation or "in-out"
-    with SafeNpz(path, where=str(path), limits=options.limits) as npz:
-        if snapshot_file.MEMBER in npz:
-            return snapshot_file.read_npz(npz, limits=options.limits)
-        if {"shape", "data"} <= set(npz.names) <= SCIPY_MEMBERS:
-            parts = [scipy_part(npz, "l0", zeros=options.zeros, orientation=orientation)]
-        else:
-            parts = parts_of_npz(npz, zeros=options.zeros, orientation=orientation)
-        return SnapshotFile(_assemble(parts, path, options))
-
-
-def _read_safetensors(path: Path, options: _Options) -> SnapshotFile:
-    with SafeTensors(path, where=str(path), limits=options.limits) as tensors:
-        if snapshot_file.MEMBER in tensors.metadata:
-            return snapshot_file.read_safetensors(tensors, limits=options.limits)
-        parts = parts_of_safetensors(tensors, orientation=options.orientation or "out-in")
-        if len(parts) == 1 and options.bias == "auto":
-            # State dicts keep biases in vectors of their own, so one matrix is no riddle here.
-            options = replace(options, bias="none")
-        return SnapshotFile(_assemble(parts, path, options))
-
-
-def _assemble(parts: list[FileLayer], path: Path, options: _Options) -> Topology:
-    fitted = plan(parts, bias=options.bias, where=str(path), limits=options.limits)
-    return assemble(parts, fitted, where=str(path), limits=options.limits)
-
-
-def _begins_as_zip(path: Path) -> bool:
+def _wiring(wiring: Wiring | str | os.PathLike[str] | None) -> Wiring | None:
+    if wiring is None or isinstance(wiring, Wiring):
+        return wiring
     try:
-        with path.open("rb") as stream:
-            return stream.read(2) == b"PK"
-    except OSError as error:
-        raise InvalidInputError(f"{path}: expected a readable file, found: {error.strerror}") from error
+        text = Path(wiring).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InvalidInputError(
+            f"{os.fspath(wiring)}: expected a wiring as docs/wiring.md describes it, found: {reason}",
+            hint="`topostrata inspect FILE --write net.toml` writes one to edit",
+        ) from error
+    return Wiring.from_toml(text, where=os.fspath(wiring))
+
+
+def steps_of(path: Path, options: Options) -> tuple[list[Step], list[str]]:
+    """The snapshots of a directory, or the directory itself where it is one; and what is passed over."""
+    steps, passed = run_directory.steps_in(path, options.step_from)
+    if steps:
+        return steps, passed
+    named = path.resolve() if path.name in {"", ".."} else path  # ``.`` and ``..`` do not say their names
+    if has_layer_files(path) or run_directory.network_in(path) is not None:
+        return [run_directory.step_of(named, options.step_from)], []
+    if run_directory.step_of(named, options.step_from).number is not None:
+        return [run_directory.step_of(named, options.step_from)], []
+    also = f", found {', '.join(passed[:8])}, whose names say no step" if passed else ", found neither"
+    raise InvalidInputError(
+        f"{path}: expected epoch directories or layer files{also}",
+        hint=r"say how names tell the step: --step-from 'run_(\d+)'" if passed else registry.hint(),
+    )
+
+
+def _choose(steps: list[Step], wanted: RefStep, path: Path) -> Step:
+    if wanted == "first":
+        return steps[0]
+    if wanted == "last":
+        return steps[-1]
+    for step in steps:
+        if (step.number or 0) == wanted:
+            return step
+    raise InvalidInputError(f"{path}: expected an epoch {wanted}, found {run_directory.names(steps)}")
+
+
+def _read_steps(path: Path, steps: list[Step], passed: list[str], options: Options) -> Iterator[Frame]:
+    """Every shape is looked at now, every entry when its frame is asked for."""
+    every = steps
+    if options.steps and (len(steps) > 1 or steps[0].number is not None):
+        missing = options.steps - {step.number or 0 for step in steps}
+        if missing:
+            raise InvalidInputError(f"{path}: expected epochs {sorted(missing)}, found {run_directory.names(steps)}")
+        steps = [step for step in steps if step.number in options.steps]
+    steps, unfinished = _whole(steps, options)
+    notes = [f"not taken, its name says no step: {name}" for name in passed]
+    notes += [f"not taken, it is not whole (is it being written?): {reason}" for reason in unfinished]
+    metrics = _accuracies(path, every)
+    return _noted((_frame(step, metrics, options) for step in steps), tuple(notes))
+
+
+def _noted(frames: Iterator[Frame], notes: tuple[str, ...]) -> Iterator[Frame]:
+    for frame in frames:
+        yield replace(frame, notes=(*notes, *frame.notes))
+        notes = ()
+
+
+def _whole(steps: list[Step], options: Options) -> tuple[list[Step], list[str]]:
+    """The steps that can be read, and why those after the last of them cannot; a bad one before a good one is an error.
+
+    The layers and their shapes may not change from step to step.
+    """
+    failed: list[InvalidInputError] = []
+    whole: list[Step] = []
+    first: Shapes = {}
+    for step in steps:
+        try:
+            shapes = _shapes(step, options, check=not whole)
+        except InvalidInputError as error:
+            failed.append(error)
+            continue
+        if whole and shapes.keys() < first.keys():
+            failed.append(_other_layers(first, shapes, whole[0], step))
+            continue
+        if failed:
+            raise failed[0]
+        if whole:
+            _compare(first, shapes, whole[0], step)
+        else:
+            first = shapes
+        whole.append(step)
+    if not whole:
+        raise failed[0]
+    return whole, [error.message for error in failed]
+
+
+def _shapes(step: Step, options: Options, *, check: bool) -> Shapes:
+    """The arrays of a step by name; ``check``: that they can be read as a network is made sure too."""
+    with run_directory.opened(step.path, options.limits) as file:
+        if check and file.snapshot is None:
+            moment = next(iter(file.moments().values()), file)
+            if options.wiring is None:
+                decide(moment, options)
+            else:
+                match(moment, options.wiring, roles_of(moment.arrays))
+        return {name: array.shape for name, array in file.arrays.items()}
+
+
+def _compare(first: Shapes, shapes: Shapes, start: Step, step: Step) -> None:
+    if shapes.keys() != first.keys():
+        raise _other_layers(first, shapes, start, step)
+    for name, shape in shapes.items():
+        if shape != first[name]:
+            raise InvalidInputError(
+                f"{step.path}: layer {name!r}: expected {_shown(first[name])} as in {start.path.name}, "
+                f"found {_shown(shape)}",
+                hint="a network whose widths change is another run",
+            )
+
+
+def _other_layers(first: Shapes, shapes: Shapes, start: Step, step: Step) -> InvalidInputError:
+    missing, more = sorted(first.keys() - shapes.keys()), sorted(shapes.keys() - first.keys())
+    return InvalidInputError(
+        f"{step.path}: expected the layers of {start.path.name} ({', '.join(list(first)[:12])}), "
+        f"found {', '.join(list(shapes)[:12])}: missing {', '.join(missing[:8]) or 'none'}, "
+        f"besides {', '.join(more[:8]) or 'none'}"
+    )
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _accuracies(path: Path, steps: list[Step]) -> dict[int, float]:
+    """The accuracies beside the epochs of a run, by epoch."""
+    epochs = {step.epoch for step in steps if step.epoch is not None}
+    folder = path
+    if len(steps) == 1 and steps[0].path.name == (path.resolve() if path.name in {"", ".."} else path).name:
+        folder = steps[0].path.parent  # one epoch by itself: its siblings say how the run counts
+        epochs |= {step.epoch for step in run_directory.steps_in(folder)[0] if step.epoch is not None}
+    return accuracies(folder, epochs)
+
+
+def _read_file(path: Path, options: Options) -> Iterator[Frame]:
+    if not path.is_file():
+        raise InvalidInputError(f"{path}: expected a file or directory, found none", hint=registry.hint())
+    step = run_directory.step_of(path, options.step_from)
+    _shapes(step, options, check=True)
+    return _frames_of_file(step, options)
+
+
+def _frames_of_file(step: Step, options: Options) -> Iterator[Frame]:
+    """The frame of a file, or those of one that holds several moments."""
+    with run_directory.opened(step.path, options.limits) as file:
+        moments = file.moments()
+        if moments and options.steps:
+            if missing := options.steps - moments.keys():
+                raise InvalidInputError(f"{step.path}: expected steps {sorted(missing)}, found {sorted(moments)[:10]}")
+            moments = {number: moments[number] for number in sorted(options.steps)}
+        for number, part in moments.items():
+            snapshot, evidence, notes = _snapshot(part, options)
+            notes = (*notes, *_suspicious(snapshot.topology))
+            yield Frame(number, snapshot.topology, None, {}, step.path, evidence=evidence, notes=notes)
+    if not moments:
+        yield _frame(step, {}, options)
+
+
+def _frame(step: Step, metrics: dict[int, float], options: Options) -> Frame:
+    with run_directory.opened(step.path, options.limits) as file:
+        snapshot, evidence, notes = _snapshot(file, options)
+    epoch = snapshot.epoch if snapshot.epoch is not None or step.epoch is None else float(step.epoch)
+    measured = {METRIC: metrics[step.epoch]} if step.epoch is not None and step.epoch in metrics else {}
+    if step.number is None and step.path.is_file() and any(letter.isdigit() for letter in step.path.stem):
+        notes = (*notes, f"step 0: the name {step.path.name!r} tells no step; say --step N or --step-from 'REGEX'")
+    return Frame(
+        step.number or 0,
+        snapshot.topology,
+        epoch,
+        {**measured, **snapshot.metrics},
+        step.path,
+        snapshot.layer_metrics,
+        evidence,
+        (*notes, *_suspicious(snapshot.topology)),
+    )
+
+
+def _snapshot(file: ArrayFile, options: Options) -> tuple[SnapshotFile, tuple[str, ...], tuple[str, ...]]:
+    """What the file holds, how its wiring is known, and notes."""
+    if file.snapshot is not None:
+        return file.snapshot(), ("a snapshot of Topostrata, with its wiring",), ()
+    if options.wiring is not None:
+        topology, notes = place(file, options.wiring, options)
+        return SnapshotFile(topology), ("the wiring is the one you gave",), notes
+    reading = decide(file, options)
+    return SnapshotFile(reading.topology(options)), reading.evidence, reading.notes
+
+
+def _suspicious(topology: Topology) -> list[str]:
+    """What a person should look at: layers without a connection, and layers that are full although others are not."""
+    empty = [layer.name for layer in topology if layer.nnz == 0]
+    full = [layer.name for layer in topology if layer.density == 1]
+    sparse = any(layer.density <= _SPARSE for layer in topology)
+    notes = [f"layers without a connection: {', '.join(empty[:8])}"] if empty else []
+    if full and sparse:
+        notes.append(f"layers that are dense, although others are sparse: {', '.join(full[:8])}")
+    return notes

@@ -32,7 +32,7 @@ Source = Path | bytes | BinaryIO
 _MAX_HEADER = 10_000
 _MAX_TEXT = 4 * MIB
 _MAX_DIRECTORY = 4 * MIB
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,199}")
+_MAX_NAME = 200
 _END = struct.Struct("<4s4H2LH")
 _END_64_LOCATOR = b"PK\x06\x07"
 _ENCRYPTED = 0x1 | 0x40
@@ -248,10 +248,10 @@ def _check_members(
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         # orig_filename: ZipFile cuts names at a NUL byte and turns some separators around.
-        if not _NAME.fullmatch(info.orig_filename) or ".." in info.orig_filename:
+        if not _is_name(info.orig_filename):
             raise InvalidInputError(
-                f"{where}: expected member names of letters, digits, '_', '.', '@' and '-', "
-                f"found {info.orig_filename[:80]!r}"
+                f"{where}: expected printable member names of at most {_MAX_NAME} characters that lead out of no "
+                f"directory, found {info.orig_filename[:80]!a}"
             )
         name = info.filename.removesuffix(".npy")
         if name in members:
@@ -268,6 +268,12 @@ def _check_members(
         members[name] = info
     _check_overlaps(infos, size, where)
     return members
+
+
+def _is_name(name: str) -> bool:
+    """Whether a member's name can be a name of an array; nothing is ever written under it."""
+    steps = name.removesuffix(".npy").split("/")
+    return name.isprintable() and 0 < len(name) <= _MAX_NAME and "\\" not in name and not {"", ".", ".."} & set(steps)
 
 
 def _check_overlaps(infos: list[zipfile.ZipInfo], size: int, where: str) -> None:

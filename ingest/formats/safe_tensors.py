@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -24,6 +25,7 @@ from topostrata.ingest.formats.small_floats import from_bfloat16, from_float8
 from topostrata.ingest.formats.stored import StoredArray, check_shape
 
 _MAX_HEADER = 16 * MIB
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _MAX_NAME = 200
 _DTYPES = {
     "BOOL": "?",
@@ -161,11 +163,16 @@ def _read_header(stream: BinaryIO, size: int, where: str) -> tuple[int, dict[str
 
 
 def parse_json(text: str | bytes, *, where: str) -> Any:
-    """JSON without its traps: no NaN, no name twice in an object, no nesting that breaks the parser."""
+    """JSON without its traps: no NaN, no name twice in an object, no nesting that breaks it, no half character."""
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        if _SURROGATE.search(text if isinstance(text, str) else text.decode("latin-1")):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{where}: expected text, found half of a character (a lone surrogate)") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{where}: expected JSON, found: {error}") from error
+    return value
 
 
 def _no_constant(constant: str) -> float:

@@ -7,6 +7,7 @@ index of ``pytorch_model-00001-of-00002.bin`` has the same form. The index and i
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Shards:
     def _later(self, array: StoredArray, path: Path) -> StoredArray:
         place = f"{path.name}, {array.place}"
         read = partial(_read, array.name, path, self._limits)
-        return StoredArray(array.name, array.shape, array.dtype, array.layout, place, read)
+        return replace(array, place=place, read=read)
 
 
 def index_of(path: Path) -> Path | None:

@@ -10,7 +10,8 @@ raw member or an array with one string in npz; in the metadata of safetensors)::
      "epoch": 50.0, "metrics": {"accuracy": 0.87}}
 
 That is format 1. A network with residual streams, groups, axes of its own, parts of parameters or tied layers is
-written in format 2, which has more names for them (docs/snapshot-file.md); tied layers have arrays once.
+written in format 2, which has more names for them (docs/snapshot-file.md); tied layers have arrays once. So is a
+snapshot with metrics of single layers (``layer_metrics``).
 
 ``recorded_at`` (ISO 8601, UTC) and ``digest`` (the topology's, checked when present) may stand there too. The same
 snapshot gives the same bytes.
@@ -37,7 +38,7 @@ from topostrata.errors import InvalidInputError, InvalidTopologyError, Unsupport
 from topostrata.ingest.formats.limits import DEFAULT, Limits
 from topostrata.ingest.formats.safe_npz import SafeNpz
 from topostrata.ingest.formats.safe_tensors import SafeTensors, parse_json
-from topostrata.runs import check_metrics
+from topostrata.runs import LayerMetrics, check_layer_metrics, check_metrics
 from topostrata.topology import LayerShape, Mask, Topology, Wiring
 
 Container = Literal["npz", "safetensors"]
@@ -46,6 +47,7 @@ FORMAT = 2  # the newest; what format 1 can say is written in format 1, and form
 MEMBER = "topology"
 _REQUIRED = {"format", "spaces", "layers"}
 _OPTIONAL = {"epoch", "metrics", "recorded_at", "digest"}
+_MORE = {"axes", "layer_metrics"}  # of format 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class SnapshotFile:
     epoch: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     recorded_at: datetime | None = None
+    layer_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def write(
@@ -64,13 +67,14 @@ def write(
     *,
     epoch: float | None = None,
     metrics: Mapping[str, float] | None = None,
+    layer_metrics: LayerMetrics | None = None,
     recorded_at: datetime | None = None,
     container: Container | None = None,
 ) -> None:
     """Write one snapshot, as npz or, to a path ``*.safetensors``, as that. A path is replaced whole or not at all."""
     if container is None:
         container = "safetensors" if isinstance(target, Path) and target.suffix == ".safetensors" else "npz"
-    text = _document(topology, epoch, metrics, recorded_at)
+    text = _document(topology, epoch, metrics, layer_metrics, recorded_at)
     arrays = dict(_arrays(topology))
     data = _as_safetensors(arrays, text) if container == "safetensors" else _as_npz(arrays, text)
     if not isinstance(target, Path):
@@ -96,7 +100,9 @@ def read(source: Path | bytes | BinaryIO, *, where: str | None = None, limits: L
 
 def read_npz(npz: SafeNpz, *, limits: Limits) -> SnapshotFile:
     """The snapshot in an archive that is open already."""
-    return _read(npz.text(MEMBER), set(npz.names) - {MEMBER}, npz.array, npz.where, limits)
+    return _read(
+        npz.text(MEMBER), set(npz.names) - {MEMBER}, npz.array, lambda name: npz.header(name).size, npz.where, limits
+    )
 
 
 def read_safetensors(tensors: SafeTensors, *, limits: Limits) -> SnapshotFile:
@@ -105,7 +111,9 @@ def read_safetensors(tensors: SafeTensors, *, limits: Limits) -> SnapshotFile:
         raise InvalidInputError(
             f"{tensors.where}: __metadata__: expected {MEMBER!r}, found {', '.join(tensors.metadata) or 'nothing'}"
         )
-    return _read(tensors.metadata[MEMBER], set(tensors.tensors), tensors.array, tensors.where, limits)
+    shapes = {name: tensor.shape for name, tensor in tensors.tensors.items()}
+    text = tensors.metadata[MEMBER]
+    return _read(text, set(shapes), tensors.array, lambda name: math.prod(shapes[name]), tensors.where, limits)
 
 
 def _arrays(topology: Topology) -> list[tuple[str, NDArray[Any]]]:
@@ -120,15 +128,22 @@ def _arrays(topology: Topology) -> list[tuple[str, NDArray[Any]]]:
 
 
 def _document(
-    topology: Topology, epoch: float | None, metrics: Mapping[str, float] | None, recorded_at: datetime | None
+    topology: Topology,
+    epoch: float | None,
+    metrics: Mapping[str, float] | None,
+    layer_metrics: LayerMetrics | None,
+    recorded_at: datetime | None,
 ) -> str:
+    of_layers = check_layer_metrics(layer_metrics)
     document: dict[str, Any] = {
-        "format": topology.wiring.format,
+        "format": FORMAT if of_layers else topology.wiring.format,
         **wiring_text.document(topology.wiring.layers),
         "epoch": _number(epoch, "epoch", "snapshot"),
         "metrics": dict(sorted(check_metrics(metrics).items())),
         "digest": topology.digest,
     }
+    if of_layers:
+        document["layer_metrics"] = {layer: dict(sorted(of_layers[layer].items())) for layer in sorted(of_layers)}
     if recorded_at is not None:
         document["recorded_at"] = _utc(recorded_at, "snapshot").isoformat()
     return json.dumps(document, indent=1)
@@ -172,7 +187,14 @@ def _begins_as_zip(source: Path | bytes | BinaryIO, where: str) -> bool:
         raise InvalidInputError(f"{where}: expected a readable file, found: {error.strerror}") from error
 
 
-def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], where: str, limits: Limits) -> SnapshotFile:
+def _read(
+    text: str,
+    names: set[str],
+    array: Callable[[str], NDArray[Any]],
+    size: Callable[[str], int],
+    where: str,
+    limits: Limits,
+) -> SnapshotFile:
     document = parse_json(text, where=f"{where}: {MEMBER}")
     at = f"{where}: {MEMBER}"
     wiring = _wiring(document, text, at, where, limits)
@@ -185,11 +207,16 @@ def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], wher
             f"{where}: expected <k>.indptr and <k>.indices for the {len(stored)} layers of {MEMBER}, "
             f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
         )
-    masks: dict[str, Mask] = {}
+    # A connection costs many times its bytes in the file: so their number is bounded before any is unpacked.
+    limits.check(where, connections=sum(size(f"{k}.indices") for k in stored))
     for k in stored:
-        masks[wiring.layers[k].name] = _mask(k, wiring.layers[k], array, where)
-        limits.check(where, connections=sum(mask.nnz for mask in masks.values()))
-    topology = wiring.place(masks)
+        layer = wiring.layers[k]
+        if size(f"{k}.indices") > layer.possible:
+            raise InvalidInputError(
+                f"{where}: layer {layer.name!r}: {k}.indices: expected at most {layer.possible:,} keys, "
+                f"as many as there can be connections, found {size(f'{k}.indices'):,}"
+            )
+    topology = wiring.place({wiring.layers[k].name: _mask(k, wiring.layers[k], array, where) for k in stored})
     if "digest" in document and document["digest"] != topology.digest:
         raise InvalidInputError(
             f"{where}: expected the digest {str(document['digest'])[:16]}..., found {topology.digest[:16]}...",
@@ -200,7 +227,15 @@ def _read(text: str, names: set[str], array: Callable[[str], NDArray[Any]], wher
         _number(document.get("epoch"), "epoch", at),
         _metrics(document.get("metrics"), at),
         _time(document.get("recorded_at"), at),
+        {layer: _metrics(claim, f"{at}: layer {layer!r}") for layer, claim in _of_layers(document, at).items()},
     )
+
+
+def _of_layers(document: dict[str, Any], at: str) -> dict[str, Any]:
+    claim = document.get("layer_metrics", {})
+    if not isinstance(claim, dict):
+        raise InvalidInputError(f"{at}: layer_metrics: expected an object of layers, found {str(claim)[:80]}")
+    return claim
 
 
 def _wiring(document: Any, text: str, at: str, where: str, limits: Limits) -> Wiring:
@@ -212,7 +247,7 @@ def _wiring(document: Any, text: str, at: str, where: str, limits: Limits) -> Wi
         raise UnsupportedFormatError(
             f"{at}: expected format 1 or {FORMAT}, found {document['format']!r}", hint="a newer Topostrata may read it"
         )
-    wiring_text.check_keys(document, _REQUIRED, _OPTIONAL if plain else _OPTIONAL | {"axes"}, at)
+    wiring_text.check_keys(document, _REQUIRED, _OPTIONAL if plain else _OPTIONAL | _MORE, at)
     if isinstance(document["layers"], list):
         limits.check(where, layers=len(document["layers"]))
     shapes = wiring_text.from_document(document, at, plain=plain)

@@ -38,7 +38,8 @@ class StoredArray:
 
     ``layout`` is ``dense`` or one of ``coo``, ``csr``, ``csc``, ``bsr``, ``bsc`` and ``dia``. ``dtype`` is the name
     its writer uses (``float32``, ``bfloat16``, ``float8_e4m3fn``, ``qint8``). What NumPy has no dtype for arrives as
-    float32 of the same value; a quantised array arrives with its scale applied.
+    float32 of the same value; a quantised array arrives with its scale applied. ``pattern``: the array is a sparse
+    parameter of torch, whose stored zeros are connections.
     """
 
     name: str
@@ -47,6 +48,7 @@ class StoredArray:
     layout: str
     place: str
     read: Callable[[], NDArray[Any] | Entries] = field(repr=False, compare=False)
+    pattern: bool = False
 
     @property
     def size(self) -> int:
@@ -106,8 +108,27 @@ def compressed_positions(
         raise InvalidInputError(f"{where}: expected pointers and indices of one axis and whole numbers, found others")
     if len(pointers) != n_major + 1:
         raise InvalidInputError(f"{where}: expected {n_major + 1:,} pointers, found {len(pointers):,}")
-    if pointers[0] != 0 or np.any(pointers[1:] < pointers[:-1]) or int(pointers[-1]) > len(minor):
-        raise InvalidInputError(f"{where}: expected pointers that rise from 0 to at most {len(minor):,}, found others")
+    falls = np.flatnonzero(pointers[1:] < pointers[:-1])
+    if pointers[0] != 0 or falls.size or int(pointers[-1]) > len(minor):
+        at = 0 if pointers[0] != 0 else int(falls[0]) + 1 if falls.size else len(pointers) - 1
+        raise InvalidInputError(
+            f"{where}: expected pointers that rise from 0 to at most {len(minor):,}, "
+            f"found {pointers[at]} at position {at}"
+        )
     offsets = pointers.astype(np.int64)
     lengths = offsets[1:] - offsets[:-1]
     return np.repeat(np.arange(n_major, dtype=np.int64), lengths), minor[: int(pointers[-1])].astype(np.int64)
+
+
+def diagonals(offsets: NDArray[Any], values: NDArray[Any], shape: tuple[int, int], *, where: str) -> Entries:
+    """The entries of a DIA matrix: column ``j`` of the diagonal at offset ``k`` is the entry ``(j - k, j)``.
+
+    Zeros fill diagonals up, so they are left out.
+    """
+    if len(offsets) != len(values):
+        raise InvalidInputError(f"{where}: expected {len(offsets):,} diagonals, found {len(values):,}")
+    diagonal, column = np.nonzero(values)
+    row = column - offsets.astype(np.int64)[diagonal]
+    inside = (row >= 0) & (row < shape[0]) & (column < shape[1])
+    positions = np.stack([row, column], axis=1)[inside]
+    return summed(positions, values[diagonal, column][inside], shape, where=where)

@@ -1,8 +1,8 @@
-// purpose: Where the projection of each layer stands behind what its run holds.
+// purpose: Where the projection of each layer stands behind what its run holds; tied layers have no connections of their own.
 // parameters: none
 // columns: run, layer, projection, projected_step, last_step
 MATCH (r:Run)-[:HAS_LAYER]->(y:Layer)
-WHERE y.projected_step IS NULL OR y.projected_step < r.last_step
+WHERE y.shared_with IS NULL AND (y.projected_step IS NULL OR y.projected_step < r.last_step)
 RETURN r.id AS run, y.name AS layer, y.projection AS projection, y.projected_step AS projected_step,
   r.last_step AS last_step
 ORDER BY run, y.position

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
+    from collections.abc import Mapping
+
     from topostrata.ingest.pushing import Pushed
     from topostrata.topology import Layer
 
 
-def layer_answer(layer: Layer) -> dict[str, Any]:
-    """A layer as JSON; ``dead_sources`` counts sources without outputs, ``dead_targets`` targets without inputs."""
+def layer_answer(layer: Layer, shared_with: str | None, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """A layer as JSON; ``dead_sources`` counts sources without outputs, ``dead_targets`` targets without inputs.
+
+    ``shared_with`` names the layer with which it is tied, and whose connections it then has.
+    """
     return {
         "name": layer.name,
         "source": layer.source.name,
@@ -18,10 +23,13 @@ def layer_answer(layer: Layer) -> dict[str, Any]:
         "n_source": layer.source.size,
         "n_target": layer.target.size,
         "taps": layer.taps,
+        "groups": layer.groups,
+        "shared_with": shared_with,
         "connections": layer.nnz,
         "density": layer.density,
-        "dead_sources": int((layer.mask.fan_out == 0).sum()),
-        "dead_targets": int((layer.mask.fan_in == 0).sum()),
+        "dead_sources": int((layer.fan_out == 0).sum()),
+        "dead_targets": int((layer.fan_in == 0).sum()),
+        "metrics": dict(metrics),
     }
 
 

@@ -74,5 +74,5 @@ def _json_type(hint: Any) -> Any:
     if origin is Literal or hint is datetime:
         return str
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return dict[str, arguments[1]]  # type: ignore[valid-type]
+        return dict[str, _json_type(arguments[1])]  # type: ignore[misc]
     return answer_type(cast("type", hint)) if is_dataclass(hint) else hint

@@ -43,13 +43,21 @@ def represent(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """A result as JSON with an entity tag; 304 without a body where the client has it already."""
-    body = json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return represent_text(request, text, "application/json", status=status, headers=headers)
+
+
+def represent_text(
+    request: Request, text: str, media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A text of some kind with an entity tag; 304 without a body where the client has it already."""
+    body = text.encode()
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     known = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]
     if request.method == "GET" and (tag in known or "*" in known):
         return Response(status_code=304, headers=sent)
-    return Response(body, status_code=status, media_type="application/json", headers=sent)
+    return Response(body, status_code=status, media_type=media_type, headers=sent)
 
 
 def page_type(name: str, entry: Any, order: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, say, show, table
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, projected_extent, say, show, table
 
 if TYPE_CHECKING:
     from topostrata.queries import Query
@@ -65,7 +65,7 @@ def cypher(
     text, columns = _text(query, file, values, cookbook=cookbook)
     with archive(store) as opened:
         rows = opened.cypher(text, values, limit=limit, timeout_s=timeout)
-        behind = opened.unprojected()
+        unprojected = opened.unprojected()
     columns = rows.columns or columns  # the embedded engine names no columns if there are no rows
     if json_:
         answer(
@@ -73,18 +73,15 @@ def cypher(
                 "columns": list(columns),
                 "rows": rows.rows,
                 "truncated": rows.truncated,
-                "behind": [asdict(layer) for layer in behind],
+                "unprojected": [asdict(layer) for layer in unprojected],
             }
         )
         return
     show(table(columns, rows.rows))
     if rows.truncated:
         say(f"note: there are more than these {len(rows.rows)} rows; --limit shows more")
-    for layer in behind:
-        say(
-            f"note: run {layer.run}, layer {layer.layer}: connections are in the graph up to step "
-            f"{layer.projected_step}, the run goes on to {layer.last_step}"
-        )
+    for layer in unprojected:
+        say(f"note: {projected_extent(layer)}")
 
 
 def _text(

@@ -140,7 +140,7 @@ def _network(archive: Archive, run: str) -> dict[str, Any]:
     return {
         "run": run,
         "connections": last.nnz,
-        "density": archive.topology(last.id).density,
+        "density": archive.topology(last).density,
         "accuracy_before": first.metrics["accuracy"],
         "accuracy_after": last.metrics["accuracy"],
     }

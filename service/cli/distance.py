@@ -72,8 +72,9 @@ def nnstd(
     _refuse_a_set([a, b, *context.args])
     with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
         if opened is not None and not is_path(a) and not is_path(b):
-            label_a, label_b = opened.snapshot(a).id, opened.snapshot(b).id
-            distance = opened.nnstd(label_a, label_b, alignment=alignment, chance=chance)
+            ours, theirs = opened.snapshot(a), opened.snapshot(b)
+            label_a, label_b = ours.id, theirs.id
+            distance = opened.nnstd(ours, theirs, alignment=alignment, chance=chance)
         else:
             (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
             distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
@@ -128,10 +129,10 @@ def distances(
     try:
         _write_outputs(matrix, outputs)
     finally:  # the matrix is shown even if a file could not be written
-        _show_matrix(matrix, nearest, json_=json_)
+        _show_matrix(matrix, nearest, [path for kind, path in outputs.items() if kind != "png"], json_=json_)
 
 
-def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) -> None:
+def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path], *, json_: bool) -> None:
     from topostrata.service.answers.distance import distances_answer
 
     if json_:
@@ -141,10 +142,10 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, *, json_: bool) ->
         near = [[label, other, distance] for label, row in neighbours for other, distance in row]
         show(f"nearest by NNSTD, alignment {matrix.alignment}", table(["", "nearest", "distance"], near))
     else:
-        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix))
+        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files))
 
 
-def _matrix_tables(matrix: DistanceMatrix) -> list[RenderableType]:
+def _matrix_tables(matrix: DistanceMatrix, files: list[Path]) -> list[RenderableType]:
     """The whole matrix if it fits the terminal, with names or numbers as heads; else a summary for each network."""
     from topostrata.distance.matrix import short
 
@@ -155,7 +156,8 @@ def _matrix_tables(matrix: DistanceMatrix) -> list[RenderableType]:
             rows = [[head, *row] for head, row in zip(heads, matrix.nnstd.tolist(), strict=True)]
             legend = [table(["", "network"], zip(numbers, labels, strict=True))] if heads is numbers else []
             return [*legend, table(["", *heads], rows)]
-    say(f"note: {len(labels)} x {len(labels)} distances are too wide for the terminal; --csv FILE writes them all")
+    whole = f"{files[0]} has them all" if files else "--csv FILE writes them all"
+    say(f"note: {len(labels)} x {len(labels)} distances are too wide for the terminal; {whole}")
     names = dict(zip(matrix.labels, labels, strict=True))
     summary = []
     for label, [(near, smallest)], row in zip(labels, matrix.nearest(1), matrix.nnstd, strict=True):
@@ -206,11 +208,19 @@ def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
     from topostrata.refs import is_path, parse_path_ref
 
     if is_path(text) or opened is None:
+        from topostrata.errors import InvalidInputError
         from topostrata.ingest.formats.reading import read_one
 
-        return _printable(text), read_one(parse_path_ref(text)).topology
+        try:
+            return _printable(text), read_one(parse_path_ref(text)).topology
+        except InvalidInputError as error:
+            if "--" in (error.hint or ""):
+                error.hint = (
+                    f"{error.hint}. These are options of `topostrata push`: push the file and name its run here"
+                )
+            raise
     snapshot = opened.snapshot(text)
-    return snapshot.id, opened.topology(snapshot.id)
+    return snapshot.id, opened.topology(snapshot)
 
 
 def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None) -> DistanceMatrix:

@@ -187,7 +187,7 @@ def structure(
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
-        shape = structure_answer(snapshot.id, opened.structure(ref))
+        shape = structure_answer(snapshot.id, opened.structure(snapshot))
     if json_:
         answer(shape)
         return

@@ -131,7 +131,8 @@ def timeline(
         return
     columns = ["step", "other step", "distance", *(["chance"] if chance else [])]
     rows = [list(point.values())[: len(columns)] for point in curve["points"]]
-    course = f"; {curve['course']}" if curve["course"] else ""
+    named = "neither converging nor diverging" if curve["course"] == "neither" else curve["course"]
+    course = f"; {named}" if named else ""
     show(table(columns, rows), f"closest at step {closest['step']}: {closest['distance']:.4f}{course}")
 
 

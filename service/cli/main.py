@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperArgument, TyperGroup
 
 from topostrata.errors import Code, TopostrataError
-from topostrata.service.cli import cypher, demo, distance, evolution, lineage, operation, runs, transfer
+from topostrata.service.cli import cypher, demo, distance, evolution, inspect, lineage, operation, runs, transfer
 from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
 
 _NAME = "topostrata"
@@ -40,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (runs, distance, evolution, lineage, cypher, transfer, operation, demo):
+for group in (runs, inspect, distance, evolution, lineage, cypher, transfer, operation, demo):
     group.register(app)
 
 
@@ -87,7 +87,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as ended:  # typer has caught the interrupt
         if ended.code == _INTERRUPTED:
-            say("interrupted; what is stored already stays stored, and the same command does not store it twice")
+            say("interrupted; what was stored stays stored, and it is safe to run the command again")
         raise
 
 

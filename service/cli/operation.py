@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, say, show, table
+from topostrata.service.cli.output import (
+    JsonFlag,
+    StoreOption,
+    answer,
+    archive,
+    progress,
+    projected_extent,
+    say,
+    show,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -196,9 +206,9 @@ def _archive_text(store: str | None) -> str:
     try:
         with archive(store) as opened:
             counts = opened.counts()
-            behind = opened.unprojected()
+            unprojected = opened.unprojected()
             version, where = opened.engine_version(), opened.location
     except NotFoundError as error:  # an archive that does not exist yet is no failure
         return str(error)
     text = f"{where}: {version}, {counts.runs} runs, {counts.snapshots} snapshots, {counts.mask_bytes:,} bytes"
-    return text + "".join(f"\n{lag.run}/{lag.layer} is projected up to {lag.projected_step} only" for lag in behind)
+    return "\n".join([text, *map(projected_extent, unprojected)])

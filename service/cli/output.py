@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from topostrata.archive import Archive
     from topostrata.errors import TopostrataError
+    from topostrata.runs import Unprojected
 
 # Whether the process runs only this command: then leaving out imports can disturb no other code.
 OWN_PROCESS = ContextVar("OWN_PROCESS", default=False)
@@ -69,6 +70,12 @@ def say(text: str) -> None:
     _console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
 
 
+def drawn(picture: str) -> str:
+    """A picture in lines, without the characters that the terminal cannot show."""
+    encoding = sys.stdout.encoding or "ascii"
+    return picture if "utf" in encoding.lower() else picture.translate(str.maketrans("═║╠╚↻", "=|++@"))
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
     """A table with numbers aligned to the right. A table that is too wide for the terminal is transposed."""
     values = [list(row) for row in rows]
@@ -111,7 +118,9 @@ def _grid(
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))  # the box adds one character
+    grid = Table(
+        box=SIMPLE_HEAD, show_header=any(heads), pad_edge=False, padding=(0, GAP - 1, 0, 0)
+    )  # the box adds one character
     for head, characters, numeric in zip(heads, _widths(heads, cells, least), right, strict=True):
         grid.add_column(Text(head), justify="right" if numeric else "left", overflow="fold", width=characters)
     for row in cells:
@@ -200,6 +209,16 @@ def report(error: TopostrataError, *, as_json: bool) -> None:
 def counted(number: int, noun: str) -> str:
     """``1 snapshot``, ``2 snapshots``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def projected_extent(layer: Unprojected) -> str:
+    """How much of a layer the graph holds, for Cypher to see."""
+    where = f"run {layer.run}, layer {layer.layer}"
+    if layer.projected_step is None:
+        return f"{where}: none of its connections are in the graph"
+    return (
+        f"{where}: connections are in the graph up to step {layer.projected_step}, the run goes on to {layer.last_step}"
+    )
 
 
 def width() -> int:

@@ -10,42 +10,40 @@ import typer
 
 from topostrata.service.cli.output import (
     JsonFlag,
+    PngOption,
     StoreOption,
     answer,
     archive,
     counted,
+    drawn,
     progress,
     say,
     show,
     table,
+    width,
+)
+from topostrata.service.cli.reading import (
+    BiasOption,
+    BiasRow,
+    FlattenOption,
+    LayersOption,
+    OrientationOption,
+    SourceArgument,
+    StepFromOption,
+    WiringOption,
+    ZerosOption,
+    read_options,
+    reading_answer,
+    tell,
 )
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from topostrata.ingest.load import Projection
+    from topostrata.ingest.pushing import CheckedFiles, Pushed
 
-
-class BiasRow(StrEnum):
-    """Whether the last row of each matrix is a bias."""
-
-    AUTO = "auto"
-    LAST_ROW = "last-row"
-    NONE = "none"
-
-
-class StoredZeros(StrEnum):
-    """Whether a stored zero of a sparse matrix is a connection."""
-
-    ABSENT = "absent"
-    PRESENT = "present"
-
-
-class Axes(StrEnum):
-    """What the rows of a matrix are: sources (in-out) or targets (out-in)."""
-
-    IN_OUT = "in-out"
-    OUT_IN = "out-in"
+_WATCHED_EVERY_S = 2.0
 
 
 class How(StrEnum):
@@ -66,10 +64,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SOURCE", help="A directory of epochs, one epoch, or a .npz or .safetensors file."),
-    ],
+    source: SourceArgument,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that the snapshots belong to.")],
     step: Annotated[
         list[int] | None,
@@ -77,13 +72,13 @@ def push(
             "--step", metavar="STEP", help="Push only this step; may be repeated. For a single file: its step."
         ),
     ] = None,
-    bias: Annotated[BiasRow, typer.Option(help="Is the last row of each matrix a bias?")] = BiasRow.AUTO,
-    zeros: Annotated[
-        StoredZeros | None, typer.Option(help="Is a stored zero a connection? [default: in masks yes, in weights no]")
-    ] = None,
-    orientation: Annotated[
-        Axes | None, typer.Option(help="Are rows sources (in-out) or targets? [default: in-out, safetensors out-in]")
-    ] = None,
+    wiring: WiringOption = None,
+    layers: LayersOption = None,
+    orientation: OrientationOption = None,
+    flatten: FlattenOption = None,
+    bias: BiasOption = BiasRow.AUTO,
+    zeros: ZerosOption = None,
+    step_from: StepFromOption = None,
     parent: Annotated[
         list[str] | None,
         typer.Option("--parent", metavar="REF", help="The snapshot that the run started from; may be repeated."),
@@ -95,23 +90,24 @@ def push(
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with the snapshots that appear in the directory, until Ctrl-C.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not say how the files were read.")] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
     from topostrata.ingest.pushing import check_files
+    from topostrata.ingest.watching import watch as new_snapshots
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent
-    from topostrata.service.answers.runs import push_answer
 
     check_run_id(run)
-    files = check_files(
-        source,
-        steps=step or [],
-        bias=bias.value,
-        zeros=zeros.value if zeros else None,
-        orientation=orientation.value if orientation else None,
-    )
+    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
+    files = check_files(source, steps=step or [], **options)
+    if not quiet and not json_:
+        tell(files.wiring, files.evidence, files.notes)
     projection: Projection = project if project in {"all", "none"} else project.split(",")
     files.check_projection(projection)
     with archive(store, create=True) as opened, progress(f"push {run}") as advance:
@@ -125,32 +121,56 @@ def push(
             progress=advance,
         )
         stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
+        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
+        _show_pushed(pushed, files, gained if pushed.run_changed else [], json_=json_)
+        for layer in stopped:
+            say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
+        if watch:
+            for more in new_snapshots(files, _pause):
+                _show_pushed(opened.push_files(more, run, projection=projection), more, [], json_=json_)
+
+
+def _pause() -> bool:
+    import time
+
+    time.sleep(_WATCHED_EVERY_S)
+    return True
+
+
+def _show_pushed(pushed: Pushed, files: CheckedFiles, gained: list[str], *, json_: bool) -> None:
+    from topostrata.service.answers.runs import push_answer
+
     done = push_answer(pushed)
     if json_:
-        answer(done)
+        answer({**done, "read": reading_answer(files.wiring, files.evidence, files.notes)})
     else:
-        gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
-        show(_pushed_text(done, gained if pushed.run_changed else []))
-    for layer in stopped:
-        say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
+        show(_pushed_text(done, gained))
 
 
 def ls(
     pattern: Annotated[
         str | None, typer.Argument(metavar="RUN", help="A run (its snapshots are listed) or a glob of runs.")
     ] = None,
+    png: PngOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """List the runs, or the snapshots of one run."""
+    """List the runs, or the snapshots of one run; --png draws the metrics of that run and of its layers."""
     from fnmatch import fnmatchcase
 
     from topostrata.refs import is_glob
     from topostrata.service.answers.shape import as_json
 
+    if png is not None and (pattern is None or is_glob(pattern)):
+        raise typer.BadParameter("expected one run whose metrics are drawn: ls RUN --png FILE", param_hint="--png")
     with archive(store) as opened:
         if pattern is not None and not is_glob(pattern):
-            snapshots = as_json(opened.snapshots(pattern))
+            history = opened.snapshots(pattern)
+            if png is not None:
+                from topostrata.service.plots import metric_curves
+
+                metric_curves(pattern, history, png)
+            snapshots = as_json(history)
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})
             else:
@@ -167,40 +187,70 @@ def ls(
 
 def show_ref(
     ref: Annotated[str, typer.Argument(metavar="REF", help="A run or a snapshot: RUN, RUN@STEP, RUN@first, RUN@last.")],
+    dot: Annotated[
+        Path | None, typer.Option("--dot", metavar="FILE", help="Write the wiring as DOT (Graphviz) too.")
+    ] = None,
+    graphml: Annotated[
+        Path | None, typer.Option("--graphml", metavar="FILE", help="Write the wiring as GraphML too.")
+    ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Show one snapshot, its run and its layers."""
+    """Show one snapshot, its run, its wiring as a picture in text, and its layers."""
+    from topostrata import wiring_text
+    from topostrata.files import whole
+    from topostrata.service.answers import wiring as wirings
     from topostrata.service.answers.runs import layer_answer
     from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
         run = as_json(opened.run(snapshot.run))
-        topology = opened.topology(ref)
-    layers = [layer_answer(layer) for layer in topology.layers]
+        topology = opened.topology(snapshot)
+    wiring = topology.wiring
+    for path, write in ((dot, wirings.dot), (graphml, wirings.graphml)):
+        if path is not None:
+            with whole(path) as draft:
+                draft.write_text(write(wiring), encoding="utf-8")
+    layers = [layer_answer(y, wiring.shared_with.get(y.name), snapshot.layer_metrics.get(y.name, {})) for y in topology]
     if json_:
-        answer({"snapshot": as_json(snapshot), "run": run, "layers": layers})
+        document = wiring_text.document(wiring.layers)
+        answer({"snapshot": as_json(snapshot), "run": run, "layers": layers, "wiring": document})
         return
-    rows = [
-        [
-            y["name"],
-            f"{y['source']} {y['n_source']}",
-            f"{y['target']} {y['n_target']}",
-            y["taps"],
-            y["connections"],
-            y["density"],
-            y["dead_sources"],
-            y["dead_targets"],
-        ]
-        for y in layers
-    ]
     show(
         _runs_table([run]),
         _snapshots_table([as_json(snapshot)]),
         f"digest {snapshot.digest}",
-        table(["layer", "from", "to", "taps", "connections", "density", "without outputs", "without inputs"], rows),
+        "",
+        drawn(wirings.picture(wiring, width=min(width(), 100))),
+        _layers_table(layers),
     )
+
+
+def _layers_table(layers: list[dict[str, Any]]) -> RenderableType:
+    """The layers of a snapshot; groups, ties and metrics have columns where a layer has any."""
+    metrics = sorted({name for layer in layers for name in layer["metrics"]})
+    columns = ["layer", "from", "to", "taps"]
+    columns += ["groups"] if any(layer["groups"] > 1 for layer in layers) else []
+    columns += ["tied with"] if any(layer["shared_with"] for layer in layers) else []
+    columns += ["connections", "density", "without outputs", "without inputs", *metrics]
+    rows = []
+    for layer in layers:
+        cells = {
+            **layer["metrics"],
+            "layer": layer["name"],
+            "from": f"{layer['source']} {layer['n_source']}",
+            "to": f"{layer['target']} {layer['n_target']}",
+            "taps": layer["taps"],
+            "groups": layer["groups"],
+            "tied with": layer["shared_with"],
+            "connections": layer["connections"],
+            "density": layer["density"],
+            "without outputs": layer["dead_sources"],
+            "without inputs": layer["dead_targets"],
+        }
+        rows.append([cells.get(column) for column in columns])
+    return table(columns, rows)
 
 
 def _pushed_text(done: dict[str, Any], gained: list[str]) -> str:

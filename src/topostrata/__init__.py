@@ -49,11 +49,13 @@ if TYPE_CHECKING:
     from topostrata.evolution.history import LayerHistory
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
-    from topostrata.ingest.formats.reading import Frame, read
+    from topostrata.ingest.formats.reading import Frame, ReadOptions, read
+    from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
     from topostrata.lineage.declared import Kinship, Lineage
+    from topostrata.lineage.exports import to_graphml, to_prov
     from topostrata.lineage.inferred import Inference, InferredEdge
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
@@ -90,6 +92,8 @@ __all__ = [
     "Inference",
     "InferredEdge",
     "InputError",
+    "InspectedArray",
+    "Inspection",
     "InvalidInputError",
     "InvalidQueryError",
     "InvalidRefError",
@@ -119,6 +123,7 @@ __all__ = [
     "Pushed",
     "PushedSnapshot",
     "QueryRefusedError",
+    "ReadOptions",
     "Ref",
     "Run",
     "RunHistory",
@@ -144,9 +149,12 @@ __all__ = [
     "Wiring",
     "check_files",
     "distances",
+    "inspect",
     "nnstd",
     "open",
     "read",
+    "to_graphml",
+    "to_prov",
 ]
 
 _HOMES = {
@@ -202,7 +210,13 @@ _HOMES = {
     ),
     "ingest.formats.reading": (
         "Frame",
+        "ReadOptions",
         "read",
+    ),
+    "ingest.inspection": (
+        "InspectedArray",
+        "Inspection",
+        "inspect",
     ),
     "ingest.pushing": (
         "CheckedFiles",
@@ -219,6 +233,7 @@ _HOMES = {
         "Kinship",
         "Lineage",
     ),
+    "lineage.exports": ("to_graphml", "to_prov"),
     "lineage.inferred": (
         "Inference",
         "InferredEdge",

@@ -15,7 +15,7 @@ from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
 from topostrata.runs import Snapshot
 from topostrata.store.graph import GraphStore, Transaction
-from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve
+from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
 
 if TYPE_CHECKING:
     from topostrata.distance.matrix import DistanceMatrix
@@ -95,7 +95,7 @@ class Analysis:
 
     def distances(
         self,
-        patterns: Iterable[Ref | str] | Ref | str,
+        patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
         *,
         alignment: Alignment = DEFAULT,
         progress: Callable[[int, int], None] | None = None,
@@ -116,6 +116,7 @@ class Analysis:
         >>> matrix.labels, matrix.nnstd.shape
         (('w0@10', 'w1@20'), (2, 2))
         """
+        from topostrata.distance.plan import plan_of
         from topostrata.distance.stored import put_nearest, stored_distances
 
         def work(tx: Transaction) -> list[RecordedSnapshot]:
@@ -127,7 +128,7 @@ class Analysis:
         matrix = stored_distances(
             self._store,
             [(entry.snapshot.id, entry.snapshot.digest, partial(self._masks.topology, entry)) for entry in entries],
-            layers=len({layer.target.name for layer in entries[0].layers}),
+            layers=len(plan_of(wiring_of(entries[0].layers)).rows),
             alignment=alignment,
             progress=progress,
             cancel=cancel,
@@ -241,7 +242,7 @@ class Analysis:
 
     def infer(
         self,
-        patterns: Iterable[Ref | str] | Ref | str,
+        patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
         *,
         name: str | None = "inferred",
         alignment: Alignment | None = None,

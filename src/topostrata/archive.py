@@ -8,24 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from topostrata.analysis import Analysis
 from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
-from topostrata.runs import ArchiveCounts, Parent, Run, RunLayer, Snapshot, Status, Unprojected
+from topostrata.runs import ArchiveCounts, LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, Unprojected
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE
 
 if TYPE_CHECKING:
-    from topostrata.ingest.formats.reading import Bias, Orientation
+    from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.ingest.load import Loader, Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
-    from topostrata.topology import Topology, Zeros
+    from topostrata.topology import Topology, Wiring
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -143,27 +143,37 @@ class Archive(Analysis):
         *,
         epoch: float | None = None,
         metrics: Mapping[str, float] | None = None,
+        layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Projection = "all",
     ) -> Outcome:
         """Store one snapshot: ``"added"``, or ``"unchanged"`` where the same one was there.
 
         A run that is not there yet is made. It is on the disk when this returns. ``metrics`` are finite numbers, at
-        most 64; new ones are added to a snapshot that is there. ``projection`` says which layers' connections are
-        written into the graph for Cypher: ``"all"``, ``"none"`` or the names of layers; the first snapshot of a run
-        decides for all.
+        most 64; new ones are added to a snapshot that is there. ``layer_metrics`` are such numbers of single layers, at
+        most 64 for each. ``projection`` says which layers' connections are written into the graph for Cypher:
+        ``"all"``, ``"none"`` or the names of layers; the first snapshot of a run decides for all.
 
-        Raises ``ConflictError`` for another topology or metric at a recorded step or for other layers than the run has,
-        ``StepOrderError`` for a step before the last one (fork the run instead), ``InvalidInputError`` for metrics that
-        are none. Then nothing is written.
+        Raises ``ConflictError`` for another topology or metric at a recorded step or for another wiring than the run
+        has, ``StepOrderError`` for a step before the last one (fork the run instead), ``InvalidInputError`` for metrics
+        that are none, ``NotFoundError`` for layers that the topology has not. Then nothing is written.
 
         >>> import topostrata as ts
         >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
         >>> archive.push("x2", 0, topology, metrics={"loss": 0.5}), archive.push("x2", 0, topology)
         ('added', 'unchanged')
+        >>> archive.push("x2", 1, topology, layer_metrics={"l0": {"gradient_norm": 0.25}})
+        'added'
         """
         return self._loader.push(
-            run, step, topology, epoch=epoch, metrics=metrics, recorded_at=recorded_at, projection=projection
+            run,
+            step,
+            topology,
+            epoch=epoch,
+            metrics=metrics,
+            layer_metrics=layer_metrics,
+            recorded_at=recorded_at,
+            projection=projection,
         )
 
     def push_files(
@@ -175,18 +185,16 @@ class Archive(Analysis):
         parents: Iterable[Parent] = (),
         tags: Iterable[str] = (),
         projection: Projection = "all",
-        bias: Bias = "auto",
-        zeros: Zeros | None = None,
-        orientation: Orientation | None = None,
         progress: Callable[[int, int], None] = _unheard,
+        **options: Unpack[ReadOptions],
     ) -> Pushed:
         """Store the snapshots of a file or directory in a run, with its tags and parents.
 
         All of them are read once before anything is written, so that a bad file half-way leaves nothing half pushed;
         files that ``check_files`` has read are not read for that again. ``steps`` are those to push, all by default;
         for a single file its step. A new run knows its parents from the start; one that is there gains them once its
-        snapshots fit. ``bias``, ``zeros`` and ``orientation`` are those of ``topostrata.read``, ``progress`` is called
-        with (done, total).
+        snapshots fit. ``options`` are those of ``topostrata.read`` (``wiring``, ``layers``, ``orientation``, ...),
+        ``progress`` is called with (done, total).
 
         Raises what ``read``, ``push`` and ``update_run`` raise, and ``NotFoundError`` for a layer to project that the
         files have not.
@@ -202,7 +210,7 @@ class Archive(Analysis):
 
         files = path
         if not isinstance(files, CheckedFiles):
-            files = check_files(files, steps=steps, bias=bias, zeros=zeros, orientation=orientation)
+            files = check_files(files, steps=steps, **options)
         return push_files(
             self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
         )
@@ -270,7 +278,7 @@ class Archive(Analysis):
         """
         return self._runs.snapshot(ref)
 
-    def expand(self, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+    def expand(self, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
         """The snapshots that refs and globs name, in the order of the patterns, each once.
 
         A glob may stand for the run, the step, or both; runs come in natural order (``w2`` before ``w10``). Raises
@@ -290,6 +298,16 @@ class Archive(Analysis):
         [('l0', 'input', 3, 10), ('l1', 'hidden1', 2, 10)]
         """
         return self._runs.layers(run)
+
+    def wiring(self, run: str) -> Wiring:
+        """The wiring of a run, the same at all its steps: which layer feeds which (docs/wiring.md).
+
+        Raises ``NotFoundError`` where there is no such run, and before its first snapshot, which brings it.
+
+        >>> print(archive.wiring("w0").to_toml().splitlines()[1])
+        spaces.input = { size = 3, labelled = true }
+        """
+        return self._runs.wiring(run)
 
     def topology(self, ref: Ref | Snapshot | str) -> Topology:
         """The wiring of one snapshot, read from its masks and checked against its digest.
@@ -355,7 +373,7 @@ class Archive(Analysis):
         self,
         path: str | os.PathLike[str],
         *,
-        runs: Iterable[str] | None = None,
+        runs: Iterable[str] | str | None = None,
         progress: Callable[[int, int], None] = _unheard,
     ) -> Exported:
         """Write runs (all by default) and all that they descend from to one file (docs/export-file.md).
@@ -396,7 +414,7 @@ class Archive(Analysis):
         self,
         target: Archive,
         *,
-        runs: Iterable[str] | None = None,
+        runs: Iterable[str] | str | None = None,
         progress: Callable[[int, int], None] = _unheard,
     ) -> Moved:
         """Bring runs (all by default) and all that they descend from into another archive; see ``import_``.

@@ -159,7 +159,7 @@ class Mask:
 
     @staticmethod
     def from_matrix(
-        matrix: Any, *, taps: int = 1, zeros: Zeros = "present", orientation: Orientation = "in-out"
+        matrix: Any, *, taps: int = 1, zeros: Zeros | None = None, orientation: Orientation = "in-out"
     ) -> Mask:
         """A mask from a SciPy sparse, NumPy or torch matrix of shape (n_source * taps, n_target).
 
@@ -167,6 +167,7 @@ class Mask:
         ``zeros`` says what a stored zero of a sparse matrix is (``matrices.entries``). NaN and infinite values are
         refused.
         """
+        matrices.check_words(orientation=orientation, zeros=zeros)
         indices, shape = matrices.entries(matrix, zeros=zeros)
         if len(shape) != 2:
             raise InvalidTopologyError(f"mask: expected a matrix (sources x targets), found shape {shape}")

@@ -6,13 +6,13 @@ and the shape.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from topostrata.errors import InvalidTopologyError
+from topostrata.errors import InvalidInputError, InvalidTopologyError
 
 Zeros = Literal["absent", "present"]
 Orientation = Literal["in-out", "out-in", "hwio"]
@@ -22,6 +22,18 @@ _BY_VALUE = ("bsr", "dia")  # these store whole blocks and diagonals, so that a 
 _WIDENED = ("torch.bfloat16", "torch.float8")
 
 
+def check_words(*, orientation: str | None = "in-out", zeros: str | None = None, kernels: bool = False) -> None:
+    """``InvalidInputError`` for a word that means nothing, which would else be taken for the default.
+
+    ``hwio`` is an orientation of arrays that have ``kernels``.
+    """
+    orientations = [word for word in get_args(Orientation) if kernels or word != "hwio"]
+    if orientation not in orientations:
+        raise InvalidInputError(f"orientation: expected one of {', '.join(orientations)}, found {orientation!r}")
+    if zeros is not None and zeros not in get_args(Zeros):
+        raise InvalidInputError(f"zeros: expected one of {', '.join(get_args(Zeros))}, found {zeros!r}")
+
+
 class Entries(NamedTuple):
     """The connections in an array: one index array per dimension, and the array's shape."""
 
@@ -29,20 +41,28 @@ class Entries(NamedTuple):
     shape: tuple[int, ...]
 
 
-def entries(matrix: Any, *, zeros: Zeros = "present") -> Entries:
+def entries(matrix: Any, *, zeros: Zeros | None = None) -> Entries:
     """The entries of a sparse matrix, array or tensor that are connections.
 
-    That is every entry that is not 0. A *stored* zero of a sparse matrix is a connection where ``zeros="present"`` (a
-    mask: its pattern counts) and none where ``"absent"`` (weights); in formats that store blocks or diagonals it is
-    none in either case. Raises ``InvalidTopologyError`` for values that are not real and finite.
+    That is every entry that is not 0. A *stored* zero of a sparse matrix is a connection where ``zeros="present"`` (its
+    pattern counts) and none where ``"absent"``; None is the rule of docs/formats.md: none, but for the parameters that
+    torch stores sparse as floats, where grown connections begin at 0. In formats that store blocks or diagonals it is
+    none in any case. Entries stored twice are summed. Raises ``InvalidTopologyError`` for values that are not real and
+    finite.
     """
-    if hasattr(matrix, "detach"):
+    tensor = hasattr(matrix, "detach")
+    if tensor:
         matrix = from_torch(matrix)
     if sp.issparse(matrix):
-        return _from_sparse(matrix, zeros)
+        return _from_sparse(matrix, zeros, tensor=tensor)
     array = np.asarray(matrix)
     _check_values(array)
     return Entries(tuple(np.nonzero(array)), array.shape)
+
+
+def default_zeros(dtype: np.dtype[Any], *, tensor: bool = False) -> Zeros:
+    """What a stored zero is where nobody says: ``"present"`` in sparse float parameters of torch, else ``"absent"``."""
+    return "present" if tensor and dtype.kind == "f" else "absent"
 
 
 def from_torch(tensor: Any) -> Any:
@@ -84,10 +104,12 @@ def from_torch(tensor: Any) -> Any:
     return sp.bsr_array((values.transpose(0, 2, 1), *parts[1:]), shape=shape[::-1]).T
 
 
-def _from_sparse(matrix: Any, zeros: Zeros) -> Entries:
+def _from_sparse(matrix: Any, zeros: Zeros | None, *, tensor: bool) -> Entries:
+    zeros = zeros or default_zeros(matrix.dtype, tensor=tensor)
     by_value = zeros == "absent" or matrix.format in _BY_VALUE
-    coo = sp.coo_array(matrix)
+    coo = sp.coo_array(matrix, copy=True)
     _check_values(coo.data)
+    coo.sum_duplicates()
     keep = coo.data != 0 if by_value else slice(None)
     return Entries(tuple(index[keep].astype(np.int64) for index in coo.coords), tuple(coo.shape))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from topostrata.errors import InvalidTopologyError
 from topostrata.layers import TAPS, LayerShape, Part
 from topostrata.masks import Mask
-from topostrata.matrices import Entries, Orientation, Zeros, entries
+from topostrata.matrices import Entries, Orientation, Zeros, check_words, entries
 from topostrata.sharing import owners, tied_mask
 
 Ints = NDArray[np.int64]
@@ -21,13 +21,14 @@ _LISTED = 8
 
 
 def place(
-    layers: Sequence[LayerShape], arrays: Mapping[str, Any], *, orientation: Orientation, zeros: Zeros
+    layers: Sequence[LayerShape], arrays: Mapping[str, Any], *, orientation: Orientation, zeros: Zeros | None
 ) -> list[Mask]:
     """The mask of each layer, from arrays by the name of a parameter, or masks by the name of a layer.
 
     Raises ``InvalidTopologyError`` where a layer has none, an array is left over or has another shape than expected, or
     a part of a parameter belongs to no layer.
     """
+    check_words(orientation=orientation, zeros=zeros, kernels=True)
     tied = owners(layers)
     keys = [_key(layer, arrays, tied=k in tied) for k, layer in enumerate(layers)]
     _check_names(layers, arrays, keys)
@@ -65,7 +66,7 @@ def _whole_mask(layer: LayerShape, mask: Mask) -> Mask:
     return mask
 
 
-def _entries(layer: LayerShape, key: str, matrix: Any, zeros: Zeros) -> Entries:
+def _entries(layer: LayerShape, key: str, matrix: Any, zeros: Zeros | None) -> Entries:
     try:
         return entries(matrix, zeros=zeros)
     except InvalidTopologyError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from topostrata.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from topostrata.topology import Space
+    from topostrata.topology import LayerShape, Space
+
+LayerMetrics = Mapping[str, Mapping[str, float]]  # layer -> name -> value
 
 Status = Literal["open", "finished", "failed"]
 How = Literal["resume", "fork", "perturbation", "pruned", "declared"]
@@ -47,7 +49,10 @@ class Descent:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One recorded step of one run. ``recorded_at`` is in UTC; ``digest`` is its topology's."""
+    """One recorded step of one run. ``recorded_at`` is in UTC; ``digest`` is its topology's.
+
+    ``layer_metrics`` are numbers of single layers at this step, by the name of the layer; only layers that have some.
+    """
 
     json_names: ClassVar = {"id": "ref", "nnz": "connections"}
 
@@ -58,6 +63,7 @@ class Snapshot:
     recorded_at: datetime
     epoch: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    layer_metrics: LayerMetrics = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -89,17 +95,16 @@ class RunLayer:
 
     ``projection`` says whether its connections are written into the graph for Cypher: ``"follow"``, ``"off"``, or
     ``"limit"`` where they went over the limit of relationships and stopped. The graph has them up to ``projected_step``
-    (``None``: not at all), as ``lifetimes`` relationships.
+    (``None``: not at all), as ``lifetimes`` relationships. A tied layer names in ``shared_with`` the layer that owns
+    its connections; the graph has them once, as that layer's.
     """
 
     run: str
-    name: str
-    source: Space
-    target: Space
-    taps: int = 1
+    shape: LayerShape
     projection: ProjectionState = "follow"
     projected_step: int | None = None
     lifetimes: int = 0
+    shared_with: str | None = None
 
     @property
     def id(self) -> str:
@@ -107,9 +112,24 @@ class RunLayer:
         return f"{self.run}/{self.name}"
 
     @property
-    def wiring(self) -> tuple[str, Space, Space, int]:
-        """Name, source, target and taps: what stays the same during a run."""
-        return self.name, self.source, self.target, self.taps
+    def name(self) -> str:
+        """The layer's name."""
+        return self.shape.name
+
+    @property
+    def source(self) -> Space:
+        """The space that it reads."""
+        return self.shape.source
+
+    @property
+    def target(self) -> Space:
+        """The space that it enters."""
+        return self.shape.target
+
+    @property
+    def taps(self) -> int:
+        """Positions at which a source unit may feed a target unit."""
+        return self.shape.taps
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +176,21 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     return checked
 
 
+def check_layer_metrics(layer_metrics: LayerMetrics | None) -> dict[str, dict[str, float]]:
+    """The metrics of layers as finite floats, without layers that have none; an error that names the wrong one."""
+    checked: dict[str, dict[str, float]] = {}
+    if layer_metrics is not None and not isinstance(layer_metrics, Mapping):
+        raise InvalidInputError(f"layer metrics: expected layers with metrics, found {type(layer_metrics).__name__}")
+    for layer, metrics in (layer_metrics or {}).items():
+        try:
+            numbers = check_metrics(metrics)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"layer {layer!r}: {error.message}") from None
+        if numbers:
+            checked[layer] = numbers
+    return checked
+
+
 def check_epoch(epoch: float | None) -> float | None:
     """The epoch as a finite number, or ``None`` where there is none."""
     if epoch is None:
@@ -174,3 +209,10 @@ def check_tag(tag: str) -> str:
     if not _TAG.fullmatch(tag):
         raise InvalidInputError(f"tag: expected 1 to 100 characters without white space or commas, found {tag!r}")
     return tag
+
+
+def check_tags(tags: Iterable[str]) -> list[str]:
+    """The tags, each once, or an error; a text alone would be taken for a tag a letter."""
+    if isinstance(tags, str):
+        raise InvalidInputError(f"tags: expected several, found the text {tags!r}", hint=f"[{tags!r}] is one tag")
+    return [check_tag(tag) for tag in dict.fromkeys(tags)]

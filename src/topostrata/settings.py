@@ -20,7 +20,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what a Bearer header can carry (
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _COMMON_SECRETS = {"password", "neo4jneo4j", "12345678", "changeme", "changeit", "letmein1"}
 # Only the tests read these; they are known here, so that the check for unknown names accepts them.
-_OTHERS = ("TOPOSTRATA_REFERENCE_TOPOLOGIES", "TOPOSTRATA_TEST_")
+_OTHERS = ("TOPOSTRATA_REFERENCE_TOPOLOGIES", "TOPOSTRATA_CASES", "TOPOSTRATA_TEST_")
 
 
 class Settings(BaseSettings):

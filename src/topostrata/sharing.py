@@ -13,7 +13,7 @@ import numpy as np
 from topostrata.axes import joined_axes
 from topostrata.errors import InvalidTopologyError
 from topostrata.layers import LayerShape, Range
-from topostrata.masks import Mask
+from topostrata.masks import Cells, Mask
 
 
 def owners(layers: Sequence[LayerShape]) -> dict[int, int]:
@@ -48,6 +48,14 @@ def tied_mask(owner: LayerShape, layer: LayerShape, mask: Mask) -> Mask:
         return Mask(layer.local_sources, layer.target.size, mask.cells, layer.taps)
     cells = layer.cells_of(mask.targets, mask.sources, mask.tap_indices)
     return Mask(layer.local_sources, layer.target.size, np.sort(cells), layer.taps)
+
+
+def tied_units(owner: LayerShape, layer: LayerShape, mask: Mask) -> tuple[Cells, Cells]:
+    """The source and the target unit that each of the owner's connections has in a tied layer, in the owner's order."""
+    if _turned(owner) == _turned(layer):
+        sources, targets, _ = layer.units_of(mask.cells)
+        return sources, targets
+    return mask.targets, mask.sources
 
 
 def _tied(layers: Sequence[LayerShape], parameter: str, positions: list[int]) -> dict[int, int]:

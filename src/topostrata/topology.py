@@ -156,7 +156,7 @@ class Wiring:
         return 1 if self.beyond_format_1 is None and wiring_text.is_plain(self.layers) else 2
 
     def place(
-        self, arrays: Mapping[str, Any], *, orientation: Orientation = "in-out", zeros: Zeros = "present"
+        self, arrays: Mapping[str, Any], *, orientation: Orientation = "in-out", zeros: Zeros | None = None
     ) -> Topology:
         """The topology that has these masks in the layers of this wiring.
 
@@ -309,7 +309,7 @@ class Topology:
         names: Sequence[str] | None = None,
         *,
         orientation: Orientation = "in-out",
-        zeros: Zeros = "present",
+        zeros: Zeros | None = None,
     ) -> Topology:
         """A plain chain of layers from matrices, in order: SciPy sparse, NumPy, torch or ``Mask``; a list, or by name.
 

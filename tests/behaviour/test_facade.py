@@ -11,7 +11,7 @@ from tests.histories import sparse_history
 from tests.pushed import push
 from tests.stores import Target, contents, tell
 from topostrata.archive import Archive
-from topostrata.errors import ConflictError, InvalidInputError, NotFoundError
+from topostrata.errors import ConflictError, InvalidInputError, InvalidRefError, NotFoundError
 from topostrata.ingest.formats import snapshot_file
 from topostrata.ingest.pushing import PushedSnapshot, check_files
 from topostrata.refs import Ref
@@ -65,12 +65,17 @@ def test_sets_of_snapshots_are_named_by_text_or_by_refs(archive: Archive) -> Non
 
 
 def test_a_snapshot_value_is_as_good_as_its_ref(archive: Archive) -> None:
-    """Topology, structure and distance take a `Snapshot` that was asked for before."""
+    """Topology, structure, distance and sets of snapshots take a `Snapshot` that was asked for before."""
     archive.push("w0", 0, A)
     archive.push("w0", 5, B)
     first, last = archive.snapshots("w0")
     assert (archive.topology(first), archive.topology(last)) == (A, B)
     assert archive.nnstd(first, last).nnstd == archive.nnstd("w0@0", "w0@5").nnstd
+    assert archive.expand(first) == [Ref("w0", 0)]
+    assert archive.distances([first, last], alignment="identity").labels == ("w0@0", "w0@5")
+    for ask in (lambda: archive.nnstd(A, "w0"), lambda: archive.expand([A])):  # type: ignore[arg-type, list-item]
+        with pytest.raises(InvalidRefError, match="expected text such as 'w0@5', a Ref or a Snapshot, found Topology"):
+            ask()
     assert archive.structure(last).layers == archive.structure("w0@5").layers
 
 
@@ -109,7 +114,7 @@ def test_files_are_pushed_with_parents_and_tags(archive: Archive, target: Target
 
 def test_of_files_that_cannot_be_pushed_nothing_is(archive: Archive, tmp_path: Path) -> None:
     """A bad file half-way, a step or a layer that is not there: an error, and no run."""
-    source = epochs(tmp_path / "w0", A, B)
+    source = epochs(tmp_path / "w0", A, B, A)
     (source / "epoch_001" / "weight_l1.npz").write_bytes(b"no matrix")
     before = contents(archive)
     with pytest.raises(InvalidInputError, match=r"weight_l1\.npz"):
@@ -157,6 +162,7 @@ def test_runs_go_out_to_a_file_and_into_another_archive(archive: Archive, tmp_pa
     archive.push("w1", 1, B)
     exported = archive.export(tmp_path / "runs.zip", runs=["w1"])
     assert (exported.runs, exported.snapshots) == (("w0", "w1"), 2)
+    assert archive.export(tmp_path / "one.zip", runs="w0").runs == ("w0",)
     assert archive.import_(tmp_path / "runs.zip").added == 0
     with pytest.raises(InvalidInputError, match="two archives"):
         archive.copy_to(archive.reopened())

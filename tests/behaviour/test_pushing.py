@@ -12,7 +12,6 @@ import pytest
 from tests.histories import random_history
 from tests.pushed import assert_projected, assert_snapshots, push
 from tests.stores import Target, contents
-from tests.wirings import densenet, gpt2
 from topostrata.archive import Archive
 from topostrata.errors import (
     ConflictError,
@@ -151,16 +150,6 @@ def test_what_cannot_be_named_or_counted_is_refused(
 ) -> None:
     """Ids, steps and metrics that break a rule reach no database."""
     refused(archive, error, "expected", lambda: archive.push(run, step, A, metrics=metrics))
-
-
-def test_a_network_that_the_graph_cannot_hold_yet_is_refused_by_name(archive: Archive) -> None:
-    """Nothing is stored of a residual stream, nor of axes that a run's layers could not give back."""
-    with pytest.raises(InvalidInputError, match="r@0: expected a network of plain layers, found a residual stream"):
-        archive.push("r", 0, gpt2(1).topology(np.random.default_rng(0)))
-    with pytest.raises(InvalidInputError, match=r"r@0: expected .*, found axes or parts of parameters"):
-        archive.push("r", 0, densenet().topology(np.random.default_rng(0)))
-    with pytest.raises(NotFoundError):
-        archive.run("r")
 
 
 def test_the_largest_step_and_the_oddest_names_come_back(archive: Archive) -> None:

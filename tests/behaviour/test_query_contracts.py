@@ -28,7 +28,7 @@ SAMPLES: dict[str, Any] = {
     "metrics": {"metric_x": 1.0}, "name": "w0", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
     "projection": "follow", "recorded_at": "2026-01-01T00:00:00.000+00:00", "root": None, "row": 0, "rows": [],
     "run": "w0", "runs": ["w1"], "samples": 1, "space": "input", "status": "open", "step": 1, "steps": [1],
-    "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1,
+    "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1, "wiring": "{}",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     "lineage/inference": {"id": "i0"},
@@ -44,6 +44,9 @@ OWN: dict[str, dict[str, Any]] = {
     "distance/lock_distance_block": {"id": "b9"},
     "distance/put_distance_block": {"id": "b0"},
     "runs/create_snapshot": {"step": 9, "before": "w0@1"},
+    "runs/set_wiring": {"rows": [["l0", None, None]]},
+    "runs/add_layer_metrics": {"rows": [["l0", {"metric_x": 1.0}]]},
+    "projection/create_indexed_neurons": {"rows": [[0, {"heads": 0}]]},
     "projection/move_projected": {"rows": [["w0/l0", 1, 3]]},
     "projection/set_projection": {"id": "w0/l0"},
     "projection/create_births": {"targets": ["w0/hidden1/0"], "groups": [["w0/input/0", "l0", [[0, 0]]]]},

@@ -1,17 +1,22 @@
-"""`topostrata engine`, and what a verb loads to ask an archive."""
+"""`topostrata engine`, `push`, `ls` and `show`, and what a verb loads to ask an archive."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.wirings import gpt2
+from topostrata import wiring_text
 from topostrata.ingest.formats import snapshot_file
+from topostrata.service.answers.wiring import dot, graphml
 from topostrata.store.embedded import stop
-from topostrata.topology import Topology
+from topostrata.topology import Topology, Wiring
 
 # The loaded modules among those that no question about runs needs, after `topostrata ls`.
 LOADED = """
@@ -97,3 +102,49 @@ def test_push_says_what_it_did(store: Path) -> None:
     assert push("--step", "0") == "w1: nothing new (1 snapshot there already)\n"
     assert push("--step", "0", "--tag", "set") == "w1: the run now has tag set (1 snapshot there already)\n"
     assert push("--step", "0", "--tag", "set") == "w1: nothing new (1 snapshot there already)\n"
+
+
+def test_show_draws_the_wiring_and_lists_metrics_of_layers(store: Path) -> None:
+    """The picture stands above the layers, in characters that the terminal has; --dot and --graphml write files."""
+    folder, topology = store.parent, gpt2(1).topology(np.random.default_rng(0))
+    snapshot_file.write(folder / "gpt.npz", topology, layer_metrics={"wte": {"flow": 0.25}})
+    pushed = run(store, "push", str(folder / "gpt.npz"), "--run", "gpt", "--step", "3")
+    assert pushed.returncode == 0, pushed.stderr
+    files = ["--dot", str(folder / "gpt.dot"), "--graphml", str(folder / "gpt.graphml")]
+    shown = run(store, "show", "gpt", *files)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    at = lines.index("stream")
+    assert lines[at + 1 : at + 6] == [
+        " ╠═ h.0.q ═> h.0.q heads 4 x qk 12",
+        " ╠═ h.0.k ═> h.0.k heads 4 x qk 12",
+        " ╠═ h.0.v ═> h.0.v heads 4 x v 12 ═ h.0.attn.c_proj ═(+)> stream",
+        " ╠═ h.0.mlp.c_fc ═> h.0.mlp 192 ═ h.0.mlp.c_proj ═(+)> stream",
+        " ╚═ lm_head (tied with wte) ═> logits 50 (labelled)",
+    ]
+    assert "flow" in shown.stdout
+    assert "0.2500" in shown.stdout
+    assert (folder / "gpt.dot").read_text(encoding="utf-8") == dot(topology.wiring)
+    assert (folder / "gpt.graphml").read_text(encoding="utf-8") == graphml(topology.wiring)
+    told = json.loads(run(store, "show", "gpt@3", "--json").stdout)
+    assert told["snapshot"]["layer_metrics"] == {"wte": {"flow": 0.25}}
+    assert [layer["shared_with"] for layer in told["layers"]][-1] == "wte"
+    assert Wiring(wiring_text.from_document(told["wiring"], "answer")) == topology.wiring
+
+
+def test_metrics_of_a_run_are_drawn(store: Path, tmp_path: Path) -> None:
+    """`ls RUN --png` draws those of the snapshots and of the layers; without any, and for several runs, it says so."""
+    snapshot_file.write(
+        tmp_path / "net.npz", Topology.from_masks([np.eye(3)]), metrics={"loss": 0.5}, layer_metrics={"l0": {"flow": 1}}
+    )
+    assert run(store, "push", str(tmp_path / "net.npz"), "--run", "drawn", "--step", "1").returncode == 0
+    picture = tmp_path / "metrics.svg"
+    assert run(store, "ls", "drawn", "--png", str(picture)).returncode == 0
+    drawing = picture.read_text(encoding="utf-8")
+    assert drawing.index("snapshot metric loss") < drawing.index("layer metric flow")
+    assert run(store, "ls", "--png", str(picture)).returncode == 2
+    none = run(store, "ls", "w0", "--png", str(picture))
+    assert (none.returncode, none.stderr.splitlines()[0]) == (
+        1,
+        "error: run 'w0': expected metrics to draw, found none",
+    )

@@ -13,7 +13,8 @@ import neo4j
 import pytest
 from neo4j.exceptions import Neo4jError
 
-from topostrata.errors import EngineError, MissingExtraError, SettingsError, StoreUnavailableError
+from topostrata import format_1
+from topostrata.errors import EngineError, MissingExtraError, SettingsError, StoreUnavailableError, install_command
 from topostrata.store.embedded import EmbeddedEngine, status, stop
 from topostrata.store.engine_files import EngineFiles, FileLock, host_name
 
@@ -234,7 +235,7 @@ def test_two_directories_have_two_engines(engine_directory: Path, tmp_path: Path
             assert (marks(end), marks(other_end)) == ([1], [2])
             assert end.port != other_end.port
             assert end.password != other_end.password
-            assert (other_directory / "engine" / "databases" / "topostrata").is_dir()
+            assert (other_directory / "engine" / "databases" / format_1.EMBEDDED_DATABASE).is_dir()
     finally:
         assert stop(other_directory, force=True)
 
@@ -383,7 +384,7 @@ except Exception as error:
 """
     out, err = run_python(program, str(tmp_path / "archive")).communicate(timeout=60)
     assert out.startswith(MissingExtraError.__name__), err
-    assert "topostrata[server]" in out
+    assert install_command("server") in out
     assert not (tmp_path / "archive").exists()
 
 

@@ -189,7 +189,7 @@ def test_cypher_lists_the_outputs_of_a_neuron_at_a_step(
     answer = shell.json("cypher", query, "-p", f"id=w0/input/{source}")
     assert sorted(row[0] for row in answer["rows"]) == sorted(mask.targets[mask.sources == source].tolist())
     assert answer["truncated"] is False
-    assert answer["behind"] == []
+    assert answer["unprojected"] == []
 
 
 def test_cypher_of_users_cannot_write(shell: Shell) -> None:

@@ -42,6 +42,7 @@ def test_canonical_agrees_with_the_slow_version(pair: tuple[Topology, Topology],
 
 @pytest.mark.parametrize("kind", [{}, {"taps": 4}, {"residual": True}])
 def test_canonical_agrees_with_the_slow_version_on_larger_networks(kind: dict[str, int]) -> None:
+    """Values and ambiguous units are equal on networks that are wide enough to be canonical."""
     rng = np.random.default_rng(2)
     a = random_network(rng, [40, 40, 36, 40, 5], 0.08, **kind)  # type: ignore[arg-type]
     for b in (rewired(rng, a, 0.3), random_network(rng, [40, 33, 40, 40, 5], 0.08, **kind)):  # type: ignore[arg-type]

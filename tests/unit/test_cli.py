@@ -50,9 +50,7 @@ def test_an_interrupted_verb_says_how_to_go_on() -> None:
     """Ctrl-C: 130, as a shell has it, one line on stderr, nothing on stdout."""
     ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (130, "")
-    assert (
-        ran.stderr == "interrupted; what is stored already stays stored, and the same command does not store it twice\n"
-    )
+    assert ran.stderr == "interrupted; what was stored stays stored, and it is safe to run the command again\n"
 
 
 def test_the_version_is_shown() -> None:

@@ -74,13 +74,16 @@ def test_a_matrix_that_fits_is_shown_whole(folder: Path, count: int, width: int)
 
 
 def test_a_matrix_that_is_too_wide_is_summarised(folder: Path, tmp_path: Path) -> None:
-    """Each network with its nearest and its farthest, and a note that names the option that writes the whole."""
+    """Each network with its nearest and its farthest, and a note that names the file of the whole, or the option that writes it."""
     target = tmp_path / "all.csv"
     files = [f"./net{k}.npz" for k in range(12)]
     ran = run(folder, "distances", *files, "--alignment", "identity", "--csv", str(target), width=80)
     assert ran.returncode == 0, ran.stderr
-    assert "12 x 12 distances are too wide for the terminal; --csv FILE writes them all" in ran.stderr
+    assert f"12 x 12 distances are too wide for the terminal; {target} has them all" in ran.stderr
     lines = [line.split() for line in ran.stdout.splitlines()]
+    unwritten = run(folder, "distances", *files, "--alignment", "identity", width=80)
+    assert "12 x 12 distances are too wide for the terminal; --csv FILE writes them all" in unwritten.stderr
+    assert unwritten.stdout == ran.stdout
     names, *rows = [row.split(",") for row in target.read_text(encoding="utf-8").splitlines()]
     for k, row in enumerate(rows):
         others = {name: float(value) for j, (name, value) in enumerate(zip(names[1:], row[1:], strict=True)) if j != k}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from topostrata.service.cli.output import show, table
+from topostrata.runs import Unprojected
+from topostrata.service.cli.output import projected_extent, show, table
 
 HEADS = ["layer", "alive before", "alive after", "survived", "regrown", "jaccard distance", "revived"]
 ROWS = [[f"hidden{k}", 47, 47, 39, 1, 0.2593, 0] for k in range(5)]
@@ -56,3 +57,14 @@ def test_a_pipe_gets_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.delenv("COLUMNS", raising=False)
     show(table(["a", "b", "c"], [["x" * 200, "y" * 200, 1]]))
     assert f"{'x' * 200}  {'y' * 200}  1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [(None, "none of its connections are in the graph"), (5, "up to step 5, the run goes on to 9")],
+)
+def test_what_cypher_does_not_see_is_said(step: int | None, says: str) -> None:
+    """A layer that is not projected at all, and one that is up to a step."""
+    text = projected_extent(Unprojected("w0", "l0", "off", step, 9))
+    assert text.startswith("run w0, layer l0: ")
+    assert text.endswith(says)

@@ -217,6 +217,23 @@ def test_importing_topostrata_loads_nothing_heavy() -> None:
     assert ran.stdout.strip() == "[]"
 
 
+def test_a_public_name_without_its_extra_says_which() -> None:
+    """Without what the extras bring, every public name is there or raises the error that names its extra."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('neo4j', 'networkx', 'numba', 'pandas', 'pyarrow', 'matplotlib'))\n"
+        "import topostrata as ts\n"
+        "for name in ts.__all__:\n"
+        "    try: getattr(ts, name)\n"
+        "    except ts.MissingExtraError as error: print(name, error.hint)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    refused = dict(line.split(" ", 1) for line in ran.stdout.splitlines())
+    assert "'.[distance]'" in refused["Lineage"]
+    assert "'.[server]'" in refused["Archive"]
+    assert "Topology" not in refused
+
+
 def test_help_loads_nothing_heavy() -> None:
     """`topostrata --help` stays quick because its modules import what they need only when a verb runs."""
     code = (

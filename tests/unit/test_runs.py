@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topostrata.errors import InvalidInputError
-from topostrata.runs import MAX_METRICS, Snapshot, check_metrics, check_tag
+from topostrata.runs import MAX_METRICS, Snapshot, check_metrics, check_tag, check_tags
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -62,6 +62,13 @@ def test_a_tag_is_one_word(tag: str) -> None:
     with pytest.raises(InvalidInputError, match="tag"):
         check_tag(tag)
     assert check_tag("paper:fig-3") == "paper:fig-3"
+
+
+def test_tags_are_several() -> None:
+    """Each once, in order; a text alone is refused, since it would be a tag a letter."""
+    assert check_tags(["b", "a", "b"]) == ["b", "a"]
+    with pytest.raises(InvalidInputError, match="expected several, found the text 'abc'"):
+        check_tags("abc")
 
 
 def test_a_snapshot_is_named_by_run_and_step() -> None:

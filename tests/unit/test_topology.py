@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.histories import connections, random_topology, random_wiring
-from topostrata.errors import InvalidTopologyError
+from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.topology import Layer, Mask, Space, Topology, Zeros
 
 seeds = st.integers(0, 2**32 - 1)
@@ -185,11 +185,21 @@ def test_the_same_mask_comes_from_every_kind_of_matrix(n_source: int, n_target: 
 
 
 def test_stored_zeros_count_as_the_caller_says() -> None:
-    """In a sparse mask every stored entry is a connection; in sparse weights a stored zero is none."""
+    """A stored zero is none, unless the pattern is said to be the topology."""
     matrix = sp.csr_array((np.array([0.0, 2.0]), np.array([0, 1]), np.array([0, 1, 2])), shape=(2, 2))
-    assert connections(Mask.from_matrix(matrix)) == {(0, 0, 0), (1, 0, 1)}
+    assert connections(Mask.from_matrix(matrix)) == {(1, 0, 1)}
+    assert connections(Mask.from_matrix(matrix, zeros="present")) == {(0, 0, 0), (1, 0, 1)}
     assert connections(Mask.from_matrix(matrix, zeros="absent")) == {(1, 0, 1)}
     assert connections(Topology.from_masks([matrix], zeros="absent").layers[0].mask) == {(1, 0, 1)}
+
+
+@pytest.mark.parametrize("make", [Topology.from_masks, Mask.from_matrix])
+@pytest.mark.parametrize("word", [{"orientation": "out_in"}, {"orientation": "hwio"}, {"zeros": "keep"}], ids=str)
+def test_a_word_that_means_nothing_is_refused(make: Any, word: dict[str, Any]) -> None:
+    """It is not taken for the default: an orientation or a meaning of zeros that there is not."""
+    matrix = np.eye(2) if make is Mask.from_matrix else [np.eye(2)]
+    with pytest.raises(InvalidInputError, match="expected one of"):
+        make(matrix, **word)
 
 
 def test_duplicate_entries_are_one_connection() -> None:

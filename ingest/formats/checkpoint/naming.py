@@ -132,7 +132,8 @@ class Names:
             self.add(StoredArray(name, value.shape, value.dtype, "dense", value.place, read))
         elif isinstance(value, SparseTensor):
             sparse = partial(_read, read_sparse, value, where=at, limits=self.limits)
-            self.add(StoredArray(name, value.shape, value.values.dtype, value.layout, value.values.place, sparse))
+            place = value.values.place
+            self.add(StoredArray(name, value.shape, value.values.dtype, value.layout, place, sparse, pattern=True))
         elif isinstance(value, NumpyArray) and type(value.data) is not list:
             self._numpy_array(name, value, at)
         elif isinstance(value, Opaque):

@@ -7,14 +7,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.checkpoint.described import NumpyArray, Opaque
 from topostrata.ingest.formats.checkpoint.meanings import whole_numbers
 from topostrata.ingest.formats.checkpoint.tensors import compressed, read_array
 from topostrata.ingest.formats.limits import Limits
-from topostrata.ingest.formats.stored import Entries, LeftOut, StoredArray, summed
+from topostrata.ingest.formats.stored import Entries, LeftOut, StoredArray, diagonals, summed
 
 _CLASS = re.compile(r"scipy\.sparse\.(?:_?\w+\.)?([a-z]{3})_(?:matrix|array)")
 _PARTS = {
@@ -69,7 +68,7 @@ def _read(form: str, arrays: list[Any], shape: tuple[int, int], *, where: str, l
     if values.ndim != {"bsr": 3, "dia": 2}.get(form, 1):
         raise InvalidInputError(f"{where}: expected the values of a {form} matrix, found shape {values.shape}")
     if form == "dia":
-        return _diagonals(index[0], values, shape, where)
+        return diagonals(index[0], values, shape, where=where)
     if form != "coo":
         return compressed(form, index[0], index[1], values, shape, where=where)
     if not len(index[0]) == len(index[1]) == len(values):
@@ -77,14 +76,3 @@ def _read(form: str, arrays: list[Any], shape: tuple[int, int], *, where: str, l
             f"{where}: expected as many values as indices ({len(index[0]):,}, {len(index[1]):,}), found {len(values):,}"
         )
     return summed(np.stack(index, axis=1).astype(np.int64), values, shape, where=where)
-
-
-def _diagonals(offsets: NDArray[Any], values: NDArray[Any], shape: tuple[int, int], where: str) -> Entries:
-    """Column ``j`` of the diagonal at offset ``k`` is the entry ``(j - k, j)``; zeros fill diagonals up."""
-    if len(offsets) != len(values):
-        raise InvalidInputError(f"{where}: expected {len(offsets):,} diagonals, found {len(values):,}")
-    diagonal, column = np.nonzero(values)
-    row = column - offsets.astype(np.int64)[diagonal]
-    inside = (row >= 0) & (row < shape[0]) & (column < shape[1])
-    positions = np.stack([row, column], axis=1)[inside]
-    return summed(positions, values[diagonal, column][inside], shape, where=where)

@@ -48,9 +48,9 @@ def get_distance(
     chance: Annotated[bool, Query(description="Add the level that independent layers would have.")] = False,
 ) -> Response:
     """NNSTD of two snapshots."""
-    label_a, label_b = archive.snapshot(a).id, archive.snapshot(b).id
-    distance = archive.nnstd(label_a, label_b, alignment=alignment, chance=chance, keep=False)
-    return represent(request, distance_answer(label_a, label_b, distance))
+    ours, theirs = archive.snapshot(a), archive.snapshot(b)
+    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, keep=False)
+    return represent(request, distance_answer(ours.id, theirs.id, distance))
 
 
 @router.get("/distances/matrix", response_model=DistancesAnswer)

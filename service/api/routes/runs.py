@@ -28,12 +28,16 @@ from topostrata.service.api.representation import (
     read_cursor,
     read_number,
     represent,
+    represent_text,
 )
 
 router = APIRouter(tags=["runs"])
 
 _UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
+_PER_CONNECTION = 8  # of the largest body; a connection takes some 64 bytes of memory while it is decoded
 _DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once; each takes several times its size in memory
+
+_TOML = "application/toml"
 
 _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "application/vnd.safetensors"}
 
@@ -52,6 +56,16 @@ def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor:
 def get_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """One run."""
     return represent(request, archive.run(run))
+
+
+@router.get(
+    "/runs/{run}/wiring",
+    response_class=Response,
+    responses={200: {"content": {_TOML: {"schema": {"type": "string"}}}}},
+)
+def get_wiring(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+    """The wiring of a run, which layer feeds which, as the text file that docs/wiring.md describes."""
+    return represent_text(request, archive.wiring(run).to_toml(), _TOML)
 
 
 @router.get("/runs/{run}/snapshots", response_model=page_type("snapshots", SnapshotAnswer, "the order of their steps"))
@@ -93,7 +107,7 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
 
 def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Response:
     most = archive.settings.max_body_bytes
-    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=_UNPACKED * most // 8)
+    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION)
     with _DECODING:
         frame = read_snapshot_bytes(BytesIO(body), limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter
@@ -103,6 +117,7 @@ def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Respons
         frame.topology,
         epoch=frame.epoch,
         metrics=frame.metrics,
+        layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
     )
     where = f"/v1/runs/{ref.run}/snapshots/{ref.step}"

@@ -227,7 +227,8 @@ def _window(moments: tuple[Moment, ...], run: str, first: int | None, last: int 
 
 
 def _shared_layers(tx: Transaction, runs: Sequence[str]) -> tuple[str, ...]:
-    names = {run: [layer.name for layer in layers] for run, layers in layers_of(tx, runs).items()}
+    layers_by_run = layers_of(tx, runs)
+    names = {run: [y.name for y in layers if y.shared_with is None] for run, layers in layers_by_run.items()}
     if any(own != names[runs[-1]] for own in names.values()):
         raise ConflictError(f"expected {' and '.join(runs)} to have the same layers, found {names}")
     return tuple(names[runs[-1]])

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import networkx as nx
-
+from topostrata.errors import MissingExtraError
 from topostrata.runs import Descent
+
+try:
+    import networkx as nx
+except ImportError as error:
+    raise MissingExtraError("lineage", "distance") from error
 
 
 @dataclass(frozen=True, slots=True)

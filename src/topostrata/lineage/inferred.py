@@ -17,17 +17,21 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.jobs import Loader
 from topostrata.distance.nnstd import Distance
-from topostrata.errors import InvalidInputError
+from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.frames import frame
 from topostrata.lineage.unit_terms import PairTerms, indices_kept, unit_terms
 from topostrata.topology import Topology
+
+try:
+    import networkx as nx
+except ImportError as error:
+    raise MissingExtraError("lineage", "distance") from error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,6 +141,9 @@ def infer(
     bootstrap of units (Felsenstein 1985, with units for sites); otherwise the matching itself is not resampled, so
     the support says nothing of its uncertainty. ``seed`` fixes the draws. ``progress(done, all)`` counts pairs.
 
+    Networks beyond a chain (``Wiring.beyond_format_1``) have distances, but no terms of single units yet: their tree
+    has no support (``samples`` of the answer is 0), nothing in it is told from pruning, and a depth is refused.
+
     Memory: all networks, and 16 bytes per unit and pair where there are samples.
 
     Raises ``InvalidInputError`` for fewer than two networks, labels that are not one each and unique, an unknown root,
@@ -149,6 +156,10 @@ def infer(
         raise InvalidInputError(f"labels: expected one for each of the {len(values)} networks, found {len(names)}")
     if depth is not None and depth < 1:
         raise InvalidInputError(f"depth: expected at least 1 space, found {depth}")
+    beyond = next((kind for value in values if (kind := value.wiring.beyond_format_1) is not None), None)
+    if beyond is not None and depth is not None:
+        raise InvalidInputError(f"depth: expected networks of plain layers to compare in part, found {beyond}")
+    samples = 0 if beyond is not None else samples
     start = _root(names, root, times)
     n = len(names)
     matrix, within = np.zeros((n, n)), np.zeros((n, n), dtype=bool)
@@ -157,17 +168,18 @@ def infer(
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         forth = compare(values[i], values[j])
         alignment = forth.alignment
-        pair = unit_terms(values[i], values[j], forth.matching)
-        value = forth.nnstd if depth is None else _shallow(pair, depth)
+        pair = unit_terms(values[i], values[j], forth.matching) if beyond is None else None
+        value = forth.nnstd if depth is None or pair is None else _shallow(pair, depth)
         if not definition_of(alignment).symmetric:
             back = compare(values[j], values[i])
             turned = back.nnstd if depth is None else _shallow(unit_terms(values[j], values[i], back.matching), depth)
             value = (value + turned) / 2
         matrix[i, j] = matrix[j, i] = value
-        within[i, j] = pair.common == values[i].nnz < values[j].nnz
-        within[j, i] = pair.common == values[j].nnz < values[i].nnz
-        if samples:
-            terms[i, j] = pair
+        if pair is not None:
+            within[i, j] = pair.common == values[i].nnz < values[j].nnz
+            within[j, i] = pair.common == values[j].nnz < values[i].nnz
+            if samples:
+                terms[i, j] = pair
         if progress is not None:
             progress(done, n * (n - 1) // 2)
     resampled = _resampled(values, matrix, terms, depth, samples, seed) if samples else None
@@ -180,9 +192,13 @@ def infer(
 def suggest(topologies: Sequence[Topology]) -> tuple[Alignment, int | None]:
     """The alignment and depth that find most true edges: ``identity`` if the networks keep their units' indices.
 
-    Else ``canonical`` at depth 1. docs/benchmarks-ancestry.md has the evidence.
+    Else ``canonical`` at depth 1, for networks beyond a chain over all of it. docs/benchmarks-ancestry.md has the
+    evidence.
     """
-    return ("identity", None) if indices_kept(topologies) else ("canonical", 1)
+    if indices_kept(topologies):
+        return "identity", None
+    plain = all(topology.wiring.beyond_format_1 is None for topology in topologies)
+    return "canonical", 1 if plain else None
 
 
 def _shallow(pair: PairTerms, depth: int) -> float:

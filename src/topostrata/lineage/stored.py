@@ -22,7 +22,7 @@ from topostrata.lineage.declared import Kinship, Lineage, family, kinship
 from topostrata.lineage.inferred import Inference, InferredEdge, infer, suggest
 from topostrata.lineage.timelines import Timeline, between_runs, own_past
 from topostrata.refs import Ref
-from topostrata.runs import Descent, Run
+from topostrata.runs import Descent, Run, Snapshot
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore
 from topostrata.store.runs import (
@@ -92,7 +92,7 @@ def read_kinship(store: GraphStore, a: str, b: str) -> Kinship:
 def infer_stored(
     store: GraphStore,
     masks: MaskStore,
-    patterns: Iterable[Ref | str] | Ref | str,
+    patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
     *,
     alignment: Alignment | None,
     depth: int | None,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from topostrata import codec
 from topostrata.errors import CorruptError, NotFoundError
 from topostrata.store.graph import GraphStore, Transaction
-from topostrata.store.runs import VERIFY, RecordedSnapshot
-from topostrata.topology import Layer, Mask, Topology
+from topostrata.store.runs import VERIFY, RecordedSnapshot, wiring_of
+from topostrata.topology import Mask, Topology
 
 MAX_DEPTH = 24
 PART_BYTES = 4 * 2**20  # larger Bolt messages hang or are refused
@@ -92,7 +92,7 @@ class MaskStore:
             if not entry.layers:
                 raise NotFoundError(f"{entry.snapshot.id}: expected this snapshot, found none: it has been deleted")
             names = sorted(mask.layer for mask in entry.masks)
-            if names != sorted(layer.name for layer in entry.layers):
+            if names != sorted(layer.name for layer in entry.layers if layer.shared_with is None):
                 raise CorruptError(
                     f"{entry.snapshot.id}: expected a mask for each layer of its run, found {names}", hint=VERIFY
                 )
@@ -179,9 +179,7 @@ class MaskStore:
 
 def topology_of(recorded: RecordedSnapshot, masks: Mapping[str, Mask]) -> Topology:
     """The wiring of a snapshot from its masks, which ``masks`` holds by digest."""
-    digests = {mask.layer: mask.digest for mask in recorded.masks}
-    layers = (Layer(layer.name, layer.source, layer.target, masks[digests[layer.name]]) for layer in recorded.layers)
-    return Topology(tuple(layers))
+    return wiring_of(recorded.layers).place({mask.layer: masks[mask.digest] for mask in recorded.masks})
 
 
 def _checked(recorded: RecordedSnapshot, masks: Mapping[str, Mask]) -> Topology:

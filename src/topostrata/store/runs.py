@@ -10,14 +10,19 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from topostrata.errors import CorruptError, InvalidInputError, NotFoundError, TopostrataError
+from topostrata.errors import CorruptError, InvalidInputError, InvalidRefError, NotFoundError, TopostrataError
 from topostrata.refs import Ref, expand, parse_ref
-from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+from topostrata.runs import ArchiveCounts, Descent, LayerMetrics, Parent, Run, RunLayer, Snapshot, Unprojected
 from topostrata.store.graph import GraphStore, Row, Transaction
 
+if TYPE_CHECKING:
+    from topostrata.topology import LayerShape, Wiring
+
 MAX_PAGE = 1000
+WIRING_FORMAT = 2  # of the document that a run holds where its layers' own properties do not say all of its wiring
 
 
 class LayerMask(NamedTuple):
@@ -84,9 +89,23 @@ class RunStore:
         """These snapshots with what their topologies are made of, in their order."""
         return self._store.read_with(lambda tx: recorded(tx, resolve(tx, refs)))
 
-    def expand(self, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+    def expand(self, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
         """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
         return self._store.read_with(lambda tx: expanded(tx, patterns))
+
+    def wiring(self, run: str) -> Wiring:
+        """The wiring of a run; ``NotFoundError`` where there is no such run, or none of its snapshots yet."""
+
+        def work(tx: Transaction) -> tuple[RunLayer, ...]:
+            layers = layers_of(tx, [run])[run]
+            if not layers:
+                find_run(tx, run)
+                raise NotFoundError(
+                    f"run {run!r}: expected a snapshot, which brings the wiring, found a run without any"
+                )
+            return layers
+
+        return wiring_of(self._store.read_with(work))
 
     def layers(self, run: str) -> tuple[RunLayer, ...]:
         """The layers of a run in order; none before its first snapshot."""
@@ -147,15 +166,15 @@ def steps_of(tx: Transaction, runs: Sequence[str]) -> dict[str, list[int]]:
 
 def find_snapshots(tx: Transaction, ids: Sequence[str]) -> dict[str, Snapshot]:
     """Those of these snapshots that are there, by id."""
-    rows = (row for page in _pages(ids) for row in tx.run("runs/snapshots_by_id", ids=page))
-    return {snapshot.id: snapshot for snapshot in map(_snapshot, rows)}
+    pages = (tx.run("runs/snapshots_by_id", ids=page) for page in _pages(ids))
+    return {snapshot.id: snapshot for page in pages for snapshot in _snapshots(tx, page)}
 
 
 def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snapshot]:
     """The snapshot of each ref, or ``NotFoundError`` for the first that names none."""
-    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in refs]
-    moving = sorted({ref.run for ref in parsed if not isinstance(ref.step, int)})
-    runs = runs_of(tx, moving) if moving else {}
+    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in map(_checked, refs)]
+    open_ended = sorted({ref.run for ref in parsed if not isinstance(ref.step, int)})
+    runs = runs_of(tx, open_ended) if open_ended else {}
     ids: list[str] = []
     for ref in parsed:
         step: int | str | None = ref.step
@@ -178,9 +197,11 @@ def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snaps
     return [known[id_] for id_ in ids]
 
 
-def expanded(tx: Transaction, patterns: Iterable[Ref | str] | Ref | str) -> list[Ref]:
+def expanded(tx: Transaction, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
     """The snapshots that refs and globs name, in their order, each once."""
-    texts = [str(pattern) for pattern in ([patterns] if isinstance(patterns, Ref | str) else patterns)]
+    several = [patterns] if isinstance(patterns, Ref | Snapshot | str) else patterns
+    checked = map(_checked, several)
+    texts = [pattern if isinstance(pattern, str) else f"{pattern.run}@{pattern.step}" for pattern in checked]
     return expand(texts, ((row["run"], step) for row in tx.run("runs/steps") for step in row["steps"]))
 
 
@@ -197,10 +218,17 @@ def recorded(tx: Transaction, snapshots: Sequence[Snapshot]) -> list[RecordedSna
 
 def layers_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[RunLayer, ...]]:
     """The layers of each of these runs in order; none before its first snapshot."""
-    layers: dict[str, tuple[RunLayer, ...]] = dict.fromkeys(runs, ())
+    rows_by_run: dict[str, list[Row]] = {run: [] for run in runs}
     for row in tx.run("runs/layers", runs=list(runs)):
-        layers[row["run"]] = (*layers[row["run"]], _layer(row))
-    return layers
+        rows_by_run[row["run"]].append(row)
+    return {run: _layers(run, rows) for run, rows in rows_by_run.items()}
+
+
+def wiring_of(layers: Iterable[RunLayer]) -> Wiring:
+    """The wiring that the layers of a run make up."""
+    from topostrata.topology import Wiring  # noqa: PLC0415 - see _shape
+
+    return Wiring(tuple(layer.shape for layer in layers))
 
 
 def masks_between(tx: Transaction, run: str, layers: Iterable[str], first: int, last: int) -> list[LayerMask]:
@@ -245,11 +273,20 @@ def _run(row: Row, parents: tuple[Parent, ...]) -> Run:
 
 
 def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int) -> list[Snapshot]:
-    return [_snapshot(row) for row in tx.run("runs/snapshots", run=run, after=after, limit=limit)]
+    return _snapshots(tx, tx.run("runs/snapshots", run=run, after=after, limit=limit))
 
 
-def _snapshot(row: Row) -> Snapshot:
-    node: Mapping[str, Any] = row["snapshot"]
+def _snapshots(tx: Transaction, rows: Sequence[Row]) -> list[Snapshot]:
+    nodes = [row["snapshot"] for row in rows]
+    ids = [node["id"] for node in nodes if node.get("has_layer_metrics")]
+    layer_metrics: dict[str, dict[str, dict[str, float]]] = {id_: {} for id_ in ids}
+    for row in tx.run("runs/layer_metrics", ids=ids) if ids else ():
+        if metrics := _metrics(row["mask"]):
+            layer_metrics[row["id"]][row["layer"]] = metrics
+    return [_snapshot(node, layer_metrics.get(node["id"], {})) for node in nodes]
+
+
+def _snapshot(node: Mapping[str, Any], layer_metrics: LayerMetrics) -> Snapshot:
     return Snapshot(
         node["run"],
         node["step"],
@@ -257,28 +294,73 @@ def _snapshot(row: Row) -> Snapshot:
         node["nnz"],
         datetime.fromisoformat(node["recorded_at"]),
         epoch=node.get("epoch"),
-        metrics={key.removeprefix("metric_"): node[key] for key in sorted(node.keys()) if key.startswith("metric_")},
+        metrics=_metrics(node),
+        layer_metrics=layer_metrics,
     )
 
 
-def _layer(row: Row) -> RunLayer:
-    from topostrata.topology import Space  # noqa: PLC0415 - with NumPy behind it, and runs are asked for without layers
+def _metrics(properties: Mapping[str, Any]) -> dict[str, float]:
+    names = sorted(key for key in properties if key.startswith("metric_"))
+    return {name.removeprefix("metric_"): properties[name] for name in names}
+
+
+def _layers(run: str, rows: Sequence[Row]) -> tuple[RunLayer, ...]:
+    if not rows:
+        return ()
+    shared_with: Mapping[str, str] = {}
+    if rows[0]["wiring"] is None:
+        shapes = tuple(_shape(row) for row in rows)
+    else:
+        wiring = _parsed(run, rows[0]["wiring"])
+        shapes, shared_with = wiring.layers, wiring.shared_with
+    if [shape.name for shape in shapes] != [row["name"] for row in rows]:
+        raise CorruptError(
+            f"run {run}: expected the layers of its wiring, found {', '.join(row['name'] for row in rows)[:200]}",
+            hint=VERIFY,
+        )
+    return tuple(
+        RunLayer(
+            run,
+            shape,
+            projection=row["projection"],
+            projected_step=row["projected_step"],
+            lifetimes=row["lifetimes"] or 0,
+            shared_with=shared_with.get(shape.name),
+        )
+        for shape, row in zip(shapes, rows, strict=True)
+    )
+
+
+def _shape(row: Row) -> LayerShape:
+    from topostrata.topology import LayerShape, Space  # noqa: PLC0415 - with NumPy behind it; runs do without layers
 
     try:
         source = Space(row["source"], row["n_source"], row["source_labelled"])
         target = Space(row["target"], row["n_target"], row["target_labelled"])
+        return LayerShape(row["name"], source, target, row["taps"])
     except TopostrataError as error:
         raise CorruptError(f"layer {row['run']}/{row['name']}: {error.message}", hint=VERIFY) from error
-    return RunLayer(
-        row["run"],
-        row["name"],
-        source,
-        target,
-        row["taps"],
-        projection=row["projection"],
-        projected_step=row["projected_step"],
-        lifetimes=row["lifetimes"] or 0,
-    )
+
+
+@lru_cache(maxsize=16)
+def _parsed(run: str, text: str) -> Wiring:
+    """The wiring that a run holds as ``{"format": 2, "spaces": ..., "layers": ...}``."""
+    from topostrata import wiring_text  # noqa: PLC0415 - see _shape
+    from topostrata.topology import Wiring  # noqa: PLC0415
+
+    at = f"run {run}: wiring"
+    try:
+        document = json.loads(text)
+        wiring_text.check_keys(document, {"format", "spaces", "layers"}, {"axes"}, at)
+        return Wiring(wiring_text.from_document(document, at))
+    except (TopostrataError, ValueError) as error:
+        raise CorruptError(f"{at}: expected a document of layers, found: {error}", hint=VERIFY) from error
+
+
+def _checked(ref: Ref | Snapshot | str) -> Ref | Snapshot | str:
+    if not isinstance(ref, Ref | Snapshot | str):
+        raise InvalidRefError(f"ref: expected text such as 'w0@5', a Ref or a Snapshot, found {type(ref).__name__}")
+    return ref
 
 
 def _check_page(limit: int) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.reference_runs import RUNS, Shell
+from tests.wirings import gpt2
 from topostrata.ingest.formats import snapshot_file
-from topostrata.topology import Topology
+from topostrata.topology import Topology, Wiring
 
 
 def test_runs_and_snapshots_are_those_of_the_command_line(shell: Shell, rest: httpx.Client) -> None:
@@ -57,6 +58,29 @@ def test_a_snapshot_is_put_once(rest_to_write: httpx.Client, reference_topologie
     assert (conflict.status_code, conflict.json()["code"]) == (409, "conflict")
     earlier = rest_to_write.put("/v1/runs/put-once/snapshots/9", content=other.getvalue())
     assert (earlier.status_code, earlier.json()["code"]) == (409, "step-order")
+
+
+def test_a_network_beyond_a_chain_is_put_with_metrics_of_its_layers(rest_to_write: httpx.Client) -> None:
+    """A body of format 2 is stored and answered with all it says; its run gives the wiring as the text file."""
+    topology = gpt2(1).topology(np.random.default_rng(0))
+    body = BytesIO()
+    snapshot_file.write(body, topology, metrics={"loss": 0.5}, layer_metrics={"wte": {"gradient_norm": 0.25}})
+    url = "/v1/runs/attention/snapshots/3"
+    first = rest_to_write.put(url, content=body.getvalue())
+    assert first.status_code == 201
+    assert first.json()["digest"] == topology.digest
+    assert first.json()["metrics"] == {"loss": 0.5}
+    assert first.json()["layer_metrics"] == {"wte": {"gradient_norm": 0.25}}
+    assert rest_to_write.get(url).json() == first.json()
+    wiring = rest_to_write.get("/v1/runs/attention/wiring")
+    assert wiring.headers["content-type"] == "application/toml"
+    assert Wiring.from_toml(wiring.text) == topology.wiring
+    tag = {"If-None-Match": wiring.headers["etag"]}
+    assert rest_to_write.get("/v1/runs/attention/wiring", headers=tag).status_code == 304
+    assert rest_to_write.get("/v1/runs/nobody/wiring").json()["code"] == "not-found"
+    other = BytesIO()
+    snapshot_file.write(other, topology, layer_metrics={"wte": {"gradient_norm": 0.5}})
+    assert rest_to_write.put(url, content=other.getvalue()).json()["code"] == "conflict"
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x80\x04N."])

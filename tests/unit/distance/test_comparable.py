@@ -39,6 +39,7 @@ def renamed(topology: Topology, order: list[int] | None = None) -> Topology:
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"tied"}))
 def test_names_do_not_matter(kind: str) -> None:
+    """Networks whose layers, spaces and axes have other names compare as before."""
     rng = np.random.default_rng(4)
     net = drawn(rng, kind)
     a, b = net.topology(rng), net.topology(rng)
@@ -107,6 +108,7 @@ def test_plain_networks_that_differ_as_written_are_compared_too() -> None:
 
 
 def test_other_architectures_are_refused_with_both_wirings() -> None:
+    """The error of two architectures that differ lists both."""
     rng = np.random.default_rng(9)
     residual, depthwise = (drawn(rng, kind).topology(rng) for kind in ("residual", "depthwise"))
     with pytest.raises(NotComparableError, match=r"stem: image\(3\) -> stream.*depthwise0: wide0.* groups"):

@@ -37,6 +37,7 @@ EITHER = st.one_of(pairs_of(), anything())
 @given(EITHER)
 @settings(max_examples=150)
 def test_the_distance_of_a_network_to_itself_is_zero(pair: tuple[Topology, Topology]) -> None:
+    """A network of any kind is at distance 0 from itself."""
     for alignment in ("canonical", "identity"):
         assert nnstd(pair[0], pair[0], alignment=alignment).nnstd == 0.0
 
@@ -44,6 +45,7 @@ def test_the_distance_of_a_network_to_itself_is_zero(pair: tuple[Topology, Topol
 @given(EITHER, st.booleans())
 @settings(max_examples=200)
 def test_swapping_the_networks_changes_no_bit(pair: tuple[Topology, Topology], fix_output: bool) -> None:
+    """The distance of two networks of any kind is symmetric to the bit."""
     a, b = pair
     for alignment in ("canonical", "identity"):
         forth = nnstd(a, b, alignment=alignment, fix_output=fix_output)
@@ -68,6 +70,7 @@ def test_no_symmetry_of_the_wiring_changes_a_canonical_distance(pair: tuple[Topo
 def test_a_relabelled_copy_is_at_zero_where_the_result_says_canonical(
     pair: tuple[Topology, Topology], seed: int
 ) -> None:
+    """A copy with its units renamed is at distance 0 wherever the result is canonical."""
     distance = nnstd(pair[0], shuffled(np.random.default_rng(seed), pair[0]))
     assert distance.nnstd == 0.0 or not distance.canonical
 
@@ -198,6 +201,7 @@ def test_tied_layers_count_once() -> None:
 @pytest.mark.parametrize("alignment", ["reference", "refined"])
 @pytest.mark.parametrize(("kind", "words"), [("residual", "a residual stream"), ("depthwise", "a self-loop|residual")])
 def test_alignments_that_do_not_know_a_kind_refuse_it_by_name(alignment: str, kind: str, words: str) -> None:
+    """An alignment that is not defined for a kind of network refuses it and names the kind."""
     topology = drawn(np.random.default_rng(0), kind).topology(np.random.default_rng(0))
     with pytest.raises(NotComparableError, match=f"{alignment} alignment: .*({words})"):
         nnstd(topology, topology, alignment=alignment)  # type: ignore[arg-type]

@@ -71,6 +71,7 @@ shapes = st.tuples(
 @given(shapes)
 @settings(max_examples=150, deadline=None)
 def test_the_sparse_solver_proves_its_optimum(shape: tuple[int, int, int, int, float]) -> None:
+    """Its dual values are feasible and tight on the matching, which proves that the matching is optimal."""
     seed, n_source, n_a, n_b, density = shape
     rng = np.random.default_rng(seed)
     sets_a, sets_b = fan_in(rng, n_source, n_a, density), fan_in(rng, n_source, n_b, density)

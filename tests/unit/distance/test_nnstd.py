@@ -24,6 +24,7 @@ SYMMETRIC = tuple(name for name in EVERY if ALIGNMENTS[name].symmetric)
 @given(pairs())
 @settings(max_examples=150)
 def test_the_distance_of_a_network_to_itself_is_zero(pair: tuple[Topology, Topology]) -> None:
+    """Every symmetric alignment gives exactly 0 for a network and itself."""
     for alignment in SYMMETRIC:
         assert nnstd(pair[0], pair[0], alignment=alignment).nnstd == 0.0
 
@@ -31,6 +32,7 @@ def test_the_distance_of_a_network_to_itself_is_zero(pair: tuple[Topology, Topol
 @given(pairs(), st.booleans())
 @settings(max_examples=150)
 def test_swapping_the_networks_changes_no_bit(pair: tuple[Topology, Topology], fix_output: bool) -> None:
+    """Symmetric alignments give the same distances and ambiguous units in both directions."""
     a, b = pair
     for alignment in SYMMETRIC:
         forth = nnstd(a, b, alignment=alignment, fix_output=fix_output)
@@ -44,6 +46,7 @@ def test_swapping_the_networks_changes_no_bit(pair: tuple[Topology, Topology], f
 def test_relabelling_changes_nothing_where_the_result_says_canonical(
     pair: tuple[Topology, Topology], seed: int
 ) -> None:
+    """A canonical distance does not depend on the order of the units within a layer."""
     a, b = pair
     distance = nnstd(a, b)
     if distance.canonical:
@@ -57,6 +60,7 @@ def test_relabelling_changes_nothing_where_the_result_says_canonical(
 def test_a_relabelled_copy_scores_zero_where_the_result_says_canonical(
     pair: tuple[Topology, Topology], seed: int
 ) -> None:
+    """A network and its copy with permuted units have the canonical distance 0."""
     distance = nnstd(pair[0], relabelled(np.random.default_rng(seed), pair[0]))
     assert distance.nnstd == 0.0 or not distance.canonical
 
@@ -64,6 +68,7 @@ def test_a_relabelled_copy_scores_zero_where_the_result_says_canonical(
 @given(pairs(), st.booleans())
 @settings(max_examples=150)
 def test_every_value_lies_between_zero_and_one(pair: tuple[Topology, Topology], fix_output: bool) -> None:
+    """Every layer's distance is in [0, 1], and NNSTD is their mean."""
     for alignment in EVERY:
         distance = nnstd(*pair, alignment=alignment, fix_output=fix_output)
         assert all(0.0 <= row.distance <= 1.0 for row in distance.layers)
@@ -73,6 +78,7 @@ def test_every_value_lies_between_zero_and_one(pair: tuple[Topology, Topology], 
 @given(pairs(), st.booleans())
 @settings(max_examples=150)
 def test_refined_is_never_larger_than_canonical_or_identity(pair: tuple[Topology, Topology], fix_output: bool) -> None:
+    """Refinement only lowers the distance of the matchings that it starts from."""
     a, b = pair
     refined = nnstd(a, b, alignment="refined", fix_output=fix_output).nnstd
     assert refined <= nnstd(a, b, fix_output=fix_output).nnstd
@@ -93,6 +99,7 @@ def test_the_matching_explains_the_value(pair: tuple[Topology, Topology]) -> Non
 @pytest.mark.parametrize("kind", [{}, {"taps": 9}, {"residual": True}])
 @pytest.mark.parametrize("fan_in", [1.5, 3.0])
 def test_random_networks_of_mean_fan_in_1_5_or_more_are_canonical(kind: dict[str, Any], fan_in: float) -> None:
+    """Random networks that are not extremely sparse have a unique canonical distance."""
     rng = np.random.default_rng(1)
     for width in (30, 100, 300):
         taps = kind.get("taps", 1)
@@ -104,6 +111,7 @@ def test_random_networks_of_mean_fan_in_1_5_or_more_are_canonical(kind: dict[str
 
 
 def test_the_first_layer_is_the_best_of_all_matchings() -> None:
+    """In the first layer the matching is optimal: brute force over all permutations finds none better."""
     rng = np.random.default_rng(3)
     for _ in range(20):
         a = random_network(rng, [5, 5, 2], 0.4)
@@ -154,6 +162,7 @@ def test_several_layers_into_one_space_count_as_one_set() -> None:
 
 
 def test_outputs_keep_their_place_unless_told_otherwise() -> None:
+    """Output units are compared by index; ``fix_output=False`` and the published alignment match them."""
     a = Topology.from_masks([np.array([[1, 0], [0, 1]])])
     b = Topology.from_masks([np.array([[0, 1], [1, 0]])])
     assert nnstd(a, b).nnstd == 1.0
@@ -174,6 +183,7 @@ def test_ambiguous_counts_the_units_with_more_than_one_optimal_partner() -> None
 
 
 def test_networks_that_are_wired_differently_are_refused_with_both_wirings() -> None:
+    """The error shows both wirings; inputs of different widths are refused too."""
     a = Topology.from_masks([np.eye(3), np.eye(3)])
     with pytest.raises(NotComparableError, match=r"input\(3\) -> hidden1\(3\).*input\(3\) -> output\(3\)"):
         nnstd(a, Topology.from_masks([np.eye(3)]))
@@ -182,6 +192,7 @@ def test_networks_that_are_wired_differently_are_refused_with_both_wirings() -> 
 
 
 def test_canonical_without_numba_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alignment ``identity`` works without numba; ``canonical`` names the extra."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     a = Topology.from_masks([np.eye(3)])
     assert nnstd(a, a, alignment="identity").nnstd == 0.0

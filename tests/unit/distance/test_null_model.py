@@ -36,12 +36,14 @@ def test_the_levels_measured_before_are_reproduced(n: int, density: float, level
 
 
 def test_the_level_is_the_same_whenever_and_in_whichever_order_it_is_asked() -> None:
+    """The simulation is seeded by its arguments, and swapping the two networks changes nothing."""
     level = chance(40, (30, 50), (0.1, 0.3))
     null_model._simulated.cache_clear()
     assert chance(40, (50, 30), (0.3, 0.1)) == level
 
 
 def test_empty_and_full_layers_have_no_spread() -> None:
+    """Where chance leaves no choice, the level is exact and any other distance is infinitely far from it."""
     assert chance(10, (5, 5), (0.0, 0.0)).level == 0.0
     assert chance(10, (5, 5), (1.0, 1.0)).level == 0.0
     assert chance(10, (5, 5), (0.0, 1.0)).level == 1.0
@@ -50,6 +52,7 @@ def test_empty_and_full_layers_have_no_spread() -> None:
 
 
 def test_unit_by_unit_independent_layers_are_further_apart_than_matched() -> None:
+    """Matching the units lowers the distance that chance gives."""
     assert chance(100, (100, 100), (0.1, 0.1), matched=False).level > chance(100, (100, 100), (0.1, 0.1)).level + 0.05
 
 
@@ -65,6 +68,7 @@ def test_wide_layers_are_extrapolated_within_a_hundredth(monkeypatch: pytest.Mon
 
 
 def test_a_distance_carries_its_chance_level() -> None:
+    """A rewired network is far below chance, an independent one near it, and equal networks have no level."""
     rng = np.random.default_rng(0)
     a = random_network(rng, [60, 60, 60, 5], 0.1)
     near, far = (
@@ -81,5 +85,6 @@ def test_a_distance_carries_its_chance_level() -> None:
 
 
 def test_nonsense_is_refused() -> None:
+    """A density outside [0, 1] is an error."""
     with pytest.raises(InvalidInputError, match="densities of 0 to 1"):
         chance(10, (5, 5), (0.1, 1.5))

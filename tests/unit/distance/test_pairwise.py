@@ -52,6 +52,7 @@ class Memory:
 def test_the_matrix_holds_the_distance_of_every_pair(
     networks: list[Topology], alignment: Alignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each entry equals ``nnstd`` of the two networks, to the bit, for every alignment."""
     monkeypatch.setattr(jobs, "TILE", 4)
     matrix = distances(networks, alignment=alignment)
     for i, a in enumerate(networks):
@@ -98,6 +99,7 @@ def test_networks_that_are_large_leave_room_for_fewer(
 def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
     networks: list[Topology], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With a cache, only the pairs of the new network are computed."""
     monkeypatch.setattr(jobs, "TILE", 4)
     cache = Memory()
     compared: list[int] = []
@@ -120,6 +122,7 @@ def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
 def test_progress_counts_pairs_and_cancelling_keeps_finished_tiles(
     networks: list[Topology], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Progress grows to the number of pairs; a cancelled job leaves its finished tiles in the cache."""
     monkeypatch.setattr(jobs, "TILE", 4)
     seen: list[tuple[int, int]] = []
     distances(networks, progress=lambda done, total: seen.append((done, total)))
@@ -166,6 +169,7 @@ def test_plain_matrices_are_told_how_to_become_a_topology(networks: list[Topolog
 
 
 def test_an_error_names_the_networks(networks: list[Topology]) -> None:
+    """The error for a pair has both labels; labels that are too few or equal are refused."""
     odd = random_network(np.random.default_rng(1), [12, 14, 4], 0.2)
     with pytest.raises(NotComparableError, match=r"first and odd: "):
         distances([networks[0], odd], labels=["first", "odd"])
@@ -178,6 +182,7 @@ def test_an_error_names_the_networks(networks: list[Topology]) -> None:
 
 
 def test_the_matrix_is_written_read_clustered_and_searched(networks: list[Topology], tmp_path: Path) -> None:
+    """Npz and CSV keep every bit; linkage, order and nearest networks fit the values."""
     matrix = distances(networks, labels=[f"w{k}@0" for k in range(9)])
     matrix.to_npz(tmp_path / "d.npz")
     read = DistanceMatrix.from_npz(tmp_path / "d.npz")

@@ -16,6 +16,7 @@ from topostrata.topology import Topology
 @given(pairs())
 @settings(max_examples=150)
 def test_values_and_matches_are_those_of_the_plain_version(pair: tuple[Topology, Topology]) -> None:
+    """The compiled code gives the values and the matchings of the plain Python version."""
     a, b = (prepare_sets(topology) for topology in pair)
     compiled, plain = published.reference(a, b), simple.reference(a, b)
     assert compiled.values == plain.values
@@ -25,5 +26,6 @@ def test_values_and_matches_are_those_of_the_plain_version(pair: tuple[Topology,
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 12))
 @settings(max_examples=200, deadline=None)
 def test_ties_are_broken_in_the_order_of_scipy(seed: int, n: int, values: int) -> None:
+    """Among several optimal assignments it takes the one that SciPy takes."""
     costs = np.random.default_rng(seed).integers(0, values, (n, n)) / 7
     assert (published.assign_in_order(costs) == linear_sum_assignment(costs)[1]).all()

@@ -171,11 +171,11 @@ CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
     "a tag with a space": (edit("runs.jsonl", 0, tags=["a b"]), "tag"),
     "config no object": (edit("runs.jsonl", 0, config=[]), "config: expected an object"),
     "a field too many": (edit("runs.jsonl", 0, more=1), "found config, created_at"),
-    "a field less": (edit("runs.jsonl", 0, name=...), "expected an object with id, name"),
+    "a field less": (edit("runs.jsonl", 0, name=...), "expected .*, name, .* found config, .* layers, parents"),
     "a parent's step that is not there": (edit("runs.jsonl", 1, parents=[PARENT]), "expected snapshot root@1000000"),
-    "a space of no size": (edit("runs.jsonl", 0, spaces=[{"name": "x", "size": 0, "labelled": True}]), "at least 1 unit"),
+    "a space of no size": (edit("runs.jsonl", 0, spaces=[{"name": "x", "size": 0, "labelled": True}]), "number from 1 on"),
     "a step before the first": (edit("snapshots.jsonl", 0, step=-1), "step"),
-    "no layers": (edit("runs.jsonl", 0, layers=[], projected=[]), "expected the 0 layers of run 'root'"),
+    "no layers": (edit("runs.jsonl", 0, layers=[], projected=[]), "layers: expected a list with at least one"),
     "a digest that is none": (edit("snapshots.jsonl", 0, digest="../x"), "64 hexadecimal"),
     "other connections": (edit("snapshots.jsonl", 0, connections=10**6), "expected 1000000 connections"),
     "a metric that is no number": (edit("snapshots.jsonl", 0, metrics={"loss": "x"}), "finite number"),
@@ -198,8 +198,8 @@ def test_what_does_not_add_up_is_refused(tmp_path: Path, change: str) -> None:
 def test_an_unknown_format_number_is_refused(tmp_path: Path) -> None:
     """A file of a later version is told from a damaged one."""
     path = tmp_path / "runs.zip"
-    path.write_bytes(rewritten(written(family(4)), edit("archive.json", 0, format=2, later=True)))
-    with pytest.raises(UnsupportedFormatError, match="expected format 1, found 2"):
+    path.write_bytes(rewritten(written(family(4)), edit("archive.json", 0, format=3, later=True)))
+    with pytest.raises(UnsupportedFormatError, match="expected format 1 or 2, found 3"):
         read(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 import zipfile
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -76,6 +77,41 @@ def test_what_is_written_is_read(
     assert data == written(
         topology, container, epoch=epoch, metrics=dict(reversed(metrics.items())), recorded_at=recorded_at
     )
+
+
+@pytest.mark.parametrize("container", ["npz", "safetensors"])
+def test_metrics_of_layers_are_written_and_read(container: Container) -> None:
+    """They take format 2, stand in one order whatever theirs was, and are refused where they are no numbers."""
+    flows = {"l1": {"flow": 0.5, "a": 1.0}, "l0": {"flow": 2.0}}
+    data = written(small(), container, layer_metrics=flows)
+    assert read_snapshot_bytes(data) == SnapshotFile(small(), layer_metrics=flows)
+    turned = {layer: dict(reversed(flows[layer].items())) for layer in ("l0", "l1")}
+    assert data == written(small(), container, layer_metrics=turned)
+    with np.load(io.BytesIO(written(small(), layer_metrics=flows))) as file:
+        assert json.loads(file["topology"])["format"] == 2
+    assert written(small(), container, layer_metrics={"l0": {}}) == written(small(), container)
+    with pytest.raises(InvalidInputError, match="layer 'l0': metric 'X'"):
+        written(small(), container, layer_metrics={"l0": {"X": 1.0}})
+
+
+@pytest.mark.parametrize("claim", [3, {"l0": 3}, {"l0": {"flow": "x"}}, {"l0": {"Flow": 1}}])
+def test_metrics_of_layers_that_are_none_are_refused(claim: Any) -> None:
+    """The error names the file, and the layer where it is one layer's."""
+    names = {"format": 2, "layer_metrics": claim}
+    with pytest.raises(InvalidInputError, match=r"snapshot: topology: layer(_metrics| 'l0'): .*expected"):
+        read_snapshot_bytes(with_document(**names))
+    with pytest.raises(InvalidInputError, match=r"expected format, layers, spaces"):
+        read_snapshot_bytes(with_document(**{**names, "format": 1}))
+
+
+def with_document(**changed: Any) -> bytes:
+    """A small file whose document says something else."""
+    buffer = io.BytesIO()
+    with np.load(io.BytesIO(written(small()))) as file:
+        document = json.loads(file["topology"]) | changed
+        arrays = {name: file[name] for name in file.files if name != "topology"}
+    np.savez(buffer, topology=json.dumps(document), **arrays)
+    return buffer.getvalue()
 
 
 def test_the_layout_is_the_documented_one() -> None:
@@ -375,3 +411,36 @@ def test_metrics_are_checked_before_they_are_written() -> None:
         written(small(), metrics={"loss": float("nan")})
     with pytest.raises(InvalidInputError, match="epoch: expected a finite number"):
         written(small(), epoch=float("inf"))
+
+
+@pytest.mark.parametrize("container", ["npz", "safetensors"])
+def test_connections_are_bounded_before_they_are_unpacked(container: Container) -> None:
+    """A short body of many zeros is refused by what its head says: by the layer, or by the limits."""
+    packed = io.BytesIO()
+    snapshot_file.write(packed, Topology.from_masks([np.eye(4)]), container=container)
+    keys = np.zeros(10_000_000, np.int32)
+    if container == "npz":
+        with zipfile.ZipFile(packed) as archive:
+            members = {info.filename: archive.read(info) for info in archive.infolist()}
+        member = io.BytesIO()
+        np.save(member, keys)
+        lie = io.BytesIO()
+        with zipfile.ZipFile(lie, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in {**members, "0.indices.npy": member.getvalue()}.items():
+                archive.writestr(name, data)
+    else:
+        from safetensors.numpy import load, save
+
+        arrays = {**load(packed.getvalue()), "0.indices": keys}
+        length = int.from_bytes(packed.getvalue()[:8], "little")
+        text = json.loads(packed.getvalue()[8 : 8 + length])["__metadata__"]
+        lie = io.BytesIO(save(arrays, metadata=text))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match=r"layer 'l0': 0\.indices: expected at most 16 keys.*10,000,000"):
+            read_snapshot_bytes(lie)
+        with pytest.raises(LimitError, match="at most 1,000 connections, found 10,000,000"):
+            read_snapshot_bytes(lie, limits=Limits(connections=1000))
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()

@@ -8,17 +8,13 @@ from hypothesis import strategies as st
 
 from tests.histories import History, connections, random_history
 from topostrata.ingest import transform
-from topostrata.topology import Layer, Mask
+from topostrata.topology import Axis, LayerShape, Mask, Space
 
 seeds = st.integers(0, 2**32 - 1)
 
 
-def shape_of(layer: Layer) -> transform.Shape:
-    return transform.Shape(layer.source.name, layer.target.name, layer.source.size, layer.target.size, layer.taps)
-
-
-def told(shape: transform.Shape, cells: np.ndarray) -> set[tuple[int, int, int]]:
-    sources, targets, taps = (column.tolist() for column in shape.split(cells))
+def connected(shape: LayerShape, cells: np.ndarray) -> set[tuple[int, int, int]]:
+    sources, targets, taps = (column.tolist() for column in shape.units_of(cells))
     return set(zip(sources, taps, targets, strict=True))
 
 
@@ -27,29 +23,15 @@ def masks(history: History, layer: str) -> list[tuple[int, Mask]]:
 
 
 @given(seeds)
-def test_cells_split_into_source_target_and_tap_and_back(seed: int) -> None:
-    """``split`` and ``cell_of`` are each other's inverse, and agree with the definition of a cell."""
-    for layer in random_history(seed, snapshots=1).layers:
-        shape, mask = shape_of(layer), layer.mask
-        assert told(shape, mask.cells) == connections(mask)
-        for source, tap, target in connections(mask):
-            cell = shape.cell_of(source, target * mask.taps + tap)
-            assert told(shape, np.array([cell])) == {(source, tap, target)}
-            assert cell in mask.cells
-        assert connections(shape.empty()) == set()
-        assert shape.empty().size == mask.size
-
-
-@given(seeds)
 def test_births_and_deaths_are_the_differences_of_sets(seed: int) -> None:
     """Between successive snapshots: died = before - after, born = after - before."""
     history = random_history(seed, snapshots=4)
     for layer in history.layers:
-        shape, before = shape_of(layer), shape_of(layer).empty()
+        shape, before = layer.shape, layer.shape.empty()
         for _, after in masks(history, layer.name):
             died, born = transform.changes(before, after)
-            assert told(shape, died) == connections(before) - connections(after)
-            assert told(shape, born) == connections(after) - connections(before)
+            assert connected(shape, died) == connections(before) - connections(after)
+            assert connected(shape, born) == connections(after) - connections(before)
             before = after
 
 
@@ -57,33 +39,33 @@ def test_births_and_deaths_are_the_differences_of_sets(seed: int) -> None:
 def test_groups_hold_every_cell_once_and_no_chunk_is_too_large(seed: int, size: int) -> None:
     """Cut into chunks and grouped by source neuron, births and deaths name exactly the cells that went in."""
     layer = random_history(seed, snapshots=1).layers[0]
-    shape, cells = shape_of(layer), layer.mask.cells
+    shape, cells = layer.shape, layer.mask.cells
     born: list[tuple[str, str, int]] = []
     died: list[tuple[str, int]] = []
     for chunk in transform.chunks(cells, shape, size):
         assert 0 < chunk.size <= size
-        targets, births = transform.birth_groups("r", "y", shape, chunk, 5)
-        deaths = transform.death_groups("r", "y", shape, chunk)
+        targets, births = transform.birth_groups("r", shape, chunk, 5)
+        deaths = transform.death_groups("r", shape, chunk)
         assert len(set(targets)) == len(targets)
         assert [g[0] for g in births] == [g[0] for g in deaths]
         assert len({str(g[0]) for g in births}) == len(births), "one group for each source"
         born += [(str(g[0]), targets[row[0] - 5], row[1]) for g in births for row in g[2]]  # type: ignore[attr-defined]
         died += [(str(g[0]), code) for g in deaths for code in g[3]]  # type: ignore[attr-defined]
     expected = connections(layer.mask)
-    a, b = f"r/{shape.source}/", f"r/{shape.target}/"
+    a, b = f"r/{shape.source.name}/", f"r/{shape.target.name}/"
     assert sorted(born) == sorted((f"{a}{s}", f"{b}{t}", tap) for s, tap, t in expected)
     assert sorted(died) == sorted((f"{a}{s}", t * shape.taps + tap) for s, tap, t in expected)
 
 
 def test_a_small_layer_is_grouped_as_the_graph_takes_it() -> None:
     """One literal: two sources, two taps."""
-    shape = transform.Shape("x", "h", 2, 2, 2)
+    shape = LayerShape("y", Space("x", 2), Space("h", 2), 2)
     cells = next(transform.chunks(np.array([0, 3, 4, 7]), shape, 10))
-    assert transform.birth_groups("w0", "y", shape, cells, 0) == (
+    assert transform.birth_groups("w0", shape, cells, 0) == (
         ["w0/h/0", "w0/h/1"],
         [["w0/x/0", "y", [[0, 0], [1, 0]]], ["w0/x/1", "y", [[0, 1], [1, 1]]]],
     )
-    assert transform.death_groups("w0", "y", shape, cells) == [["w0/x/0", "y", 2, [0, 2]], ["w0/x/1", "y", 2, [1, 3]]]
+    assert transform.death_groups("w0", shape, cells) == [["w0/x/0", "y", 2, [0, 2]], ["w0/x/1", "y", 2, [1, 3]]]
 
 
 @given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
@@ -98,11 +80,11 @@ def test_lifetimes_are_those_that_the_snapshots_tell(seed: int) -> None:
     """Every life once, with its birth and its death, sorted by cell and birth, regrown connections among them."""
     history = random_history(seed)
     for layer in history.layers:
-        shape = shape_of(layer)
+        shape = layer.shape
         lives = transform.lifetimes(shape, masks(history, layer.name))
         order = list(zip(lives.cells.tolist(), lives.born.tolist(), strict=True))
         assert order == sorted(set(order))
-        sources, targets, taps = (column.tolist() for column in shape.split(lives.cells))
+        sources, targets, taps = (column.tolist() for column in shape.units_of(lives.cells))
         lifetimes = {
             ((s, tap, t), born, None if died < 0 else died)
             for s, tap, t, born, died in zip(
@@ -114,5 +96,24 @@ def test_lifetimes_are_those_that_the_snapshots_tell(seed: int) -> None:
 
 def test_a_layer_without_snapshots_has_no_lifetimes() -> None:
     """An empty history is not an error."""
-    lives = transform.lifetimes(transform.Shape("x", "h", 2, 2, 1), [])
+    lives = transform.lifetimes(LayerShape("y", Space("x", 2), Space("h", 2)), [])
     assert (lives.cells.size, lives.born.size, lives.died.size) == (0, 0, 0)
+
+
+def test_neurons_of_a_space_with_axes_have_an_index_along_each() -> None:
+    """The flat index counts the innermost axis first; property names are the last words of the axes' names."""
+    space = Space("q", [Axis("h.0.heads", 3), Axis("h.0.dims", 2)])
+    rows = transform.neuron_rows(space, 1, 4)
+    assert rows == [
+        [1, {"heads": 0, "dims": 1}],
+        [2, {"heads": 1, "dims": 0}],
+        [3, {"heads": 1, "dims": 1}],
+        [4, {"heads": 2, "dims": 0}],
+    ]
+
+
+def test_axes_whose_names_are_no_properties_of_their_own_are_numbered() -> None:
+    """A name that is taken, that cannot stand in Cypher or that two axes share is ``axis_`` with the place."""
+    names = ["a.id", "x y", "left.dims", "right.dims", "heads", "axis_0"]
+    space = Space("s", [Axis(name, 2) for name in names])
+    assert transform.axis_properties(space) == ["axis_0", "axis_1", "axis_2", "axis_3", "heads", "axis_5"]

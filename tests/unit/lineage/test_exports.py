@@ -119,16 +119,16 @@ def test_prov_says_what_was_derived_from_what() -> None:
     document = to_prov(DECLARED)
     derived = [(d["prov:generatedEntity"], d["prov:usedEntity"]) for d in document["wasDerivedFrom"].values()]
     assert derived == [
-        ("sg:run/w1", "sg:snapshot/w0@0"),
-        ("sg:run/w<2>", "sg:snapshot/w0@0"),
-        ("sg:run/x", "sg:snapshot/w0@5"),
-        ("sg:run/x", "sg:snapshot/w1@3"),
+        ("ts:run/w1", "ts:snapshot/w0@0"),
+        ("ts:run/w<2>", "ts:snapshot/w0@0"),
+        ("ts:run/x", "ts:snapshot/w0@5"),
+        ("ts:run/x", "ts:snapshot/w1@3"),
     ]
     special = [(s["prov:specificEntity"], s["prov:generalEntity"]) for s in document["specializationOf"].values()]
     assert special == [
-        ("sg:snapshot/w0@0", "sg:run/w0"),
-        ("sg:snapshot/w0@5", "sg:run/w0"),
-        ("sg:snapshot/w1@3", "sg:run/w1"),
+        ("ts:snapshot/w0@0", "ts:run/w0"),
+        ("ts:snapshot/w0@5", "ts:run/w0"),
+        ("ts:snapshot/w1@3", "ts:run/w1"),
     ]
 
 
@@ -137,18 +137,18 @@ def test_prov_claims_no_direction_that_is_not_known() -> None:
     document = to_prov(INFERRED)
     assert list(document["alternateOf"].values()) == [
         {
-            "prov:alternate1": "sg:run/w0",
-            "prov:alternate2": "sg:run/w1",
-            "sg:distance": 0.25,
-            "sg:margin": 0.125,
-            "sg:support": 0.5,
-            "sg:direction": "unknown",
-            "sg:alignment": "canonical",
+            "prov:alternate1": "ts:run/w0",
+            "prov:alternate2": "ts:run/w1",
+            "ts:distance": 0.25,
+            "ts:margin": 0.125,
+            "ts:support": 0.5,
+            "ts:direction": "unknown",
+            "ts:alignment": "canonical",
         }
     ]
     derived = document["wasDerivedFrom"].values()
     assert [(d["prov:generatedEntity"], d["prov:usedEntity"]) for d in derived] == [
-        ("sg:run/w2", "sg:run/w0"),
-        ("sg:run/w3", "sg:run/w2"),
+        ("ts:run/w2", "ts:run/w0"),
+        ("ts:run/w3", "ts:run/w2"),
     ]
-    assert {d["prov:type"]["$"] for d in derived} == {"sg:Inferred"}
+    assert {d["prov:type"]["$"] for d in derived} == {"ts:Inferred"}

@@ -1,0 +1,176 @@
+"""What is in a file and how it would be read: every array with its role, the wiring that follows, or the question."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from topostrata.errors import InvalidInputError, TopostrataError
+from topostrata.ingest.formats import run_directory
+from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
+from topostrata.ingest.formats.cells import dims
+from topostrata.ingest.formats.naming_schemes import natural
+from topostrata.ingest.formats.options import Options
+from topostrata.ingest.formats.reading import ReadOptions, options_of, steps_of
+from topostrata.ingest.formats.roles import ArrayRole, Role, roles_of
+from topostrata.ingest.formats.stored import Entries, StoredArray
+from topostrata.ingest.placed import match, place
+from topostrata.ingest.wiring import decide
+from topostrata.topology import LayerShape, Orientation, Part, Space, Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedArray:
+    """One array of a file.
+
+    ``density``: share of entries that are not 0; ``stored_zeros``: zeros that a sparse one stores.
+
+    ``layer`` is the layer that it belongs to by its name, ``taken`` whether it is read as that layer's connections.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str
+    density: float | None
+    stored_zeros: int
+    role: Role
+    why: str
+    layer: str
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is in a file, and how it would be read.
+
+    ``wiring`` is what follows from it, or a draft to edit where there is a ``question``: then nothing would be read,
+    and ``way_out`` says what decides. ``steps`` are those of a directory of snapshots; the first was looked at.
+    """
+
+    path: str
+    steps: tuple[int, ...]
+    arrays: tuple[InspectedArray, ...]
+    wiring: Wiring | None
+    evidence: tuple[str, ...]
+    notes: tuple[str, ...]
+    question: str | None = None
+    way_out: str | None = None
+
+    def to_toml(self) -> str:
+        """The wiring as a text file to edit (docs/wiring.md); a draft says so."""
+        if self.wiring is None:
+            raise InvalidInputError(f"{self.path}: expected layers to write a wiring of, found none")
+        if self.question is None:
+            return self.wiring.to_toml()
+        lines = [
+            "A draft: each layer has spaces of its own. Put the layers into the order of execution, give the",
+            "spaces that are one space one name, and leave out what is no layer.",
+            *f"{self.question} ({self.way_out})".splitlines(),
+        ]
+        return "".join(f"# {line}\n" for line in lines) + self.wiring.to_toml()
+
+
+def inspect(path: str | os.PathLike[str], **options: Unpack[ReadOptions]) -> Inspection:
+    """Look at a file, a snapshot's directory, or the first snapshot of a run's; nothing is stored.
+
+    ``options`` are those of ``read``. Raises ``InvalidInputError`` for what cannot be opened.
+
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/net.npz", **{"a.weight": np.eye(4), "b.weight": np.eye(4), "a.bias": np.ones(4)})
+    ...     inspection = inspect(f"{folder}/net.npz")
+    >>> [(array.name, array.role) for array in inspection.arrays]
+    [('a.weight', 'weight'), ('b.weight', 'weight'), ('a.bias', 'bias')]
+    >>> inspection.question.split(": ", 1)[1]
+    'expected one order of axes in which the layers chain, found two: in-out: 4-4-4 units; or out-in: 4-4-4 units'
+    """
+    understood = options_of((), **options)
+    source = Path(path)
+    steps: tuple[int, ...] = ()
+    passed: list[str] = []
+    if source.is_dir():
+        every, passed = steps_of(source, understood)
+        steps = tuple(step.number for step in every if step.number is not None)
+        source = every[0].path
+    elif not source.is_file():
+        raise InvalidInputError(f"{source}: expected a file or directory, found none")
+    with run_directory.opened(source, understood.limits) as file:
+        notes = tuple(f"not taken, its name says no step: {name}" for name in passed)
+        if file.snapshot is not None:
+            wiring = file.snapshot().topology.wiring
+            return Inspection(str(path), steps, (), wiring, ("a snapshot of Topostrata, with its wiring",), notes)
+        return _inspect(
+            next(iter(file.moments().values()), file), str(path), steps or tuple(file.moments()), notes, understood
+        )
+
+
+def _inspect(
+    file: ArrayFile, path: str, steps: tuple[int, ...], notes: tuple[str, ...], options: Options
+) -> Inspection:
+    roles = roles_of(file.arrays)
+    try:
+        if options.wiring is not None:
+            _, more = place(file, options.wiring, options)
+            taken = {role.name for role in match(file, options.wiring, roles)[0].values()}
+            arrays = tuple(_array(role, taken) for role in roles)
+            return Inspection(path, steps, arrays, options.wiring, ("the wiring is the one you gave",), (*notes, *more))
+        reading = decide(file, options)
+    except TopostrataError as error:
+        arrays = tuple(_array(role, set()) for role in roles)
+        draft = _draft([role for role in roles if role.holds_layer], file.axes)
+        return Inspection(path, steps, arrays, draft, (), notes, error.message, error.hint)
+    taken = {layer.parameter for layer in reading.layers}
+    arrays = tuple(_array(role, taken) for role in roles)
+    return Inspection(path, steps, arrays, reading.wiring, reading.evidence, (*notes, *reading.notes))
+
+
+def _array(role: ArrayRole, taken: set[str]) -> InspectedArray:
+    stored = role.array
+    density, zeros = _filled(stored)
+    return InspectedArray(
+        stored.name,
+        stored.shape,
+        stored.dtype,
+        stored.layout,
+        density,
+        zeros,
+        role.role,
+        role.why,
+        role.stem,
+        stored.name in taken,
+    )
+
+
+def _filled(stored: StoredArray) -> tuple[float | None, int]:
+    """Density and stored zeros; None where the numbers cannot be read."""
+    try:
+        values = stored.read()
+    except TopostrataError:
+        return None, 0
+    if isinstance(values, Entries):
+        filled, zeros = int(np.count_nonzero(values.values)), int(np.count_nonzero(values.values == 0))
+    else:
+        filled, zeros = int(np.count_nonzero(values)) if values.dtype.kind in "biufc" else 0, 0
+    return (filled / stored.size if stored.size else None), zeros
+
+
+def _draft(layers: Sequence[ArrayRole], axes: AxisOrder) -> Wiring | None:
+    """Every layer with spaces of its own, to be joined by a person."""
+    shapes: dict[str, LayerShape] = {}
+    for role in sorted(layers, key=lambda role: natural(role.stem)):
+        if role.stem in shapes and role.role != "mask":
+            continue
+        n_source, n_target, taps = dims(role.array.shape, axes)
+        if min(n_source, n_target, taps) < 1:
+            continue
+        orientation: Orientation = "hwio" if axes == "in-out" and len(role.array.shape) > 2 else axes
+        source, target = Space(f"{role.stem}.in", n_source), Space(f"{role.stem}.out", n_target)
+        part = Part(role.name, orientation=orientation)
+        shapes[role.stem] = LayerShape(role.stem, source, target, taps, part=part)
+    return Wiring(tuple(shapes.values())) if shapes else None

@@ -1,0 +1,411 @@
+"""Which layer feeds which, from the arrays of a file: evident from names, shapes and format, or refused.
+
+What chains is not therefore the network. Names (``naming_schemes``), the order of definition, the format's own order of
+axes and the shapes are evidence; where they leave two readings, or contradict each other, nothing is read and the error
+names the option that decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cmp_to_key, partial
+from itertools import pairwise
+
+from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
+from topostrata.ingest.formats.cells import cells_of, dims
+from topostrata.ingest.formats.file_layers import (
+    FileLayer,
+    Flatten,
+    Plan,
+    assemble,
+    follows,
+    plan,
+    shapes_of,
+    wiring_of,
+)
+from topostrata.ingest.formats.naming_schemes import branching, natural, precedes
+from topostrata.ingest.formats.options import Options
+from topostrata.ingest.formats.roles import ArrayRole, chosen, roles_of
+from topostrata.topology import Topology, Wiring
+
+_MOST_SEARCHED = 64
+_MOST_TRIED = 5_000
+_USUAL_CHANNELS = (1, 3)
+
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is read: its layers in the order of execution, how they fit, and how that is known."""
+
+    where: str
+    layers: tuple[FileLayer, ...]
+    planned: Plan
+    evidence: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def wiring(self) -> Wiring:
+        """The wiring, each layer with the array that it is."""
+        return wiring_of(self.layers, self.planned, parameters=True)
+
+    def topology(self, options: Options) -> Topology:
+        """The connections, read from the file."""
+        return assemble(self.layers, self.planned, where=self.where, limits=options.limits)
+
+
+def decide(file: ArrayFile, options: Options) -> Reading:
+    """The reading of a file that its arrays leave, or ``InvalidInputError`` with the option that decides."""
+    roles = roles_of(file.arrays)
+    layers, ordered = _layers(file, roles, options)
+    if not layers:
+        raise InvalidInputError(
+            f"{file.where}: expected at least one layer, found none: {_counted(roles) or 'no arrays'}",
+            hint="a layer is an array of 2 or more axes; choose with --layers 'NAME,NAME'",
+        )
+    names = [layer.stem for layer in layers]
+    if not ordered and len(layers) > 1 and (reason := branching(names)) is not None:
+        raise InvalidInputError(
+            f"{file.where}: expected layers that follow each other, found {reason}: which layer feeds which is not in "
+            "the file",
+            hint="write the wiring down: `topostrata inspect FILE --write net.toml`, edit it (docs/wiring.md), "
+            "then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
+        )
+    search = _Search(file, layers, options, ordered=ordered)
+    axes, order, evidence = search.decide()
+    parts = [search.parts(axes)[k] for k in order]
+    bias = "none" if options.bias == "auto" and len(parts) == 1 and axes == "out-in" else options.bias
+    planned = plan(parts, bias=bias, where=file.where, limits=options.limits)
+    flatten = _flatten(parts, planned, axes, options, file.where)
+    planned = Plan(planned.last_row, planned.fits, flatten or "channels-first")
+    if flatten:
+        evidence = (*evidence, f"pictures are flattened {flatten}")
+    if planned.last_row:
+        evidence = (*evidence, "the last row of each matrix is a bias and left out")
+    return Reading(file.where, tuple(parts), planned, evidence, (*_left_out(file, roles, layers), *_doubts(parts)))
+
+
+def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[list[ArrayRole], bool]:
+    """The arrays that are layers, and whether their order was said."""
+    if options.layers:
+        return _picked(roles, options.layers, file.where)
+    layers = chosen(roles, file.where)
+    masked = {role.stem: role for role in roles if role.role == "original"}
+    for layer in layers:
+        weight = masked.get(layer.stem, layer)
+        if layer.role == "mask" and layer.array.shape != weight.array.shape:
+            raise InvalidInputError(
+                f"{file.where}: mask {layer.name!r}: expected the shape of {weight.name!r}, "
+                f"{' x '.join(map(str, weight.array.shape))}, found {' x '.join(map(str, layer.array.shape))}",
+                hint="is it packed, eight entries to a byte? Unpack it first (np.unpackbits)",
+            )
+    lone_masks = [layer for layer in layers if layer.role == "mask" and layer.stem not in masked]
+    weights = [layer for layer in layers if layer.role == "weight"]
+    if lone_masks and weights and {m.array.shape for m in lone_masks} <= {w.array.shape for w in weights}:
+        raise InvalidInputError(
+            f"{file.where}: expected masks with the names of their weights, found masks {_names(lone_masks)} beside "
+            f"weights {_names(weights)}",
+            hint=f"choose the masks, in the order of execution: --layers '{','.join(m.name for m in lone_masks[:8])}'",
+        )
+    return layers, False
+
+
+def _picked(roles: list[ArrayRole], patterns: Sequence[str], where: str) -> tuple[list[ArrayRole], bool]:
+    """The layers that names or globs choose; in the order of the patterns where each chooses one."""
+    able = [role for role in roles if len(role.array.shape) >= 2 and role.role != "other"]
+    picked: list[ArrayRole] = []
+    ordered = True
+    for pattern in patterns:
+        exact = [role for role in able if role.name == pattern]
+        matching = exact or [
+            role
+            for role in able
+            if role.holds_layer and (fnmatchcase(role.name, pattern) or fnmatchcase(role.stem, pattern))
+        ]
+        if not matching:
+            raise InvalidInputError(
+                f"{where}: --layers {pattern}: expected the name of an array of 2 or more axes, or a glob of names, "
+                f"found none such among {_names(able)}"
+            )
+        new = [role for role in matching if role not in picked]
+        ordered &= len(new) == 1
+        picked += new
+    if not ordered:
+        chosen(picked, where)  # refuses two arrays of one layer
+    stems = [role.stem for role in picked]
+    if len(set(stems)) < len(stems):
+        double = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InvalidInputError(f"{where}: --layers: expected every layer once, found {double!r} twice")
+    return picked, ordered
+
+
+class _Search:
+    """The orders in which the layers of a file chain, for each order of axes."""
+
+    def __init__(self, file: ArrayFile, layers: list[ArrayRole], options: Options, *, ordered: bool) -> None:
+        self._file = file
+        self._layers = layers
+        self._options = options
+        self._ordered = ordered
+        self._names = [layer.stem for layer in layers]
+        self._kernels = any(len(layer.array.shape) > 2 for layer in layers)
+        self._parts: dict[AxisOrder, list[FileLayer]] = {}
+        self._total = self._total_order()
+
+    def parts(self, axes: AxisOrder) -> list[FileLayer]:
+        """The layers of the file, if its axes stand in this order."""
+        if axes not in self._parts:
+            self._parts[axes] = [self._part(layer, axes) for layer in self._layers]
+        return self._parts[axes]
+
+    def decide(self) -> tuple[AxisOrder, Order, tuple[str, ...]]:
+        """The axes and the order that the evidence leaves, and the evidence in words."""
+        asked = self._options.axes
+        able: tuple[AxisOrder, ...] = ("in-out", "out-in")
+        if asked is not None or self._file.sure:
+            able = (asked or self._file.axes,)
+        fitting: dict[AxisOrder, list[Order]] = {}
+        for grouped in (False, True):
+            fitting = {axes: orders for axes in able if (orders := self._orders(axes, grouped=grouped))}
+            if fitting:
+                break
+        if not fitting:
+            return self._none_fits(asked)
+        axes, why = self._choose_axes(fitting, asked)
+        order, how = self._choose_order(fitting[axes], axes)
+        return axes, order, (why, how)
+
+    def _choose_axes(self, fitting: dict[AxisOrder, list[Order]], asked: AxisOrder | None) -> tuple[AxisOrder, str]:
+        rows = {"in-out": "rows are sources (in-out)", "out-in": "rows are targets (out-in)"}
+        if asked is not None:
+            return asked, f"{rows[asked]}, as you said"
+        usual, by_name = self._file.axes, axes_of_names(self._layers)
+        if self._file.sure:
+            return usual, f"{rows[usual]}, as the format has it"
+        if len(fitting) == 1:
+            (axes,) = fitting
+            told = by_name is None and usual == "in-out" and self._total is not None
+            if axes in {usual, by_name} or told:
+                return axes, f"{rows[axes]}: only so do the layers chain"
+            other: AxisOrder = "out-in" if axes == "in-out" else "in-out"
+            raise InvalidInputError(
+                f"{self._file.where}: expected layers that chain where {rows[other]}, as files of this kind have it, "
+                f"found layers that chain only where {rows[axes]}: "
+                f"{_widths([self.parts(axes)[k] for k in fitting[axes][0]])}; "
+                f"as they are: {shapes_of(self.parts(other))}",
+                hint=f"if that is right say --orientation {axes}; else choose the layers and their order with "
+                "--layers 'NAME,NAME', or write the wiring down: --wiring net.toml",
+            )
+        agree = by_name in {None, usual}
+        unsettled = by_name is None and self._kernels and usual == "in-out"
+        if agree and not unsettled and (usual == "out-in" or fitting["in-out"] == fitting["out-in"]):
+            return usual, f"{rows[usual]}, as files of this format have it"
+        if by_name == "in-out" or (by_name == "out-in" and (usual == "out-in" or self._kernels)):
+            return by_name, f"{rows[by_name]}, as in files with such names"
+        readings = [f"{axes}: {_widths([self.parts(axes)[k] for k in orders[0]])}" for axes, orders in fitting.items()]
+        raise InvalidInputError(
+            f"{self._file.where}: expected one order of axes in which the layers chain, found two: "
+            f"{'; or '.join(readings)}",
+            hint="say --orientation out-in (as torch stores weights, kernels oihw) or --orientation in-out (as Keras "
+            "and Flax do, kernels hwio)",
+        )
+
+    def _choose_order(self, orders: list[Order], axes: AxisOrder) -> tuple[Order, str]:
+        if self._ordered:
+            return orders[0], "the order is the one you said"
+        if len(self._layers) == 1:
+            return orders[0], "there is one layer"
+        definition = tuple(range(len(self._layers)))
+        parts = self.parts(axes)
+        told = self._file.in_order and [layer.name for layer in self._layers] != sorted(
+            layer.name for layer in self._layers
+        )
+        chains = told and self._chains(definition, parts, grouped=True)
+        if len(orders) == 1:
+            if chains and orders[0] != definition:
+                raise self._two_orders(orders[0], definition, "by the names", "by the order in the file")
+            return orders[0], "the order is that of the names" if self._total else "only in this order do they chain"
+        if chains and self._agrees(definition):
+            return definition, "the order is that of the file"
+        raise self._two_orders(orders[0], orders[1], "first", "second")
+
+    def _two_orders(self, one_order: Order, other: Order, how: str, how_else: str) -> InvalidInputError:
+        first, second = (" -> ".join(self._names[k] for k in order[:12]) for order in (one_order, other))
+        listed = ",".join(self._layers[k].name for k in one_order[:12]) + (",..." if len(one_order) > 12 else "")
+        return InvalidInputError(
+            f"{self._file.where}: expected one order in which the layers chain, found two: {how} {first}; "
+            f"{how_else} {second}",
+            hint=f"say the order of execution: --layers '{listed}'",
+        )
+
+    def _none_fits(self, asked: AxisOrder | None) -> tuple[AxisOrder, Order, tuple[str, ...]]:
+        """No order chains: the planner says why of the order that the names suggest."""
+        axes = asked or axes_of_names(self._layers) or self._file.axes
+        order = self._total or tuple(sorted(range(len(self._names)), key=lambda k: natural(self._names[k])))
+        parts = [self.parts(axes)[k] for k in order]
+        plan(parts, bias=self._options.bias, where=self._file.where, limits=self._options.limits)
+        raise InvalidInputError(
+            f"{self._file.where}: expected names that tell the order of the layers, "
+            f"found {', '.join(self._names[:12])}",
+            hint=f"say the order of execution: --layers '{','.join(layer.name for layer in self._layers[:12])}'",
+        )
+
+    def _orders(self, axes: AxisOrder, *, grouped: bool) -> list[Order]:
+        """At most two orders that agree with the names and chain."""
+        parts = self.parts(axes)
+        if self._total is not None:
+            return [self._total] if self._chains(self._total, parts, grouped=grouped) else []
+        if len(parts) > _MOST_SEARCHED:
+            return []
+        for extra in self._extras(parts):
+            if orders := self._extend(parts, extra, grouped=grouped):
+                return orders
+        return []
+
+    def _chains(self, order: Order, parts: list[FileLayer], *, grouped: bool) -> bool:
+        return any(
+            all(follows(parts[a], parts[b], extra=extra, grouped=grouped) for a, b in pairwise(order))
+            for extra in self._extras(parts)
+        )
+
+    def _extras(self, parts: list[FileLayer]) -> tuple[int, ...]:
+        """How many rows of each matrix may be no sources: one where the last row may be a bias."""
+        if any(part.kernel for part in parts) or self._options.bias == "none":
+            return (0,)
+        return (1,) if self._options.bias == "last-row" else (0, 1)
+
+    def _extend(self, parts: list[FileLayer], extra: int, *, grouped: bool) -> list[Order]:
+        count = len(parts)
+        before = [
+            {k for k in range(count) if k != j and precedes(self._names[k], self._names[j])} for j in range(count)
+        ]
+        orders: list[Order] = []
+        tried = 0
+        stack: list[Order] = [()]
+        while stack and len(orders) < 2 and tried < _MOST_TRIED:
+            tried += 1
+            order = stack.pop()
+            if len(order) == count:
+                orders.append(order)
+                continue
+            placed = set(order)
+            for j in range(count - 1, -1, -1):
+                if j in placed or not before[j] <= placed:
+                    continue
+                if not order or follows(parts[order[-1]], parts[j], extra=extra, grouped=grouped):
+                    stack.append((*order, j))
+        return orders if len(orders) == 2 or not stack else []  # a search that was cut off does not say "the only one"
+
+    def _agrees(self, order: Order) -> bool:
+        """Whether an order is one that the names allow."""
+        return not any(
+            precedes(self._names[order[b]], self._names[order[a]])
+            for a in range(len(order))
+            for b in range(a + 1, len(order))
+        )
+
+    def _total_order(self) -> Order | None:
+        """The order, where it was said or the names tell all of it."""
+        positions = range(len(self._names))
+        if self._ordered or len(self._names) == 1:
+            return tuple(positions)
+
+        def compare(a: int, b: int) -> int:
+            before = precedes(self._names[a], self._names[b])
+            if before is None:
+                return -1 if natural(self._names[a]) < natural(self._names[b]) else 1
+            return -1 if before else 1
+
+        order = tuple(sorted(positions, key=cmp_to_key(compare)))
+        return order if all(precedes(self._names[a], self._names[b]) for a, b in pairwise(order)) else None
+
+    def _part(self, layer: ArrayRole, axes: AxisOrder) -> FileLayer:
+        n_source, n_target, taps = dims(layer.array.shape, axes)
+        where = f"{self._file.at(layer.name)}: layer {layer.stem!r}"
+        load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, where=where)
+        kernel = len(layer.array.shape) > 2
+        return FileLayer(layer.stem, n_source, n_target, load, taps, kernel, layer.name, axes)
+
+
+def axes_of_names(layers: Sequence[ArrayRole]) -> AxisOrder | None:
+    """The order of axes that files with such names have; None where the names do not tell, or differ."""
+    told: set[AxisOrder] = set()
+    for layer in layers:
+        name = layer.name.lower().removesuffix(":0")
+        if name.endswith(("kernel", "kernel_mask", "kernel.mask")):
+            told.add("in-out")
+        elif any(word in name for word in (".weight", "parametrizations")):
+            told.add("out-in")
+    return told.pop() if len(told) == 1 else None
+
+
+def _flatten(
+    parts: Sequence[FileLayer], planned: Plan, axes: AxisOrder, options: Options, where: str
+) -> Flatten | None:
+    """How a picture is flattened before a linear layer; None where none is."""
+    at = next((k for k, part in enumerate(parts) if not part.kernel and planned.fits[k].taps > 1), None)
+    if at is None:
+        return None
+    if options.flatten is not None:
+        return options.flatten
+    if axes == "out-in":
+        return "channels-first"
+    if all("kernel" in part.parameter.lower() for part in parts):
+        return "channels-last"
+    fit = planned.fits[at]
+    raise InvalidInputError(
+        f"{where}: layer {parts[at].name!r}: expected to know how {fit.n_source} channels at {fit.taps} positions are "
+        f"flattened into its {parts[at].n_source} sources, found nothing that tells",
+        hint="say --flatten channels-last (as Keras and Flax do) or --flatten channels-first (as torch does)",
+    )
+
+
+def _left_out(file: ArrayFile, roles: Sequence[ArrayRole], layers: Sequence[ArrayRole]) -> list[str]:
+    taken = {layer.name for layer in layers}
+    notes: list[str] = []
+    for kind, words in (
+        ("original", "weights whose masks are read"),
+        ("average", "averages of the weights"),
+        ("optimiser", "state of the optimiser"),
+        ("buffer", "buffers"),
+        ("weight", "layers that were not chosen"),
+        ("mask", "masks that were not chosen"),
+        ("other", "arrays that are not read"),
+    ):
+        names = [role for role in roles if role.role == kind and role.name not in taken and len(role.array.shape) >= 2]
+        if names:
+            notes.append(f"left out, {words}: {_names(names)}")
+    return notes + [f"left out: {left.name}: {left.what}, {left.why}" for left in file.left_out[:4]]
+
+
+def _doubts(parts: Sequence[FileLayer]) -> list[str]:
+    first = parts[0]
+    if not first.kernel or len(parts) == 1 or first.n_source in _USUAL_CHANNELS:
+        return []
+    doubt = (
+        f"the first layer, {first.name!r}, reads {first.n_source} channels; a grouped convolution stores the channels "
+        "of one group only: if it has groups, write the wiring down (--wiring net.toml)"
+    )
+    return [doubt]
+
+
+def _widths(parts: Sequence[FileLayer]) -> str:
+    chain = "-".join(str(n) for n in (parts[0].n_source, *(part.n_target for part in parts)))
+    taps = sorted({part.taps for part in parts if part.kernel})
+    return f"{chain} units" + (f" with {', '.join(map(str, taps))} taps" if taps else "")
+
+
+def _counted(roles: Sequence[ArrayRole]) -> str:
+    counts: dict[str, int] = {}
+    for role in roles:
+        counts[role.role] = counts.get(role.role, 0) + 1
+    return ", ".join(f"{count} {role}" for role, count in counts.items())
+
+
+def _names(roles: Sequence[ArrayRole], most: int = 6) -> str:
+    shown = ", ".join(repr(role.name) for role in roles[:most])
+    return shown + (f" and {len(roles) - most} more" if len(roles) > most else "")

@@ -1,0 +1,59 @@
+"""One table of formats: the help, the page and the hint of errors are made from it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats import registry
+from topostrata.ingest.formats.registry import FORMATS, Format
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+NEW = Format("Zebra", (".zebra",), (b"ZEBRA",), "zebras", "stripes", "rows are stripes", "nowhere:read", "zoo")
+
+
+def test_a_new_format_stands_in_the_help_the_page_and_the_hint() -> None:
+    """Nobody lists formats by hand: a row of the table is enough."""
+    formats = (*FORMATS, NEW)
+    assert ".zebra" in registry.help_text(formats)
+    row = "| Zebra `.zebra` | zebras | stripes | rows are stripes | the extra `[zoo]` |"
+    assert row in registry.table(formats)
+    assert "Zebra (.zebra)" in registry.hint(formats)
+    assert "or .zebra file" in registry.expected(formats)
+
+
+def test_a_format_is_known_by_its_suffix_else_by_its_first_bytes(tmp_path: Path) -> None:
+    """The end of the name decides; under a strange name the beginning of the file does."""
+    for name, begin, expected in (
+        ("a.zebra", b"", "Zebra"),
+        ("b", b"ZEBRA...", "Zebra"),
+        ("c", b"PK\3\4", "NumPy archive"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(begin)
+        assert registry.format_of(path, (*FORMATS, NEW)).name == expected
+    with pytest.raises(InvalidInputError, match=r"b: expected a \.npz, .* or \.mat file, found another"):
+        registry.format_of(tmp_path / "b", FORMATS)
+
+
+@pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
+def test_every_format_has_its_reader(known: Format) -> None:
+    """The function that a row names is there."""
+    module, function = known.reader.split(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.checkout
+def test_the_page_has_the_table() -> None:
+    """docs/formats.md is what ``python docs/make_formats.py`` writes."""
+    spec = importlib.util.spec_from_file_location("make_formats", DOCS / "make_formats.py")
+    assert spec is not None
+    assert spec.loader is not None
+    make_formats = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_formats)
+    text = (DOCS / "formats.md").read_text(encoding="utf-8")
+    assert make_formats.page(text, registry.table()) == text
