@@ -48,7 +48,7 @@ def compare(a: Prepared, b: Prepared) -> Comparison:
     """The comparison of two networks that were prepared with their colours."""
     check_limits(a, b)
     if a.digest == b.digest and a.plan.form == b.plan.form:
-        return of_equals(a, _repeated(a), canonical=not a.plan.staying)
+        return _of_equals(a)
     return symmetric(a, b, _compare)
 
 
@@ -58,7 +58,7 @@ def _compare(a: Prepared, b: Prepared) -> Comparison:
     return Comparison(
         [row_value(a, b, row, matches.partner) for row in range(len(rows))],
         {s: matches.partner[s] for s in range(len(a.sizes))},
-        [matches.ambiguous.get(row.space, 0) if row.first else 0 for row in rows],
+        _row_counts(a, matches.ambiguous),
         canonical=a.settled and b.settled and matches.unique and not a.plan.staying,
     )
 
@@ -93,20 +93,20 @@ def first_value(a: Prepared, b: Prepared) -> float:
     return row_value(a, b, 0, partner)
 
 
-def _repeated(network: Prepared) -> list[int]:
-    """For each row the units whose fan-in set another has too: those that are ambiguous against a copy."""
+def _of_equals(network: Prepared) -> Comparison:
+    """The comparison of a network with itself; ambiguous are the units that are so against a copy."""
     plan = network.plan
-    matched = {} if all(problem.plain for problem in plan.problems) else canonical(network, network).ambiguous
-    counts = []
-    for row in plan.rows:
-        problem = plan.problem_of.get(row.space) if row.first else None
-        if problem is None:
-            counts.append(0)
-        elif problem.plain:
-            counts.append(_repeats(network.fan_in[row.space]))
-        else:
-            counts.append(matched[row.space])
-    return counts
+    if plan.plain:
+        # All sources are matched before, so these are the units whose fan-in set another one has too.
+        ambiguous = {s: _repeats(network.fan_in[s]) for s in plan.problem_of}
+        return of_equals(network, _row_counts(network, ambiguous), canonical=not plan.staying)
+    matches = canonical(network, network)
+    unique = network.settled and matches.unique and not plan.staying
+    return of_equals(network, _row_counts(network, matches.ambiguous), canonical=unique)
+
+
+def _row_counts(network: Prepared, ambiguous: Mapping[int, int]) -> list[int]:
+    return [ambiguous.get(row.space, 0) if row.first else 0 for row in network.plan.rows]
 
 
 def _repeats(sets: Sets) -> int:

@@ -65,22 +65,34 @@ def _identity_value(a: Ready, b: Ready, row: Row, partner: Mapping[int, Ints]) -
         layer_a, layer_b = (network.topology.layers[network.plan.order[k]] for network in (a, b))
         size_a += layer_a.fan_in
         size_b += layer_b.fan_in
-        sources, targets, taps = layer_a.shape.units_of(layer_a.mask.cells)
-        elements = partner[a.plan.sources[k]]
-        if a.plan.sources[k] < len(a.plan.spaces):
-            there = elements[sources]
+        source = a.plan.sources[k]
+        if (
+            a.plan.contexts[source] == b.plan.contexts[source]
+            and a.plan.contexts[row.space] == b.plan.contexts[row.space]
+        ):
+            shared = np.intersect1d(layer_a.mask.cells, layer_b.mask.cells, assume_unique=True)
+            common += np.bincount(shared // layer_a.mask.stride, minlength=len(mine))
         else:
-            there = elements[sources * layer_a.taps + taps]
-            there, taps = np.where(there < 0, -1, there // layer_b.taps), there % layer_b.taps
-        known = (there >= 0) & (mine[targets] >= 0)
-        cells = layer_b.shape.cells_of(there[known], mine[targets[known]], taps[known])
-        shared = np.isin(cells, layer_b.mask.cells, assume_unique=True)
-        common += np.bincount(targets[known][shared], minlength=len(mine))
+            common += _common(layer_a, layer_b, partner[source], mine, joint=source >= len(a.plan.spaces))
     matched = np.flatnonzero(mine >= 0)
     total = size_a[matched] + size_b[mine[matched]]
     distances = (total - 2 * common[matched]) / np.maximum(total - common[matched], 1)
     alone = len(mine) - len(matched) + other - len(matched)
     return math.fsum([*distances.tolist(), float(alone)]) / (len(matched) + alone)
+
+
+def _common(a: Layer, b: Layer, elements: Ints, mine: Ints, *, joint: bool) -> Ints:
+    """How many elements each target unit of A shares with its partner ``mine``; ``joint``: sources with their taps."""
+    sources, targets, taps = a.shape.units_of(a.mask.cells)
+    if joint:
+        there = elements[sources * a.taps + taps]
+        there, taps = np.where(there < 0, -1, there // b.taps), there % b.taps
+    else:
+        there = elements[sources]
+    known = (there >= 0) & (mine[targets] >= 0)
+    cells = b.shape.cells_of(there[known], mine[targets[known]], taps[known])
+    shared = np.isin(cells, b.mask.cells, assume_unique=True)
+    return np.bincount(targets[known][shared], minlength=len(mine))
 
 
 def _costs(
