@@ -46,7 +46,8 @@ def register(app: typer.Typer) -> None:
 def measures(
     ref: Annotated[str, typer.Argument(metavar="REF", help="A snapshot: RUN, RUN@STEP, RUN@first, RUN@last.")],
     null: Annotated[
-        int, typer.Option("--null", metavar="N", min=0, help="Measure N copies beside it in which only degrees are kept.")
+        int,
+        typer.Option("--null", metavar="N", min=0, help="Measure N copies beside it in which only degrees are kept."),
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", metavar="SEED", min=0, help="The seed of the first copy.")] = 0,
     no_spectra: Annotated[

@@ -213,14 +213,12 @@ class Analysis:
 
         return structure(self._topology(ref))
 
-    def measures(
-        self, ref: Ref | Snapshot | str, *, null: int = 0, seed: int = 0, spectra: bool = True
-    ) -> Measures:
+    def measures(self, ref: Ref | Snapshot | str, *, null: int = 0, seed: int = 0, spectra: bool = True) -> Measures:
         """The structure panel of one snapshot: the measures that papers print, per layer and for the whole network.
 
-        ``null``, ``seed`` and ``spectra`` are those of ``topostrata.measure``, whose errors it raises too. ``explored``,
-        the in-time over-parameterisation, looks at all snapshots of the run up to this one. docs/measures.md has each
-        measure with its formula. Raises ``NotFoundError`` where there is no such snapshot.
+        ``null``, ``seed`` and ``spectra`` are those of ``topostrata.measure``, whose errors it raises too.
+        ``explored``, the in-time over-parameterisation, looks at all snapshots of the run up to this one.
+        docs/measures.md has each measure with its formula. Raises ``NotFoundError`` where there is no such snapshot.
 
         >>> measured = archive.measures("w0@10")
         >>> measured.effective_paths, [layer.explored for layer in measured.layers]

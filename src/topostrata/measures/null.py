@@ -17,9 +17,9 @@ def degree_kept(topology: Topology, seed: int) -> Topology:
     """A random network with the same wiring in which every unit of every layer has as many connections as before.
 
     Each layer is drawn alike from all masks with its two degree sequences: those of its target units, and those of its
-    source units at each tap. Connections stay in their groups, and tied layers stay tied. Two target units trade sources
-    that only one of them has, which is as many double-edge swaps as connections change places; targets are paired
-    anew in each of ``ROUNDS`` rounds. The same seed gives the same network.
+    source units at each tap. Connections stay in their groups, and tied layers stay tied. Two target units trade those
+    sources that only one of them has: many double-edge swaps at once. Targets are paired anew in each of ``ROUNDS``
+    rounds. The same seed gives the same network.
 
     Source: Carstens, Berger and Strona, "A unifying framework for fast randomization of ecological networks with
     fixed (node) degrees" (2018), the global curveball algorithm.

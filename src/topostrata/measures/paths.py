@@ -33,7 +33,7 @@ class EffectivePart:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Where paths begin and end: per layer the stage that it reads and the one that it enters; the spaces at the ends."""
+    """Per layer the stage that it reads and the one that it enters, the last stages, and where paths begin and end."""
 
     joins: list[tuple[Stage, Stage]]
     last: dict[str, int]
