@@ -183,11 +183,11 @@ def structure(
 
     Also the connections that lie on a path from input to output.
     """
-    from topostrata.service.answers.measures import structure_answer
+    from topostrata.service.answers.measures import snapshot_answer
 
     with archive(store) as opened:
         snapshot = opened.snapshot(ref)
-        shape = structure_answer(snapshot.id, opened.structure(snapshot))
+        shape = snapshot_answer(snapshot.id, opened.structure(snapshot))
     if json_:
         answer(shape)
         return

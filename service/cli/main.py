@@ -11,7 +11,18 @@ import typer
 from typer.core import TyperArgument, TyperGroup
 
 from topostrata.errors import Code, TopostrataError
-from topostrata.service.cli import cypher, demo, distance, evolution, inspect, lineage, operation, runs, transfer
+from topostrata.service.cli import (
+    cypher,
+    demo,
+    distance,
+    evolution,
+    inspect,
+    lineage,
+    measures,
+    operation,
+    runs,
+    transfer,
+)
 from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
 
 _NAME = "topostrata"
@@ -40,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (runs, inspect, distance, evolution, lineage, cypher, transfer, operation, demo):
+for group in (runs, inspect, distance, evolution, measures, lineage, cypher, transfer, operation, demo):
     group.register(app)
 
 

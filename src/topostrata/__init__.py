@@ -59,6 +59,11 @@ if TYPE_CHECKING:
     from topostrata.lineage.inferred import Inference, InferredEdge
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
+    from topostrata.measures.degrees import PowerLaw
+    from topostrata.measures.null import degree_kept
+    from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
+    from topostrata.measures.paths import effective_paths
+    from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
     from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
@@ -104,6 +109,7 @@ __all__ = [
     "LayerDistance",
     "LayerEvolution",
     "LayerHistory",
+    "LayerMeasures",
     "LayerShape",
     "LayerStructure",
     "LayerSurvival",
@@ -112,17 +118,21 @@ __all__ = [
     "Lineage",
     "LineageCycleError",
     "Mask",
+    "Measures",
     "MissingExtraError",
     "Moment",
     "Moved",
     "NotComparableError",
     "NotFoundError",
+    "NullLevel",
     "Parent",
     "Part",
     "Point",
+    "PowerLaw",
     "Pushed",
     "PushedSnapshot",
     "QueryRefusedError",
+    "Ramanujan",
     "ReadOptions",
     "Ref",
     "Run",
@@ -133,6 +143,7 @@ __all__ = [
     "SettingsError",
     "Snapshot",
     "Space",
+    "SpaceMeasures",
     "SpaceStructure",
     "StepOrderError",
     "StoreUnavailableError",
@@ -148,8 +159,11 @@ __all__ = [
     "Violation",
     "Wiring",
     "check_files",
+    "degree_kept",
     "distances",
+    "effective_paths",
     "inspect",
+    "measure",
     "nnstd",
     "open",
     "read",
@@ -243,6 +257,17 @@ _HOMES = {
         "Point",
         "Timeline",
     ),
+    "measures.degrees": ("PowerLaw",),
+    "measures.null": ("degree_kept",),
+    "measures.panel": (
+        "LayerMeasures",
+        "Measures",
+        "NullLevel",
+        "SpaceMeasures",
+        "measure",
+    ),
+    "measures.paths": ("effective_paths",),
+    "measures.spectra": ("Ramanujan",),
     "measures.structure": (
         "Degrees",
         "Hub",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.declared import Kinship, Lineage
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Timeline
+    from topostrata.measures.panel import Measures
     from topostrata.measures.structure import Structure
     from topostrata.store.masks import MaskStore
     from topostrata.topology import Topology
@@ -211,6 +212,26 @@ class Analysis:
         from topostrata.measures.structure import structure
 
         return structure(self._topology(ref))
+
+    def measures(self, ref: Ref | Snapshot | str, *, null: int = 0, seed: int = 0, spectra: bool = True) -> Measures:
+        """The structure panel of one snapshot: the measures that papers print, per layer and for the whole network.
+
+        ``null``, ``seed`` and ``spectra`` are those of ``topostrata.measure``, whose errors it raises too.
+        ``explored``, the in-time over-parameterisation, looks at all snapshots of the run up to this one.
+        docs/measures.md has each measure with its formula. Raises ``NotFoundError`` where there is no such snapshot.
+
+        >>> measured = archive.measures("w0@10")
+        >>> measured.effective_paths, [layer.explored for layer in measured.layers]
+        (4, [0.5555555555555556, 0.5])
+        """
+        from topostrata.measures.panel import measure, over_run
+
+        entry = self._runs.recorded([ref])[0]
+        measured = measure(self._masks.topology(entry), null=null, seed=seed, spectra=spectra)
+        history = self._evolution.history(entry.snapshot.run)
+        at = history.place(entry.snapshot.step)
+        explored = {layer.name: float(layer.exploration[at]) for layer in history.layers}
+        return over_run(measured, explored, float(history.total.exploration[at]))
 
     # Lineage
 

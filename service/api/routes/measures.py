@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Query, Request, Response
+
+from topostrata.measures.panel import Measures
 from topostrata.measures.structure import Structure
 from topostrata.refs import Ref
-from topostrata.service.answers.measures import structure_answer
+from topostrata.service.answers.measures import snapshot_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.representation import ArchiveOf, RunId, StepPath, represent
 
 router = APIRouter(tags=["measures"])
 
 StructureAnswer = shape("StructureAnswer", "The structure of one snapshot.", {"ref": str} | answer_fields(Structure))
+MeasuresAnswer = shape("MeasuresAnswer", "The structure panel of one snapshot.", {"ref": str} | answer_fields(Measures))
+
+_MOST_COPIES = 20  # each takes about as long as the answer without copies
+
+NullQuery = Annotated[int, Query(ge=0, le=_MOST_COPIES, description="Degree-kept copies to measure beside it.")]
+SeedQuery = Annotated[int, Query(ge=0, le=2**32, description="The seed of the first copy; the next one has the next.")]
+SpectraQuery = Annotated[bool, Query(description="With the Ramanujan gaps, which take the longest.")]
 
 
 @router.get("/runs/{run}/snapshots/{step}/structure", response_model=StructureAnswer)
 def get_structure(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
     """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
     ref = Ref(run, step)
-    return represent(request, structure_answer(str(ref), archive.structure(ref)))
+    return represent(request, snapshot_answer(str(ref), archive.structure(ref)))
+
+
+@router.get("/runs/{run}/snapshots/{step}/measures", response_model=MeasuresAnswer)
+def get_measures(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    step: StepPath,
+    null: NullQuery = 0,
+    seed: SeedQuery = 0,
+    spectra: SpectraQuery = True,
+) -> Response:
+    """The measures that papers print, per layer and for the whole network; docs/measures.md says what each is."""
+    ref = Ref(run, step)
+    return represent(request, snapshot_answer(str(ref), archive.measures(ref, null=null, seed=seed, spectra=spectra)))

@@ -1,1 +1,1 @@
-"""Measures of one snapshot: fan-in, fan-out, hubs, dead units, effective density."""
+"""Measures of one snapshot: fan-in, fan-out, hubs, dead units, effective density, and the structure panel."""

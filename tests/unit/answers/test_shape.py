@@ -24,6 +24,7 @@ from topostrata.frames import columns
 from topostrata.lineage.declared import Kinship, Lineage
 from topostrata.lineage.inferred import Inference, InferredEdge
 from topostrata.lineage.timelines import Point, Timeline
+from topostrata.measures.panel import measure
 from topostrata.measures.structure import structure
 from topostrata.runs import Descent, Parent, Run, Snapshot
 from topostrata.service.answers.shape import answer_type, as_json
@@ -44,6 +45,8 @@ def results() -> Iterator[Any]:
     yield run
     yield run.survival()
     yield structure(history.at(history.steps[0]))
+    yield measure(history.at(history.steps[0]))
+    yield measure(history.at(history.steps[0]), null=2)
     yield Lineage(("w0", "w1"), (Descent("w0", 0, "w1", "fork"),), 2)
     yield Kinship("a", "b", ("c",), ("c", "a"), ("c", "b"))
     yield Inference("tree", "canonical", None, (InferredEdge("a", "b", 0.5, None, 1.0, "unknown"),), 3, 1)
