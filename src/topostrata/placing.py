@@ -54,7 +54,8 @@ def _key(layer: LayerShape, arrays: Mapping[str, Any], *, tied: bool) -> str | N
     if isinstance(arrays.get(layer.name), Mask):
         return layer.name
     key = layer.name if layer.part is None else layer.part.parameter
-    return None if tied and key not in arrays else key
+    whole = isinstance(arrays.get(key), Mask)  # a layer has the name of the parameter, and its mask is that layer's own
+    return None if tied and (whole or key not in arrays) else key
 
 
 def _whole_mask(layer: LayerShape, mask: Mask) -> Mask:

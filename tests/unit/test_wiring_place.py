@@ -169,3 +169,17 @@ def test_blocks_and_diagonals_count_by_value() -> None:
     matrix = np.array([[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 2], [0, 0, 3, 4]])
     for stored in (sp.bsr_array(matrix, blocksize=(2, 2)), sp.dia_array(matrix)):
         assert np.array_equal(np.asarray(Mask.from_matrix(stored)), matrix != 0)
+
+
+def test_a_tied_layer_follows_an_owner_that_has_the_name_of_their_parameter() -> None:
+    """``place(to_masks())`` gives the topology again where the parameter is called like the layer that comes first."""
+    tokens, logits, stream = labelled("tokens", 6), labelled("logits", 6), Space("stream", 4)
+    wiring = Wiring(
+        (
+            LayerShape("embed", tokens, stream, part=Part("embed", orientation="in-out")),
+            LayerShape("head", stream, logits, part=Part("embed", orientation="out-in")),
+        )
+    )
+    topology = wiring.place({"embed": RANDOM.random((6, 4)) < 0.5})
+    assert list(topology.to_masks()) == ["embed"]
+    assert wiring.place(topology.to_masks()) == topology
