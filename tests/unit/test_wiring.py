@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import json
 import pickle
-import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -30,10 +29,7 @@ from tests.wirings import (
     resnet18,
 )  # fmt: skip
 from topostrata import order, wiring_text
-from topostrata.distance.alignments import ALIGNMENTS
-from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, InvalidTopologyError, NotComparableError
-from topostrata.measures.structure import structure
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Stage, Topology, Wiring
 
 seeds = st.integers(0, 2**32 - 1)
@@ -490,18 +486,6 @@ def test_other_ties_are_another_wiring() -> None:
     loose = Wiring(tuple(dataclasses.replace(y, part=None) if y.name == "lm_head" else y for y in tied))
     with pytest.raises(NotComparableError, match=r"'wte' .*other layers are tied with it"):
         tied.counterparts(loose)
-
-
-@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name]().wiring.beyond_format_1 is not None])
-def test_what_no_alignment_knows_yet_is_refused_by_name(name: str) -> None:
-    """Distances and paths of these networks are never computed as if they were plain."""
-    topology = MODELS[name]().topology(np.random.default_rng(0))
-    kind = re.escape(str(topology.wiring.beyond_format_1))
-    for alignment in ALIGNMENTS:
-        with pytest.raises(NotComparableError, match=f"expected a network of plain layers, found {kind}"):
-            nnstd(topology, topology, alignment=alignment)
-    with pytest.raises(InvalidInputError, match=f"structure: expected a network of plain layers, found {kind}"):
-        structure(topology)
 
 
 @models
