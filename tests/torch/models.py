@@ -100,7 +100,9 @@ def mobilenet_v2() -> Example:
 
 
 def densenet() -> Example:
-    return Example(torchvision.models.DenseNet(8, (3, 3, 2), 16, 4, num_classes=10), (picture(32),))
+    model = torchvision.models.DenseNet(8, (3, 3, 2), 16, 4, num_classes=10)
+    model.features.conv0 = nn.Conv2d(3, 16, 3, bias=False)
+    return Example(model, (picture(32),))
 
 
 class ShuffleNet(nn.Module):
@@ -264,7 +266,9 @@ def bare() -> Example:
 
 def encoder() -> Example:
     layer = nn.TransformerEncoderLayer(24, 3, 40, batch_first=True)
-    model = nn.Sequential(nn.Linear(7, 24), nn.TransformerEncoder(layer, 2), nn.Linear(24, 5))
+    model = nn.Sequential(
+        nn.Linear(7, 24), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(24, 5)
+    )
     return Example(model, (torch.randn(2, 6, 7),))
 
 

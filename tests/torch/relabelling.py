@@ -27,16 +27,17 @@ def traced(example: Example) -> tuple[Seen, Reading]:
     return seen, read(seen)
 
 
-def relabelled_state(
-    example: Example, seen: Seen, reading: Reading, permutations: Permutations
-) -> dict[str, Tensor]:
+def relabelled_state(example: Example, seen: Seen, reading: Reading, permutations: Permutations) -> dict[str, Tensor]:
     """The parameters and buffers, by their first names, with all units in their new places."""
     model = example.model
     old = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     stored = {layer.part.parameter: layer for layer in reading.wiring if layer.part is not None}
     weights = {}
     for name in seen.parameters:
-        if plain_name(name) in stored and old[name].numel() >= old.get(weights.get(plain_name(name)), old[name]).numel():
+        if (
+            plain_name(name) in stored
+            and old[name].numel() >= old.get(weights.get(plain_name(name)), old[name]).numel()
+        ):
             weights[plain_name(name)] = name
     moves = _entries_after(reading.wiring, {plain: old[name] for plain, name in weights.items()}, permutations)
     new = {weights[plain]: _moved(old[weights[plain]], *move) for plain, move in moves.items()}

@@ -120,6 +120,12 @@ def is_fixed(dim: Dim) -> bool:
     return all(atom.fixed for atom in atoms(dim))
 
 
+def why_fixed(dim: Dim) -> str:
+    """Why a dimension is fixed, as its first atom says."""
+    nothing = "one unit" if size_of(dim) == 1 else "which part of a concatenation"
+    return next((atom.why for atom in atoms(dim)), nothing)
+
+
 def fix(dim: Dim, why: str) -> None:
     """The order of a dimension means something, or cannot be told: no unit of it changes places any more."""
     for atom in list(atoms(dim)):
@@ -131,8 +137,11 @@ def fix(dim: Dim, why: str) -> None:
                     fix([version], why)
 
 
-def regroup(dim: Dim, sizes: Sequence[int]) -> list[Dim]:
+def regroup(dim: Dim, sizes: Sequence[int], meetings: list[tuple[Dim, Dim]] | None = None) -> list[Dim]:
     """The dimensions of a view: labels are split where needed; what cannot be split is fixed.
+
+    Summands below which a view puts one axis are numbered alike: ``meetings`` takes them, to be unified in the end, so
+    that they stay different units until then.
 
     It goes block by block, to the next boundary that both shapes have, so that a cut that fails fixes its block only.
     """
@@ -151,7 +160,7 @@ def regroup(dim: Dim, sizes: Sequence[int]) -> list[Dim]:
             else:
                 wanted *= sizes[beyond]
                 beyond += 1
-        dims += _regroup_block(block, sizes[at:beyond])
+        dims += _regroup_block(block, sizes[at:beyond], meetings)
         at = beyond
     return dims
 
@@ -194,7 +203,7 @@ def narrow(dims: Sequence[Dim], which: int, start: int, stop: int) -> list[Dim]:
     if width == size_of(dim):
         return read
     if is_fixed(dim) and all(label.origin is None for label in dim):
-        read[which] = fixed(width, dim[0].why)
+        read[which] = fixed(width, why_fixed(dim))
         return read
     outer, below = dim[0], dim[1:]
     inner = size_of(below)
@@ -269,11 +278,11 @@ def _ancestors(label: Label) -> Iterator[Label]:
         yield label
 
 
-def _regroup_block(block: Dim, sizes: Sequence[int]) -> list[Dim]:
+def _regroup_block(block: Dim, sizes: Sequence[int], meetings: list[tuple[Dim, Dim]] | None) -> list[Dim]:
     if sum(size != 1 for size in sizes) == 1:
         return [[] if size == 1 else block for size in sizes]
     if is_fixed(block) and all(label.origin is None for label in block):
-        return [fixed(size, block[0].why) for size in sizes]
+        return [fixed(size, why_fixed(block)) for size in sizes]
     rest, dims = list(block), []
     for size in sizes:
         row: Dim = []
@@ -284,7 +293,7 @@ def _regroup_block(block: Dim, sizes: Sequence[int]) -> list[Dim]:
                 row.append(label)
                 missing //= label.size
             elif label.size % missing == 0:
-                outer, inner = _split(label, missing, label.size // missing)
+                outer, inner = _split(label, missing, label.size // missing, meetings)
                 row += factors([outer])
                 rest = [inner, *rest]
                 missing = 1
@@ -295,7 +304,7 @@ def _regroup_block(block: Dim, sizes: Sequence[int]) -> list[Dim]:
     return dims
 
 
-def _split(label: Label, outer: int, inner: int) -> tuple[Label, Label]:
+def _split(label: Label, outer: int, inner: int, meetings: list[tuple[Dim, Dim]] | None = None) -> tuple[Label, Label]:
     """Make a label, an atom or a sum, the product of two."""
     if label.is_atom:
         why = label.why if label.fixed else ""
@@ -308,19 +317,16 @@ def _split(label: Label, outer: int, inner: int) -> tuple[Label, Label]:
         return parts
     summands = [resolved(part) for part in label.summands]
     if any(part.size % inner for part in summands):
-        fix([label], "view that cuts across a concatenation")
-        return Label(outer, why="view that cuts across a concatenation"), Label(
-            inner, why="view that cuts across a concatenation"
-        )
-    heads, below = [], None
-    for part in summands:
-        head, rest = regroup([part], [part.size // inner, inner])
-        heads.append(product_of(head))
-        if below is None:
-            below = rest
+        why = "view that cuts across a concatenation"
+        fix([label], why)
+        return Label(outer, why=why), Label(inner, why=why)
+    rows = [regroup([part], [part.size // inner, inner], meetings) for part in summands]
+    for _, below in rows[1:]:
+        if meetings is None:
+            unify(rows[0][1], below)
         else:
-            unify(below, rest)
-    return sum_of(heads), product_of(below or [])
+            meetings.append((rows[0][1], below))
+    return sum_of([product_of(head) for head, _ in rows]), product_of(rows[0][1])
 
 
 def _cut(label: Label, bounds: Sequence[int]) -> None:

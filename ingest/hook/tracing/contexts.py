@@ -76,18 +76,12 @@ def pieces(dim: Dim) -> list[Piece]:
     return ranges
 
 
-def companions(tensors: Iterable[Labels], parameters: Iterable[Labels]) -> dict[Label, set[Label]]:
-    """For each atom those that stand beside it in every tensor, and in the same dimension of every parameter."""
+def companions(tensors: Iterable[Labels]) -> dict[Label, set[Label]]:
+    """For each atom those that stand beside it in every tensor that has it."""
     beside: dict[Label, set[Label]] = {}
     for row in {tuple(tuple(factors(dim)) for dim in tensor.dims) for tensor in tensors}:
         for atom, others in _standing([list(dim) for dim in row]):
             beside[atom] = beside[atom] & others if atom in beside else others
-    for tensor in parameters:
-        for dim in tensor.dims:
-            for piece in pieces(dim):
-                company = set(atoms(list(piece.axes)))
-                for atom in company:
-                    beside[atom] = beside.get(atom, company) & company - {atom}
     return beside
 
 

@@ -43,6 +43,7 @@ class Seen:
     multiplied: set[str] = field(default_factory=set)
     unknown: Counter[str] = field(default_factory=Counter)
     outputs: list[Labels] = field(default_factory=list)
+    results: set[int] = field(default_factory=set)  # the first result of each operation
 
 
 def unwrap(model: Any) -> Any:
@@ -114,14 +115,10 @@ class _Observer:
         labels.used = True
         return labels
 
-    def observe(
-        self, operation: Any, name: str, args: Sequence[Any], named: Mapping[str, Any], result: Any
-    ) -> None:
+    def observe(self, operation: Any, name: str, args: Sequence[Any], named: Mapping[str, Any], result: Any) -> None:
         import torch
 
         results = [value for value in _flat(result) if isinstance(value, torch.Tensor)]
-        if not results:
-            return
         call = Call(
             name,
             [self._labelled(value) for value in args],
@@ -129,12 +126,16 @@ class _Observer:
             [tuple(value.shape) for value in results],
         )
         sources = call.raw_tensors
+        if not results:  # a number is read
+            self.seen.results -= {id(labels) for labels in sources}
+            return
         for labels, tensor in zip(self._apply(operation, call), results, strict=True):
             labels.made_of += sources
             written = operation._schema.is_mutable and tensor is args[0]  # noqa: SLF001
             self.attach(tensor, labels)
             if written and not labels.blank:
                 self._write(tensor, labels)
+        self.seen.results.add(id(self.of_tensor[results[0]]))
         for contraction in call.contractions:
             contraction.result = self.of_tensor[results[0]]
         self.seen.contractions += call.contractions
@@ -282,17 +283,19 @@ def _storage(tensor: Any) -> int:
 
 
 def _fix_what_left_torch(seen: Seen) -> None:
-    """Activations that reach no output may have gone on outside of torch: nothing is said about their order."""
-    reached: set[int] = set()
-    todo = list(seen.outputs)
-    while todo:
-        labels = todo.pop()
-        if id(labels) not in reached:
-            reached.add(id(labels))
-            todo += labels.made_of
+    """Nothing is said about the order of what may have gone on outside of torch.
+
+    That is what no operation read on and is no output; and everything, where a weight meets a constant that may have
+    come from outside.
+    """
+    placed = {contraction.weight.names for contraction in seen.contractions}
+    everything = any(frozenset([name]) not in placed for name in seen.multiplied)
+    read = {id(labels) for result in seen.tensors for labels in result.made_of} | {
+        id(labels) for labels in seen.outputs
+    }
     for labels in seen.tensors:
-        if labels.kind == "activation" and id(labels) not in reached:
-            labels.fix("it reaches no output")
+        if labels.kind == "activation" and (everything or id(labels) in seen.results and id(labels) not in read):
+            labels.fix("it may have left torch")
 
 
 @contextmanager

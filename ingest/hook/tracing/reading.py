@@ -11,7 +11,7 @@ import numpy as np
 
 from topostrata.axes import Axis, Space
 from topostrata.errors import InvalidTopologyError
-from topostrata.ingest.hook.tracing.axes_of_tensors import Label, atoms, fix, is_fixed, size_of, unify
+from topostrata.ingest.hook.tracing.axes_of_tensors import Label, fix, is_fixed, size_of, unify, why_fixed
 from topostrata.ingest.hook.tracing.calls import Contraction
 from topostrata.ingest.hook.tracing.contexts import Piece, companions, pieces, prepare, settle_copies
 from topostrata.ingest.hook.tracing.forward import Seen
@@ -109,7 +109,7 @@ def read(seen: Seen) -> Reading:
     placed = {draft.parameter for draft in drafts}
     for name in seen.multiplied - placed - unplaced.keys():
         reading.unplaced[names[name]] = "it is not multiplied with what stems from the input"
-    reading.fixed = _why_fixed(reading.axis_of)
+    reading.fixed = _why_fixed(reading)
     return reading
 
 
@@ -246,8 +246,10 @@ def _named(drafts: Sequence[Draft], names: Mapping[str, str], aliases: Mapping[s
     """Spaces have the name of the first layer that enters them, axes that of the first space that has them."""
     layer_names = _layer_names(drafts, names, aliases)
     spaces: dict[Key, tuple[str, tuple[Label, ...]]] = {}
-    for draft, name in zip(drafts, layer_names, strict=True):
-        spaces.setdefault(draft.target_key, (name, draft.target.axes))
+    for loops in (False, True):
+        for draft, name in zip(drafts, layer_names, strict=True):
+            if (draft.source_key == draft.target_key) is loops:
+                spaces.setdefault(draft.target_key, (name, draft.target.axes))
     taken = {name for name, _ in spaces.values()}
     for draft, name in zip(drafts, layer_names, strict=True):
         if draft.source_key not in spaces:
@@ -346,7 +348,7 @@ def plain_name(name: str) -> str:
 
 def _fix_what_is_not_within(reading: Reading, seen: Seen) -> bool:
     """Fix the axes that the wiring would order by others by which the network does not."""
-    beside = companions(seen.tensors, seen.parameters.values())
+    beside = companions(seen.tensors)
     label_of = {axis.name: label for label, axis in reading.axis_of.items() if not axis.fixed}
     loose = []
     for name, outer in within(reading.wiring.layers).items():
@@ -358,13 +360,13 @@ def _fix_what_is_not_within(reading: Reading, seen: Seen) -> bool:
     return bool(loose)
 
 
-def _why_fixed(axis_of: Mapping[Label, Axis]) -> dict[str, str]:
+def _why_fixed(reading: Reading) -> dict[str, str]:
     """For each fixed axis why it is."""
     reasons: dict[str, str] = {}
-    for label, axis in axis_of.items():
-        if axis.fixed:
-            reasons.setdefault(axis.name, next((atom.why for atom in atoms([label]) if atom.why), ""))
-    return reasons
+    for label, axis in reading.axis_of.items():
+        if axis.fixed and axis.name not in reasons:
+            reasons[axis.name] = why_fixed([label])
+    return {axis.name: reasons.get(axis.name, "one unit") for axis in reading.wiring.axes if axis.fixed}
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

@@ -69,7 +69,7 @@ def elementwise(call: Call) -> list[Labels]:
 def view(call: Call) -> list[Labels]:
     tensor: Labels = call.args[0]
     shape = call.shapes[0]
-    dims = regroup([label for dim in tensor.dims for label in factors(dim)], shape)
+    dims = regroup([label for dim in tensor.dims for label in factors(dim)], shape, call.meetings)
     return [tensor.like(shape, dims, tensor.stored and tensor.stored.viewed(shape))]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from topostrata.errors import InvalidInputError, MissingExtraError, TopostrataError
+from topostrata.errors import InvalidInputError, TopostrataError
 from topostrata.topology import Wiring
 
 
@@ -58,7 +58,7 @@ def trace(model: Any, example: Any, *, mode: Literal["fake", "real"] | None = No
     decide what is computed; None tries the first, then the second. Neither changes the model or the random state.
 
     Raises ``InvalidTopologyError`` where no parameter meets the input, ``InvalidInputError`` where the model cannot be
-    run, ``MissingExtraError`` where there is no torch.
+    run or there is no torch.
     """
     args, named = _arguments(example)
     report = trace_report(model, args, named, mode=mode)
@@ -79,7 +79,9 @@ def trace_report(
     try:
         import_module("torch")
     except ImportError as error:
-        raise MissingExtraError("trace: expected torch, found none", hint="pip install torch") from error
+        raise InvalidInputError(
+            f"model {type(model).__name__}: expected torch beside it, found none", hint="pip install torch"
+        ) from error
     from topostrata.ingest.hook.tracing import forward, reading
 
     model = forward.unwrap(model)
@@ -110,28 +112,26 @@ def trace_first_batch(model: Any, callback: Callable[[TraceReport | TopostrataEr
 
     Where the trace fails, ``callback`` gets the error instead. Nothing is raised into the training, whose losses and
     weights stay the same to the bit. Returns the handle of torch, whose ``remove()`` calls it off; the hook removes
-    itself before it traces.
+    itself before it traces. Give it what the training calls: a hook inside of what ``torch.compile`` returned would
+    break the first graph in two.
     """
     torch = import_module("torch")
-    from topostrata.ingest.hook.tracing.forward import unwrap
-
-    module = unwrap(model)
 
     @torch.compiler.disable
-    def first_batch(inner: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def first_batch(wrapped: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         handle.remove()
         try:
             try:
-                outcome: TraceReport | TopostrataError = trace_report(inner, args, named)
+                outcome: TraceReport | TopostrataError = trace_report(wrapped, args, named)
             except TopostrataError as error:
                 outcome = error
             except Exception as error:  # noqa: BLE001 - a training job is never harmed
-                outcome = InvalidInputError(f"model {type(inner).__name__}: expected a wiring, found {error!r}")
+                outcome = InvalidInputError(f"model {type(wrapped).__name__}: expected a wiring, found {error!r}")
             callback(outcome)
         except Exception as error:  # noqa: BLE001 - nor by what its callback does
             warnings.warn(f"the callback of the trace raised {error!r}", stacklevel=1)
 
-    handle = module.register_forward_pre_hook(first_batch, with_kwargs=True)
+    handle = model.register_forward_pre_hook(first_batch, with_kwargs=True)
     return handle
 
 
