@@ -47,6 +47,8 @@ def mlp() -> Example:
 
 
 class LeNet(nn.Module):
+    """Two convolutions and three linear layers, with three kinds of functions between them."""
+
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
@@ -183,6 +185,8 @@ def unet() -> Example:
 
 
 class Recurrent(nn.Module):
+    """A recurrent layer between two linear ones, of which the last moment is read."""
+
     def __init__(self, kind: type[nn.LSTM | nn.GRU]) -> None:
         super().__init__()
         self.embed, self.rnn, self.fc = nn.Linear(7, 16), kind(16, 24, 2, batch_first=True), nn.Linear(24, 5)
@@ -223,6 +227,8 @@ def parametrized() -> Example:
 
 
 class LoRA(nn.Module):
+    """A linear layer with a low-rank addition beside it."""
+
     def __init__(self) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(10, 12), nn.Linear(12, 4)
@@ -237,6 +243,8 @@ def lora() -> Example:
 
 
 class Shared(nn.Module):
+    """A square layer that is used twice."""
+
     def __init__(self) -> None:
         super().__init__()
         self.first, self.shared, self.last = nn.Linear(6, 32), nn.Linear(32, 32), nn.Linear(32, 4)

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.torch.models import Example
 from topostrata.ingest.hook.tracing.axes_of_tensors import Dim
 from topostrata.ingest.hook.tracing.contexts import pieces
 from topostrata.ingest.hook.tracing.forward import Seen, watch
 from topostrata.ingest.hook.tracing.reading import Reading, plain_name, read
 from topostrata.topology import Wiring
-
-from tests.torch.models import Example
 
 Permutations = dict[str, NDArray[np.int64]]
 

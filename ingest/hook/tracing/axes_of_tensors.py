@@ -34,10 +34,12 @@ class Label:
 
     @property
     def is_atom(self) -> bool:
+        """Whether it is neither a product nor a sum."""
         return self.parts is None
 
     @property
     def is_sum(self) -> bool:
+        """Whether its parts stand one after the other."""
         return self.parts is not None and self.summed
 
     @property
@@ -405,17 +407,21 @@ def _merge(label: Label, other: Label) -> None:
     label.same_as = other
     if other.is_atom and other.origin is None:
         other.origin = label.origin
-    if other.is_atom and other.fixed:
-        for versions in copies.values():
-            for version in versions.values():
-                fix([version], other.why)
     for index_of, versions in copies.items():
         for index, version in versions.items():
-            mine = resolved(other).copies.setdefault(index_of, {}) if resolved(other).is_atom else {index: other}
-            if index in mine:
-                unify([mine[index]], [version])
-            else:
-                mine[index] = version
+            _take_copy(other, index_of, index, version)
+
+
+def _take_copy(label: Label, index_of: Label, index: int, version: Label) -> None:
+    """A label takes over the version of one that it is the same as; what is no atom has no versions."""
+    label = resolved(label)
+    if label.is_atom and label.fixed:
+        fix([version], label.why)
+    versions = label.copies.setdefault(index_of, {}) if label.is_atom else {index: label}
+    if index in versions:
+        unify([versions[index]], [version])
+    else:
+        versions[index] = version
 
 
 def _merge_sums(label: Label, other: Label) -> None:

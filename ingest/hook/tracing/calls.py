@@ -14,7 +14,8 @@ from topostrata.ingest.hook.tracing.labels import Labels
 class Contraction:
     """A weight that meets an activation: the labels read and written, and the dimensions of the weight that hold them.
 
-    ``reads`` is the activation, ``result`` what comes out. ``by_index``: its sources are looked up (an embedding), so they are no units that another layer enters.
+    ``reads`` is the activation, ``result`` what comes out. ``by_index``: its sources are looked up (an embedding), so
+    they are no units that another layer enters.
     """
 
     weight: Labels

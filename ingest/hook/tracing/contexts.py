@@ -1,5 +1,6 @@
-"""In which company axes stand: the pieces of a dimension, and which axis could be ordered differently at each index of
-which other.
+"""In which company axes stand.
+
+The pieces of a dimension, and which axis could be ordered differently at each index of which other.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ class Piece:
 
     @property
     def size(self) -> int:
+        """How many indices it has."""
         return size_of(list(self.axes))
 
     @property
     def key(self) -> tuple[int, ...]:
+        """Its axes, to be looked up by."""
         return tuple(id(axis) for axis in self.axes)
 
 

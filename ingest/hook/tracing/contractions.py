@@ -38,6 +38,7 @@ def product(call: Call) -> list[Labels]:
 
 
 def dot(call: Call) -> list[Labels]:
+    """Two vectors that are summed over."""
     left, right = call.tensor(0), call.tensor(1)
     unify(left.dims[0], right.dims[0])
     return [joined((), [], [left, right])]
@@ -90,6 +91,7 @@ def embedding(call: Call) -> list[Labels]:
 
 
 def embedding_bag(call: Call) -> list[Labels]:
+    """An embedding whose entries are added up, bag by bag."""
     result = embedding(call)[0]
     shape = call.shapes[0]
     results = [Labels(shape, [fixed(shape[0], "position"), result.dims[-1]])]
@@ -97,6 +99,7 @@ def embedding_bag(call: Call) -> list[Labels]:
 
 
 def batch_norm(call: Call) -> list[Labels]:
+    """Scales, shifts and statistics are numbered as the channels."""
     tensor = call.tensor(0)
     for k in range(1, 5):
         values = call.optional(k)
@@ -111,6 +114,7 @@ def batch_norm(call: Call) -> list[Labels]:
 
 
 def layer_norm(call: Call) -> list[Labels]:
+    """Scales and shifts are numbered as the last dimensions."""
     tensor = call.tensor(0)
     for k in (2, 3):
         values = call.optional(k)
@@ -154,6 +158,7 @@ def attention(call: Call) -> list[Labels]:
 
 
 def weight_norm(call: Call) -> list[Labels]:
+    """A weight by its direction and its length, for each target or for each source."""
     direction, length = call.tensor(0), call.tensor(1)
     for dim, other, size in zip(direction.dims, length.dims, length.shape, strict=True):
         if size != 1:
@@ -195,17 +200,21 @@ for _rule, _names in (
     (embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
     (
         batch_norm,
-        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_with_update "
-        "_batch_norm_no_update cudnn_batch_norm batch_norm",
+        (
+            "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_with_update "
+            "_batch_norm_no_update cudnn_batch_norm batch_norm"
+        ),
     ),
     (layer_norm, "native_layer_norm layer_norm _fused_rms_norm rms_norm"),
     (group_norm, "native_group_norm"),
     (
         attention,
-        "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
-        "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention scaled_dot_product_attention "
-        "_scaled_dot_product_attention_math _scaled_dot_product_fused_attention_overrideable "
-        "_scaled_dot_product_attention_math_for_mps",
+        (
+            "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+            "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention scaled_dot_product_attention "
+            "_scaled_dot_product_attention_math _scaled_dot_product_fused_attention_overrideable "
+            "_scaled_dot_product_attention_math_for_mps"
+        ),
     ),
     (weight_norm, "_weight_norm_interface _weight_norm"),
 ):

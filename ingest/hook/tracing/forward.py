@@ -294,7 +294,7 @@ def _fix_what_left_torch(seen: Seen) -> None:
         id(labels) for labels in seen.outputs
     }
     for labels in seen.tensors:
-        if labels.kind == "activation" and (everything or id(labels) in seen.results and id(labels) not in read):
+        if labels.kind == "activation" and (everything or (id(labels) in seen.results and id(labels) not in read)):
             labels.fix("it may have left torch")
 
 

@@ -29,9 +29,11 @@ class Stored:
 
     @staticmethod
     def whole(parameter: str, shape: Sequence[int]) -> Stored:
+        """All of a parameter as it lies."""
         return Stored(parameter, tuple(((size, math.prod(shape[k + 1 :])),) for k, size in enumerate(shape)))
 
     def permuted(self, order: Sequence[int]) -> Stored:
+        """With its dimensions in another order."""
         return Stored(self.parameter, tuple(self.strides[k] for k in order), self.offset)
 
     def viewed(self, shape: Sequence[int]) -> Stored | None:
@@ -85,8 +87,8 @@ class Labels:
     """A tensor, by what its dimensions are numbered.
 
     ``blank`` tensors have equal elements (zeros, ones): any order of them is the same, so that each use of one has
-    labels of its own. ``stored`` is None where a tensor is no view or elementwise function of one parameter. ``made_of``
-    are the tensors that it was computed from.
+    labels of its own. ``stored`` is None where a tensor is no view or elementwise function of one parameter.
+    ``made_of`` are the tensors that it was computed from.
     """
 
     __slots__ = ("blank", "dims", "kind", "made_of", "names", "shape", "stored", "used")
@@ -112,6 +114,7 @@ class Labels:
 
     @property
     def rank(self) -> int:
+        """How many dimensions it has."""
         return len(self.shape)
 
     def like(self, shape: Sequence[int], dims: Sequence[Dim], stored: Stored | None = None) -> Labels:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 import numpy as np
 
@@ -50,18 +51,21 @@ class Draft:
 
     @property
     def source_key(self) -> Key:
+        """The space that it reads."""
         if not self.units:
             return self.single
         return ("index" if self.by_index else "unit", *(id(axis) for axis in self.units), self.read)
 
     @property
     def target_key(self) -> Key:
+        """The space that it enters."""
         if not self.target.axes:
             return ("one unit", self.parameter, self.targets)
         return ("unit", *self.target.key, self.written)
 
     @property
     def region(self) -> Key:
+        """What tells it from all other layers."""
         return (self.parameter, self.orientation, self.sources, self.targets, self.source_key, self.target_key)
 
 
@@ -242,9 +246,59 @@ def _enter(drafts: Sequence[Draft]) -> None:
         draft.taps = tuple(axis for axis in axes if axis not in draft.units)
 
 
+class _Axes:
+    """The axes of the spaces by name: that of the first space that has them."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self.grouped = {id(axis) for draft in drafts for axis in _group_axes(draft)}
+        self.by_run: dict[Key, Axis] = {}
+        self.of_label: dict[Label, Axis] = {}
+
+    def row(self, name: str, labels: tuple[Label, ...]) -> tuple[Axis, ...]:
+        """The axes of a space of that name."""
+        runs = _runs(labels, self.grouped)
+        axes = []
+        for k, run in enumerate(runs):
+            key = tuple(id(label) for label in run)
+            if key not in self.by_run:
+                own = name if len(runs) == 1 else f"{name}/{k}"
+                self.by_run[key] = Axis(own, size_of(list(run)), fixed=is_fixed(list(run)))
+            axes.append(self.by_run[key])
+            self.of_label.update(dict.fromkeys(run, self.by_run[key]))
+        return tuple(axes)
+
+    def taps(self, draft: Draft, source: Space, name: str) -> tuple[int, tuple[Axis, ...], tuple[str, ...]]:
+        """How many taps a layer has, their axes where they are more than positions, and their order as stored."""
+        if not draft.taps:
+            return draft.kernel, (), ()
+        runs = _runs(draft.source.axes, {id(label) for label in draft.taps})
+        plain = is_fixed(list(draft.taps)) and sum(run[0] in draft.taps for run in runs) == 1
+        tap_axes = () if plain else self.row(f"{name} taps", draft.taps)
+        stored = [TAPS if plain and run[0] in draft.taps else self.of_label[run[0]].name for run in runs]
+        natural = [axis.name for axis in (*source.axes, *tap_axes)] + ([TAPS] if plain else [])
+        order = list(dict.fromkeys(stored))
+        return size_of(list(draft.taps)), tap_axes, () if order == natural else tuple(order)
+
+
 def _named(drafts: Sequence[Draft], names: Mapping[str, str], aliases: Mapping[str, Sequence[str]]) -> Reading:
-    """Spaces have the name of the first layer that enters them, axes that of the first space that has them."""
+    """The wiring of some layers, with names for all of them and their spaces and axes."""
     layer_names = _layer_names(drafts, names, aliases)
+    axes = _Axes(drafts)
+    spaces = {
+        key: Space(name, axes.row(name, labels) or Axis(name, 1, fixed=True))
+        for key, (name, labels) in _space_names(drafts, layer_names).items()
+    }
+    layers = []
+    for draft, name in zip(drafts, layer_names, strict=True):
+        source, target = spaces[draft.source_key], spaces[draft.target_key]
+        taps, tap_axes, order = axes.taps(draft, source, name)
+        part = Part(names[draft.parameter], draft.sources, draft.targets, draft.orientation, order)
+        layers.append(LayerShape(name, source, target, taps, draft.groups, tap_axes, part))
+    return Reading(Wiring(tuple(layers)), axes.of_label)
+
+
+def _space_names(drafts: Sequence[Draft], layer_names: Sequence[str]) -> dict[Key, tuple[str, tuple[Label, ...]]]:
+    """The name and the axes of each space: that of the first layer that enters it, or of what it is read from."""
     spaces: dict[Key, tuple[str, tuple[Label, ...]]] = {}
     for loops in (False, True):
         for draft, name in zip(drafts, layer_names, strict=True):
@@ -253,46 +307,25 @@ def _named(drafts: Sequence[Draft], names: Mapping[str, str], aliases: Mapping[s
     taken = {name for name, _ in spaces.values()}
     for draft, name in zip(drafts, layer_names, strict=True):
         if draft.source_key not in spaces:
-            inputs = bool(draft.units) and all(axis.why == "input" for axis in draft.units)
-            wished = "input" if inputs or not draft.units else f"{name} {'index' if draft.by_index else 'source'}"
-            number = 1
-            while (unique := wished if number == 1 else f"{wished} {number}") in taken:
-                number += 1
+            is_input = all(label.why == "input" for label in draft.units)
+            unique = _unique("input" if is_input else f"{name} {'index' if draft.by_index else 'source'}", taken)
             taken.add(unique)
             spaces[draft.source_key] = (unique, draft.units)
-    leading = {id(axis) for draft in drafts if draft.groups > 1 for axis in draft.units}
-    axes_by_run: dict[Key, Axis] = {}
-    axis_of: dict[Label, Axis] = {}
+    return spaces
 
-    def row(name: str, axes: tuple[Label, ...]) -> tuple[Axis, ...]:
-        runs = _runs(axes, leading)
-        named = []
-        for k, run in enumerate(runs):
-            key = tuple(id(axis) for axis in run)
-            if key not in axes_by_run:
-                own = name if len(runs) == 1 else f"{name}/{k}"
-                axes_by_run[key] = Axis(own, size_of(list(run)), fixed=is_fixed(list(run)))
-            named.append(axes_by_run[key])
-            axis_of.update(dict.fromkeys(run, axes_by_run[key]))
-        return tuple(named)
 
-    rows = {key: Space(name, row(name, axes) or Axis(name, 1, fixed=True)) for key, (name, axes) in spaces.items()}
-    layers = []
-    for draft, name in zip(drafts, layer_names, strict=True):
-        source, taps = rows[draft.source_key], draft.kernel
-        tap_axes: tuple[Axis, ...] = ()
-        order: tuple[str, ...] = ()
-        if draft.taps:
-            taps = size_of(list(draft.taps))
-            runs = _runs(draft.source.axes, {id(axis) for axis in draft.taps}, {id(axis) for axis in draft.units})
-            if not is_fixed(list(draft.taps)) or sum(run[0] in draft.taps for run in runs) > 1:
-                tap_axes = row(f"{name} taps", draft.taps)
-            stored = _stored_order(draft, runs, axis_of, plain=not tap_axes)
-            natural = (*(axis.name for axis in source.axes), *(axis.name for axis in tap_axes or (Axis(TAPS, taps),)))
-            order = () if stored == natural else stored
-        part = Part(names[draft.parameter], draft.sources, draft.targets, draft.orientation, order)
-        layers.append(LayerShape(name, source, rows[draft.target_key], taps, draft.groups, tap_axes, part))
-    return Reading(Wiring(tuple(layers)), axis_of)
+def _unique(name: str, taken: Container[str]) -> str:
+    """The name, with a number where it is taken."""
+    return next(other for other in chain([name], (f"{name} {k}" for k in count(2))) if other not in taken)
+
+
+def _group_axes(draft: Draft) -> tuple[Label, ...]:
+    """The first axes of a layer's source that number its groups."""
+    joint, k = 1, 0
+    while joint < draft.groups:
+        joint *= draft.units[k].size
+        k += 1
+    return draft.units[:k]
 
 
 def _runs(axes: Sequence[Label], *apart: set[int]) -> list[tuple[Label, ...]]:
@@ -305,14 +338,6 @@ def _runs(axes: Sequence[Label], *apart: set[int]) -> list[tuple[Label, ...]]:
         else:
             runs.append((axis,))
     return runs
-
-
-def _stored_order(
-    draft: Draft, runs: Sequence[tuple[Label, ...]], axis_of: Mapping[Label, Axis], *, plain: bool
-) -> tuple[str, ...]:
-    """The axes of a source dimension by name, as they lie in the parameter."""
-    names = [TAPS if plain and run[0] in draft.taps else axis_of[run[0]].name for run in runs]
-    return tuple(dict.fromkeys(names))
 
 
 def _layer_names(drafts: Sequence[Draft], names: Mapping[str, str], aliases: Mapping[str, Sequence[str]]) -> list[str]:
@@ -333,10 +358,7 @@ def _layer_names(drafts: Sequence[Draft], names: Mapping[str, str], aliases: Map
         if len(parts[draft.parameter]) > 1:
             ranges = [f"{r[0]}:{r[1]}" if r else ":" for r in (draft.targets, draft.sources)]
             name += f"[{', '.join(ranges if draft.sources else ranges[:1])}]"
-        number = 2
-        while name in layer_names:
-            name, number = f"{name.removesuffix(f' {number - 1}')} {number}", number + 1
-        layer_names.append(name)
+        layer_names.append(_unique(name, layer_names))
     return layer_names
 
 

@@ -32,7 +32,7 @@ ELEMENTWISE = (
     "masked_fill _softmax _log_softmax _safe_softmax softmax log_softmax gelu silu hardtanh hardswish hardsigmoid "
     "leaky_relu elu relu relu6 prelu mish softplus threshold rsub nan_to_num clamp erf type_as resolve_conj "
     "resolve_neg positive copy isin rand_like randn_like bernoulli normal uniform exponential requires_grad"
-).split()
+)
 
 
 def unknown(call: Call) -> list[Labels]:
@@ -67,6 +67,7 @@ def elementwise(call: Call) -> list[Labels]:
 
 
 def view(call: Call) -> list[Labels]:
+    """Reshaped: the same factors, grouped otherwise."""
     tensor: Labels = call.args[0]
     shape = call.shapes[0]
     dims = regroup([label for dim in tensor.dims for label in factors(dim)], shape, call.meetings)
@@ -74,6 +75,7 @@ def view(call: Call) -> list[Labels]:
 
 
 def permute(call: Call) -> list[Labels]:
+    """Dimensions in another order."""
     tensor: Labels = call.args[0]
     if call.name in {"t", "transpose", "transpose_", "t_"}:
         order = list(range(tensor.rank))
@@ -99,6 +101,7 @@ def expand(call: Call) -> list[Labels]:
 
 
 def repeat(call: Call) -> list[Labels]:
+    """The copies are numbered by a label of their own, outside."""
     tensor: Labels = call.args[0]
     shape = call.shapes[0]
     new = len(shape) - tensor.rank
@@ -109,6 +112,7 @@ def repeat(call: Call) -> list[Labels]:
 
 
 def slice_(call: Call) -> list[Labels]:
+    """A range, or every n-th index of a dimension."""
     tensor: Labels = call.args[0]
     which = call.dim(call.arg(1, "dim", 0), tensor.rank)
     size = tensor.shape[which]
@@ -127,17 +131,20 @@ def slice_(call: Call) -> list[Labels]:
 
 
 def select(call: Call) -> list[Labels]:
+    """One index of a dimension."""
     tensor: Labels = call.args[0]
     return [_at_index(tensor, call.dim(call.args[1], tensor.rank), call.args[2])]
 
 
 def unbind(call: Call) -> list[Labels]:
+    """Every index of a dimension."""
     tensor: Labels = call.args[0]
     which = call.dim(call.arg(1, "dim", 0), tensor.rank)
     return [_at_index(tensor, which, k) for k in range(len(call.shapes))]
 
 
 def split(call: Call) -> list[Labels]:
+    """Ranges side by side."""
     tensor: Labels = call.args[0]
     which = call.dim(call.arg(2, "dim", 0), tensor.rank)
     parts, at = [], 0
@@ -148,6 +155,7 @@ def split(call: Call) -> list[Labels]:
 
 
 def glu(call: Call) -> list[Labels]:
+    """One half of a dimension gates the other."""
     tensor: Labels = call.args[0]
     which = call.dim(call.arg(1, "dim", -1), tensor.rank)
     half = tensor.shape[which] // 2
@@ -159,6 +167,7 @@ def glu(call: Call) -> list[Labels]:
 
 
 def cat(call: Call) -> list[Labels]:
+    """What stands side by side is a sum; positions side by side are positions."""
     shape = call.shapes[0]
     tensors = [tensor.for_use() for tensor in call.args[0] if tensor.shape != (0,)]
     which = call.dim(call.arg(1, "dim", 0), len(shape))
@@ -187,6 +196,7 @@ def stack(call: Call) -> list[Labels]:
 
 
 def reduce_(call: Call) -> list[Labels]:
+    """Dimensions that are summed over are gone; where an index into one is taken, its order counts."""
     tensor = call.tensor(0)
     dims = call.arg(1, "dim")
     if isinstance(dims, bool) or not isinstance(dims, list | tuple | int) or dims == []:
@@ -254,6 +264,7 @@ def pixel_shuffle(call: Call) -> list[Labels]:
 
 
 def index(call: Call) -> list[Labels]:
+    """Read by index tensors: their order counts on both sides."""
     tensor = call.tensor(0)
     indices = [*call.args[1], *[None] * (tensor.rank - len(call.args[1]))]
     shape = call.shapes[0]
@@ -271,6 +282,7 @@ def index(call: Call) -> list[Labels]:
 
 
 def gather(call: Call) -> list[Labels]:
+    """One dimension is read by an index tensor."""
     tensor = call.tensor(0)
     which = call.dim(call.args[1], tensor.rank)
     shape = call.shapes[0]
@@ -311,6 +323,7 @@ def ordered(call: Call) -> list[Labels]:
 
 
 def triangle(call: Call) -> list[Labels]:
+    """The last two dimensions are compared with each other."""
     tensor = call.tensor(0)
     for dim in tensor.dims[-2:]:
         fix(dim, f"its order counts: {call.name}")
@@ -323,6 +336,7 @@ def blank(call: Call) -> list[Labels]:
 
 
 def sequence(call: Call) -> list[Labels]:
+    """Numbers whose order counts."""
     return [fixed_labels(shape, call.name, "constant") for shape in call.shapes]
 
 
@@ -367,7 +381,7 @@ def _looked_up(tensor: Labels, shape: Sequence[int], dims: Sequence[Dim], indice
 
 RULES: dict[str, Rule] = {}
 for _rule, _names in (
-    (elementwise, " ".join(ELEMENTWISE)),
+    (elementwise, ELEMENTWISE),
     (view, "view _unsafe_view reshape _reshape_alias flatten unflatten squeeze unsqueeze"),
     (permute, "permute transpose t"),
     (expand, "expand broadcast_to"),
@@ -383,9 +397,11 @@ for _rule, _names in (
     (norm_except, "linalg_vector_norm"),
     (
         position,
-        "max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d "
-        "_adaptive_avg_pool3d adaptive_max_pool2d upsample_nearest1d upsample_nearest2d upsample_bilinear2d "
-        "upsample_bicubic2d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d replication_pad2d",
+        (
+            "max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d "
+            "_adaptive_avg_pool3d adaptive_max_pool2d upsample_nearest1d upsample_nearest2d upsample_bilinear2d "
+            "upsample_bicubic2d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d replication_pad2d"
+        ),
     ),
     (pad, "constant_pad_nd"),
     (pixel_shuffle, "pixel_shuffle"),
@@ -393,8 +409,13 @@ for _rule, _names in (
     (gather, "gather index_select take_along_dim"),
     (ordered, "cumsum cumprod logcumsumexp roll flip sort argsort topk"),
     (triangle, "triu tril"),
-    (blank, "zeros ones full empty new_zeros new_ones new_full new_empty empty_strided new_empty_strided zeros_like "
-            "ones_like full_like empty_like zero fill"),
+    (
+        blank,
+        (
+            "zeros ones full empty new_zeros new_ones new_full new_empty empty_strided new_empty_strided zeros_like "
+            "ones_like full_like empty_like zero fill"
+        ),
+    ),
     (sequence, "arange scalar_tensor linspace eye randint randperm"),
     (noise, "randn rand"),
     (copy_into, "copy_"),
