@@ -31,7 +31,7 @@ def relabelled_state(example: Example, seen: Seen, reading: Reading, permutation
     model = example.model
     old = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     stored = {layer.part.parameter: layer for layer in reading.wiring if layer.part is not None}
-    weights = {}
+    weights: dict[str, str] = {}
     for name in seen.parameters:
         if (
             plain_name(name) in stored
@@ -77,8 +77,8 @@ def _entries_after(
         if layer.name not in wiring.shared_with and layer.part is not None:
             places, origins = place_of[layer.name], origin_of[layer.name]
             if layer.part.parameter in moves:
-                before, after = moves[layer.part.parameter]
-                places, origins = np.concatenate([before, places]), np.concatenate([after, origins])
+                earlier = moves[layer.part.parameter]
+                places, origins = np.concatenate([earlier[0], places]), np.concatenate([earlier[1], origins])
             moves[layer.part.parameter] = places, origins
     for name, (places, _) in moves.items():
         assert np.array_equal(np.sort(places), np.arange(tensors[name].numel())), f"{name}: not every entry once"

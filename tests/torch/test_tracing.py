@@ -215,7 +215,8 @@ class Collecting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.cell, self.last = nn.RNNCell(4, 6), nn.Linear(6, 3)
-        self.calls, self.trail = 0, []
+        self.calls = 0
+        self.trail: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
@@ -264,6 +265,30 @@ def test_an_inner_axis_that_all_heads_share_is_fixed() -> None:
     report = trace_report(Normed(), (torch.randn(2, 3, 8),))
     assert free_axes(report.wiring) == {2: 1, 4: 1}
     assert [why for why in report.fixed.values() if "not ordered by" in why] == ["not ordered by q/0 everywhere"]
+
+
+class Fused(nn.Module):
+    """Queries, keys and values side by side within each head, as in GPT-NeoX; then a grouped convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.qkv, self.out = nn.Conv2d(4, 8, 1, groups=2), nn.Linear(8, 24), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x)).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(x).view(len(x), -1, 2, 12).transpose(1, 2).chunk(3, -1)
+        return self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def test_what_lies_side_by_side_below_an_axis_is_fixed_and_its_heads_are_free() -> None:
+    """No range of rows holds the queries of all heads, so that their inner places keep their order."""
+    wiring = ts.trace(Fused(), torch.randn(2, 4, 3, 3))
+    assert free_axes(wiring) == {4: 1, 2: 1}
+    assert {layer.name: [(axis.size, axis.fixed) for axis in layer.target.axes] for layer in wiring} == {
+        "first": [(2, True), (4, False)],
+        "qkv": [(2, False), (12, True)],
+        "out": [(3, True)],
+    }
 
 
 def test_a_model_without_weights_is_refused() -> None:
@@ -357,7 +382,8 @@ def test_what_fails_in_the_hook_is_never_raised_into_training() -> None:
 
 def test_a_trace_can_be_called_off() -> None:
     """The handle removes the hook before the first batch."""
-    model, reports = mlp().model, []
+    model = mlp().model
+    reports: list[object] = []
     trace_first_batch(model, reports.append).remove()
     model(torch.randn(3, 10))
     assert reports == []

@@ -147,7 +147,8 @@ def regroup(dim: Dim, sizes: Sequence[int], meetings: list[tuple[Dim, Dim]] | No
 
     It goes block by block, to the next boundary that both shapes have, so that a cut that fails fixes its block only.
     """
-    rest, dims, at = factors(dim), [], 0
+    rest, at = factors(dim), 0
+    dims: list[Dim] = []
     while at < len(sizes):
         if sizes[at] == 1:
             dims.append([])

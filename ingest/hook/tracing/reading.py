@@ -185,7 +185,7 @@ def _draft(contraction: Contraction, source: Piece, target: Piece, shape: tuple[
         ranges = [None if (r[0], r[1]) == (0, n) else r for r, n in ((high_range, sizes[0]), (low_range, sizes[1]))]
         targets, sources = ranges if orientation == "out-in" else ranges[::-1]
         return Draft(
-            stored.parameter, source, target, orientation, sources, targets,  # type: ignore[arg-type]
+            stored.parameter, source, target, orientation, sources, targets,
             kernel, groups, contraction.by_index, len(shape) == 2,
         )  # fmt: skip
     return None

@@ -305,9 +305,8 @@ def ordered(call: Call) -> list[Labels]:
         which = call.arg(2, "dims", []) or list(range(tensor.rank))
     elif name in {"sort", "argsort", "topk"}:
         plain = [value for value in call.args[1:] if isinstance(value, int) and not isinstance(value, bool)]
-        which = [call.named.get("dim", (plain[1:] if name == "topk" else plain or [None])[-1:] or [-1])]
-        which = [which[0][0] if isinstance(which[0], list) else which[0]]
-        which = [-1 if which[0] is None else which[0]]
+        dims_named = plain[1:] if name == "topk" else plain
+        which = [call.named.get("dim", dims_named[0] if dims_named else -1)]
     else:
         which = call.arg(1, "dim", [])
         which = [which] if isinstance(which, int) else which

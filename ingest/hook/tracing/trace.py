@@ -117,7 +117,7 @@ def trace_first_batch(model: Any, callback: Callable[[TraceReport | TopostrataEr
     """
     torch = import_module("torch")
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def first_batch(wrapped: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         handle.remove()
         try:
