@@ -99,6 +99,13 @@ def test_a_traced_wiring_has_the_free_axes_of_the_model(name: str) -> None:
     assert set(report.fixed) == {axis.name for axis in report.wiring.axes if axis.fixed}
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_real_pass_shows_what_a_fake_one_does(name: str) -> None:
+    """The wiring does not depend on whether there are data."""
+    model, args, named = _called(MODELS[name]())
+    assert trace_report(model, args, named, mode="real").wiring == trace_report(model, args, named).wiring
+
+
 @pytest.mark.parametrize("name", [name for name in MODELS if name in wirings.MODELS])
 def test_a_traced_wiring_is_the_one_written_by_hand(name: str) -> None:
     """The same masks in both give one digest, which covers axes, groups, ties, and every connection."""

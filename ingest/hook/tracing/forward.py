@@ -26,6 +26,7 @@ from topostrata.ingest.hook.tracing.rules import rule_of, unknown
 Mode = Literal["fake", "real"]
 
 _WRAPPERS = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
+_WAYS_OUT = ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr")
 _MAIN_OUTPUTS = ("logits", "last_hidden_state")
 
 
@@ -43,7 +44,6 @@ class Seen:
     multiplied: set[str] = field(default_factory=set)
     unknown: Counter[str] = field(default_factory=Counter)
     outputs: list[Labels] = field(default_factory=list)
-    results: set[int] = field(default_factory=set)  # the first result of each operation
 
 
 def unwrap(model: Any) -> Any:
@@ -81,13 +81,15 @@ def watch(model: Any, args: Sequence[Any], named: Mapping[str, Any], mode: Mode)
         inputs = _lifted_inputs((tuple(args), dict(named)), copy, observer)
         if around is not None:
             undo.enter_context(around)
+        else:
+            undo.enter_context(_leaving_mode(observer))
         undo.enter_context(_dispatch_mode(observer))
         result = torch.func.functional_call(model, state, *inputs, tie_weights=True, strict=False)
         seen.outputs = [observer.labels(tensor) for tensor in _main_outputs(result)]
     for output in seen.outputs:
         output.fix("output")
     if mode == "real":
-        _fix_what_left_torch(seen)
+        _fix_what_came_back(seen)
     return seen
 
 
@@ -119,6 +121,8 @@ class _Observer:
         import torch
 
         results = [value for value in _flat(result) if isinstance(value, torch.Tensor)]
+        if not results:
+            return
         call = Call(
             name,
             [self._labelled(value) for value in args],
@@ -126,16 +130,12 @@ class _Observer:
             [tuple(value.shape) for value in results],
         )
         sources = call.raw_tensors
-        if not results:  # a number is read
-            self.seen.results -= {id(labels) for labels in sources}
-            return
         for labels, tensor in zip(self._apply(operation, call), results, strict=True):
             labels.made_of += sources
             written = operation._schema.is_mutable and tensor is args[0]  # noqa: SLF001
             self.attach(tensor, labels)
             if written and not labels.blank:
                 self._write(tensor, labels)
-        self.seen.results.add(id(self.of_tensor[results[0]]))
         for contraction in call.contractions:
             contraction.result = self.of_tensor[results[0]]
         self.seen.contractions += call.contractions
@@ -282,19 +282,24 @@ def _storage(tensor: Any) -> int:
     return place
 
 
-def _fix_what_left_torch(seen: Seen) -> None:
-    """Nothing is said about the order of what may have gone on outside of torch.
+def _leaving_mode(observer: _Observer) -> Any:
+    """Nothing is said about the order of what goes on outside of torch."""
+    from torch.overrides import TorchFunctionMode
 
-    That is what no operation read on and is no output; and everything, where a weight meets a constant that may have
-    come from outside.
-    """
+    class Leaving(TorchFunctionMode):  # type: ignore[misc]
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(function, "__name__", "") in _WAYS_OUT:
+                observer.labels(args[0]).fix("it leaves torch")
+            return function(*args, **(kwargs or {}))
+
+    return Leaving()
+
+
+def _fix_what_came_back(seen: Seen) -> None:
+    """Where a weight meets nothing but constants, they may have come from outside: then nothing is interchangeable."""
     placed = {contraction.weight.names for contraction in seen.contractions}
-    everything = any(frozenset([name]) not in placed for name in seen.multiplied)
-    read = {id(labels) for result in seen.tensors for labels in result.made_of} | {
-        id(labels) for labels in seen.outputs
-    }
-    for labels in seen.tensors:
-        if labels.kind == "activation" and (everything or (id(labels) in seen.results and id(labels) not in read)):
+    if any(frozenset([name]) not in placed for name in seen.multiplied):
+        for labels in seen.tensors:
             labels.fix("it may have left torch")
 
 

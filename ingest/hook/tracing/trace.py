@@ -112,7 +112,7 @@ def trace_first_batch(model: Any, callback: Callable[[TraceReport | TopostrataEr
 
     Where the trace fails, ``callback`` gets the error instead. Nothing is raised into the training, whose losses and
     weights stay the same to the bit. Returns the handle of torch, whose ``remove()`` calls it off; the hook removes
-    itself before it traces. Give it what the training calls: a hook inside of what ``torch.compile`` returned would
+    itself before it traces. Give it what the training calls: a hook inside of what ``torch.compile`` returned may
     break the first graph in two.
     """
     torch = import_module("torch")
