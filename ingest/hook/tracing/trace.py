@@ -34,15 +34,17 @@ class TraceReport:
     @property
     def left_out(self) -> str:
         """What a user should know about the wiring, in words; empty where there is nothing."""
-        said = []
+        sentences = []
         if self.unknown:
             names = ", ".join(f"{name} ({count})" for name, count in self.unknown.items())
-            said.append(f"operations without a rule, which fix all that they touch: {names}")
+            sentences.append(f"operations without a rule, which fix all that they touch: {names}")
         if self.unused:
-            said.append(f"parameters that the forward pass did not use: {', '.join(self.unused)}")
+            sentences.append(f"parameters that the forward pass did not use: {', '.join(self.unused)}")
         if self.unplaced:
-            said.append(f"parameters that are no layer: {', '.join(f'{n} ({w})' for n, w in self.unplaced.items())}")
-        return "; ".join(said)
+            sentences.append(
+                f"parameters that are no layer: {', '.join(f'{n} ({w})' for n, w in self.unplaced.items())}"
+            )
+        return "; ".join(sentences)
 
 
 def trace(model: Any, example: Any, *, mode: Literal["fake", "real"] | None = None) -> Wiring:
@@ -80,7 +82,8 @@ def trace_report(
         import_module("torch")
     except ImportError as error:
         raise InvalidInputError(
-            f"model {type(model).__name__}: expected torch beside it, found none", hint="pip install torch"
+            f"model {type(model).__name__}: expected torch beside it, found none",
+            hint="install torch, or write the wiring by hand: docs/wiring.md",
         ) from error
     from topostrata.ingest.hook.tracing import forward, reading
 
