@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
+    from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
     from topostrata.ingest.transfer import Exported, Moved
@@ -153,6 +154,7 @@ __all__ = [
     "Timeline",
     "Topology",
     "TopostrataError",
+    "TraceReport",
     "UnavailableError",
     "Unprojected",
     "UnsupportedFormatError",
@@ -169,6 +171,9 @@ __all__ = [
     "read",
     "to_graphml",
     "to_prov",
+    "trace",
+    "trace_first_batch",
+    "trace_report",
 ]
 
 _HOMES = {
@@ -226,6 +231,12 @@ _HOMES = {
         "Frame",
         "ReadOptions",
         "read",
+    ),
+    "ingest.hook.tracing.trace": (
+        "TraceReport",
+        "trace",
+        "trace_first_batch",
+        "trace_report",
     ),
     "ingest.inspection": (
         "InspectedArray",

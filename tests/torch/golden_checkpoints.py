@@ -25,7 +25,7 @@ MASK = [[False, True, False], [True, False, True]]
 POWERS = [[1.0, 2.0, 0.5], [4.0, 1.0, 0.25]]
 
 
-class Net(nn.Module):  # type: ignore[misc]  # torch is not there where types are checked
+class Net(nn.Module):
     """Two layers, a mask as a plain attribute, a buffer that state_dict() leaves out."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ FLOORS = [
     ["digests", "counterparts"],
     ["topology", "refs", "settings", "frames", "files"],
     ["codec", "runs"],
-    ["ingest.hook.recorder", "ingest.hook.spool"],
+    ["ingest.hook.recorder", "ingest.hook.spool", "ingest.hook.tracing"],
     ["queries"],
     ["store"],
     ["ingest", "distance"],
