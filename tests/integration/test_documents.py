@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from topostrata.archive import open_archive
 from topostrata.ingest.formats import snapshot_file
 from topostrata.store.embedded import stop
+from topostrata.topology import Topology
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +59,24 @@ def test_the_quickstart_runs(tmp_path: Path) -> None:
     stop(store, force=True)
     assert done.returncode == 0, done.stderr
     assert "connections survived" in done.stdout
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block that pushes from a training script does so; the other one, which traces a model, runs in tests/torch."""
+    pushing, tracing = blocks(ROOT / "README.md", "python")
+    assert "ts.trace" in tracing
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    masks = {f"mask{k}": random.random((6, 6)) < 0.4 for k in (1, 2, 3)}
+    try:
+        with open_archive(".topostrata") as archive:
+            archive.push("w0", 0, Topology.from_masks(list(masks.values())))
+        exec(pushing, {"step": 3, "accuracy": 0.5, **masks})
+        with open_archive(".topostrata", create=False) as archive:
+            assert archive.snapshot("w5@last").metrics == {"accuracy": 0.5}
+            assert archive.nnstd("w0@last", "w5@last").nnstd == 0
+    finally:
+        stop(tmp_path / ".topostrata", force=True)
 
 
 def test_the_snapshot_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
