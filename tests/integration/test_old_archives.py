@@ -117,3 +117,24 @@ def test_an_old_directory_in_the_place_of_the_default_is_named(tmp_path: Path, m
             open_archive(create=create)
         assert f"--store {format_1.OLD_DIRECTORY}" in str(caught.value)
     assert not (tmp_path / ".topostrata").exists()
+
+
+def test_an_export_of_format_2_holds_what_it_held(tmp_path: Path) -> None:
+    """Recurrent, shared and grouped-query networks with metrics of layers come out of the file with their digests."""
+    answers = json.loads((DATA / "export-format-2.json").read_text(encoding="utf-8"))
+    directory = tmp_path / "archive"
+    try:
+        with open_archive(str(directory)) as archive:
+            archive.import_(DATA / "export-format-2.zip")
+            assert {
+                snapshot.id: [snapshot.digest, snapshot.nnz]
+                for run in archive.runs()
+                for snapshot in archive.snapshots(run.id)
+            } == answers["snapshots"]
+            for run, distance in answers["nnstd"].items():
+                assert archive.topology(f"{run}@5").digest == answers["snapshots"][f"{run}@5"][0]
+                assert archive.nnstd(f"{run}@0", f"{run}@5", keep=False).nnstd == distance
+                assert archive.snapshot(f"{run}@0").layer_metrics == {answers["first_layer"][run]: {"flow": 0.25}}
+            assert list(archive.verify()) == []
+    finally:
+        stop(directory, force=True)
