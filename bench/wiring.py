@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import topostrata
-from tests.wirings import Network, labelled, llama
+from tests.wirings import Network, labelled, llama, resnet18
 from topostrata import Mask, Space, Topology
 from topostrata.store.embedded import stop
 from topostrata.store.engine_files import EngineFiles
@@ -92,15 +92,21 @@ def resnet_50() -> dict[str, float]:
 
 
 def resnet_50_archived() -> dict[str, float]:
-    """Two snapshots 1 % apart into an embedded archive, masks alone, and back by a client that remembers nothing."""
+    """Two snapshots 1 % apart into an embedded archive, masks alone; a client that remembers nothing reads and compares.
+
+    The kernels are compiled before.
+    """
     net, random = resnet_50_network(), np.random.default_rng(0)
     arrays = {name: random.random(shape, dtype=np.float32) < 0.1 for name, shape in net.parameters.items()}
+    small = resnet18(2)
     topologies = [net.wiring.place(arrays, orientation="out-in")]
     moved = {name: array ^ (random.random(array.shape, dtype=np.float32) < 0.002) for name, array in arrays.items()}
     topologies.append(net.wiring.place(moved, orientation="out-in"))
     with tempfile.TemporaryDirectory() as folder, topostrata.open(Path(folder) / "archive") as archive:
         directory = Path(archive.location)
-        archive.push("warm", 0, Topology.from_masks([np.eye(3)]))
+        archive.push("warm", 0, small.topology(random))
+        archive.push("warm", 1, small.topology(random))
+        archive.nnstd("warm@0", "warm@1", keep=False)
         before, engine, start = peak(), engine_seconds(directory), time.process_time()
         archive.push("r", 0, topologies[0], projection="none")
         first = time.process_time()
@@ -109,10 +115,14 @@ def resnet_50_archived() -> dict[str, float]:
         again = archive.reopened()
         assert [again.topology(f"r@{step}") for step in (0, 1)] == topologies
         read = time.process_time()
+        distance = again.nnstd("r@0", "r@1", keep=False)
+        compared = time.process_time()
         numbers = {
+            "distance": distance.nnstd,
             "first push s": first - start,
             "second push s": pushed - first,
             "both read s": read - pushed,
+            "both read and compared s": compared - read,
             "engine s": engine_seconds(directory) - engine,
             "mask bytes": archive.counts().mask_bytes,
             "MB": peak() - before,
