@@ -92,7 +92,7 @@ def resnet_50() -> dict[str, float]:
 
 
 def resnet_50_archived() -> dict[str, float]:
-    """Two snapshots 1 % apart into an embedded archive, masks alone; a client that remembers nothing reads and compares.
+    """Two snapshots 1 % apart into an embedded archive, masks alone; a client with empty caches reads and compares.
 
     The kernels are compiled before.
     """
