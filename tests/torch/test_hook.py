@@ -17,7 +17,7 @@ from topostrata.ingest.hook.spool import SpooledSnapshot, read
 from topostrata.topology import Topology, Wiring
 
 
-class Masked(nn.Module):  # type: ignore[misc] # torch is not there where types are checked
+class Masked(nn.Module):
     """A parametrization that masks, as those of torch.ao.pruning and sparsimony do."""
 
     def __init__(self, mask: torch.Tensor) -> None:
@@ -28,7 +28,7 @@ class Masked(nn.Module):  # type: ignore[misc] # torch is not there where types 
         return weight * self.mask
 
 
-class Network(nn.Module):  # type: ignore[misc]
+class Network(nn.Module):
     """Two layers of an order of their own."""
 
     def __init__(self) -> None:
