@@ -21,6 +21,7 @@ from topostrata.service.cli import (
     measures,
     operation,
     runs,
+    sync,
     transfer,
 )
 from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
@@ -51,7 +52,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (runs, inspect, distance, evolution, measures, lineage, cypher, transfer, operation, demo):
+for group in (runs, inspect, distance, evolution, measures, lineage, cypher, transfer, sync, operation, demo):
     group.register(app)
 
 

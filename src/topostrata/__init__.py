@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
+    from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
@@ -135,6 +136,7 @@ __all__ = [
     "QueryRefusedError",
     "Ramanujan",
     "ReadOptions",
+    "RecordedCounts",
     "Ref",
     "Run",
     "RunHistory",
@@ -155,6 +157,7 @@ __all__ = [
     "Topology",
     "TopostrataError",
     "TraceReport",
+    "TrainingRun",
     "UnavailableError",
     "Unprojected",
     "UnsupportedFormatError",
@@ -164,6 +167,7 @@ __all__ = [
     "degree_kept",
     "distances",
     "effective_paths",
+    "init",
     "inspect",
     "measure",
     "nnstd",
@@ -231,6 +235,11 @@ _HOMES = {
         "Frame",
         "ReadOptions",
         "read",
+    ),
+    "ingest.hook.run": (
+        "RecordedCounts",
+        "TrainingRun",
+        "init",
     ),
     "ingest.hook.tracing.trace": (
         "TraceReport",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +42,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
     api_token: SecretStr | None = Field(None, description="token that every REST request must show")
     api_token_file: Path | None = Field(None, description="file that holds the token")
+    mode: Literal["online", "offline", "disabled"] = Field("online", description="how a training job records its runs")
+    spool: Path = Field(Path(".topostrata-spool"), description="directory in which snapshots of a training job wait")
+    spool_bytes: int = Field(
+        8 * 2**30, ge=2**16, description="largest file of a spool, bytes; what is new is refused then"
+    )
+    queue_bytes: int = Field(256 * 2**20, ge=2**20, description="most memory of snapshots not yet on the disk, bytes")
     api_hosts: str = Field("", description="names that REST answers to besides those of loopback, separated by commas")
 
     @field_validator("api_hosts")

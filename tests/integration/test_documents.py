@@ -79,6 +79,18 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
         stop(tmp_path / ".topostrata", force=True)
 
 
+def test_the_example_that_records_its_training_runs(tmp_path: Path) -> None:
+    """examples/set_digits.py trains, records through the hook, and its run is in the archive."""
+    script, store = ROOT / "examples" / "set_digits.py", tmp_path / "archive"
+    done = subprocess.run(
+        [sys.executable, script, store], capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path
+    )
+    stop(store, force=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("accuracy") == 5
+    assert "survived" in done.stdout
+
+
 def test_the_snapshot_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
     """A snapshot file written with NumPy alone, as docs/snapshot-file.md shows, is one of ours."""
     (code,) = blocks(ROOT / "docs" / "snapshot-file.md", "python")

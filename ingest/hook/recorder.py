@@ -1,0 +1,250 @@
+"""The thread that takes copies out of a bounded queue, writes them to the spool and has them sent; and how it fails.
+
+Nothing here raises into training and nothing waits for a disk, an archive or a network. What goes wrong is said once
+for each kind, then counted. The sender is a process of its own, so that training shares no interpreter with a database
+driver, and what a job that is killed has spooled is still sent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from topostrata.errors import InvalidTopologyError, LimitError, TopostrataError
+from topostrata.ingest.hook import sources
+from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
+from topostrata.runs import Status
+from topostrata.topology import Topology, Wiring
+
+logger = logging.getLogger("topostrata.hook")
+
+_TICK = 0.5  # seconds between two looks at what the sender says
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One call of ``log``: what was copied in it."""
+
+    step: int
+    reading: sources.Reading | Topology
+    recorded_at: datetime
+    epoch: float | None
+    metrics: Mapping[str, float]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes in the queue."""
+        if isinstance(self.reading, Topology):
+            return sum(int(layer.mask.cells.nbytes) for layer in self.reading)
+        return self.reading.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where a run's snapshots go: the spool, and the sender's environment where there is to be a sender."""
+
+    head: RunHead
+    spool: Path
+    spool_bytes: int
+    queue_bytes: int
+    wiring: Wiring | None = None
+    sender: Mapping[str, str] | None = None
+
+
+class Troubles:
+    """What went wrong, by kind: said once, then counted."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._lock = threading.Lock()
+        self.counts: Counter[str] = Counter()
+
+    def say(self, kind: str, message: str) -> None:
+        """Say it where it is the first of its kind."""
+        with self._lock:
+            self.counts[kind] += 1
+            first = self.counts[kind] == 1
+        if first:
+            logger.warning("run %s: %s", self._run, message)
+
+
+class Recorder:
+    """Writes one run to its spool, behind the training loop's back."""
+
+    def __init__(self, plan: Plan, troubles: Troubles) -> None:
+        self._plan, self._troubles = plan, troubles
+        self._queue: deque[Logged] = deque()
+        self._queued_bytes = self._unsaved = 0
+        self._changed = threading.Condition()
+        self._wiring = plan.wiring
+        self._writer: SpoolWriter | None = None
+        self._sender: subprocess.Popen[bytes] | None = None
+        self._heard = b""
+        self._ending: Status | None = None
+        self._released = threading.Event()
+        self._written = threading.Event()
+        self.saved = 0
+        self.last_saved: int | None = None
+        self._thread = threading.Thread(target=self._work, name="topostrata-recorder", daemon=True)
+        self._thread.start()
+
+    @property
+    def spool(self) -> Path | None:
+        """The spool's file, once there is one."""
+        writer = self._writer
+        return None if writer is None else writer.path
+
+    def put(self, logged: Logged) -> None:
+        """Queue a copy. Where the disk is so slow that the queue is full it is not recorded: training does not wait."""
+        with self._changed:
+            over = self._queued_bytes + logged.nbytes > self._plan.queue_bytes
+            if not over or not self._queue:
+                self._queue.append(logged)
+                self._queued_bytes, self._unsaved = self._queued_bytes + logged.nbytes, self._unsaved + 1
+                self._changed.notify()
+                return
+        self._troubles.say("queue-full", f"step {logged.step} is not recorded: the disk is too slow for this pace")
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was logged is on the disk; gives whether it is."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._unsaved, max(0.0, end - time.monotonic()))
+
+    def finish(self, status: Status, timeout: float) -> None:
+        """Write what is queued, let the sender send, for so many seconds; then let go of both."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            self._ending = status
+            self._changed.notify()
+        self._written.wait(timeout)
+        sender = self._sender
+        if sender is not None:
+            try:
+                sender.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._troubles.say("not-sent", "the archive did not take everything in time")
+        self._released.set()
+        self._thread.join(max(0.1, end - time.monotonic()))
+        spool = self.spool
+        if spool is not None and spool.exists():
+            logger.warning(
+                "run %s: snapshots wait in %s; send them with: %s", self._plan.head.run, spool, self._command()
+            )
+
+    def abandon(self) -> None:
+        """In a process that was forked: this is its parent's business, as is the lock on the spool."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _command(self) -> str:
+        store = self._plan.head.store
+        destination = "" if store is None else f" --store {shlex.quote(store)}"
+        return f"topostrata sync {shlex.quote(str(self.spool))}{destination}"
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._ending, _TICK)
+                logged = self._queue.popleft() if self._queue else None
+                ending = self._ending
+            if logged is not None:
+                self._guarded(lambda logged=logged: self._save(logged), f"step {logged.step} is not recorded")  # type: ignore[misc]
+                with self._changed:
+                    self._queued_bytes, self._unsaved = self._queued_bytes - logged.nbytes, self._unsaved - 1
+                    self._changed.notify_all()
+            self._guarded(self._listen, "the sender cannot be heard")
+            if logged is None and ending is not None:
+                break
+        writer = self._writer
+        if writer is not None:
+            self._guarded(lambda: writer.end(ending), "the end of the run is not recorded")
+        self._written.set()
+        while not self._released.wait(_TICK):
+            self._guarded(self._listen, "the sender cannot be heard")
+        self._guarded(self._listen, "the sender cannot be heard")
+        if self._sender is not None and self._sender.stdout is not None:
+            self._sender.stdout.close()
+            if self._sender.returncode is None:
+                self._sender.returncode = 0  # it ends by itself, after one last try: nobody waits for it
+        if writer is not None:
+            writer.close()
+
+    def _save(self, logged: Logged) -> None:
+        reading = logged.reading
+        topology = reading if isinstance(reading, Topology) else sources.assemble(reading, self._wiring)
+        if self._wiring is not None and topology.wiring != self._wiring:
+            raise InvalidTopologyError(
+                "a run's layers never change: expected those of its first snapshot, found others",
+                hint="start another run with this one as its parent",
+            )
+        if self._writer is None:
+            self._open(topology.wiring)
+        assert self._writer is not None  # noqa: S101 - opened or raised
+        self._writer.snapshot(SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics))
+        self.saved, self.last_saved = self.saved + 1, logged.step
+
+    def _open(self, wiring: Wiring) -> None:
+        plan = self._plan
+        writer = SpoolWriter(plan.spool, plan.head, most_bytes=plan.spool_bytes)
+        try:
+            writer.wiring(wiring)
+        except BaseException:
+            writer.close()
+            writer.path.unlink(missing_ok=True)
+            raise
+        self._writer, self._wiring = writer, wiring
+        if plan.sender is not None:
+            self._guarded(lambda: self._start_sender(writer.path, plan.sender or {}), "the sender cannot be started")
+
+    def _start_sender(self, spool: Path, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-P", "-m", "topostrata.service.cli.main", "sync", str(spool), "--watch", "--json"]
+        if self._plan.head.store is not None:
+            command += ["--store", self._plan.head.store]
+        self._sender = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=dict(environment),
+            start_new_session=True,  # Ctrl-C is for the training; the sender ends when the spool is let go of
+        )
+        assert self._sender.stdout is not None  # noqa: S101 - a pipe
+        os.set_blocking(self._sender.stdout.fileno(), False)
+
+    def _listen(self) -> None:
+        """What the sender has to say, a line of JSON each."""
+        if self._sender is None or self._sender.stdout is None:
+            return
+        while data := self._sender.stdout.read(65536):
+            self._heard += data
+        *lines, self._heard = self._heard.split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            if event.get("kind") != "sent":
+                message = str(event["message"]).removeprefix(f"run {self._plan.head.run}: ")
+                self._troubles.say(str(event["kind"]), message)
+        self._sender.poll()
+
+    def _guarded(self, work: Callable[[], object], consequence: str) -> None:
+        try:
+            work()
+        except LimitError as error:
+            self._troubles.say("spool-full", f"{consequence}: {error}")
+        except TopostrataError as error:
+            self._troubles.say(str(error.code), f"{consequence}: {error}")
+        except OSError as error:
+            self._troubles.say(f"os-{error.errno}", f"{consequence}: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            self._troubles.say(type(error).__name__, f"{consequence}: {type(error).__name__}: {error}")

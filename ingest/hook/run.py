@@ -1,0 +1,368 @@
+"""``ts.init``, ``run.log``, ``run.finish``: a run as the training job sees it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, SupportsFloat, get_args
+from urllib.parse import urlsplit
+
+import topostrata
+from topostrata.errors import InvalidInputError, SettingsError
+from topostrata.ingest.hook import sources
+from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
+from topostrata.ingest.hook.spool import Resume, RunHead
+from topostrata.refs import check_run_id, check_step, parse_ref
+from topostrata.runs import How, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.settings import PREFIX, Settings, load_settings
+from topostrata.topology import Orientation, Wiring
+
+Mode = Literal["online", "offline", "disabled"]
+
+FINISH_S = 60.0
+_EXIT_S = 10.0  # what the end of the process waits at most for a run that was not finished
+
+logger = logging.getLogger("topostrata.hook")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCounts:
+    """How far a run is: calls of ``log``, snapshots on the job's disk, and what went wrong, by kind."""
+
+    logged: int
+    saved: int
+    last_saved: int | None
+    troubles: Mapping[str, int]
+
+
+class TrainingRun:
+    """A run while it trains. ``ts.init`` makes one; it is a context manager, and ``finish`` ends it.
+
+    No method raises or waits for a disk, an archive or a network, but ``finish`` and ``flush`` for the time that they
+    are told. What goes wrong is said once for each kind by the logger ``topostrata.hook``, then counted in ``counts``.
+
+    >>> import tempfile, topostrata as ts
+    >>> with tempfile.TemporaryDirectory() as folder, ts.init("digits", mode="offline", spool=folder) as run:
+    ...     run.log({"l0": [[1, 0], [0, 1]], "l1": [[1], [1]]}, step=0)
+    ...     run.flush(), run.counts.saved
+    (True, 1)
+    """
+
+    def __init__(
+        self, recorder: Recorder | None, troubles: Troubles, orientation: Orientation | None, *, from_weights: bool
+    ) -> None:
+        self._recorder, self._troubles = recorder, troubles
+        self._orientation, self._from_weights = orientation, from_weights
+        self._process = os.getpid()
+        self._logged, self._ended = 0, False
+        self._step = -1
+        self._lock = threading.Lock()
+        if recorder is not None:
+            _OPEN.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        self._finish(FINISH_S, "finished" if type_ is None else "failed")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, to which it was sent beside a data set, it does nothing."""
+        return _disabled, ()
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        return self
+
+    @property
+    def counts(self) -> RecordedCounts:
+        """How far it is.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").counts.logged
+        0
+        """
+        recorder = self._recorder
+        saved, last = (0, None) if recorder is None else (recorder.saved, recorder.last_saved)
+        return RecordedCounts(self._logged, saved, last, dict(self._troubles.counts))
+
+    @property
+    def spool(self) -> Path | None:
+        """The file in which the run's snapshots wait until they are sent; None before the first.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").spool is None
+        True
+        """
+        return None if self._recorder is None else self._recorder.spool
+
+    def log(
+        self,
+        source: Any = None,
+        *,
+        step: int | None = None,
+        epoch: float | None = None,
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        masks: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record the wiring as it is now. The masks are copied before this returns, all else happens elsewhere.
+
+        ``source`` is a ``Topology``, a list or dictionary of arrays (NumPy, SciPy, torch), a torch module, a
+        ``Masking`` object or a list of them, or a scheduler with ``backward_masks``; docs/hook.md lists what is read
+        where. ``masks`` states the masks beside a model, by the names of its parameters. ``step`` is one more than the
+        last by default. A smaller step than the last one of the run starts a fork, ``<run>-fork-<step>``.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").log([[[1, 0]]], step=0)
+        """
+        if not self._is_mine() or not _is_first_rank():
+            return
+        try:
+            self._log(source, step, epoch, metrics, masks)
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            kind = str(getattr(error, "code", type(error).__name__))
+            self._troubles.say(kind, f"step {step} is not recorded: {error}")
+
+    def flush(self, timeout: float = FINISH_S) -> bool:
+        """Wait, so many seconds at most, until what was logged is on the job's disk; gives whether it is.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").flush()
+        True
+        """
+        return not self._is_mine() or (self._recorder is not None and self._recorder.flush(timeout))
+
+    def finish(self, *, status: Status = "finished", timeout: float = FINISH_S) -> None:
+        """End the run: write what is queued and let it be sent, for so many seconds at most.
+
+        What the archive has not taken by then stays in the spool, and the command that sends it is said.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").finish()
+        """
+        self._finish(timeout, status)
+
+    def _log(
+        self,
+        source: Any,
+        step: int | None,
+        epoch: float | None,
+        metrics: Mapping[str, SupportsFloat] | None,
+        masks: Mapping[str, Any] | None,
+    ) -> None:
+        checked = self._step + 1 if step is None else check_step(step)
+        numbers = check_metrics(_plain(metrics))
+        reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
+        if isinstance(reading, sources.Reading) and reading.from_weights:
+            self._troubles.say("from-weights", "there are no masks: every weight that is not 0 counts as a connection")
+        with self._lock:
+            self._logged, self._step = self._logged + 1, checked
+        assert self._recorder is not None  # noqa: S101 - what _is_mine says
+        self._recorder.put(Logged(checked, reading, datetime.now(UTC), check_epoch(epoch), numbers))
+
+    def _finish(self, timeout: float, status: Status) -> None:
+        if not self._is_mine():
+            return
+        self._ended = True
+        _OPEN.discard(self)
+        try:
+            assert self._recorder is not None  # noqa: S101 - what _is_mine says
+            self._recorder.finish(status, timeout)
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            self._troubles.say(type(error).__name__, f"the run did not end in good order: {error}")
+
+    def _is_mine(self) -> bool:
+        return self._recorder is not None and not self._ended and os.getpid() == self._process
+
+    def _abandon(self) -> None:
+        if self._recorder is not None:
+            self._recorder.abandon()
+        self._recorder = None
+
+
+def init(
+    run: str,
+    *,
+    config: Mapping[str, Any] | None = None,
+    tags: Iterable[str] = (),
+    store: str | os.PathLike[str] | None = None,
+    token: str | None = None,
+    mode: Mode | None = None,
+    resume: Resume = "allow",
+    fork_from: str | None = None,
+    parent: str | Parent | None = None,
+    wiring: Wiring | None = None,
+    orientation: Orientation | None = None,
+    from_weights: bool = False,
+    spool: str | os.PathLike[str] | None = None,
+) -> TrainingRun:
+    """Begin to record a training run; its id is ``run``.
+
+    ``store`` is the directory of an archive, the URI of a Neo4j server or the URL of a Topostrata service, whose
+    ``token`` it may need. ``mode="online"`` sends while the job runs, ``"offline"`` leaves that to ``topostrata sync``,
+    ``"disabled"`` does nothing at all. Arguments beat the environment (``TOPOSTRATA_STORE``, ``TOPOSTRATA_API_TOKEN``,
+    ``TOPOSTRATA_MODE``, ``TOPOSTRATA_SPOOL``), which beats the defaults. ``spool`` is the directory in which snapshots
+    wait (``.topostrata-spool``).
+
+    ``resume`` says what is to be done where the archive has a run of this id: ``"allow"`` goes on with it, ``"must"``
+    says so where there is none, ``"never"`` makes another, ``<run>-2``. ``fork_from="w0@50"`` and ``parent="w0@50"``
+    are the snapshot that it started from (how: fork; declared, or what a ``Parent`` says).
+
+    ``wiring`` is needed where the order of the masks is not the network's. ``orientation`` is that of the arrays that
+    are logged, ``from_weights`` the last resort where code keeps no masks.
+
+    Raises ``InvalidRefError``, ``InvalidInputError`` and ``SettingsError`` for an argument or setting that is none;
+    after that nothing raises.
+
+    >>> import topostrata as ts
+    >>> run = ts.init("digits-seed-3", config={"zeta": 0.3}, tags=["set"], mode="disabled")
+    >>> run.log([[[1, 0], [0, 1]]], step=0, metrics={"loss": 2.3})
+    >>> run.finish()
+    """
+    settings = load_settings()
+    chosen = settings.mode if mode is None else mode
+    if chosen not in get_args(Mode):
+        raise InvalidInputError(f"mode: expected one of {', '.join(get_args(Mode))}, found {chosen!r}")
+    if wiring is not None and not isinstance(wiring, Wiring):
+        raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
+    place = _place(settings.store if store is None else os.fspath(store), resume)
+    head = RunHead(
+        check_run_id(run),
+        datetime.now(UTC),
+        config=_config(config),
+        tags=tuple(check_tag(tag) for tag in tags),
+        parents=tuple(_parents(fork_from, parent)),
+        resume=_resume(resume),
+        store=place,
+    )
+    troubles = Troubles(run)
+    if chosen == "disabled" or not _is_first_rank():
+        return TrainingRun(None, troubles, orientation, from_weights=from_weights)
+    plan = Plan(
+        head,
+        Path(settings.spool if spool is None else spool).expanduser().absolute(),
+        settings.spool_bytes,
+        settings.queue_bytes,
+        wiring,
+        _environment(settings, token) if chosen == "online" else None,
+    )
+    return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights)
+
+
+_OPEN: set[TrainingRun] = set()  # also those that nobody refers to any more: their ends are written at the exit
+
+
+def _disabled() -> TrainingRun:
+    return TrainingRun(None, Troubles(""), None, from_weights=False)
+
+
+def _at_exit() -> None:
+    """Who forgot ``finish`` loses nothing: what waits is written, and the sender has a moment."""
+    status: Status = "failed" if hasattr(sys, "last_value") else "finished"
+    for run in list(_OPEN):
+        run.finish(status=status, timeout=_EXIT_S)
+
+
+def _after_fork() -> None:
+    for run in list(_OPEN):
+        run._abandon()  # noqa: SLF001 - its own module
+    _OPEN.clear()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _is_first_rank() -> bool:
+    """Whether this is the process that records: the only one, or rank 0 of several."""
+    distributed = sys.modules.get("torch.distributed")
+    try:
+        if distributed is not None and distributed.is_available() and distributed.is_initialized():
+            return bool(distributed.get_rank() == 0)
+    except Exception:
+        logger.debug("torch.distributed does not tell its rank", exc_info=True)
+    return os.environ.get("RANK", "0").strip() in {"", "0"}
+
+
+def _place(store: str, resume: Resume) -> str:
+    """The store as the sender is to open it, wherever that runs."""
+    if "://" not in store:
+        return str(Path(store).expanduser().absolute())
+    parts = urlsplit(store)
+    if parts.password is not None or (parts.scheme in {"http", "https"} and parts.username is not None):
+        raise SettingsError(
+            "store: no password or token may stand in it, where logs and process lists show it",
+            hint="TOPOSTRATA_NEO4J_PASSWORD, TOPOSTRATA_API_TOKEN or token= hold it",
+        )
+    if parts.scheme in {"http", "https"} and resume == "never":
+        raise InvalidInputError(
+            "resume: expected 'allow' or 'must' beside the URL of a service, which does not tell who made a run, "
+            "found 'never'"
+        )
+    return store
+
+
+def _resume(resume: Resume) -> Resume:
+    if resume not in get_args(Resume):
+        raise InvalidInputError(f"resume: expected one of {', '.join(get_args(Resume))}, found {resume!r}")
+    return resume
+
+
+def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    if config is not None and not isinstance(config, Mapping):
+        raise InvalidInputError(f"config: expected names with values, found {type(config).__name__}")
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(config or {}), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
+    return copied
+
+
+def _parents(fork_from: str | None, parent: str | Parent | None) -> list[Parent]:
+    parents = []
+    claims: list[tuple[str, How, str | Parent | None]] = [
+        ("fork_from", "fork", fork_from),
+        ("parent", "declared", parent),
+    ]
+    for name, how, claim in claims:
+        if isinstance(claim, Parent):
+            parents.append(Parent(check_run_id(claim.run), check_step(claim.step), claim.how))
+        elif claim is not None:
+            ref = parse_ref(claim)
+            if not isinstance(ref.step, int):
+                raise InvalidInputError(
+                    f"{name}: expected run@STEP with a number, found {claim!r}",
+                    hint="which snapshot is the last is not known where the archive may be out of reach",
+                )
+            parents.append(Parent(ref.run, ref.step, how))
+    return parents
+
+
+def _environment(settings: Settings, token: str | None) -> dict[str, str]:
+    """The sender's environment: this process's, with the token that was given."""
+    environment = dict(os.environ)
+    if token is not None:
+        secret = Settings(**{**settings.model_dump(exclude={"api_token", "api_token_file"}), "api_token": token})
+        environment.pop(f"{PREFIX}API_TOKEN_FILE", None)
+        environment[f"{PREFIX}API_TOKEN"] = secret.api_secret() or ""
+    # Where this process has the package from, should that be no place that every process knows.
+    home = str(Path(topostrata.__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, environment.get("PYTHONPATH"))))
+    return environment
+
+
+def _plain(metrics: Mapping[str, Any] | None) -> Mapping[str, float] | None:
+    """Metrics as numbers: a tensor or array of one entry is one."""
+    if not isinstance(metrics, Mapping):
+        return metrics
+    return {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}

@@ -1,0 +1,340 @@
+"""Where training code keeps its masks, and a copy of them: arrays, torch modules, ``Masking`` objects, schedulers.
+
+Torch is not imported: what an object is, is told by what it has. A copy takes one bit for each possible connection, or
+the places of the connections where the array was sparse; nothing of the caller's is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from operator import mul
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from topostrata import matrices
+from topostrata.errors import InvalidTopologyError
+from topostrata.topology import Mask, Orientation, Topology, Wiring
+
+_WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
+
+
+class Bits(NamedTuple):
+    """A dense array's copy: a bit for each entry, in C order."""
+
+    shape: tuple[int, ...]
+    bits: NDArray[np.uint8]
+
+    def array(self) -> NDArray[np.bool_]:
+        """The array again."""
+        return np.unpackbits(self.bits, count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
+
+
+class Places(NamedTuple):
+    """A sparse matrix's copy: where its entries are."""
+
+    shape: tuple[int, ...]
+    at: tuple[NDArray[Any], ...]
+
+    def array(self) -> sp.coo_array:
+        """The matrix again, with a connection wherever it had an entry."""
+        ones: Any = np.ones(self.at[0].size, dtype=bool)
+        places: Any = self.at
+        return sp.coo_array((ones, places), shape=self.shape)
+
+
+Copied = Bits | Places | Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was logged, copied: arrays by name, in order.
+
+    ``chain`` says whether their order is the network's: a list or dictionary states it, a ``Sequential`` has it; other
+    objects have one of their own. ``parameters`` are the shapes of all weights of a model, in order; one
+    without a mask has all its connections.
+    """
+
+    arrays: Mapping[str, Copied]
+    orientation: Orientation
+    chain: bool
+    parameters: Mapping[str, tuple[int, ...]]
+    from_weights: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return sum(_nbytes(copied) for copied in self.arrays.values())
+
+
+def read(
+    source: Any,
+    masks: Mapping[str, Any] | None = None,
+    *,
+    orientation: Orientation | None = None,
+    from_weights: bool = False,
+) -> Reading | Topology:
+    """Copy the masks of what was logged.
+
+    ``source`` is a ``Topology``, a list or dictionary of arrays (rows = sources unless ``orientation`` says otherwise),
+    or an object of torch: a module, a ``Masking`` or a list of them, a scheduler with ``backward_masks`` (rows =
+    targets). ``masks`` states them beside a model, by the names of its parameters. ``from_weights`` takes every weight
+    that is not 0 as a connection where there are no masks. Raises ``InvalidTopologyError``.
+    """
+    if isinstance(source, Topology):
+        return source
+    source = unwrapped(source)
+    if masks is not None:
+        shapes = _parameters(source) if is_module(source) else {}
+        return _copied(dict(masks), shapes, orientation or ("out-in" if shapes else "in-out"), chain=not shapes)
+    if is_module(source):
+        return _from_module(source, orientation or "out-in", from_weights=from_weights)
+    listed = isinstance(source, list | tuple)
+    if isinstance(source, Mapping) or (listed and not all(map(_is_masking, source))):
+        pairs = source.items() if isinstance(source, Mapping) else ((f"l{k}", mask) for k, mask in enumerate(source))
+        named = {str(name): mask for name, mask in pairs}
+        return _copied(named, {}, orientation or "in-out", chain=True, from_weights=from_weights)
+    if hasattr(source, "backward_masks"):
+        return _copied(*_of_scheduler(source), orientation or "out-in", chain=False)
+    if _is_masking(source) or (listed and source):
+        maskings = source if listed else [source]
+        return _copied(_of_heads(maskings), {}, orientation or "out-in", chain=False)
+    raise InvalidTopologyError(
+        "log: expected a Topology, a list or dictionary of arrays, a torch module or an object with masks or "
+        f"backward_masks, found {type(source).__name__}"
+    )
+
+
+def assemble(reading: Reading, wiring: Wiring | None) -> Topology:
+    """The topology of what was copied: placed in the wiring, or chained where that needs no guess.
+
+    Raises ``InvalidTopologyError`` where it would.
+    """
+    if wiring is None and not reading.chain:
+        _check_evident({**reading.parameters, **{name: _shape(c) for name, c in reading.arrays.items()}}, reading)
+    arrays: dict[str, Any] = {name: np.ones(shape, dtype=bool) for name, shape in reading.parameters.items()}
+    for name, copied in reading.arrays.items():
+        arrays[name] = copied if isinstance(copied, Mask) else copied.array()
+    if wiring is not None:
+        return wiring.place(_keyed(arrays, reading, wiring), orientation=reading.orientation)
+    return Topology.from_masks(arrays, orientation=reading.orientation)
+
+
+def unwrapped(source: Any) -> Any:
+    """The module inside those that parallelise or compile it."""
+    while True:
+        if type(source).__name__ in _WRAPPERS and hasattr(source, "module"):
+            source = source.module
+        elif is_module(source) and "_orig_mod" in getattr(source, "_modules", {}):
+            source = source._orig_mod  # noqa: SLF001 - what torch.compile calls it
+        else:
+            return source
+
+
+def is_module(source: Any) -> bool:
+    """Whether the object is a torch module, by what it has."""
+    return hasattr(source, "named_modules") and hasattr(source, "named_parameters")
+
+
+def _is_masking(source: Any) -> bool:
+    """Whether the object keeps masks by the names of parameters, as those of the ITOP family do."""
+    return isinstance(getattr(source, "masks", None), Mapping)
+
+
+def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -> Reading:
+    masks, shapes = dict(_of_module(module)), _parameters(module)
+    if not masks:
+        if not from_weights:
+            raise InvalidTopologyError(
+                f"log: expected masks in the {type(module).__name__}, found none",
+                hint="masks={parameter: mask} states them; init(from_weights=True) takes every weight that is not 0",
+            )
+        masks = {name: parameter for name, parameter in module.named_parameters() if parameter.dim() > 1}
+    else:
+        from_weights = False
+    return _copied(masks, shapes, orientation, chain=_is_sequence(module), from_weights=from_weights)
+
+
+def _of_module(module: Any) -> Iterator[tuple[str, Any]]:
+    """The masks of a module's parameters, wherever pruning and parametrizations keep them."""
+    for place, inner in module.named_modules():
+        prefix = f"{place}." if place else ""
+        if ".parametrizations." in f".{prefix}":
+            continue
+        buffers, parameters = inner._buffers, inner._parameters  # noqa: SLF001 - what torch itself reads
+        for name, buffer in buffers.items():
+            parameter = name.removesuffix("_mask")
+            if buffer is not None and name.endswith("_mask") and f"{parameter}_orig" in parameters:
+                yield prefix + parameter, buffer
+            elif buffer is not None and name == "_weight_mask":
+                yield prefix + "weight", buffer
+        for name, steps in getattr(inner, "parametrizations", {}).items():
+            masks = [step.mask for step in steps if hasattr(getattr(step, "mask", None), "detach")]
+            if masks:
+                yield prefix + name, reduce(mul, masks)
+        for name, parameter in parameters.items():
+            if parameter is not None and str(parameter.layout) != "torch.strided":
+                yield prefix + name, parameter
+
+
+def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of a module's weights, by the names that their masks have."""
+    shapes = {}
+    for name, parameter in module.named_parameters():
+        plain = name.removesuffix("_orig")
+        if ".parametrizations." in f".{name}" and name.endswith(".original"):
+            plain = name.removesuffix(".original").replace("parametrizations.", "")
+        if parameter.dim() > 1:
+            shapes[plain] = tuple(parameter.shape)
+    return shapes
+
+
+def _is_sequence(module: Any) -> bool:
+    """Whether the order of the parameters is the order of execution: linear layers in nested ``Sequential``."""
+    for place, inner in module.named_modules():
+        if f".{place}.".find(".parametrizations.") >= 0:
+            continue
+        children = [name for name in inner._modules if name != "parametrizations"]  # noqa: SLF001
+        kind = type(inner).__name__.removeprefix("Parametrized")
+        if children and kind != "Sequential":
+            return False
+        weighty = any(parameter.dim() > 1 for parameter in inner.parameters(recurse=False))
+        if weighty and kind != "Linear":
+            return False
+    return True
+
+
+def _of_heads(maskings: Sequence[Any]) -> dict[str, Any]:
+    """The masks of several ``Masking`` objects, each with its number where they use the same names."""
+    names = [name for masking in maskings for name in masking.masks]
+    numbered = len(set(names)) < len(names)
+    return {
+        f"{k}.{name}" if numbered else name: mask
+        for k, masking in enumerate(maskings)
+        for name, mask in masking.masks.items()
+    }
+
+
+def _of_scheduler(scheduler: Any) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Masks in the order of ``W``, by the names that the scheduler's model has for those parameters."""
+    weights = list(getattr(scheduler, "W", []))
+    model = unwrapped(getattr(scheduler, "model", None))
+    names = {id(parameter): name for name, parameter in model.named_parameters()} if is_module(model) else {}
+    masks, shapes = {}, _parameters(model) if names else {}
+    for k, mask in enumerate(scheduler.backward_masks):
+        weight = weights[k] if k < len(weights) else None
+        name = names.get(id(weight), f"l{k}")
+        masks[name] = mask
+        if weight is not None:
+            shapes[name] = tuple(weight.shape)
+    return masks, shapes
+
+
+def _copied(
+    masks: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    orientation: Orientation,
+    *,
+    chain: bool,
+    from_weights: bool = False,
+) -> Reading:
+    arrays = {}
+    for name, mask in masks.items():
+        if mask is None:
+            continue
+        try:
+            copied = copy(mask, from_weights=from_weights)
+        except InvalidTopologyError as error:
+            raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
+        if isinstance(copied, Mask) or len(copied.shape) > 1:  # a bias is no connection
+            arrays[name] = copied
+    if not arrays:
+        raise InvalidTopologyError("log: expected at least one mask of a matrix or kernel, found none")
+    return Reading(arrays, orientation, chain, shapes, from_weights)
+
+
+def copy(mask: Any, *, from_weights: bool = False) -> Copied:
+    """The entries of an array, sparse matrix or tensor that are connections, copied.
+
+    Raises ``InvalidTopologyError`` for a dense array of other values than 0 and 1: those are weights, whose zeros say
+    little (a link that has just grown is 0), unless ``from_weights`` takes them all the same.
+    """
+    if isinstance(mask, Mask):
+        return mask
+    tensor = hasattr(mask, "detach")
+    if tensor and str(mask.layout) == "torch.strided" and mask.device.type != "meta":
+        return _of_tensor(mask.detach(), from_weights=from_weights)
+    if tensor or sp.issparse(mask):
+        entries = matrices.entries(mask)
+        return Places(entries.shape, tuple(np.array(index) for index in entries.indices))
+    array = np.asarray(mask)
+    if array.dtype.kind not in "biuf":
+        raise InvalidTopologyError(f"mask: expected boolean or real values, found dtype {array.dtype}")
+    present = array if array.dtype == bool else array != 0
+    if array.dtype.kind == "f":
+        ones = np.count_nonzero(array == 1)
+        _check_values(ones == np.count_nonzero(present), from_weights, lambda: bool(np.isfinite(array).all()))
+    return Bits(array.shape, np.packbits(present))
+
+
+def _of_tensor(tensor: Any, *, from_weights: bool) -> Bits:
+    present = tensor.ne(0)
+    if tensor.is_floating_point():
+        binary = bool((present == tensor.eq(1)).all())
+        _check_values(binary, from_weights, lambda: bool(tensor.isfinite().all()))
+    return Bits(tuple(tensor.shape), np.packbits(present.cpu().numpy()))
+
+
+def _check_values(binary: bool, from_weights: bool, finite: Any) -> None:
+    if not binary and not from_weights:
+        raise InvalidTopologyError(
+            "mask: expected 0 and 1, found other values, as weights have",
+            hint="log the masks; init(from_weights=True) takes every weight that is not 0 as a connection",
+        )
+    if not binary and not finite():
+        raise InvalidTopologyError("mask: expected finite values, found others")
+
+
+def _keyed(arrays: Mapping[str, Any], reading: Reading, wiring: Wiring) -> dict[str, Any]:
+    """The arrays by the names that the wiring has for them; weights of the model that it does not know are left out."""
+    wanted = {layer.name if layer.part is None else layer.part.parameter for layer in wiring} | {y.name for y in wiring}
+    named = {_short(name, wanted): (name, array) for name, array in arrays.items()}
+    return {key: array for key, (name, array) in named.items() if key in wanted or name in reading.arrays}
+
+
+def _short(name: str, wanted: set[str]) -> str:
+    short = name.removesuffix(".weight")
+    return short if name not in wanted and short in wanted else name
+
+
+def _check_evident(named: Mapping[str, tuple[int, ...]], reading: Reading) -> None:
+    """Whether the sizes leave no choice: matrices that chain in their order, no two spaces of one size."""
+    turned = reading.orientation == "out-in"
+    shapes = [
+        shape[::-1] if turned and not isinstance(reading.arrays.get(name), Mask) else shape
+        for name, shape in named.items()
+    ]
+    plain = all(len(shape) == 2 for shape in shapes)
+    chains = plain and all(before[1] == after[0] for before, after in pairwise(shapes))
+    widths = [shapes[0][0], *(shape[-1] for shape in shapes)]
+    if not chains or len(set(widths)) < len(widths):
+        names = ", ".join(list(named)[:6])
+        raise InvalidTopologyError(
+            f"log: expected a wiring for {names}: their sizes alone do not tell which layer feeds which",
+            hint="init(wiring=...): ts.trace(model, example) gives it, or Wiring.chain, or Wiring.from_toml for a file",
+        )
+
+
+def _shape(copied: Copied) -> tuple[int, ...]:
+    return (copied.stride, copied.n_target) if isinstance(copied, Mask) else copied.shape
+
+
+def _nbytes(copied: Copied) -> int:
+    if isinstance(copied, Mask):
+        return int(copied.cells.nbytes)
+    return int(copied.bits.nbytes) if isinstance(copied, Bits) else sum(int(index.nbytes) for index in copied.at)

@@ -1,0 +1,333 @@
+"""The spool of a run: a file on the job's own disk that outlives the job, the network and the archive.
+
+A file begins with a magic word. Records follow, each with a head (its number, kind and length, and a checksum of those)
+and a body with a checksum of its own. The first record says which run this is, the next the wiring, then come the
+snapshots; the last, where the run ended in good order, says how. Every record stands alone: what is lost with one that
+was damaged is that one. A file that ends within a record was being written when its job died: that record was never
+acknowledged.
+
+The writer holds a lock on its file, which the kernel drops when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from topostrata import codec, wiring_text
+from topostrata.errors import CorruptError, LimitError, TopostrataError
+from topostrata.refs import check_run_id, check_step
+from topostrata.runs import HOWS, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.topology import Topology, Wiring
+
+Resume = Literal["allow", "must", "never"]
+Kind = Literal["run", "wiring", "snapshot", "end"]
+
+SUFFIX = ".spool"
+_MAGIC = b"TSSPOOL1"
+_HEAD = struct.Struct("<IBQI")  # number, kind, length of the body, CRC of the body
+_CHECK = struct.Struct("<I")  # CRC of the head
+_LENGTH = struct.Struct("<I")
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """What a spool says of its run: all that the archive needs to make it. ``store`` is where it was to go."""
+
+    run: str
+    created_at: datetime
+    name: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    parents: tuple[Parent, ...] = ()
+    resume: Resume = "allow"
+    store: str | None = None
+
+    def __post_init__(self) -> None:
+        check_run_id(self.run)
+        for tag in self.tags:
+            check_tag(tag)
+        if self.resume not in get_args(Resume):
+            known = ", ".join(get_args(Resume))
+            raise CorruptError(f"resume: expected one of {known}, found {self.resume!r}")
+        for parent in self.parents:
+            check_run_id(parent.run)
+            check_step(parent.step)
+            if parent.how not in HOWS:
+                raise CorruptError(f"parent: expected one of {', '.join(HOWS)}, found {parent.how!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledSnapshot:
+    """One snapshot as it was logged."""
+
+    step: int
+    topology: Topology
+    recorded_at: datetime
+    epoch: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The run ended in good order."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A record that is not what was written; ``rest`` says whether nothing after it can be read either."""
+
+    number: int
+    message: str
+    rest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record, and where in the file it ends."""
+
+    value: RunHead | Wiring | SpooledSnapshot | RunEnd | Damage
+    end: int
+
+
+class SpoolWriter:
+    """Appends records to a new spool. A record is acknowledged when ``append`` returns: it is on the disk.
+
+    Raises ``OSError`` where the file cannot be written (then the file is as it was before), ``LimitError`` for a record
+    that would make it larger than ``most_bytes``.
+    """
+
+    def __init__(self, directory: Path, head: RunHead, *, most_bytes: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / f"{head.run}.{uuid.uuid4().hex[:8]}{SUFFIX}"
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._most_bytes, self._number, self._end = most_bytes, 0, 0
+        self._broken = False
+        try:
+            self._write(_MAGIC)
+            self._append("run", _head_document(head))
+            _flush_directory(directory)
+        except BaseException:
+            self.close()
+            self.path.unlink(missing_ok=True)
+            raise
+
+    @property
+    def size(self) -> int:
+        """The bytes of all whole records."""
+        return self._end
+
+    def wiring(self, wiring: Wiring) -> None:
+        """The layers of all snapshots that follow."""
+        self._append("wiring", {"format": wiring.format, **wiring_text.document(wiring.layers)})
+
+    def snapshot(self, snapshot: SpooledSnapshot) -> None:
+        """One snapshot, of the wiring that was written last."""
+        masks = [codec.encode(mask).data for mask in snapshot.topology.to_masks().values()]
+        document = {
+            "step": snapshot.step,
+            "epoch": snapshot.epoch,
+            "metrics": dict(snapshot.metrics),
+            "recorded_at": snapshot.recorded_at.isoformat(),
+            "digest": snapshot.topology.digest,
+            "masks": [len(mask) for mask in masks],
+        }
+        self._append("snapshot", document, b"".join(masks))
+
+    def end(self, status: Status) -> None:
+        """The run ended."""
+        self._append("end", {"status": status})
+
+    def close(self) -> None:
+        """Let go of the file and of its lock."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _append(self, kind: Kind, document: Mapping[str, Any], data: bytes = b"") -> None:
+        text = json.dumps(document, allow_nan=False).encode()
+        body = _LENGTH.pack(len(text)) + text + data
+        head = _HEAD.pack(self._number, _KINDS.index(kind), len(body), zlib.crc32(body))
+        record = head + _CHECK.pack(zlib.crc32(head)) + body
+        if self._end + len(record) > self._most_bytes and kind == "snapshot":
+            raise LimitError(f"{self.path}: expected at most {self._most_bytes} bytes, found it full")
+        self._write(record)
+        self._number += 1
+
+    def _write(self, data: bytes) -> None:
+        if self._broken:
+            os.ftruncate(self._file, self._end)
+            self._broken = False
+        at = self._end
+        try:
+            rest = memoryview(data)
+            while rest:
+                written = os.pwrite(self._file, rest, at)
+                at, rest = at + written, rest[written:]
+            os.fsync(self._file)
+        except BaseException:
+            self._broken = True
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._end)
+                self._broken = False
+            raise
+        self._end = at
+
+
+def is_live(path: Path) -> bool:
+    """Whether a job has the spool open for writing."""
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def read(path: Path) -> Iterator[Entry]:
+    """The records of a spool as far as it is written now; see ``SpoolReader``."""
+    with SpoolReader(path) as reader:
+        yield from reader.new()
+
+
+class SpoolReader:
+    """Reads a spool, also while it is written: damaged records as ``Damage``, one that is cut off not (yet) at all.
+
+    Raises ``CorruptError`` where the file is no spool or does not say which run it is of, ``OSError`` where it cannot
+    be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream = path.open("rb")
+        self._number, self._at, self._lost = 0, 0, False
+        self._wiring: Wiring | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stream.close()
+
+    def new(self) -> Iterator[Entry]:
+        """The records since the last time."""
+        for number, kind, body in self._records():
+            value: RunHead | Wiring | SpooledSnapshot | RunEnd | Damage
+            if isinstance(body, Damage):
+                value = body
+            elif (number == 0) != (kind == "run"):
+                value = Damage(number, f"record {number}: expected another kind than {kind}", rest=False)
+            else:
+                value = self._decoded(number, kind, body)
+            if number == 0 and not isinstance(value, RunHead):
+                message = value.message if isinstance(value, Damage) else "it is another"
+                raise CorruptError(f"{self._path}: expected a first record that says which run it is of: {message}")
+            yield Entry(value, self._at)
+
+    def _decoded(self, number: int, kind: Kind, body: bytes) -> RunHead | Wiring | SpooledSnapshot | RunEnd | Damage:
+        try:
+            value = _decode(kind, body, self._wiring)
+        except (TopostrataError, ValueError, TypeError, KeyError, struct.error) as error:
+            return Damage(number, f"record {number} ({kind}): {error}", rest=False)
+        if isinstance(value, Wiring):
+            self._wiring = value
+        return value
+
+    def _records(self) -> Iterator[tuple[int, Kind, bytes | Damage]]:
+        """Number, kind and body of each whole record."""
+        size = os.fstat(self._stream.fileno()).st_size
+        if self._at == 0:
+            magic = os.pread(self._stream.fileno(), len(_MAGIC), 0)
+            if not _MAGIC.startswith(magic):
+                raise CorruptError(f"{self._path}: expected a spool, which begins with {_MAGIC!r}, found {magic!r}")
+            if len(magic) < len(_MAGIC):
+                return
+            self._at = len(_MAGIC)
+        while not self._lost and self._at + _HEAD.size + _CHECK.size <= size:
+            both = os.pread(self._stream.fileno(), _HEAD.size + _CHECK.size, self._at)
+            if len(both) < _HEAD.size + _CHECK.size:
+                return
+            head = both[: _HEAD.size]
+            counted, kind, length, check = _HEAD.unpack(head)
+            number = self._number
+            if _CHECK.pack(zlib.crc32(head)) != both[_HEAD.size :] or kind >= len(_KINDS) or counted != number:
+                self._lost = True
+                message = f"record {number}: its head is damaged, so that what follows cannot be told apart"
+                yield number, "end", Damage(number, message, rest=True)
+                return
+            end = self._at + len(both) + length
+            if end > size:
+                return
+            body = os.pread(self._stream.fileno(), length, self._at + len(both))
+            if len(body) < length:
+                return
+            self._number, self._at = number + 1, end
+            damaged = zlib.crc32(body) != check
+            message = f"record {number} ({_KINDS[kind]}): its bytes are not those that were written"
+            yield number, _KINDS[kind], Damage(number, message, rest=False) if damaged else body
+
+
+def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> RunHead | Wiring | SpooledSnapshot | RunEnd:
+    (length,) = _LENGTH.unpack_from(body)
+    at = _LENGTH.size + length
+    document = json.loads(body[_LENGTH.size : at])
+    if kind == "run":
+        return _read_head(document)
+    if kind == "wiring":
+        return Wiring(wiring_text.from_document(document, "wiring", plain=document["format"] == 1))
+    if kind == "end":
+        return RunEnd(document["status"])
+    if wiring is None:
+        raise CorruptError("expected the wiring before it, which is damaged")
+    tied = wiring.shared_with
+    masks = {}
+    for layer, size in zip((y for y in wiring if y.name not in tied), document["masks"], strict=True):
+        masks[layer.name] = codec.decode(body[at : at + size])
+        at += size
+    topology = wiring.place(masks)
+    if topology.digest != document["digest"]:
+        raise CorruptError(f"expected the digest {document['digest'][:12]}, found {topology.digest[:12]}")
+    return SpooledSnapshot(
+        check_step(document["step"]),
+        topology,
+        datetime.fromisoformat(document["recorded_at"]),
+        check_epoch(document["epoch"]),
+        check_metrics(document["metrics"]),
+    )
+
+
+def _head_document(head: RunHead) -> dict[str, Any]:
+    return {**asdict(head), "created_at": head.created_at.astimezone(UTC).isoformat(timespec="milliseconds")}
+
+
+def _read_head(document: dict[str, Any]) -> RunHead:
+    parents = tuple(Parent(**parent) for parent in document.pop("parents"))
+    created_at = datetime.fromisoformat(document.pop("created_at"))
+    return RunHead(created_at=created_at, parents=parents, tags=tuple(document.pop("tags")), **document)
+
+
+def _flush_directory(directory: Path) -> None:
+    """A new name is on the disk only once its directory is."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,189 @@
+"""Where spooled snapshots go: an archive that is opened here, or a service that has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from topostrata.errors import ConflictError, NotFoundError
+from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot
+from topostrata.refs import Ref
+from topostrata.runs import Parent, Status
+from topostrata.service.client import ServiceClient
+from topostrata.settings import Settings
+
+if TYPE_CHECKING:
+    from topostrata.archive import Archive
+
+Outcome = Literal["added", "unchanged"]
+Tell = Callable[[str, str], None]  # kind, message
+
+_MOST_NAMES = 1000
+_LONGEST_ID = 128  # characters
+
+
+def numbered(run: str, suffix: str = "") -> Iterator[str]:
+    """Ids for a run that cannot have its own: ``run``, ``run-2``, ``run-3``, ..., each with the suffix before it."""
+    for k in range(1, _MOST_NAMES):
+        end = suffix + (f"-{k}" if k > 1 else "")
+        yield run[: _LONGEST_ID - len(end)] + end
+
+
+def open_destination(store: str, settings: Settings) -> Destination:
+    """The destination of that name: the URL of a service, else what ``topostrata.open`` takes."""
+    if store.startswith(("http://", "https://")):
+        return ServiceDestination(ServiceClient(store, settings.api_secret()))
+    from topostrata.archive import open_archive  # noqa: PLC0415 - needs [server], which a service's client has not
+
+    return ArchiveDestination(open_archive(store, settings=settings))
+
+
+class Destination(Protocol):
+    """Where snapshots go."""
+
+    location: str
+    complete: bool  # whether it takes all that a spool says of a run
+
+    def begin(self, head: RunHead, tell: Tell) -> str:
+        """Make the run, or go on with it; gives its id there."""
+
+    def has(self, run: str, step: int) -> bool:
+        """Whether it holds this snapshot."""
+
+    def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
+        """Store one snapshot."""
+
+    def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:
+        """Make a run that departs from another at a step, where it is not there."""
+
+    def end(self, run: str, status: Status) -> None:
+        """The run ended."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class ArchiveDestination:
+    """An archive, in a directory or on a Neo4j server."""
+
+    complete = True
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._reopened: set[str] = set()
+        self.location = archive.location
+
+    def begin(self, head: RunHead, tell: Tell) -> str:
+        """Make the run, or go on with it."""
+        for run in numbered(head.run) if head.resume == "never" else [head.run]:
+            if not self._archive.has_run(run):
+                if head.resume == "must":
+                    tell("resume", f"run {run}: expected it in the archive (resume='must'), found none; it is made")
+                if self._create(run, head, head.parents):
+                    return run
+            if head.resume != "never":
+                self._archive.update_run(run, tags=head.tags, parents=head.parents)
+                return run
+            if self._archive.run(run).created_at == head.created_at:  # made from this spool
+                return run
+            tell("renamed", f"run {run}: the archive has one (resume='never'); the snapshots go to another")
+        raise ConflictError(f"run {head.run!r}: expected an id that is free, found none")
+
+    def has(self, run: str, step: int) -> bool:
+        """Whether the archive holds this snapshot."""
+        try:
+            self._archive.snapshot(Ref(run, step))
+        except NotFoundError:
+            return False
+        return True
+
+    def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
+        """Store one snapshot."""
+        outcome = self._archive.push(
+            run,
+            snapshot.step,
+            snapshot.topology,
+            epoch=snapshot.epoch,
+            metrics=snapshot.metrics,
+            recorded_at=snapshot.recorded_at,
+        )
+        if outcome == "added" and run not in self._reopened:
+            self._archive.update_run(run, status="open")
+            self._reopened.add(run)
+        return outcome
+
+    def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:
+        """Make the fork, descended from the last snapshot before that step."""
+        before = self._before(run, step)
+        parents = head.parents if before is None else (before,)
+        if not self._archive.has_run(fork):
+            self._create(fork, head, parents)
+
+    def end(self, run: str, status: Status) -> None:
+        """Set the run's status."""
+        self._archive.update_run(run, status=status)
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._archive.close()
+
+    def _before(self, run: str, step: int) -> Parent | None:
+        """The last snapshot before a step, of the run or of those that it descends from."""
+        passed: set[str] = set()
+        while run not in passed:
+            passed.add(run)
+            steps = [snapshot.step for snapshot in self._archive.snapshots(run) if snapshot.step < step]
+            if steps:
+                return Parent(run, steps[-1], "fork")
+            run = next((parent.run for parent in self._archive.run(run).parents), run)
+        return None
+
+    def _create(self, run: str, head: RunHead, parents: Sequence[Parent]) -> bool:
+        """Make a run; False where another sender has just made it."""
+        try:
+            self._archive.create_run(
+                run, name=head.name, config=head.config, tags=head.tags, parents=parents, created_at=head.created_at
+            )
+        except ConflictError:
+            if not self._archive.has_run(run):
+                raise
+            return False
+        return True
+
+
+class ServiceDestination:
+    """A Topostrata service, which takes snapshots; it has no way yet to be told of config, tags, parents and status."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+        self.location = client.url
+        self.complete = True
+
+    def begin(self, head: RunHead, tell: Tell) -> str:
+        """The run is made by its first snapshot."""
+        if head.config or head.tags or head.parents:
+            self.complete = False
+            tell(
+                "not-taken",
+                f"run {head.run}: the service takes snapshots only; config, tags and parents stay in the spool, which "
+                f"`topostrata sync` brings to the archive itself",
+            )
+        return head.run
+
+    def has(self, run: str, step: int) -> bool:
+        """Whether the service has this snapshot."""
+        return self._client.has_snapshot(run, step)
+
+    def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
+        """Store one snapshot."""
+        return self._client.put_snapshot(run, snapshot)
+
+    def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:  # noqa: ARG002
+        """The fork is made by its first snapshot; where it comes from cannot be told."""
+        self.complete = False
+
+    def end(self, run: str, status: Status) -> None:
+        """Its status cannot be told."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

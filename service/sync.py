@@ -1,0 +1,361 @@
+"""Spools into the archive: while their jobs run, after these ended, and after they were killed.
+
+A snapshot is sent as often as it takes: one that the archive has changes nothing. Parents come before children. What
+the archive holds differently at a step starts a fork of the run, ``<run>-fork-<step>``, so that nothing is lost; the
+same spool sent again ends up in the same fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from topostrata.errors import (
+    ConflictError,
+    CorruptError,
+    InputError,
+    InvalidInputError,
+    LimitError,
+    MissingExtraError,
+    NotFoundError,
+    SettingsError,
+    TopostrataError,
+    UnsupportedFormatError,
+)
+from topostrata.ingest.hook import spool
+from topostrata.ingest.hook.spool import Damage, Entry, RunEnd, RunHead, SpooledSnapshot, SpoolReader
+from topostrata.service.destinations import Destination, Outcome, Tell, numbered, open_destination
+from topostrata.settings import Settings
+
+_TICK = 0.5  # seconds between two looks at a spool that grows
+_LONGEST_PAUSE = 30.0  # seconds between two tries of an archive that does not answer
+# What no waiting mends.
+_LASTING = {kind.code for kind in (SettingsError, MissingExtraError, UnsupportedFormatError, CorruptError)}
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """What a spool holds, and how far it is sent.
+
+    ``waiting`` snapshots are not sent yet; ``refused`` ones the archive does not take, and ``damaged`` records cannot
+    be read. ``live``: its job has it open. ``ended``: its job said that it is done.
+    """
+
+    path: Path
+    run: str
+    store: str
+    live: bool
+    ended: bool = False
+    added: int = 0
+    unchanged: int = 0
+    waiting: int = 0
+    refused: int = 0
+    damaged: int = 0
+    error: str | None = None
+    code: str | None = None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether nothing of what is in the spool now is left to send, or was lost."""
+        return self.error is None and not (self.waiting or self.refused or self.damaged)
+
+
+@dataclass(slots=True)
+class _Mark:
+    """What is remembered beside a spool, so that it need not be sent again from its beginning."""
+
+    store: str = ""
+    end: int = 0
+    run: str = ""
+    step: int = -1
+
+
+class _Spool:
+    """A spool on its way: the record that is next, and what became of those before it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reader = SpoolReader(path)
+        self.mark = read_mark(path)
+        self.head: RunHead | None = None
+        self.ended = False
+        self.added = self.unchanged = self.refused = self.damaged = 0
+        self._next: Entry | None = None
+        self._entries: Iterator[Entry] = iter(())
+
+    def peek(self) -> Entry | None:
+        """The next record; None where there is none yet."""
+        if self._next is None:
+            self._next = next(self._entries, None)
+        if self._next is None:
+            self._entries = self.reader.new()
+            self._next = next(self._entries, None)
+        return self._next
+
+    def advance(self) -> None:
+        """The next record is dealt with."""
+        self._next = None
+
+
+class Sender:
+    """Sends spools, each to the store that it names or to the one that is given. ``tell`` hears what is worth saying.
+
+    Use it as a context manager.
+    """
+
+    def __init__(self, settings: Settings, *, store: str | None = None, tell: Tell) -> None:
+        self._settings, self._store, self._tell = settings, store, tell
+        self._destinations: dict[str, Destination] = {}
+        self._spools: dict[Path, _Spool] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for destination in self._destinations.values():
+            destination.close()
+        for opened in self._spools.values():
+            opened.reader.close()
+
+    def send(self, path: Path) -> list[SpoolState]:
+        """Send what is in a spool, or in all of a directory, now: parents before children."""
+        left = spools(path)
+        states: dict[Path, SpoolState] = {}
+        while left:
+            orphans = []
+            for file in left:
+                states[file] = self._send(file)
+                if states[file].code == NotFoundError.code:  # its parent may come with another spool
+                    orphans.append(file)
+            if len(orphans) == len(left):
+                break
+            left = orphans
+        for state in states.values():
+            if state.error is not None:
+                self._tell(state.code or "failed", f"run {state.run}: {state.error}")
+        return list(states.values())
+
+    def watch(self, path: Path, *, seen: Callable[[list[SpoolState]], None]) -> list[SpoolState]:
+        """Send until nothing more can come: a spool until its job has let go of it, a directory for ever."""
+        single, pause = not path.is_dir(), _TICK
+        while True:
+            states = self.send(path)
+            seen(states)
+            if single and all(
+                not state.live or state.code in _LASTING or (state.ended and not state.error) for state in states
+            ):
+                return states
+            failed = any(state.error is not None for state in states)
+            pause = min(pause * 2, _LONGEST_PAUSE) if failed else _TICK
+            end = time.monotonic() + pause
+            live = [state.path for state in states if state.live]
+            while time.monotonic() < end and all(is_live(file) for file in live):
+                time.sleep(_TICK)
+
+    def _send(self, path: Path) -> SpoolState:
+        live = is_live(path)  # asked before the last look, so that nothing comes after it
+        state = SpoolState(path, path.name.partition(".")[0], self._store or "", live)
+        opened: _Spool | None = None
+        try:
+            opened = self._spools.get(path) or self._spools.setdefault(path, _Spool(path))
+            destination = self._deliver(opened)
+        except FileNotFoundError:  # another sender was faster, and everything in it is sent
+            return state
+        except (TopostrataError, OSError) as error:
+            reason = str(error) if isinstance(error, TopostrataError) else f"{path}: {error.strerror or error}"
+            code = str(error.code) if isinstance(error, TopostrataError) else f"os-{error.errno}"
+            state = replace(state, error=reason, code=code, waiting=0 if opened is None else _waiting(opened))
+        else:
+            state = replace(state, store=destination.location if destination is not None else "")
+        if opened is not None:
+            head = opened.head
+            state = replace(
+                state,
+                run=opened.mark.run or (state.run if head is None else head.run),
+                ended=opened.ended,
+                added=opened.added,
+                unchanged=opened.unchanged,
+                refused=opened.refused,
+                damaged=opened.damaged,
+            )
+            if (
+                (state.ended or not live)
+                and state.is_sent
+                and destination_takes_all(self._destinations.get(state.store))
+            ):
+                self._forget(opened)
+        return state
+
+    def _deliver(self, opened: _Spool) -> Destination | None:
+        """Send all that is whole. Raises at what may go better later; the record stays the next."""
+        destination: Destination | None = None
+        while (entry := opened.peek()) is not None:
+            value = entry.value
+            if isinstance(value, RunHead):
+                opened.head = value
+                destination = self._begin(opened, value, entry.end)
+            destination = destination or self._destination(self._store_of(opened))
+            if isinstance(value, SpooledSnapshot) and entry.end > opened.mark.end:
+                self._deliver_snapshot(opened, destination, value)
+                opened.mark.end, opened.mark.step = entry.end, value.step
+                if not opened.refused:  # what was refused is offered again the next time, and all after it
+                    write_mark(opened.path, opened.mark)
+            elif isinstance(value, RunEnd):
+                opened.ended = True
+                destination.end(opened.mark.run, value.status)
+            elif isinstance(value, Damage):
+                opened.damaged += 1
+                self._tell("damaged", f"{opened.path}: {value.message}; all other whole records are sent")
+            opened.advance()
+        return destination or (self._destination(self._store_of(opened)) if opened.head else None)
+
+    def _begin(self, opened: _Spool, head: RunHead, end: int) -> Destination:
+        destination = self._destination(self._store_of(opened))
+        mark = opened.mark
+        if mark.store == destination.location and (mark.step < 0 or destination.has(mark.run, mark.step)):
+            destination.begin(head, self._tell)
+            return destination
+        opened.mark = _Mark(destination.location, end, destination.begin(head, self._tell))
+        return destination
+
+    def _deliver_snapshot(self, opened: _Spool, destination: Destination, snapshot: SpooledSnapshot) -> None:
+        mark = opened.mark
+        try:
+            outcome = self._pushed(opened, destination, snapshot)
+        except SettingsError:  # nothing is wrong with the snapshot
+            raise
+        except (ConflictError, InputError, LimitError) as error:
+            opened.refused += 1
+            self._tell("refused", f"{mark.run}@{snapshot.step}: the archive does not take it: {error}")
+            return
+        opened.added += outcome == "added"
+        opened.unchanged += outcome == "unchanged"
+
+    def _pushed(self, opened: _Spool, destination: Destination, snapshot: SpooledSnapshot) -> Outcome:
+        """Push into the run, or into a fork where the run holds something else at this step or after it."""
+        mark, head = opened.mark, opened.head
+        try:
+            return destination.push(mark.run, snapshot)
+        except ConflictError:
+            # The same step twice from one job is no return to an earlier one.
+            if head is None or snapshot.step == mark.step:
+                raise
+        for fork in numbered(mark.run, f"-fork-{snapshot.step}"):
+            destination.begin_fork(fork, mark.run, snapshot.step, head)
+            with contextlib.suppress(ConflictError):
+                outcome = destination.push(fork, snapshot)
+                self._tell(
+                    "forked", f"run {mark.run}: it goes back to step {snapshot.step}; from there on it is {fork}"
+                )
+                mark.run = fork
+                return outcome
+        raise ConflictError(f"run {mark.run!r}: expected an id for a fork at step {snapshot.step}, found none free")
+
+    def _store_of(self, opened: _Spool) -> str:
+        return self._store or (opened.head.store if opened.head else None) or self._settings.store
+
+    def _destination(self, store: str) -> Destination:
+        if store not in self._destinations:
+            self._destinations[store] = open_destination(store, self._settings)
+        return self._destinations[store]
+
+    def _forget(self, opened: _Spool) -> None:
+        """Everything in it is in the archive."""
+        opened.reader.close()
+        self._spools.pop(opened.path, None)
+        remove(opened.path)
+
+
+def destination_takes_all(destination: Destination | None) -> bool:
+    """Whether a spool that was sent there has nothing left that it did not take."""
+    return destination is None or destination.complete
+
+
+def spools(path: Path) -> list[Path]:
+    """The spool, or those of a directory in the order in which they were begun. Raises ``InvalidInputError``."""
+    if path.is_dir():
+        return sorted(path.glob(f"*{spool.SUFFIX}"), key=_begun)
+    if not path.exists():
+        raise InvalidInputError(
+            f"{path}: expected a spool or a directory of spools, found nothing",
+            hint="training jobs leave it in their working directory: .topostrata-spool",
+        )
+    return [path]
+
+
+def inspect(path: Path) -> SpoolState:
+    """What a spool holds, read through; ``waiting`` are the snapshots that no archive has, as far as is known."""
+    state = SpoolState(path, path.name.partition(".")[0], "", is_live(path))
+    mark = read_mark(path)
+    try:
+        for entry in spool.read(path):
+            value = entry.value
+            if isinstance(value, RunHead):
+                state = replace(state, run=mark.run or value.run, store=value.store or "")
+            elif isinstance(value, SpooledSnapshot):
+                state = replace(state, waiting=state.waiting + (entry.end > mark.end))
+                state = replace(state, unchanged=state.unchanged + (entry.end <= mark.end))
+            elif isinstance(value, RunEnd):
+                state = replace(state, ended=True)
+            elif isinstance(value, Damage):
+                state = replace(state, damaged=state.damaged + 1, error=value.message, code=str(CorruptError.code))
+    except CorruptError as error:
+        state = replace(state, damaged=1, error=error.message, code=str(error.code))
+    return state
+
+
+def remove(path: Path) -> None:
+    """Delete a spool and what is remembered beside it."""
+    _mark_path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def is_live(path: Path) -> bool:
+    """Whether a job has it open; one that is gone is not."""
+    try:
+        return spool.is_live(path)
+    except OSError:
+        return False
+
+
+def read_mark(path: Path) -> _Mark:
+    """How far a spool is sent; from its beginning where that is not known."""
+    try:
+        claim = json.loads(_mark_path(path).read_text(encoding="utf-8"))
+        return _Mark(str(claim["store"]), int(claim["end"]), str(claim["run"]), int(claim["step"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return _Mark()
+
+
+def write_mark(path: Path, mark: _Mark) -> None:
+    """Remember it, where the directory can be written."""
+    draft = _mark_path(path).with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        draft.write_text(json.dumps(asdict(mark)), encoding="utf-8")
+        draft.replace(_mark_path(path))
+
+
+def _mark_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sent")
+
+
+def _waiting(opened: _Spool) -> int:
+    with contextlib.suppress(TopostrataError, OSError):
+        entries = spool.read(opened.path)
+        return sum(isinstance(entry.value, SpooledSnapshot) and entry.end > opened.mark.end for entry in entries)
+    return 0
+
+
+def _begun(path: Path) -> tuple[str, str]:
+    """When the run of a spool began, as far as it tells."""
+    with contextlib.suppress(TopostrataError, OSError):
+        for entry in spool.read(path):
+            if isinstance(entry.value, RunHead):
+                return entry.value.created_at.isoformat(), path.name
+    return "", path.name

@@ -1,0 +1,162 @@
+"""``topostrata sync`` and ``topostrata spool``: where resumed and forked runs end up, and what the verbs say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stores import STORES, Target, wipe
+from tests.training_job import expected, masks
+from topostrata.ingest.hook.run import init
+from topostrata.service.sync import Sender, spools
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One engine for all."""
+    with STORES["embedded"](tmp_path_factory.mktemp("sync")) as running:
+        yield running
+
+
+@pytest.fixture
+def empty(target: Target) -> Target:
+    """Its archive without anything in it."""
+    with target.open() as archive:
+        wipe(archive)
+    return target
+
+
+def record(directory: Path, steps: list[int], network: str = "a", **options: Any) -> None:
+    """A job that logs at these steps what the network ``network`` has at them."""
+    with init("w0", mode="offline", spool=directory, **options) as run:
+        for step in steps:
+            run.log(masks(network, step), step=step)
+
+
+def sync(target: Target, directory: Path, *, keep: bool = False) -> list[str]:
+    """Send all; the kinds of what was said. ``keep``: of copies, so that the spools are there again."""
+    copies = {file: file.read_bytes() for file in spools(directory)}
+    said: list[str] = []
+    with Sender(target.settings, store=target.uri, tell=lambda kind, _message: said.append(kind)) as sender:
+        assert all(state.is_sent for state in sender.send(directory))
+    for file, data in copies.items() if keep else ():
+        file.write_bytes(data)
+    return said
+
+
+def steps_of(target: Target) -> dict[str, list[int]]:
+    with target.open() as archive:
+        return {run.id: [snapshot.step for snapshot in archive.snapshots(run.id)] for run in archive.runs()}
+
+
+def test_a_resumed_run_goes_on(empty: Target, tmp_path: Path) -> None:
+    """Also where it begins with steps that are recorded, if nothing was different then."""
+    record(tmp_path, [0, 1, 2])
+    record(tmp_path, [1, 2, 3])
+    assert sync(empty, tmp_path) == []
+    assert steps_of(empty) == {"w0": [0, 1, 2, 3]}
+
+
+def test_a_run_that_goes_back_becomes_a_fork(empty: Target, tmp_path: Path) -> None:
+    """However often it is sent, and as often as it goes back; each fork descends from the last step before it."""
+    record(tmp_path, [0, 2, 4])
+    record(tmp_path, [3, 5, 1, 6], "b")
+    record(tmp_path, [4, 5], "c")
+    for _ in range(3):
+        assert sync(empty, tmp_path, keep=True) == ["forked"] * 3
+        assert steps_of(empty) == {
+            "w0": [0, 2, 4],
+            "w0-fork-3": [3, 5],
+            "w0-fork-3-fork-1": [1, 6],
+            "w0-fork-4": [4, 5],
+        }
+    with empty.open() as archive:
+        assert {edge.child: (edge.parent, edge.step) for edge in archive.lineage("w0").edges} == {
+            "w0-fork-3": ("w0", 2),
+            "w0-fork-3-fork-1": ("w0", 0),
+            "w0-fork-4": ("w0", 2),
+        }
+        assert archive.topology("w0-fork-3@5") == expected("b", 5)
+        assert archive.topology("w0-fork-4@5") == expected("c", 5)
+
+
+def test_two_forks_from_one_step_are_two_runs(empty: Target, tmp_path: Path) -> None:
+    """The second has a number."""
+    for network in "abc":
+        record(tmp_path, [0, 1] if network == "a" else [1, 2], network)
+    for _ in range(2):
+        sync(empty, tmp_path, keep=True)
+        assert steps_of(empty) == {"w0": [0, 1], "w0-fork-1": [1, 2], "w0-fork-1-2": [1, 2]}
+
+
+def test_never_resume_makes_another_run(empty: Target, tmp_path: Path) -> None:
+    """However often it is sent; the first of its id has it."""
+    for network in "abc":
+        record(tmp_path, [0, 1], network, resume="never")
+    for _ in range(2):
+        sync(empty, tmp_path, keep=True)
+        assert steps_of(empty) == {"w0": [0, 1], "w0-2": [0, 1], "w0-3": [0, 1]}
+
+
+def test_must_resume_says_where_there_is_nothing(empty: Target, tmp_path: Path) -> None:
+    """Its snapshots are kept all the same."""
+    record(tmp_path, [5], resume="must")
+    assert sync(empty, tmp_path) == ["resume"]
+    record(tmp_path, [6], resume="must")
+    assert sync(empty, tmp_path) == []
+    assert steps_of(empty) == {"w0": [5, 6]}
+
+
+def test_a_run_that_goes_on_gains_tags_and_is_open_again(empty: Target, tmp_path: Path) -> None:
+    """Until it ends anew."""
+    record(tmp_path, [0], tags=["first"])
+    sync(empty, tmp_path)
+    run = init("w0", mode="offline", spool=tmp_path, tags=["second"])
+    run.log(masks("a", 1), step=1)
+    assert run.flush()
+    with Sender(empty.settings, store=empty.uri, tell=lambda _kind, _message: None) as sender:
+        (state,) = sender.send(tmp_path)
+        with empty.open() as archive:
+            assert (archive.run("w0").status, archive.run("w0").tags) == ("open", ("first", "second"))
+        run.finish(status="failed")
+        (state,) = sender.send(tmp_path)
+    assert (state.ended, spools(tmp_path)) == (True, [])
+    with empty.open() as archive:
+        assert archive.run("w0").status == "failed"
+
+
+def topostrata(*arguments: str, cwd: Path, status: int = 0) -> tuple[str, str]:
+    command = [sys.executable, "-m", "topostrata.service.cli.main", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=300)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+def test_a_spool_left_behind_is_found_where_the_job_ran(empty: Target, tmp_path: Path) -> None:
+    """Every verb looks into ``.topostrata-spool`` of the working directory, and into what it is told."""
+    topostrata("sync", cwd=tmp_path, status=1)
+    assert json.loads(topostrata("spool", "ls", "--json", cwd=tmp_path)[0]) == []
+    record(tmp_path / ".topostrata-spool", [0, 1])
+    (listed,) = json.loads(topostrata("spool", "ls", "--json", cwd=tmp_path)[0])
+    assert (listed["run"], listed["waiting"], listed["ended"], listed["live"]) == ("w0", 2, True, False)
+    rows = json.loads(topostrata("spool", "show", listed["path"], "--json", cwd=tmp_path)[0])
+    assert [row["kind"] for row in rows] == ["run", "wiring", "snapshot", "snapshot", "end"]
+    (planned,) = json.loads(topostrata("sync", "--dry-run", "--json", cwd=tmp_path)[0])
+    assert planned["waiting"] == 2
+    assert json.loads(topostrata("spool", "clean", "--yes", "--json", cwd=tmp_path)[0]) == {"deleted": []}
+    (sent,) = json.loads(topostrata("sync", "--store", empty.uri, "--json", cwd=tmp_path)[0])
+    assert (sent["added"], sent["sent"]) == (2, True)
+    assert list((tmp_path / ".topostrata-spool").iterdir()) == []
+    assert steps_of(empty) == {"w0": [0, 1]}
+    record(tmp_path / ".topostrata-spool", [7])
+    would = json.loads(topostrata("spool", "clean", "--all", "--json", cwd=tmp_path)[0])["would_delete"]
+    assert len(would) == len(spools(tmp_path / ".topostrata-spool")) == 1
+    topostrata("spool", "clean", "--all", "--yes", cwd=tmp_path)
+    assert spools(tmp_path / ".topostrata-spool") == []

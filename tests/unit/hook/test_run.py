@@ -1,0 +1,182 @@
+"""``ts.init`` and what it gives: only a programmer's mistake raises, and nothing of a run is left anywhere."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import pickle
+import sys
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from topostrata.errors import InvalidInputError, InvalidRefError, SettingsError, TopostrataError
+from topostrata.ingest.hook.run import init
+from topostrata.ingest.hook.spool import RunEnd, RunHead, SpooledSnapshot, read
+from topostrata.runs import Parent
+from topostrata.topology import Topology
+
+MASKS = [np.eye(4, 3), np.ones((3, 2))]
+
+
+def snapshots(directory: Path) -> list[SpooledSnapshot]:
+    return [v.value for file in directory.glob("*.spool") for v in read(file) if isinstance(v.value, SpooledSnapshot)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"run": "no spaces please"}, InvalidRefError, "run id"),
+        ({"mode": "sometimes"}, InvalidInputError, "mode: expected one of online, offline, disabled"),
+        ({"resume": "maybe"}, InvalidInputError, "resume: expected one of allow, must, never"),
+        ({"resume": "never", "store": "http://localhost:1"}, InvalidInputError, "beside the URL of a service"),
+        ({"config": {"x": object()}}, InvalidInputError, "config: expected values that JSON can hold"),
+        ({"config": [1]}, InvalidInputError, "config: expected names with values"),
+        ({"tags": ["two tags"]}, InvalidInputError, "tag"),
+        ({"fork_from": "w0"}, InvalidInputError, "fork_from: expected run@STEP with a number"),
+        ({"parent": "w0@first"}, InvalidInputError, "parent: expected run@STEP"),
+        ({"wiring": 3}, InvalidInputError, "wiring: expected a Wiring, found int"),
+        ({"store": "http://user:word@localhost"}, SettingsError, "no password or token"),
+        ({"store": "neo4j://neo4j:word@localhost"}, SettingsError, "no password or token"),
+        ({"token": "short", "mode": "online"}, SettingsError, "32 random characters"),
+    ],
+)
+def test_mistakes_in_init_are_said_at_once(
+    options: Any, error: type[TopostrataError], text: str, tmp_path: Path
+) -> None:
+    """Each with what was expected; nothing is on the disk then."""
+    with pytest.raises(error, match=text) as raised:
+        init(**{"run": "w0", "mode": "offline", "spool": tmp_path, **options})
+    assert "word" not in str(raised.value).replace("password", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_beat_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which beats the defaults; an unknown name in it is an error."""
+    monkeypatch.setenv("TOPOSTRATA_MODE", "disabled")
+    monkeypatch.setenv("TOPOSTRATA_SPOOL", str(tmp_path / "environment"))
+    with init("w0") as run:
+        run.log(MASKS)
+    with init("w0", mode="offline") as run:
+        run.log(MASKS)
+    with init("w0", mode="offline", spool=tmp_path / "argument") as run:
+        run.log(MASKS)
+    assert len(snapshots(tmp_path / "environment")) == len(snapshots(tmp_path / "argument")) == 1
+    monkeypatch.setenv("TOPOSTRATA_MOOD", "good")
+    with pytest.raises(SettingsError, match="TOPOSTRATA_MOOD"):
+        init("w0")
+
+
+def test_a_spool_says_all_of_the_run(tmp_path: Path) -> None:
+    """Config, tags, parents, and each snapshot with its step, epoch and metrics; steps count on by themselves."""
+    options: Any = {"config": {"zeta": 0.3}, "tags": ["set"], "fork_from": "a@5", "parent": Parent("b", 7, "pruned")}
+    with init("w0", mode="offline", spool=tmp_path, store=tmp_path / "archive", **options) as run:
+        run.log(MASKS, step=3, epoch=1.5, metrics={"loss": np.float32(0.5)})
+        run.log(MASKS)
+    (file,) = tmp_path.glob("*.spool")
+    values = [entry.value for entry in read(file)]
+    head = values[0]
+    assert isinstance(head, RunHead)
+    assert (head.config, head.tags, head.store) == ({"zeta": 0.3}, ("set",), str(tmp_path / "archive"))
+    assert head.parents == (Parent("a", 5, "fork"), Parent("b", 7, "pruned"))
+    first, second = snapshots(tmp_path)
+    assert (first.step, first.epoch, first.metrics, second.step) == (3, 1.5, {"loss": 0.5}, 4)
+    assert first.topology == Topology.from_masks(MASKS)
+    assert values[-1] == RunEnd("finished")
+
+
+def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """By kind: steps, metrics, masks, other layers than before; what is right is recorded all the same."""
+    wrong: list[dict[str, Any]] = [
+        {"source": MASKS, "step": -1},
+        {"source": MASKS, "step": "x"},
+        {"source": MASKS, "metrics": {"Loss": 1}},
+        {"source": MASKS, "metrics": {"loss": float("nan")}},
+        {"source": MASKS, "epoch": float("inf")},
+        {"source": None},
+        {"source": [np.ones((4, 9)), np.ones((9, 2))]},
+        {"source": [np.ones((2, 2)), np.ones((3, 3))]},
+        {"source": SimpleNamespace(masks={"a": np.ones(3)})},
+    ]
+    with caplog.at_level(logging.WARNING, "topostrata.hook"), init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=0)
+        for options in wrong:
+            run.log(**options)
+        run.log(MASKS, step=100)
+        run.flush()
+        troubles = dict(run.counts.troubles)
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [0, 100]
+    assert sum(troubles.values()) == len(wrong)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(troubles) + 1, "and the command that sends"
+
+
+def test_a_run_with_an_exception_in_it_has_failed(tmp_path: Path) -> None:
+    """The exception goes on as it was."""
+    run = init("w0", mode="offline", spool=tmp_path)
+    run.log(MASKS)
+    with pytest.raises(ZeroDivisionError), run:
+        raise ZeroDivisionError
+    (file,) = tmp_path.glob("*.spool")
+    assert [entry.value for entry in read(file)][-1] == RunEnd("failed")
+
+
+def test_only_rank_0_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By RANK, or by torch.distributed where it runs."""
+    monkeypatch.setenv("RANK", "1")
+    init("w0", mode="offline", spool=tmp_path).log(MASKS)
+    group = SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True, get_rank=lambda: 0)
+    monkeypatch.setitem(sys.modules, "torch.distributed", group)
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS)
+        group.get_rank = lambda: 3
+        run.log(MASKS)
+    assert len(snapshots(tmp_path)) == 1
+
+
+def test_a_run_sent_to_another_process_does_nothing_there(tmp_path: Path) -> None:
+    """A data set that refers to it can be pickled; a deep copy in this process is the run itself."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS)
+        twin = pickle.loads(pickle.dumps(run))
+        twin.log(MASKS)
+        twin.finish()
+        assert copy.deepcopy({"run": run})["run"] is run
+        assert run.flush()
+    assert len(snapshots(tmp_path)) == 1
+
+
+def test_nothing_of_what_was_logged_is_kept(tmp_path: Path) -> None:
+    """The arrays are gone when training lets go of them."""
+
+    class Masking:
+        def __init__(self) -> None:
+            self.masks = {"a": np.ones((3, 4)), "b": np.ones((2, 3))}
+
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        masking = Masking()
+        gone = weakref.ref(masking)
+        run.log(masking)
+        del masking
+        gc.collect()
+        assert gone() is None
+        assert run.flush()
+    assert len(snapshots(tmp_path)) == 1
+
+
+def test_a_queue_that_is_full_refuses_and_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Training does not wait for a slow disk, and what was queued is written."""
+    monkeypatch.setenv("TOPOSTRATA_QUEUE_BYTES", str(2**20))
+    large = [np.ones((4000, 1000), dtype=bool)]
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        for _ in range(12):
+            run.log(large)
+        assert run.flush()
+        refused = run.counts.troubles.get("queue-full", 0)
+    assert refused > 0
+    assert len(snapshots(tmp_path)) == 12 - refused

@@ -1,0 +1,158 @@
+"""The spool: what was written is read, and what was damaged is named; never anything else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from topostrata.errors import CorruptError, LimitError
+from topostrata.ingest.hook import spool
+from topostrata.ingest.hook.spool import Damage, RunEnd, RunHead, SpooledSnapshot, SpoolReader, SpoolWriter
+from topostrata.runs import Parent
+from topostrata.topology import Topology, Wiring
+
+WHEN = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
+HEAD = RunHead(
+    "w1",
+    WHEN,
+    config={"zeta": 0.3},
+    tags=("set",),
+    parents=(Parent("w0", 5, "fork"),),
+    resume="never",
+    store="archive",
+)
+
+
+def snapshot(step: int) -> SpooledSnapshot:
+    rng = np.random.default_rng(step)
+    topology = Topology.from_masks([rng.random((4, 5)) < 0.5, rng.random((5, 3)) < 0.7])
+    return SpooledSnapshot(step, topology, WHEN, epoch=step / 2, metrics={"loss": 1 / (step + 1)})
+
+
+def write(directory: Path, steps: tuple[int, ...] = (0, 3)) -> Path:
+    writer = SpoolWriter(directory, HEAD, most_bytes=2**20)
+    writer.wiring(snapshot(0).topology.wiring)
+    for step in steps:
+        writer.snapshot(snapshot(step))
+    writer.end("finished")
+    writer.close()
+    return writer.path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A small spool of a run that ended."""
+    return write(tmp_path)
+
+
+def values(path: Path) -> list[object]:
+    return [entry.value for entry in spool.read(path)]
+
+
+def test_what_was_written_is_read(file: Path) -> None:
+    """The run, its wiring, every snapshot with all that belongs to it, and the end."""
+    assert values(file) == [
+        HEAD,
+        snapshot(0).topology.wiring,
+        snapshot(0),
+        snapshot(3),
+        RunEnd("finished"),
+    ]
+    assert isinstance(values(file)[1], Wiring)
+
+
+def test_a_spool_cut_anywhere_gives_the_records_before_the_cut(file: Path, tmp_path: Path) -> None:
+    """At every length what is read is what was written up to the last whole record, and nothing of the torn one."""
+    data, whole = file.read_bytes(), values(file)
+    ends = [entry.end for entry in spool.read(file)]
+    cut = tmp_path / "cut.spool"
+    for length in range(len(data)):
+        cut.write_bytes(data[:length])
+        assert values(cut) == whole[: sum(end <= length for end in ends)]
+
+
+def test_any_byte_that_is_flipped_costs_one_record_or_is_refused(file: Path, tmp_path: Path) -> None:
+    """No damage gives a snapshot that nobody logged: each record is the one that was written, or named as damaged."""
+    data, whole = file.read_bytes(), values(file)
+    flipped = tmp_path / "flipped.spool"
+    outcomes: set[str] = set()
+    for at in range(len(data)):
+        flipped.write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :])
+        seen: list[object] = []
+        with contextlib.suppress(CorruptError):
+            seen = values(flipped)
+        if not seen:
+            outcomes.add("refused")
+            with pytest.raises(CorruptError, match=r"flipped\.spool"):
+                values(flipped)
+            continue
+        damages = [value for value in seen if isinstance(value, Damage)]
+        assert damages, at
+        first = damages[0].number
+        outcomes.add("rest" if damages[-1].rest else "one")
+        assert seen[:first] == whole[:first]
+        assert all(isinstance(value, Damage) or value == whole[k] for k, value in enumerate(seen))
+        if damages[0].rest:
+            assert len(seen) == first + 1
+        elif first > 1:  # without its wiring no snapshot can be read
+            assert len(damages) == 1
+            assert len(seen) == len(whole)
+    assert outcomes == {"refused", "rest", "one"}
+
+
+def test_bytes_of_something_else_are_no_spool(tmp_path: Path) -> None:
+    """They are refused by name."""
+    other = tmp_path / "other.spool"
+    other.write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(CorruptError, match="expected a spool"):
+        values(other)
+
+
+def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
+    """It gives each record once, as soon as it is whole."""
+    writer = SpoolWriter(tmp_path, HEAD, most_bytes=2**20)
+    with SpoolReader(writer.path) as reader:
+        assert [entry.value for entry in reader.new()] == [HEAD]
+        writer.wiring(snapshot(0).topology.wiring)
+        writer.snapshot(snapshot(0))
+        assert [entry.value for entry in reader.new()][1:] == [snapshot(0)]
+        assert list(reader.new()) == []
+        writer.snapshot(snapshot(1))
+        assert [entry.value for entry in reader.new()] == [snapshot(1)]
+    writer.close()
+
+
+def test_a_full_spool_refuses_what_is_new(tmp_path: Path) -> None:
+    """What is in it stays, and the end of the run is still written."""
+    writer = SpoolWriter(tmp_path, HEAD, most_bytes=900)
+    writer.wiring(snapshot(0).topology.wiring)
+
+    def steps() -> Iterator[int]:
+        for step in range(100):
+            writer.snapshot(snapshot(step))
+            yield step
+
+    saved: list[int] = []
+    with pytest.raises(LimitError, match="at most 900 bytes"):
+        saved.extend(steps())
+    writer.end("failed")
+    writer.close()
+    assert values(writer.path)[2:] == [*map(snapshot, range(len(values(writer.path)) - 3)), RunEnd("failed")]
+
+
+def test_a_spool_is_live_while_its_writer_has_it(tmp_path: Path) -> None:
+    """The kernel keeps the lock, so that it is gone with the process, however that ends."""
+    writer = SpoolWriter(tmp_path, HEAD, most_bytes=2**20)
+    assert spool.is_live(writer.path)
+    writer.close()
+    assert not spool.is_live(writer.path)
+
+
+def test_two_jobs_of_one_run_have_two_spools(tmp_path: Path) -> None:
+    """Each is made anew and exclusively."""
+    assert write(tmp_path) != write(tmp_path)
