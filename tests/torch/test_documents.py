@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 def test_the_readme_traces_a_model() -> None:
     """The two lines of README.md give a residual network its wiring and its masks their places."""
-    _, tracing = re.findall(
+    *_, tracing = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
     model = Block()
