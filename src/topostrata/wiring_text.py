@@ -257,8 +257,9 @@ def _entry(name: str, value: Any, kind: str, flag: str, where: str) -> Document:
 
 def _numbered(kind: str, k: int, claim: Any, at: str) -> str:
     name = claim.get("name") if isinstance(claim, dict) else None
-    named = isinstance(name, str) and name.isprintable()
-    return f"{at}: {kind}[{k}] ({name[:80]})" if named else f"{at}: {kind}[{k}]"
+    if isinstance(name, str) and name.isprintable():
+        return f"{at}: {kind}[{k}] ({name[:80]})"
+    return f"{at}: {kind}[{k}]"
 
 
 def _known(known: Mapping[str, Any], name: str, kind: str, at: str) -> Any:

@@ -182,6 +182,7 @@ def test_what_nothing_tells_apart_is_held_and_said() -> None:
         a, b = net.topology(rng, 0.5), net.topology(rng, 0.5)
         distance = nnstd(a, b)
         assert (distance.held, distance.canonical) == (names, False)
+        assert nnstd(a, b, alignment="identity").held == ()
         units = distance.matching[names[0]].tolist()
         assert units == list(range(len(units)))
 
