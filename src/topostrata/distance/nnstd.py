@@ -194,8 +194,13 @@ def describe(a: Ready, b: Ready, alignment: Alignment, comparison: Comparison) -
         tuple(rows),
         {plan.spaces[s].name: partner for s, partner in comparison.partners.items()},
         comparison.canonical,
-        plan.held if definition_of(alignment).matched != "none" else (),
+        held_spaces(plan, alignment),
     )
+
+
+def held_spaces(plan: Plan, alignment: Alignment) -> tuple[str, ...]:
+    """The spaces that an alignment would match but has to compare by index: see ``Distance.held``."""
+    return plan.held if definition_of(alignment).matched != "none" else ()
 
 
 def layer_names(wiring: Wiring) -> tuple[str, ...]:
