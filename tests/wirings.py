@@ -288,11 +288,42 @@ def unet() -> Network:
     return net
 
 
+def resnet_gn(width: int = 8, groups: int = 2) -> Network:
+    """Group norm: channels may change places within a group, and whole groups with each other."""
+    net = Network()
+
+    def channels(name: str) -> Space:
+        return Space(name, (Axis(f"{name}.group", groups), Axis(f"{name}.channel", width // groups)))
+
+    stream = channels("stream")
+    net.conv("stem", labelled("image", 3), stream)
+    for block in range(2):
+        inner = channels(f"{block}.inner")
+        net.conv(f"{block}.conv1", stream, inner)
+        net.conv(f"{block}.conv2", inner, stream)
+    net.linear("fc", stream, labelled("classes", 10))
+    return net
+
+
+def mixtral(experts: int = 3) -> Network:
+    """The gated units of several experts between one stream, and a router that knows the experts by their order."""
+    net, stream = Network(), Space("stream", 8)
+    net.linear("embed", labelled("tokens", 10), stream)
+    net.linear("router", stream, labelled("experts", experts))
+    for expert in range(experts):
+        wide = Space(f"{expert}.wide", 6)
+        net.linear(f"{expert}.gate", stream, wide)
+        net.linear(f"{expert}.up", stream, wide)
+        net.linear(f"{expert}.down", wide, stream)
+    net.linear("head", stream, labelled("logits", 10))
+    return net
+
+
 MODELS: dict[str, Callable[[], Network]] = {
     function.__name__: function
     for function in (
         mlp, lenet, vgg11, resnet18, mobilenet_v2, densenet, gpt2, llama, vit, lstm, gru, shared_linear, shufflenet, lora,
-        unet,
+        unet, resnet_gn, mixtral,
     )
 }  # fmt: skip
 
@@ -313,6 +344,8 @@ FREE_AXES: dict[str, dict[int, int]] = {
     "shufflenet": {3: 1, 5: 1, 4: 1, 2: 1},
     "lora": {12: 1, 3: 1},
     "unet": {6: 3, 8: 1, 3: 1},
+    "resnet_gn": {2: 3, 4: 3},
+    "mixtral": {8: 1, 6: 3},
 }
 
 # Layers and spaces.
@@ -332,6 +365,8 @@ COUNTS: dict[str, tuple[int, int]] = {
     "shufflenet": (5, 6),
     "lora": (4, 4),
     "unet": (7, 8),
+    "resnet_gn": (6, 5),
+    "mixtral": (12, 7),
 }
 
 

@@ -175,7 +175,7 @@ def _wiring(wiring: Wiring | str | os.PathLike[str] | None) -> Wiring | None:
     if wiring is None or isinstance(wiring, Wiring):
         return wiring
     try:
-        text = Path(wiring).read_text(encoding="utf-8")
+        text = Path(wiring).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InvalidInputError(
@@ -339,7 +339,8 @@ def _frame(step: Step, metrics: dict[int, float], options: Options) -> Frame:
         snapshot, evidence, notes = _snapshot(file, options)
     epoch = snapshot.epoch if snapshot.epoch is not None or step.epoch is None else float(step.epoch)
     measured = {METRIC: metrics[step.epoch]} if step.epoch is not None and step.epoch in metrics else {}
-    if step.number is None and step.path.is_file() and any(letter.isdigit() for letter in step.path.stem):
+    untold = step.number is None and not options.steps
+    if untold and step.path.is_file() and any(letter.isdigit() for letter in step.path.stem):
         notes = (*notes, f"step 0: the name {step.path.name!r} tells no step; say --step N or --step-from 'REGEX'")
     return Frame(
         step.number or 0,

@@ -26,7 +26,8 @@ class DistancesAnswer(TypedDict):
 
     ``linkage`` is the average linkage in SciPy's form: a row has two clusters, their distance and the number of refs in
     both. ``order`` lists the refs along the leaves of that tree. ``nearest[i]`` lists the nearest of ``refs[i]``;
-    ``nearest`` is null if the request does not ask for it.
+    ``nearest`` is null if the request does not ask for it. ``held`` names the spaces that are compared by index because
+    nothing tells their units apart: distances are too large there, never too small.
     """
 
     refs: list[str]
@@ -37,6 +38,7 @@ class DistancesAnswer(TypedDict):
     order: list[str]
     linkage: list[list[float]]
     nearest: list[list[NearAnswer]] | None
+    held: list[str]
 
 
 def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
@@ -67,4 +69,5 @@ def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> D
         "nearest": None
         if neighbours is None
         else [[{"ref": label, "nnstd": distance} for label, distance in row] for row in neighbours],
+        "held": list(matrix.held),
     }

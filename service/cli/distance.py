@@ -82,13 +82,10 @@ def nnstd(
     if json_:
         answer(result)
         return
-    held = (
-        [f"held in place, so that the distance may be too large: {', '.join(distance.held)}"] if distance.held else []
-    )
     show(
         f"NNSTD {result['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
         layers_table(result["layers"], without=() if chance else ("chance", "chance_error", "z")),
-        *held,
+        *_held_lines(distance.held),
     )
 
 
@@ -140,9 +137,14 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path],
     elif nearest is not None:
         neighbours = zip(matrix.labels, matrix.nearest(nearest), strict=True)
         near = [[label, other, distance] for label, row in neighbours for other, distance in row]
-        show(f"nearest by NNSTD, alignment {matrix.alignment}", table(["", "nearest", "distance"], near))
+        title = f"nearest by NNSTD, alignment {matrix.alignment}"
+        show(title, table(["", "nearest", "distance"], near), *_held_lines(matrix.held))
     else:
-        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files))
+        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files), *_held_lines(matrix.held))
+
+
+def _held_lines(spaces: tuple[str, ...]) -> list[str]:
+    return [f"held in place, so that the distance may be too large: {', '.join(spaces)}"] if spaces else []
 
 
 def _matrix_tables(matrix: DistanceMatrix, files: list[Path]) -> list[RenderableType]:

@@ -153,8 +153,10 @@ def _check_shape(
         orientation != "hwio" and len(shape) == 2 and all(a == b for a, b in zip(expected, shape[::-1], strict=True))
     )
     other = "in-out" if orientation == "out-in" else "out-in"
+    ends = (layer.source.name, layer.target.name)
+    spaces = " x ".join(ends[::-1] if orientation == "out-in" else ends)
     raise InvalidTopologyError(
-        f"{_at(layer, key)}: expected shape ({', '.join(map(str, expected))}) ({orientation}), found {shape}",
+        f"{_at(layer, key)}: expected shape ({', '.join(map(str, expected))}) ({orientation}: {spaces}), found {shape}",
         hint=f"it fits turned around: orientation={other!r}" if turned else None,
     )
 

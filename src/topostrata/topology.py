@@ -15,7 +15,7 @@ from typing import Any
 from topostrata import digests, order, placing, sharing, symmetries, wiring_text
 from topostrata.axes import Axis, Space
 from topostrata.counterparts import counterparts
-from topostrata.errors import InvalidTopologyError
+from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.layers import Layer, LayerShape, Part
 from topostrata.masks import Cells, Mask
 from topostrata.matrices import Orientation, Zeros
@@ -193,7 +193,11 @@ class Wiring:
         >>> Wiring.from_toml(text).possible
         238200
         """
-        return Wiring(wiring_text.from_toml(text, where=where))
+        layers = wiring_text.from_toml(text, where=where)
+        try:
+            return Wiring(layers)
+        except InvalidTopologyError as error:
+            raise InvalidInputError(f"{where}: {error.message}", hint=error.hint) from error
 
     @staticmethod
     def chain(sizes: Sequence[int], names: Sequence[str] | None = None) -> Wiring:

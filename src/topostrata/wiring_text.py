@@ -20,6 +20,8 @@ VERSION = 1  # of the text file
 
 Document = dict[str, Any]
 
+_LISTED = 8  # names in a message
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _LAYER_KEYS = {"name", "source", "target", "taps"}
 _MORE_LAYER_KEYS = {"groups", "part"}
@@ -105,7 +107,7 @@ def from_toml(text: str, *, where: str = "wiring") -> tuple[LayerShape, ...]:
     except tomllib.TOMLDecodeError as error:
         raise InvalidInputError(f"{where}: expected TOML, found: {error}", hint="docs/wiring.md shows files") from error
     check_keys(claims, {"wiring", "spaces", "layers"}, {"axes"}, where)
-    if claims["wiring"] != VERSION:
+    if type(claims["wiring"]) is not int or claims["wiring"] != VERSION:
         raise InvalidInputError(
             f"{where}: wiring: expected version {VERSION}, found {claims['wiring']!r}",
             hint="a newer Topostrata may read it",
@@ -116,7 +118,13 @@ def from_toml(text: str, *, where: str = "wiring") -> tuple[LayerShape, ...]:
         if not isinstance(table, dict):
             raise InvalidInputError(f"{where}: {kind}: expected a table of names, found {str(table)[:80]}")
         tables[kind] = [_entry(name, value, kind, flag, where) for name, value in table.items()]
-    return from_document(tables, where)
+    layers = from_document(tables, where)
+    idle = claims.get("axes", {}).keys() - {axis["name"] for axis in document(layers).get("axes", [])}
+    if idle:
+        raise InvalidInputError(
+            f"{where}: axes: expected every axis in some space's list or some taps, found {min(idle)!r} in none"
+        )
+    return layers
 
 
 def check_keys(claim: Any, required: set[str], optional: set[str], at: str) -> None:
@@ -124,10 +132,12 @@ def check_keys(claim: Any, required: set[str], optional: set[str], at: str) -> N
     known = ", ".join(sorted(required | optional))
     if not isinstance(claim, dict):
         raise InvalidInputError(f"{at}: expected an object with {known}, found {str(claim)[:80]}")
-    if not required <= claim.keys() or not claim.keys() <= required | optional:
+    missing, unknown = required - claim.keys(), claim.keys() - required - optional
+    if missing or unknown:
+        odd = [f"without {name}" for name in sorted(missing)] + [f"with {name}" for name in sorted(unknown)]
         raise InvalidInputError(
             f"{at}: expected {', '.join(sorted(required))} (and of {known} what is known), "
-            f"found {', '.join(sorted(claim))[:200] or 'nothing'}"
+            f"found {', '.join(sorted(claim))[:200] or 'nothing'}: {', '.join(odd)[:200]}"
         )
 
 
@@ -155,7 +165,7 @@ def _axes(claims: Any, at: str) -> dict[str, Axis]:
     if not isinstance(claims, list):
         raise InvalidInputError(f"{at}: axes: expected a list, found {str(claims)[:80]}")
     for k, claim in enumerate(claims):
-        here = f"{at}: axes[{k}]"
+        here = _numbered("axes", k, claim, at)
         check_keys(claim, {"name", "size"}, {"fixed"}, here)
         name, size, fixed = _text(claim, "name", here), _whole(claim, "size", here), _flag(claim, "fixed", here)
         if name in axes:
@@ -170,7 +180,7 @@ def _axes(claims: Any, at: str) -> dict[str, Axis]:
 def _spaces(claims: Any, axes: Mapping[str, Axis], at: str, *, plain: bool) -> dict[str, Space]:
     spaces: dict[str, Space] = {}
     for k, claim in enumerate(_list(claims, "spaces", at)):
-        here = f"{at}: spaces[{k}]"
+        here = _numbered("spaces", k, claim, at)
         product = not plain and isinstance(claim, dict) and "axes" in claim
         if product:
             check_keys(claim, {"name", "axes"}, set(), here)
@@ -192,7 +202,7 @@ def _spaces(claims: Any, axes: Mapping[str, Axis], at: str, *, plain: bool) -> d
 def _layer(
     k: int, claim: Any, spaces: Mapping[str, Space], axes: Mapping[str, Axis], at: str, *, plain: bool
 ) -> LayerShape:
-    here = f"{at}: layers[{k}]"
+    here = _numbered("layers", k, claim, at)
     check_keys(claim, {"name", "source", "target"}, {"taps"} if plain else {"taps"} | _MORE_LAYER_KEYS, here)
     name = _text(claim, "name", here)
     source, target = (_known(spaces, _text(claim, end, here), end, here) for end in ("source", "target"))
@@ -245,10 +255,19 @@ def _entry(name: str, value: Any, kind: str, flag: str, where: str) -> Document:
     return {"name": name, "size": value}
 
 
+def _numbered(kind: str, k: int, claim: Any, at: str) -> str:
+    name = claim.get("name") if isinstance(claim, dict) else None
+    if isinstance(name, str) and name.isprintable():
+        return f"{at}: {kind}[{k}] ({name[:80]})"
+    return f"{at}: {kind}[{k}]"
+
+
 def _known(known: Mapping[str, Any], name: str, kind: str, at: str) -> Any:
     if name not in known:
         what = "spaces" if kind in {"source", "target"} else "axes"
-        raise InvalidInputError(f"{at}: {kind}: expected one of the {what}, found {name!r}")
+        more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+        listed = ", ".join(list(known)[:_LISTED]) + more or "(there are none)"
+        raise InvalidInputError(f"{at}: {kind}: expected one of the {what} {listed}, found {name!r}")
     return known[name]
 
 
@@ -273,7 +292,7 @@ def _text(claim: Mapping[str, Any], name: str, at: str) -> str:
 
 def _whole(claim: Mapping[str, Any], name: str, at: str) -> int:
     if type(claim[name]) is not int or claim[name] < 1:
-        raise InvalidInputError(f"{at}: {name}: expected a whole number from 1 on, found {str(claim[name])[:80]}")
+        raise InvalidInputError(f"{at}: {name}: expected a whole number from 1 on, found {claim[name]!r:.80}")
     return int(claim[name])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from topostrata.ingest.formats import snapshot_file
-from topostrata.topology import Topology
+from topostrata.topology import LayerShape, Space, Topology, Wiring
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,20 @@ def test_a_matrix_that_is_too_wide_is_summarised(folder: Path, tmp_path: Path) -
         mean = sum(others.values()) / len(others)
         assert shown[1::2] == [Path(near).name, Path(far).name, f"{mean:.4f}"]
         assert shown[2::2] == [f"{others[near]:.4f}", f"{others[far]:.4f}"]
+
+
+def test_a_stream_that_nothing_enters_first_is_said_to_be_held(tmp_path: Path) -> None:
+    """`nnstd` and `distances` name the space that is compared by index, as text and as JSON; identity holds nothing."""
+    stream, inner = Space("stream", 4), Space("inner", 3)
+    wiring = Wiring((LayerShape("up", stream, inner), LayerShape("down", inner, stream)))
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        masks = {"up": rng.random((4, 3)) < 0.5, "down": rng.random((3, 4)) < 0.5}
+        snapshot_file.write(tmp_path / f"{name}.npz", wiring.place(masks))
+    for verb in ("nnstd", "distances"):
+        assert (
+            "held in place, so that the distance may be too large: stream"
+            in run(tmp_path, verb, "./a.npz", "./b.npz").stdout
+        )
+        assert json.loads(run(tmp_path, verb, "./a.npz", "./b.npz", "--json").stdout)["held"] == ["stream"]
+        assert "held" not in run(tmp_path, verb, "./a.npz", "./b.npz", "--alignment", "identity").stdout

@@ -111,8 +111,8 @@ def test_a_range_of_sources_counts_sources_or_columns() -> None:
     [
         ({}, "missing 'l0', 'l1', left over none"),
         ({"l0": np.ones((3, 4)), "l1": np.ones((4, 2)), "bias": np.ones(2)}, "missing none, left over 'bias'"),
-        ({"l0": np.ones((3, 4)), "l1": np.ones((2, 4))}, r"layer 'l1': expected shape \(4, 2\) \(in-out\), found \(2, 4\) \(it fits turned around: orientation='out-in'\)"),
-        ({"l0": np.ones((3, 5)), "l1": np.ones((4, 2))}, r"layer 'l0': expected shape \(3, 4\) \(in-out\), found \(3, 5\)"),
+        ({"l0": np.ones((3, 4)), "l1": np.ones((2, 4))}, r"layer 'l1': expected shape \(4, 2\) \(in-out: hidden1 x output\), found \(2, 4\) \(it fits turned around: orientation='out-in'\)"),
+        ({"l0": np.ones((3, 5)), "l1": np.ones((4, 2))}, r"layer 'l0': expected shape \(3, 4\) \(in-out: input x hidden1\), found \(3, 5\)"),
         ({"l0": np.ones(12), "l1": np.ones((4, 2))}, r"layer 'l0': expected shape .*, found \(12,\)"),
         ({"l0": np.ones((3, 4, 2)), "l1": np.ones((4, 2))}, r"layer 'l0': expected shape \(3, 4, 1 taps\)"),
         ({"l0": np.full((3, 4), np.nan), "l1": np.ones((4, 2))}, "layer 'l0': mask: expected finite values, found nan"),

@@ -10,6 +10,8 @@ from topostrata.topology import Axis, LayerShape, Topology, Wiring
 
 Order = tuple[int, ...]
 
+_DESCRIBED = 12  # layers of a wiring in a message
+
 
 def check_comparable(a: Topology, b: Topology) -> None:
     """Refuse a pair that has no NNSTD: other layers between other spaces, other taps, other axes.
@@ -93,6 +95,8 @@ def _described(layers: tuple[LayerShape, ...]) -> str:
         f"{layer.target.name}({_sizes(layer.target.axes)})"
         + (f" x{layer.taps} taps" if layer.taps > 1 else "")
         + (f" in {layer.groups} groups" if layer.groups > 1 else "")
-        for layer in layers
+        for layer in layers[:_DESCRIBED]
     ]
+    if len(layers) > _DESCRIBED:
+        parts.append(f"and {len(layers) - _DESCRIBED} more")
     return f"[{', '.join(parts)}]"

@@ -37,8 +37,8 @@ class DistanceMatrix:
     """Pairwise distances of n networks with L layers: ``nnstd[i, j]`` is that of ``labels[i]`` and ``labels[j]``.
 
     ``nnstd`` has shape (n, n), ``layers`` (n, n, L), both 0 to 1; symmetric except for the alignment ``"reference"``,
-    where row i stands for the first argument. ``np.asarray(matrix)`` is ``nnstd``. Files are written whole or not at
-    all.
+    where row i stands for the first argument. ``held`` names the spaces with interchangeable units that were compared
+    by index (``Distance.held``). ``np.asarray(matrix)`` is ``nnstd``. Files are written whole or not at all.
     """
 
     labels: tuple[str, ...]
@@ -46,6 +46,7 @@ class DistanceMatrix:
     nnstd: Floats
     layers: Floats
     layer_names: tuple[str, ...]
+    held: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         definition_of(self.alignment)
@@ -119,7 +120,7 @@ class DistanceMatrix:
             file.writelines(f"{line}\n" for line in nx.generate_graphml(graph))
 
     def to_npz(self, path: Path) -> None:
-        """Everything, as NumPy arrays ``labels``, ``alignment``, ``nnstd``, ``layers``, ``layer_names``."""
+        """Everything, as NumPy arrays ``labels``, ``alignment``, ``nnstd``, ``layers``, ``layer_names``, ``held``."""
         with whole(path) as draft, draft.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -128,6 +129,7 @@ class DistanceMatrix:
                 nnstd=self.nnstd,
                 layers=self.layers,
                 layer_names=np.array(self.layer_names),
+                held=np.array(self.held, dtype=np.str_),
             )
 
     @staticmethod
@@ -136,7 +138,8 @@ class DistanceMatrix:
         with np.load(path, allow_pickle=False) as file:
             alignment = definition_of(str(file["alignment"])).name
             labels, layer_names = (tuple(file[key].tolist()) for key in ("labels", "layer_names"))
-            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names)
+            in_place = tuple(file["held"].tolist()) if "held" in file else ()  # files of before have none
+            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names, in_place)
 
     def linkage(self, method: Method = "average") -> Floats:
         """Hierarchical clustering as ``scipy.cluster.hierarchy.linkage`` gives it, shape (n - 1, 4).

@@ -58,7 +58,8 @@ class Distance:
     ``matching`` holds for every space (by A's name) the unit of B that each unit of A was matched with, -1 where none.
     ``canonical`` is True where the value does not depend on how hidden units are stored. ``held`` names the spaces
     whose units are interchangeable and were compared by index all the same, because nothing tells them apart or an
-    exact match would be too dear: the distance is too large there, never too small. ``float(distance)`` is ``nnstd``.
+    exact match would be too dear: the distance is too large there, never too small; none with ``identity``, which
+    compares all units so. ``float(distance)`` is ``nnstd``.
     """
 
     json_names: ClassVar = {"matching": None, "ambiguous": None}
@@ -193,8 +194,13 @@ def describe(a: Ready, b: Ready, alignment: Alignment, comparison: Comparison) -
         tuple(rows),
         {plan.spaces[s].name: partner for s, partner in comparison.partners.items()},
         comparison.canonical,
-        plan.held,
+        held_spaces(plan, alignment),
     )
+
+
+def held_spaces(plan: Plan, alignment: Alignment) -> tuple[str, ...]:
+    """The spaces that an alignment would match but has to compare by index: see ``Distance.held``."""
+    return plan.held if definition_of(alignment).matched != "none" else ()
 
 
 def layer_names(wiring: Wiring) -> tuple[str, ...]:

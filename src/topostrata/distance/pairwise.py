@@ -14,7 +14,8 @@ from topostrata.distance import jobs
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.jobs import Compute, Floats, Ints, Loader, Networks, Share, Tile, Ways
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import layer_names
+from topostrata.distance.nnstd import held_spaces, layer_names
+from topostrata.distance.plan import plan_of
 from topostrata.distance.threads import threads
 from topostrata.errors import Cancelled, InvalidInputError
 from topostrata.topology import Topology
@@ -169,8 +170,9 @@ class _Job:
             nnstd[i, begin:] = [math.fsum(values) / count for values in row[begin:].tolist()]
             if self.ways.symmetric:
                 nnstd[begin:, i] = nnstd[i, begin:]
-        names = layer_names(self.networks.topology(0).wiring)
-        return DistanceMatrix(self.networks.labels, self.ways.alignment, nnstd, self.layers, names)
+        wiring, alignment = self.networks.topology(0).wiring, self.ways.alignment
+        in_place = held_spaces(plan_of(wiring, fix_output=self.ways.fix_output), alignment)
+        return DistanceMatrix(self.networks.labels, alignment, nnstd, self.layers, layer_names(wiring), in_place)
 
 
 def _rectangles(order: Sequence[int], *, symmetric: bool) -> Iterator[tuple[list[int], list[int]]]:

@@ -115,6 +115,14 @@ def test_other_architectures_are_refused_with_both_wirings() -> None:
         nnstd(residual, depthwise)
 
 
+def test_the_error_of_deep_networks_stays_short() -> None:
+    """The first layers of each wiring are named, the others counted."""
+    deep, deeper = (Topology.from_masks([np.eye(2)] * layers) for layers in (200, 300))
+    with pytest.raises(NotComparableError, match=r"l11: .*and 188 more\].*and 288 more\]") as refusal:
+        nnstd(deep, deeper)
+    assert len(refusal.value.message) < 2000
+
+
 def test_fixed_axes_have_one_size_and_free_ones_may_differ() -> None:
     """Heads of 2 and of 3 dims have a distance; with rotary positions, whose order means something, they have none."""
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from tests.unit.distance.kinds import KINDS, drawn, pairs_of, shuffled
 from tests.unit.distance.networks import rewired
 from tests.wirings import MODELS, Network, labelled, random_network
+from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import nnstd
+from topostrata.distance.pairwise import distances
 from topostrata.distance.plan import plan_of
 from topostrata.errors import NotComparableError
 from topostrata.topology import Axis, LayerShape, Mask, Space, Topology, Wiring
@@ -166,7 +169,7 @@ def test_groups_keep_their_sources_apart() -> None:
     assert nnstd(a, b, alignment="identity").layers[1].distance == 1.0
 
 
-def test_what_nothing_tells_apart_is_held_and_said() -> None:
+def test_what_nothing_tells_apart_is_held_and_said(tmp_path: Path) -> None:
     """A stream that is read before it is entered, a space that only its own loop enters, and three levels of axes."""
     stream, inner, alone = Space("stream", 3), Space("inner", 2), Space("alone", 2)
     late = Network()
@@ -182,6 +185,11 @@ def test_what_nothing_tells_apart_is_held_and_said() -> None:
         a, b = net.topology(rng, 0.5), net.topology(rng, 0.5)
         distance = nnstd(a, b)
         assert (distance.held, distance.canonical) == (names, False)
+        matrix = distances([a, b])
+        assert matrix.held == names
+        matrix.to_npz(tmp_path / "d.npz")
+        assert DistanceMatrix.from_npz(tmp_path / "d.npz").held == names
+        assert nnstd(a, b, alignment="identity").held == distances([a, b], alignment="identity").held == ()
         units = distance.matching[names[0]].tolist()
         assert units == list(range(len(units)))
 

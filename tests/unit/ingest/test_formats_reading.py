@@ -47,6 +47,15 @@ def test_accuracies_stand_beside_the_epochs_where_the_run_has_them(reference_dir
     assert [frame.metrics for frame in read(reference_directory / "e5_s0_w2")] == [{}, {}, {}]
 
 
+def test_a_step_that_is_said_needs_no_name_that_tells_it(tmp_path: Path) -> None:
+    """The note on a name with a number that is no step comes only where no step was said."""
+    np.savez(tmp_path / "net_v7.npz", l0=np.eye(3, dtype=bool))
+    (frame,) = read(tmp_path / "net_v7.npz", bias="none")
+    assert any("tells no step" in note for note in frame.notes)
+    (frame,) = read(tmp_path / "net_v7.npz", bias="none", steps=[3])
+    assert not any("tells no step" in note for note in frame.notes)
+
+
 def test_epochs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     """Epochs are sorted by number, not by name, and leading zeros make no difference."""
     truth = run_directory(tmp_path, (9, 10, 100))

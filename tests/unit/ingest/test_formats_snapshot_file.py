@@ -286,20 +286,23 @@ def layers(**changed: Any) -> list[dict[str, Any]]:
         ({"color": "red"}, "expected format, layers, spaces .*, found color"),
         ({"spaces": []}, "spaces: expected a list with at least one entry"),
         ({"spaces": [5, 6, 7]}, r"spaces\[0\]: expected an object with labelled, name, size, found 5"),
-        ({"spaces": spaces(size=0)}, r"spaces\[0\]: size: expected a whole number from 1 on, found 0"),
-        ({"spaces": spaces(size=4.0)}, r"spaces\[0\]: size: expected a whole number from 1 on, found 4.0"),
-        ({"spaces": spaces(size=True)}, r"spaces\[0\]: size: expected a whole number from 1 on, found True"),
+        ({"spaces": spaces(size=0)}, r"spaces\[0\] \(input\): size: expected a whole number from 1 on, found 0"),
+        ({"spaces": spaces(size=4.0)}, r"spaces\[0\] \(input\): size: expected a whole number from 1 on, found 4.0"),
+        ({"spaces": spaces(size=True)}, r"spaces\[0\] \(input\): size: expected a whole number from 1 on, found True"),
         ({"spaces": spaces(size=5)}, "expected the digest"),
         ({"spaces": spaces(size=3)}, r"layer 'l0': 0.indices\[3\]: expected a key in \[0, 3\), found 3"),
-        ({"spaces": spaces(labelled="yes")}, r"spaces\[0\]: labelled: expected true or false, found 'yes'"),
-        ({"spaces": spaces(name="output")}, r"spaces\[2\]: expected every space once, found 'output' twice"),
+        ({"spaces": spaces(labelled="yes")}, r"spaces\[0\] \(input\): labelled: expected true or false, found 'yes'"),
+        ({"spaces": spaces(name="output")}, r"spaces\[2\] \(output\): expected every space once, found 'output' twice"),
         ({"spaces": spaces(name="\n")}, r"spaces\[0\]: space: expected a printable name"),
         ({"spaces": [*spaces(), {"name": "z", "size": 1}]}, "expected every space in some layer, found 'z' in none"),
-        ({"layers": layers(source="nowhere")}, r"layers\[1\]: source: expected one of the spaces, found 'nowhere'"),
+        (
+            {"layers": layers(source="nowhere")},
+            r"layers\[1\] \(l1\): source: expected one of the spaces input, .*, found 'nowhere'",
+        ),
         ({"layers": layers(source="output")}, "in a file of format 1, found a self-loop .layer 'l1'"),
         ({"layers": layers(name="l0")}, "layer 'l0': expected unique layer names"),
         ({"layers": layers(name=7)}, r"layers\[1\]: name: expected a text, found 7"),
-        ({"layers": layers(taps=-1)}, r"layers\[1\]: taps: expected a whole number from 1 on, found -1"),
+        ({"layers": layers(taps=-1)}, r"layers\[1\] \(l1\): taps: expected a whole number from 1 on, found -1"),
         (
             {"layers": layers()[:1], "spaces": spaces()[:2]},
             r"for the 1 layers of topology, missing none, found .* 1\.ind",
@@ -394,7 +397,7 @@ def test_keys_that_would_overflow_are_refused() -> None:
     buffer = io.BytesIO()
     np.savez(buffer, topology=json.dumps(document), **arrays)
     with pytest.raises(
-        InvalidInputError, match=r"layers\[0\]: layer 'l': expected at most 2\*\*62 possible connections"
+        InvalidInputError, match=r"layers\[0\] \(l\): layer 'l': expected at most 2\*\*62 possible connections"
     ):
         read_snapshot_bytes(buffer.getvalue())
 
