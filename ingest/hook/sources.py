@@ -276,7 +276,7 @@ def copy(mask: Any, *, from_weights: bool = False) -> Copied:
     if array.dtype.kind not in "biuf":
         raise InvalidTopologyError(f"mask: expected boolean or real values, found dtype {array.dtype}")
     present = array if array.dtype == bool else array != 0
-    if array.dtype.kind == "f":
+    if array.dtype != bool:
         ones = np.count_nonzero(array == 1)
         _check_values(ones == np.count_nonzero(present), from_weights, lambda: bool(np.isfinite(array).all()))
     return Bits(array.shape, np.packbits(present))
@@ -284,7 +284,7 @@ def copy(mask: Any, *, from_weights: bool = False) -> Copied:
 
 def _of_tensor(tensor: Any, *, from_weights: bool) -> Bits:
     present = tensor.ne(0)
-    if tensor.is_floating_point():
+    if str(tensor.dtype) != "torch.bool":
         binary = bool((present == tensor.eq(1)).all())
         _check_values(binary, from_weights, lambda: bool(tensor.isfinite().all()))
     return Bits(tuple(tensor.shape), np.packbits(present.cpu().numpy()))

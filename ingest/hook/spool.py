@@ -112,17 +112,21 @@ class SpoolWriter:
 
     def __init__(self, directory: Path, head: RunHead, *, most_bytes: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.path = directory / f"{head.run}.{uuid.uuid4().hex[:8]}{SUFFIX}"
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        name = f"{head.run}.{uuid.uuid4().hex[:8]}"
+        self.path, draft = directory / f"{name}{SUFFIX}", directory / f".{name}.new"
+        self._file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._most_bytes, self._number, self._end = most_bytes, 0, 0
         self._broken = False
         try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write(_MAGIC)
             self._append("run", _head_document(head))
+            # A sender deletes a spool that nobody locks and that holds nothing to send: none may be seen before.
+            draft.rename(self.path)
             _flush_directory(directory)
         except BaseException:
             self.close()
+            draft.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import gc
 import logging
 import pickle
@@ -24,6 +25,12 @@ from topostrata.topology import Topology
 MASKS = [np.eye(4, 3), np.ones((3, 2))]
 
 
+def wait_until_let_go(file: Path) -> None:
+    """A recorder that was given no time goes on by itself."""
+    with file.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+
+
 def snapshots(directory: Path) -> list[SpooledSnapshot]:
     return [v.value for file in directory.glob("*.spool") for v in read(file) if isinstance(v.value, SpooledSnapshot)]
 
@@ -38,6 +45,10 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"config": {"x": object()}}, InvalidInputError, "config: expected values that JSON can hold"),
         ({"config": [1]}, InvalidInputError, "config: expected names with values"),
         ({"tags": ["two tags"]}, InvalidInputError, "tag"),
+        ({"tags": "set"}, InvalidInputError, "tags: expected several"),
+        ({"fork_from": 3}, InvalidInputError, "fork_from: expected run@STEP, found int"),
+        ({"orientation": "sideways"}, InvalidInputError, "orientation: expected one of in-out, out-in"),
+        ({"store": "http://[::1"}, SettingsError, "store: expected"),
         ({"fork_from": "w0"}, InvalidInputError, "fork_from: expected run@STEP with a number"),
         ({"parent": "w0@first"}, InvalidInputError, "parent: expected run@STEP"),
         ({"wiring": 3}, InvalidInputError, "wiring: expected a Wiring, found int"),
@@ -180,3 +191,48 @@ def test_a_queue_that_is_full_refuses_and_counts(monkeypatch: pytest.MonkeyPatch
         refused = run.counts.troubles.get("queue-full", 0)
     assert refused > 0
     assert len(snapshots(tmp_path)) == 12 - refused
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf"), float("nan"), -1.0, "soon"])
+def test_a_wait_of_any_length_ends_a_run_in_good_order(timeout: Any, tmp_path: Path) -> None:
+    """``None`` and infinity are as long as it takes, what is no number is the default; nothing raises."""
+    run = init("w0", mode="offline", spool=tmp_path)
+    run.log(MASKS)
+    run.flush(timeout)
+    assert run.flush()
+    run.finish(timeout=timeout)
+    (file,) = tmp_path.glob("*.spool")
+    wait_until_let_go(file)
+    assert [entry.value for entry in read(file)][-1] == RunEnd("finished")
+
+
+def test_an_unknown_status_is_said_and_counts_as_failed(tmp_path: Path) -> None:
+    """No archive would take it, and the spool could never be sent."""
+    run = init("w0", mode="offline", spool=tmp_path)
+    run.log(MASKS)
+    run.finish(status="crashed")  # type: ignore[arg-type]
+    (file,) = tmp_path.glob("*.spool")
+    assert [entry.value for entry in read(file)][-1] == RunEnd("failed")
+    assert "status" in run.counts.troubles
+
+
+def test_a_step_that_counts_on_past_the_last_is_refused(tmp_path: Path) -> None:
+    """Else it were acknowledged, and no reader would take it."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=2**53 - 1)
+        run.log(MASKS)
+        run.flush()
+        assert (run.counts.saved, run.counts.last_saved) == (1, 2**53 - 1)
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [2**53 - 1]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(None, "finished"), (0, "finished"), (1, "failed"), ("no data", "failed")]
+)
+def test_a_run_that_leaves_by_sys_exit_ends_as_its_process(code: Any, status: Any, tmp_path: Path) -> None:
+    """Exit 0 is no failure."""
+    with pytest.raises(SystemExit), init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS)
+        sys.exit(code)
+    (file,) = tmp_path.glob("*.spool")
+    assert [entry.value for entry in read(file)][-1] == RunEnd(status)
