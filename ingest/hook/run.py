@@ -148,8 +148,9 @@ class TrainingRun:
         return not self._is_mine() or (self._recorder is not None and self._recorder.flush(_seconds(timeout)))
 
     def finish(self, *, status: Status = "finished", timeout: float | None = FINISH_S) -> None:
-        """End the run: write what is queued and let it be sent, for so many seconds at most; None is as long as it takes.
+        """End the run: write what is queued and let it be sent, for so many seconds at most.
 
+        None is as long as it takes.
         What the archive has not taken by then stays in the spool, and the command that sends it is said.
 
         >>> import topostrata as ts

@@ -231,8 +231,9 @@ def test_a_step_that_counts_on_past_the_last_is_refused(tmp_path: Path) -> None:
 )
 def test_a_run_that_leaves_by_sys_exit_ends_as_its_process(code: Any, status: Any, tmp_path: Path) -> None:
     """Exit 0 is no failure."""
-    with pytest.raises(SystemExit), init("w0", mode="offline", spool=tmp_path) as run:
-        run.log(MASKS)
+    run = init("w0", mode="offline", spool=tmp_path)
+    run.log(MASKS)
+    with pytest.raises(SystemExit), run:
         sys.exit(code)
     (file,) = tmp_path.glob("*.spool")
     assert [entry.value for entry in read(file)][-1] == RunEnd(status)
