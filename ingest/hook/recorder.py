@@ -122,12 +122,16 @@ class Recorder:
         with self._changed:
             return self._changed.wait_for(lambda: not self._unsaved, max(0.0, end - time.monotonic()))
 
-    def finish(self, status: Status, timeout: float) -> None:
-        """Write what is queued, let the sender send, for so many seconds; then let go of both."""
-        end = time.monotonic() + timeout
+    def end(self, status: Status) -> None:
+        """Nothing more will be logged: what is queued is written, then how the run ended."""
         with self._changed:
             self._ending = status
             self._changed.notify()
+
+    def finish(self, status: Status, timeout: float) -> None:
+        """Write what is queued, let the sender send, for so many seconds; then let go of both."""
+        end = time.monotonic() + timeout
+        self.end(status)
         self._written.wait(timeout)
         sender = self._sender
         if sender is not None:

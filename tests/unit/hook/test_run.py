@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from topostrata.errors import InvalidInputError, InvalidRefError, SettingsError, TopostrataError
+from topostrata.ingest.hook import run as module
+from topostrata.ingest.hook.recorder import Recorder
 from topostrata.ingest.hook.run import init
 from topostrata.ingest.hook.spool import RunEnd, RunHead, SpooledSnapshot, read
 from topostrata.runs import Parent
@@ -237,3 +239,27 @@ def test_a_run_that_leaves_by_sys_exit_ends_as_its_process(code: Any, status: An
         sys.exit(code)
     (file,) = tmp_path.glob("*.spool")
     assert [entry.value for entry in read(file)][-1] == RunEnd(status)
+
+
+def test_runs_that_nobody_finished_share_the_time_at_the_exit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ten of them wait no longer than one; what each had queued is written, and it ends in good order."""
+    runs = [init(f"w{k}", mode="offline", spool=tmp_path) for k in range(3)]
+    for run in runs:
+        run.log(MASKS)
+        assert run.flush()
+    waits: list[float] = []
+    finish = Recorder.finish
+
+    def heard(recorder: Recorder, status: Any, timeout: float) -> None:
+        waits.append(timeout)
+        finish(recorder, status, timeout)
+
+    monkeypatch.setattr(Recorder, "finish", heard)
+    clock = iter([100.0, 100.0, 107.0, 114.0])
+    monkeypatch.setattr(module, "monotonic", lambda: next(clock), raising=False)
+    monkeypatch.setattr(module, "_OPEN", set(runs))
+    module._at_exit()
+    assert waits == [10.0, 3.0, 0.0]
+    for file in tmp_path.glob("*.spool"):
+        wait_until_let_go(file)
+        assert [entry.value for entry in read(file)][-1] == RunEnd("finished")
