@@ -195,7 +195,13 @@ def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _is_sequence(module: Any) -> bool:
-    """Whether the order of the parameters is the order of execution: linear layers in nested ``Sequential``."""
+    """Whether the order of the parameters is the order of execution: linear layers in nested ``Sequential``.
+
+    Not where one is used twice: a parameter stands once among the model's.
+    """
+    weights = [id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False) if parameter.dim() > 1]
+    if len(set(weights)) < len(weights):
+        return False
     for place, inner in module.named_modules():
         if f".{place}.".find(".parametrizations.") >= 0:
             continue
