@@ -168,10 +168,12 @@ class TrainingRun:
         masks: Mapping[str, Any] | None,
     ) -> None:
         checked = check_step(self._step + 1 if step is None else step)
-        numbers = check_metrics(_plain(metrics))
+        numbers, wrong = _numbers(metrics)
         reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
         if isinstance(reading, sources.Reading) and reading.from_weights:
             self._troubles.say("from-weights", "there are no masks: every weight that is not 0 counts as a connection")
+        for reason in wrong:
+            self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
         with self._lock:
             self._logged, self._step = self._logged + 1, checked
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
@@ -394,8 +396,16 @@ def _seconds(timeout: float | None) -> float:
     return min(max(0.0, number), _LONGEST_S)
 
 
-def _plain(metrics: Mapping[str, Any] | None) -> Mapping[str, float] | None:
-    """Metrics as numbers: a tensor or array of one entry is one."""
-    if not isinstance(metrics, Mapping):
-        return metrics
-    return {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+def _numbers(metrics: Mapping[str, Any] | None) -> tuple[dict[str, float], list[str]]:
+    """The metrics that are numbers (a tensor or array of one entry is one), and why others are none."""
+    numbers: dict[str, float] = {}
+    if metrics is not None and not isinstance(metrics, Mapping):
+        return numbers, [f"metrics: expected names with numbers, found {type(metrics).__name__}"]
+    wrong = []
+    for name, value in (metrics or {}).items():
+        try:
+            number = check_metrics({name: value.item() if hasattr(value, "item") else value})
+            numbers = check_metrics({**numbers, **number})
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            wrong.append(str(error))
+    return numbers, wrong

@@ -104,12 +104,10 @@ def test_a_spool_says_all_of_the_run(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    """By kind: steps, metrics, masks, other layers than before; what is right is recorded all the same."""
+    """By kind: steps, masks, other layers than before; what is right is recorded all the same."""
     wrong: list[dict[str, Any]] = [
         {"source": MASKS, "step": -1},
         {"source": MASKS, "step": "x"},
-        {"source": MASKS, "metrics": {"Loss": 1}},
-        {"source": MASKS, "metrics": {"loss": float("nan")}},
         {"source": MASKS, "epoch": float("inf")},
         {"source": None},
         {"source": [np.ones((4, 9)), np.ones((9, 2))]},
@@ -263,3 +261,39 @@ def test_runs_that_nobody_finished_share_the_time_at_the_exit(monkeypatch: pytes
     for file in tmp_path.glob("*.spool"):
         wait_until_let_go(file)
         assert [entry.value for entry in read(file)][-1] == RunEnd("finished")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": float("nan")},
+        {"loss": float("inf")},
+        {"loss": 10**400},
+        {"loss": np.ones(3)},
+        {"loss": None},
+        {"train/loss": 1.0},
+        {3: 1.0},
+        {f"m{k}": 1.0 for k in range(64)},
+    ],
+    ids=lambda wrong: ",".join(map(str, wrong))[:20],
+)
+def test_a_metric_that_is_none_costs_itself_and_not_the_masks(wrong: Any, tmp_path: Path) -> None:
+    """A loss that diverges is when the wiring is wanted most."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=5, metrics={"accuracy": 0.5, **wrong})
+        run.flush()
+        assert run.counts.troubles == {"metric": 1}
+    (snapshot,) = snapshots(tmp_path)
+    assert (snapshot.step, snapshot.metrics["accuracy"]) == (5, 0.5)
+    assert len(snapshot.metrics) <= 64
+    assert "loss" not in snapshot.metrics
+
+
+def test_metrics_without_names_cost_themselves_and_not_the_masks(tmp_path: Path) -> None:
+    """A list of numbers, or one."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=0, metrics=[0.5])  # type: ignore[arg-type]
+        run.log(MASKS, step=1, metrics=0.5)  # type: ignore[arg-type]
+        run.flush()
+        assert run.counts.troubles == {"metric": 2}
+    assert [snapshot.metrics for snapshot in snapshots(tmp_path)] == [{}, {}]
