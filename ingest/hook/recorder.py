@@ -193,11 +193,19 @@ class Recorder:
                 "a run's layers never change: expected those of its first snapshot, found others",
                 hint="start another run with this one as its parent",
             )
-        if self._writer is None:
-            self._open(topology.wiring)
-        assert self._writer is not None  # noqa: S101 - opened or raised
-        self._writer.snapshot(SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics))
-        self.saved, self.last_saved = self.saved + 1, logged.step
+        snapshot = SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics)
+        for _ in range(2):
+            if self._writer is None:
+                self._open(topology.wiring)
+            assert self._writer is not None  # noqa: S101 - opened or raised
+            self._writer.snapshot(snapshot)
+            if self._writer.path.exists():
+                self.saved, self.last_saved = self.saved + 1, logged.step
+                return
+            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
+            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
+            self._writer.close()
+            self._writer = None
 
     def _open(self, wiring: Wiring) -> None:
         plan = self._plan

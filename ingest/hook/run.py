@@ -259,7 +259,7 @@ def init(
         datetime.now(UTC),
         config=_config(config),
         tags=tuple(check_tags(tags)),
-        parents=tuple(_parents(fork_from, parent)),
+        parents=tuple(_parents(run, fork_from, parent, resume)),
         resume=_resume(resume),
         store=place,
     )
@@ -352,8 +352,8 @@ def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return copied
 
 
-def _parents(fork_from: str | None, parent: str | Parent | None) -> list[Parent]:
-    parents = []
+def _parents(run: str, fork_from: str | None, parent: str | Parent | None, resume: Resume) -> list[Parent]:
+    parents: list[Parent] = []
     claims: list[tuple[str, How, str | Parent | None]] = [
         ("fork_from", "fork", fork_from),
         ("parent", "declared", parent),
@@ -371,6 +371,14 @@ def _parents(fork_from: str | None, parent: str | Parent | None) -> list[Parent]
                     hint="which snapshot is the last is not known where the archive may be out of reach",
                 )
             parents.append(Parent(ref.run, ref.step, how))
+    if resume != "never" and any(before.run == run for before in parents):
+        raise InvalidInputError(
+            f"fork_from, parent: expected another run than {run!r} itself",
+            hint="give this run an id of its own; or resume='never' does",
+        )
+    places = [f"{before.run}@{before.step}" for before in parents]
+    if len(set(places)) < len(places):
+        raise InvalidInputError(f"fork_from, parent: expected two snapshots, found {places[0]} twice")
     return parents
 
 

@@ -255,18 +255,26 @@ class SpoolReader:
             self._wiring = value
         return value
 
+    def _bytes(self, length: int, at: int) -> bytes:
+        """So many bytes, fewer only at the end of the file; the kernel gives 2 GiB at a time."""
+        pieces: list[bytes] = []
+        while length and (piece := os.pread(self._stream.fileno(), length, at)):
+            pieces.append(piece)
+            at, length = at + len(piece), length - len(piece)
+        return b"".join(pieces)
+
     def _records(self) -> Iterator[tuple[int, Kind, bytes | Damage]]:
         """Number, kind and body of each whole record."""
         size = os.fstat(self._stream.fileno()).st_size
         if self._at == 0:
-            magic = os.pread(self._stream.fileno(), len(_MAGIC), 0)
+            magic = self._bytes(len(_MAGIC), 0)
             if not _MAGIC.startswith(magic):
                 raise CorruptError(f"{self._path}: expected a spool, which begins with {_MAGIC!r}, found {magic!r}")
             if len(magic) < len(_MAGIC):
                 return
             self._at = len(_MAGIC)
         while not self._lost and self._at + _HEAD.size + _CHECK.size <= size:
-            both = os.pread(self._stream.fileno(), _HEAD.size + _CHECK.size, self._at)
+            both = self._bytes(_HEAD.size + _CHECK.size, self._at)
             if len(both) < _HEAD.size + _CHECK.size:
                 return
             head = both[: _HEAD.size]
@@ -280,7 +288,7 @@ class SpoolReader:
             end = self._at + len(both) + length
             if end > size:
                 return
-            body = os.pread(self._stream.fileno(), length, self._at + len(both))
+            body = self._bytes(length, self._at + len(both))
             if len(body) < length:
                 return
             self._number, self._at = number + 1, end

@@ -48,6 +48,8 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"config": [1]}, InvalidInputError, "config: expected names with values"),
         ({"tags": ["two tags"]}, InvalidInputError, "tag"),
         ({"tags": "set"}, InvalidInputError, "tags: expected several"),
+        ({"fork_from": "w0@3"}, InvalidInputError, "expected another run than 'w0' itself"),
+        ({"fork_from": "a@3", "parent": "a@3"}, InvalidInputError, "expected two snapshots, found a@3 twice"),
         ({"fork_from": 3}, InvalidInputError, "fork_from: expected run@STEP, found int"),
         ({"orientation": "sideways"}, InvalidInputError, "orientation: expected one of in-out, out-in"),
         ({"store": "http://[::1"}, SettingsError, "store: expected"),
@@ -297,3 +299,28 @@ def test_metrics_without_names_cost_themselves_and_not_the_masks(tmp_path: Path)
         run.flush()
         assert run.counts.troubles == {"metric": 2}
     assert [snapshot.metrics for snapshot in snapshots(tmp_path)] == [{}, {}]
+
+
+def test_a_run_beside_one_of_its_name_may_come_from_that(tmp_path: Path) -> None:
+    """With ``resume="never"`` it gets another name where the archive has its own."""
+    with init("w0", mode="offline", spool=tmp_path, resume="never", fork_from="w0@3") as run:
+        run.log(MASKS)
+    (file,) = tmp_path.glob("*.spool")
+    head = next(iter(read(file))).value
+    assert isinstance(head, RunHead)
+    assert head.parents == (Parent("w0", 3, "fork"),)
+
+
+def test_a_spool_that_is_deleted_while_it_trains_is_begun_anew(tmp_path: Path) -> None:
+    """What goes to a file without a name is on no disk, and must not count as saved."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=0)
+        assert run.flush()
+        assert run.spool is not None
+        run.spool.unlink()
+        for step in (1, 2):
+            run.log(MASKS, step=step)
+            assert run.flush()
+        assert run.counts.saved == 3
+        assert run.counts.troubles == {"spool-deleted": 1}
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [1, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,3 +187,11 @@ def test_a_file_system_without_locks_costs_no_files(monkeypatch: pytest.MonkeyPa
         SpoolWriter(tmp_path, HEAD, most_bytes=2**20)
     assert list(tmp_path.iterdir()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_record_is_read_in_as_many_pieces_as_it_takes(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """The kernel gives 2 GiB at a time, however much is there."""
+    whole = values(file)
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda stream, length, at: pread(stream, min(length, 7), at))
+    assert values(file) == whole
