@@ -354,7 +354,7 @@ def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _parents(run: str, fork_from: str | None, parent: str | Parent | None, resume: Resume) -> list[Parent]:
     parents: list[Parent] = []
-    claims: list[tuple[str, How, str | Parent | None]] = [
+    claims: list[tuple[str, How, Any]] = [
         ("fork_from", "fork", fork_from),
         ("parent", "declared", parent),
     ]
