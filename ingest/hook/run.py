@@ -404,7 +404,7 @@ def _seconds(timeout: float | None) -> float:
     return min(max(0.0, number), _LONGEST_S)
 
 
-def _numbers(metrics: Mapping[str, Any] | None) -> tuple[dict[str, float], list[str]]:
+def _numbers(metrics: Any) -> tuple[dict[str, float], list[str]]:
     """The metrics that are numbers (a tensor or array of one entry is one), and why others are none."""
     numbers: dict[str, float] = {}
     if metrics is not None and not isinstance(metrics, Mapping):
