@@ -64,6 +64,12 @@ class ServiceClient:
         )
         status, answer = self._ask("PUT", _path(run, snapshot.step), body.getvalue())
         if status in {200, 201}:
+            # A login page or a proxy says 200, too; what counts as sent is deleted here.
+            if _document(answer).get("digest") != snapshot.topology.digest:
+                raise StoreUnavailableError(
+                    f"{self.url}: expected a Topostrata service's answer with the snapshot's digest, found another",
+                    hint="does something else answer at this URL?",
+                )
             return "added" if status == 201 else "unchanged"
         raise _error(status, answer, f"{run}@{snapshot.step}")
 
@@ -100,7 +106,7 @@ def _path(run: str, step: int) -> str:
 
 
 def _error(status: int, answer: bytes, what: str) -> TopostrataError:
-    problem = _problem(answer)
+    problem = _document(answer)
     said = str(problem.get("detail") or problem.get("title") or http.client.responses.get(status, "no reason"))[:500]
     if status in {401, 403}:
         return SettingsError(
@@ -116,9 +122,9 @@ def _error(status: int, answer: bytes, what: str) -> TopostrataError:
     return StoreUnavailableError(f"{what}: the service does not take it now ({status}): {said}")
 
 
-def _problem(answer: bytes) -> dict[str, Any]:
+def _document(answer: bytes) -> dict[str, Any]:
     try:
-        problem = json.loads(answer)
+        document = json.loads(answer)
     except ValueError:
         return {}
-    return problem if isinstance(problem, dict) else {}
+    return document if isinstance(document, dict) else {}

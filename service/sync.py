@@ -307,6 +307,10 @@ def inspect(path: Path) -> SpoolState:
                 state = replace(state, damaged=state.damaged + 1, error=value.message, code=str(CorruptError.code))
     except CorruptError as error:
         state = replace(state, damaged=1, error=error.message, code=str(error.code))
+    except FileNotFoundError:  # another sender was faster, and everything in it is sent
+        pass
+    except OSError as error:
+        state = replace(state, error=f"{path}: {error.strerror or error}", code=f"os-{error.errno}")
     return state
 
 

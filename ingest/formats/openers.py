@@ -80,7 +80,10 @@ def read_checkpoint(path: Path, limits: Limits) -> Iterator[ArrayFile]:
         yield _shards(index, limits)
         return
     with Checkpoint(path, where=str(path), limits=limits) as checkpoint:
-        yield _checkpoint(checkpoint, "out-in", sure=checkpoint.kind.startswith(("PyTorch", "TorchScript")))
+        sure = checkpoint.kind.startswith(("PyTorch", "TorchScript"))
+        # Arrays of NumPy and SciPy are no rows of torch's, whether pickle.dump or np.save wrote them.
+        of_torch = sure or any(array.place.startswith("storage") for array in checkpoint.arrays.values())
+        yield _checkpoint(checkpoint, "out-in" if of_torch else "in-out", sure=sure)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ FORMATS: tuple[Format, ...] = (
         (b"\x80",),
         "torch.save, torch.jit.save, Lightning, pickle.dump",
         "a state dict, masks, a whole model or a training state; read without torch, nothing is unpickled",
-        "rows are targets",
+        "rows are targets; sources, where all are arrays of NumPy or SciPy in a plain pickle",
         f"{_OPENERS}:read_checkpoint",
     ),
     Format(

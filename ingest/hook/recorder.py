@@ -122,12 +122,16 @@ class Recorder:
         with self._changed:
             return self._changed.wait_for(lambda: not self._unsaved, max(0.0, end - time.monotonic()))
 
-    def finish(self, status: Status, timeout: float) -> None:
-        """Write what is queued, let the sender send, for so many seconds; then let go of both."""
-        end = time.monotonic() + timeout
+    def end(self, status: Status) -> None:
+        """Nothing more will be logged: what is queued is written, then how the run ended."""
         with self._changed:
             self._ending = status
             self._changed.notify()
+
+    def finish(self, status: Status, timeout: float) -> None:
+        """Write what is queued, let the sender send, for so many seconds; then let go of both."""
+        end = time.monotonic() + timeout
+        self.end(status)
         self._written.wait(timeout)
         sender = self._sender
         if sender is not None:
@@ -189,11 +193,19 @@ class Recorder:
                 "a run's layers never change: expected those of its first snapshot, found others",
                 hint="start another run with this one as its parent",
             )
-        if self._writer is None:
-            self._open(topology.wiring)
-        assert self._writer is not None  # noqa: S101 - opened or raised
-        self._writer.snapshot(SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics))
-        self.saved, self.last_saved = self.saved + 1, logged.step
+        snapshot = SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics)
+        for _ in range(2):
+            if self._writer is None:
+                self._open(topology.wiring)
+            assert self._writer is not None  # noqa: S101 - opened or raised
+            self._writer.snapshot(snapshot)
+            if self._writer.path.exists():
+                self.saved, self.last_saved = self.saved + 1, logged.step
+                return
+            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
+            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
+            self._writer.close()
+            self._writer = None
 
     def _open(self, wiring: Wiring) -> None:
         plan = self._plan

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self, SupportsFloat, get_args
 from urllib.parse import urlsplit
@@ -21,14 +22,16 @@ from topostrata.errors import InvalidInputError, SettingsError
 from topostrata.ingest.hook import sources
 from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
 from topostrata.ingest.hook.spool import Resume, RunHead
+from topostrata.matrices import check_words
 from topostrata.refs import check_run_id, check_step, parse_ref
-from topostrata.runs import How, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.runs import How, Parent, Status, check_epoch, check_metrics, check_tags
 from topostrata.settings import PREFIX, Settings, load_settings
 from topostrata.topology import Orientation, Wiring
 
 Mode = Literal["online", "offline", "disabled"]
 
 FINISH_S = 60.0
+_LONGEST_S = 365 * 86400.0  # a lock takes no infinity
 _EXIT_S = 10.0  # what the end of the process waits at most for a run that was not finished
 
 logger = logging.getLogger("topostrata.hook")
@@ -73,9 +76,10 @@ class TrainingRun:
         return self
 
     def __exit__(
-        self, type_: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+        self, type_: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        self._finish(FINISH_S, "finished" if type_ is None else "failed")
+        left = isinstance(error, SystemExit) and error.code in {None, 0}
+        self._finish(FINISH_S, "finished" if type_ is None or left else "failed")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process, to which it was sent beside a data set, it does nothing."""
@@ -133,18 +137,21 @@ class TrainingRun:
             kind = str(getattr(error, "code", type(error).__name__))
             self._troubles.say(kind, f"step {step} is not recorded: {error}")
 
-    def flush(self, timeout: float = FINISH_S) -> bool:
+    def flush(self, timeout: float | None = FINISH_S) -> bool:
         """Wait, so many seconds at most, until what was logged is on the job's disk; gives whether it is.
+
+        None is as long as it takes.
 
         >>> import topostrata as ts
         >>> ts.init("digits", mode="disabled").flush()
         True
         """
-        return not self._is_mine() or (self._recorder is not None and self._recorder.flush(timeout))
+        return not self._is_mine() or (self._recorder is not None and self._recorder.flush(_seconds(timeout)))
 
-    def finish(self, *, status: Status = "finished", timeout: float = FINISH_S) -> None:
+    def finish(self, *, status: Status = "finished", timeout: float | None = FINISH_S) -> None:
         """End the run: write what is queued and let it be sent, for so many seconds at most.
 
+        None is as long as it takes.
         What the archive has not taken by then stays in the spool, and the command that sends it is said.
 
         >>> import topostrata as ts
@@ -160,29 +167,39 @@ class TrainingRun:
         metrics: Mapping[str, SupportsFloat] | None,
         masks: Mapping[str, Any] | None,
     ) -> None:
-        checked = self._step + 1 if step is None else check_step(step)
-        numbers = check_metrics(_plain(metrics))
+        checked = check_step(self._step + 1 if step is None else step)
+        numbers, wrong = _numbers(metrics)
         reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
         if isinstance(reading, sources.Reading) and reading.from_weights:
             self._troubles.say("from-weights", "there are no masks: every weight that is not 0 counts as a connection")
+        for reason in wrong:
+            self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
         with self._lock:
             self._logged, self._step = self._logged + 1, checked
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
         self._recorder.put(Logged(checked, reading, datetime.now(UTC), check_epoch(epoch), numbers))
 
-    def _finish(self, timeout: float, status: Status) -> None:
+    def _finish(self, timeout: float | None, status: Status) -> None:
         if not self._is_mine():
             return
         self._ended = True
         _OPEN.discard(self)
         try:
             assert self._recorder is not None  # noqa: S101 - what _is_mine says
-            self._recorder.finish(status, timeout)
+            if status not in get_args(Status):
+                known = ", ".join(get_args(Status))
+                self._troubles.say("status", f"finish: expected a status of {known}, found {status!r}; it is failed")
+                status = "failed"
+            self._recorder.finish(status, _seconds(timeout))
         except Exception as error:  # noqa: BLE001 - never a harm to training
             self._troubles.say(type(error).__name__, f"the run did not end in good order: {error}")
 
     def _is_mine(self) -> bool:
         return self._recorder is not None and not self._ended and os.getpid() == self._process
+
+    def _end(self, status: Status) -> None:
+        if self._recorder is not None:
+            self._recorder.end(status)
 
     def _abandon(self) -> None:
         if self._recorder is not None:
@@ -235,13 +252,14 @@ def init(
         raise InvalidInputError(f"mode: expected one of {', '.join(get_args(Mode))}, found {chosen!r}")
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
+    check_words(orientation=orientation or "in-out")
     place = _place(settings.store if store is None else os.fspath(store), resume)
     head = RunHead(
         check_run_id(run),
         datetime.now(UTC),
         config=_config(config),
-        tags=tuple(check_tag(tag) for tag in tags),
-        parents=tuple(_parents(fork_from, parent)),
+        tags=tuple(check_tags(tags)),
+        parents=tuple(_parents(run, fork_from, parent, resume)),
         resume=_resume(resume),
         store=place,
     )
@@ -269,8 +287,11 @@ def _disabled() -> TrainingRun:
 def _at_exit() -> None:
     """Who forgot ``finish`` loses nothing: what waits is written, and the sender has a moment."""
     status: Status = "failed" if hasattr(sys, "last_value") else "finished"
-    for run in list(_OPEN):
-        run.finish(status=status, timeout=_EXIT_S)
+    runs, end = list(_OPEN), monotonic() + _EXIT_S
+    for run in runs:  # they write at the same time
+        run._end(status)  # noqa: SLF001 - its own module
+    for run in runs:
+        run.finish(status=status, timeout=end - monotonic())
 
 
 def _after_fork() -> None:
@@ -298,7 +319,10 @@ def _place(store: str, resume: Resume) -> str:
     """The store as the sender is to open it, wherever that runs."""
     if "://" not in store:
         return str(Path(store).expanduser().absolute())
-    parts = urlsplit(store)
+    try:
+        parts = urlsplit(store)
+    except ValueError as error:
+        raise SettingsError(f"store: expected a directory or the URI of a server, found {store!r}: {error}") from error
     if parts.password is not None or (parts.scheme in {"http", "https"} and parts.username is not None):
         raise SettingsError(
             "store: no password or token may stand in it, where logs and process lists show it",
@@ -328,9 +352,9 @@ def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return copied
 
 
-def _parents(fork_from: str | None, parent: str | Parent | None) -> list[Parent]:
-    parents = []
-    claims: list[tuple[str, How, str | Parent | None]] = [
+def _parents(run: str, fork_from: str | None, parent: str | Parent | None, resume: Resume) -> list[Parent]:
+    parents: list[Parent] = []
+    claims: list[tuple[str, How, Any]] = [
         ("fork_from", "fork", fork_from),
         ("parent", "declared", parent),
     ]
@@ -338,6 +362,8 @@ def _parents(fork_from: str | None, parent: str | Parent | None) -> list[Parent]
         if isinstance(claim, Parent):
             parents.append(Parent(check_run_id(claim.run), check_step(claim.step), claim.how))
         elif claim is not None:
+            if not isinstance(claim, str):
+                raise InvalidInputError(f"{name}: expected run@STEP, found {type(claim).__name__}")
             ref = parse_ref(claim)
             if not isinstance(ref.step, int):
                 raise InvalidInputError(
@@ -345,6 +371,14 @@ def _parents(fork_from: str | None, parent: str | Parent | None) -> list[Parent]
                     hint="which snapshot is the last is not known where the archive may be out of reach",
                 )
             parents.append(Parent(ref.run, ref.step, how))
+    if resume != "never" and any(before.run == run for before in parents):
+        raise InvalidInputError(
+            f"fork_from, parent: expected another run than {run!r} itself",
+            hint="give this run an id of its own; or resume='never' does",
+        )
+    places = [f"{before.run}@{before.step}" for before in parents]
+    if len(set(places)) < len(places):
+        raise InvalidInputError(f"fork_from, parent: expected two snapshots, found {places[0]} twice")
     return parents
 
 
@@ -361,8 +395,25 @@ def _environment(settings: Settings, token: str | None) -> dict[str, str]:
     return environment
 
 
-def _plain(metrics: Mapping[str, Any] | None) -> Mapping[str, float] | None:
-    """Metrics as numbers: a tensor or array of one entry is one."""
-    if not isinstance(metrics, Mapping):
-        return metrics
-    return {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+def _seconds(timeout: float | None) -> float:
+    """A time to wait as locks take it."""
+    try:
+        number = _LONGEST_S if timeout is None else float(timeout)
+    except (TypeError, ValueError, OverflowError):
+        number = FINISH_S
+    return min(max(0.0, number), _LONGEST_S)
+
+
+def _numbers(metrics: Any) -> tuple[dict[str, float], list[str]]:
+    """The metrics that are numbers (a tensor or array of one entry is one), and why others are none."""
+    numbers: dict[str, float] = {}
+    if metrics is not None and not isinstance(metrics, Mapping):
+        return numbers, [f"metrics: expected names with numbers, found {type(metrics).__name__}"]
+    wrong = []
+    for name, value in (metrics or {}).items():
+        try:
+            number = check_metrics({name: value.item() if hasattr(value, "item") else value})
+            numbers = check_metrics({**numbers, **number})
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            wrong.append(str(error))
+    return numbers, wrong

@@ -195,7 +195,13 @@ def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _is_sequence(module: Any) -> bool:
-    """Whether the order of the parameters is the order of execution: linear layers in nested ``Sequential``."""
+    """Whether the order of the parameters is the order of execution: linear layers in nested ``Sequential``.
+
+    Not where one is used twice: a parameter stands once among the model's.
+    """
+    weights = [id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False) if parameter.dim() > 1]
+    if len(set(weights)) < len(weights):
+        return False
     for place, inner in module.named_modules():
         if f".{place}.".find(".parametrizations.") >= 0:
             continue
@@ -276,7 +282,7 @@ def copy(mask: Any, *, from_weights: bool = False) -> Copied:
     if array.dtype.kind not in "biuf":
         raise InvalidTopologyError(f"mask: expected boolean or real values, found dtype {array.dtype}")
     present = array if array.dtype == bool else array != 0
-    if array.dtype.kind == "f":
+    if array.dtype != bool:
         ones = np.count_nonzero(array == 1)
         _check_values(ones == np.count_nonzero(present), from_weights, lambda: bool(np.isfinite(array).all()))
     return Bits(array.shape, np.packbits(present))
@@ -284,7 +290,7 @@ def copy(mask: Any, *, from_weights: bool = False) -> Copied:
 
 def _of_tensor(tensor: Any, *, from_weights: bool) -> Bits:
     present = tensor.ne(0)
-    if tensor.is_floating_point():
+    if str(tensor.dtype) != "torch.bool":
         binary = bool((present == tensor.eq(1)).all())
         _check_values(binary, from_weights, lambda: bool(tensor.isfinite().all()))
     return Bits(tuple(tensor.shape), np.packbits(present.cpu().numpy()))

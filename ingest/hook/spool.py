@@ -112,17 +112,21 @@ class SpoolWriter:
 
     def __init__(self, directory: Path, head: RunHead, *, most_bytes: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.path = directory / f"{head.run}.{uuid.uuid4().hex[:8]}{SUFFIX}"
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        name = f"{head.run}.{uuid.uuid4().hex[:8]}"
+        self.path, draft = directory / f"{name}{SUFFIX}", directory / f".{name}.new"
+        self._file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._most_bytes, self._number, self._end = most_bytes, 0, 0
         self._broken = False
         try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write(_MAGIC)
             self._append("run", _head_document(head))
+            # A sender deletes a spool that nobody locks and that holds nothing to send: none may be seen before.
+            draft.rename(self.path)
             _flush_directory(directory)
         except BaseException:
             self.close()
+            draft.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
             raise
 
@@ -251,18 +255,26 @@ class SpoolReader:
             self._wiring = value
         return value
 
+    def _bytes(self, length: int, at: int) -> bytes:
+        """So many bytes, fewer only at the end of the file; the kernel gives 2 GiB at a time."""
+        pieces: list[bytes] = []
+        while length and (piece := os.pread(self._stream.fileno(), length, at)):
+            pieces.append(piece)
+            at, length = at + len(piece), length - len(piece)
+        return b"".join(pieces)
+
     def _records(self) -> Iterator[tuple[int, Kind, bytes | Damage]]:
         """Number, kind and body of each whole record."""
         size = os.fstat(self._stream.fileno()).st_size
         if self._at == 0:
-            magic = os.pread(self._stream.fileno(), len(_MAGIC), 0)
+            magic = self._bytes(len(_MAGIC), 0)
             if not _MAGIC.startswith(magic):
                 raise CorruptError(f"{self._path}: expected a spool, which begins with {_MAGIC!r}, found {magic!r}")
             if len(magic) < len(_MAGIC):
                 return
             self._at = len(_MAGIC)
         while not self._lost and self._at + _HEAD.size + _CHECK.size <= size:
-            both = os.pread(self._stream.fileno(), _HEAD.size + _CHECK.size, self._at)
+            both = self._bytes(_HEAD.size + _CHECK.size, self._at)
             if len(both) < _HEAD.size + _CHECK.size:
                 return
             head = both[: _HEAD.size]
@@ -276,7 +288,7 @@ class SpoolReader:
             end = self._at + len(both) + length
             if end > size:
                 return
-            body = os.pread(self._stream.fileno(), length, self._at + len(both))
+            body = self._bytes(length, self._at + len(both))
             if len(body) < length:
                 return
             self._number, self._at = number + 1, end

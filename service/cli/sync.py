@@ -121,9 +121,14 @@ def ls(path: PathArgument = None, json_: JsonFlag = False) -> None:
 @spool.command(name="show")
 def show_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A spool.")], json_: JsonFlag = False) -> None:
     """Show what is in a spool, a line for each record."""
+    from topostrata.errors import InvalidInputError
     from topostrata.ingest.hook.spool import Damage, RunEnd, SpooledSnapshot, read
     from topostrata.service.sync import spools
 
+    if file.is_dir():
+        raise InvalidInputError(
+            f"{file}: expected one spool, found a directory", hint=f"`topostrata spool ls {file}` lists its spools"
+        )
     rows: list[dict[str, Any]] = []
     for k, entry in enumerate(read(spools(file)[0])):
         value = entry.value
@@ -161,12 +166,16 @@ def clean(
 
     One that a job is writing stays in any case.
     """
+    from topostrata.errors import InvalidInputError
+    from topostrata.ingest.hook.spool import SUFFIX
     from topostrata.service.sync import inspect, remove, spools
     from topostrata.settings import load_settings
 
     place = load_settings().spool if path is None else path
     states = [inspect(file) for file in spools(place)]
-    chosen = [state for state in states if not state.live and (all_ or state.is_sent)]
+    if place.is_file() and place.suffix != SUFFIX:
+        raise InvalidInputError(f"{place}: expected a spool, whose name ends in {SUFFIX}, found another file")
+    chosen = [state for state in states if not state.live and (state.is_sent or (all_ and state.path.is_file()))]
     for state in chosen if yes else []:
         remove(state.path)
     if json_:

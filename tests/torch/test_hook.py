@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
+from topostrata.errors import InvalidTopologyError
 from topostrata.ingest.hook import sources
 from topostrata.ingest.hook.run import init
 from topostrata.ingest.hook.spool import SpooledSnapshot, read
@@ -84,6 +85,23 @@ def test_a_sequence_of_linear_layers_is_a_chain() -> None:
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Sequential(nn.Linear(5, 5), nn.ReLU()), nn.Linear(5, 3))
     prune.random_unstructured(model[0], "weight", 0.5)
     assert [layer.name for layer in topology(model)] == ["0.weight", "2.0.weight", "3.weight"]
+
+
+@pytest.mark.parametrize("tied", ["layer", "weight"])
+def test_a_sequence_that_uses_a_layer_twice_needs_a_wiring(tied: str) -> None:
+    """The parameter stands once among the model's: as a chain the network would be one layer short."""
+    first, second = nn.Linear(5, 5), nn.Linear(5, 5)
+    second.weight = first.weight
+    model = nn.Sequential(nn.Linear(6, 5), first, nn.ReLU(), first if tied == "layer" else second, nn.Linear(5, 3))
+    prune.random_unstructured(model[0], "weight", 0.5)
+    with pytest.raises(InvalidTopologyError, match="expected a wiring"):
+        topology(model)
+
+
+def test_whole_numbers_other_than_0_and_1_are_no_masks() -> None:
+    """Quantised weights, or masks with eight entries to a byte."""
+    with pytest.raises(InvalidTopologyError, match="expected 0 and 1, found other values"):
+        topology([torch.tensor([[255, 3]], dtype=torch.uint8)])
 
 
 def test_masks_beside_a_model_and_a_wiring_are_read_by_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import gc
 import logging
 import pickle
@@ -16,12 +17,20 @@ import numpy as np
 import pytest
 
 from topostrata.errors import InvalidInputError, InvalidRefError, SettingsError, TopostrataError
+from topostrata.ingest.hook import run as module
+from topostrata.ingest.hook.recorder import Recorder
 from topostrata.ingest.hook.run import init
 from topostrata.ingest.hook.spool import RunEnd, RunHead, SpooledSnapshot, read
 from topostrata.runs import Parent
 from topostrata.topology import Topology
 
 MASKS = [np.eye(4, 3), np.ones((3, 2))]
+
+
+def wait_until_let_go(file: Path) -> None:
+    """A recorder that was given no time goes on by itself."""
+    with file.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
 
 
 def snapshots(directory: Path) -> list[SpooledSnapshot]:
@@ -38,6 +47,12 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"config": {"x": object()}}, InvalidInputError, "config: expected values that JSON can hold"),
         ({"config": [1]}, InvalidInputError, "config: expected names with values"),
         ({"tags": ["two tags"]}, InvalidInputError, "tag"),
+        ({"tags": "set"}, InvalidInputError, "tags: expected several"),
+        ({"fork_from": "w0@3"}, InvalidInputError, "expected another run than 'w0' itself"),
+        ({"fork_from": "a@3", "parent": "a@3"}, InvalidInputError, "expected two snapshots, found a@3 twice"),
+        ({"fork_from": 3}, InvalidInputError, "fork_from: expected run@STEP, found int"),
+        ({"orientation": "sideways"}, InvalidInputError, "orientation: expected one of in-out, out-in"),
+        ({"store": "http://[::1"}, SettingsError, "store: expected"),
         ({"fork_from": "w0"}, InvalidInputError, "fork_from: expected run@STEP with a number"),
         ({"parent": "w0@first"}, InvalidInputError, "parent: expected run@STEP"),
         ({"wiring": 3}, InvalidInputError, "wiring: expected a Wiring, found int"),
@@ -91,12 +106,10 @@ def test_a_spool_says_all_of_the_run(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    """By kind: steps, metrics, masks, other layers than before; what is right is recorded all the same."""
+    """By kind: steps, masks, other layers than before; what is right is recorded all the same."""
     wrong: list[dict[str, Any]] = [
         {"source": MASKS, "step": -1},
         {"source": MASKS, "step": "x"},
-        {"source": MASKS, "metrics": {"Loss": 1}},
-        {"source": MASKS, "metrics": {"loss": float("nan")}},
         {"source": MASKS, "epoch": float("inf")},
         {"source": None},
         {"source": [np.ones((4, 9)), np.ones((9, 2))]},
@@ -180,3 +193,134 @@ def test_a_queue_that_is_full_refuses_and_counts(monkeypatch: pytest.MonkeyPatch
         refused = run.counts.troubles.get("queue-full", 0)
     assert refused > 0
     assert len(snapshots(tmp_path)) == 12 - refused
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf"), float("nan"), -1.0, "soon"])
+def test_a_wait_of_any_length_ends_a_run_in_good_order(timeout: Any, tmp_path: Path) -> None:
+    """``None`` and infinity are as long as it takes, what is no number is the default; nothing raises."""
+    run = init("w0", mode="offline", spool=tmp_path)
+    run.log(MASKS)
+    run.flush(timeout)
+    assert run.flush()
+    run.finish(timeout=timeout)
+    (file,) = tmp_path.glob("*.spool")
+    wait_until_let_go(file)
+    assert [entry.value for entry in read(file)][-1] == RunEnd("finished")
+
+
+def test_an_unknown_status_is_said_and_counts_as_failed(tmp_path: Path) -> None:
+    """No archive would take it, and the spool could never be sent."""
+    run = init("w0", mode="offline", spool=tmp_path)
+    run.log(MASKS)
+    run.finish(status="crashed")  # type: ignore[arg-type]
+    (file,) = tmp_path.glob("*.spool")
+    assert [entry.value for entry in read(file)][-1] == RunEnd("failed")
+    assert "status" in run.counts.troubles
+
+
+def test_a_step_that_counts_on_past_the_last_is_refused(tmp_path: Path) -> None:
+    """Else it were acknowledged, and no reader would take it."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=2**53 - 1)
+        run.log(MASKS)
+        run.flush()
+        assert (run.counts.saved, run.counts.last_saved) == (1, 2**53 - 1)
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [2**53 - 1]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(None, "finished"), (0, "finished"), (1, "failed"), ("no data", "failed")]
+)
+def test_a_run_that_leaves_by_sys_exit_ends_as_its_process(code: Any, status: Any, tmp_path: Path) -> None:
+    """Exit 0 is no failure."""
+    run = init("w0", mode="offline", spool=tmp_path)
+    run.log(MASKS)
+    with pytest.raises(SystemExit), run:
+        sys.exit(code)
+    (file,) = tmp_path.glob("*.spool")
+    assert [entry.value for entry in read(file)][-1] == RunEnd(status)
+
+
+def test_runs_that_nobody_finished_share_the_time_at_the_exit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ten of them wait no longer than one; what each had queued is written, and it ends in good order."""
+    runs = [init(f"w{k}", mode="offline", spool=tmp_path) for k in range(3)]
+    for run in runs:
+        run.log(MASKS)
+        assert run.flush()
+    waits: list[float] = []
+    finish = Recorder.finish
+
+    def heard(recorder: Recorder, status: Any, timeout: float) -> None:
+        waits.append(timeout)
+        finish(recorder, status, timeout)
+
+    monkeypatch.setattr(Recorder, "finish", heard)
+    clock = iter([100.0, 100.0, 107.0, 114.0])
+    monkeypatch.setattr(module, "monotonic", lambda: next(clock), raising=False)
+    monkeypatch.setattr(module, "_OPEN", set(runs))
+    module._at_exit()
+    assert waits == [10.0, 3.0, 0.0]
+    for file in tmp_path.glob("*.spool"):
+        wait_until_let_go(file)
+        assert [entry.value for entry in read(file)][-1] == RunEnd("finished")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": float("nan")},
+        {"loss": float("inf")},
+        {"loss": 10**400},
+        {"loss": np.ones(3)},
+        {"loss": None},
+        {"train/loss": 1.0},
+        {3: 1.0},
+        {f"m{k}": 1.0 for k in range(64)},
+    ],
+    ids=lambda wrong: ",".join(map(str, wrong))[:20],
+)
+def test_a_metric_that_is_none_costs_itself_and_not_the_masks(wrong: Any, tmp_path: Path) -> None:
+    """A loss that diverges is when the wiring is wanted most."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=5, metrics={"accuracy": 0.5, **wrong})
+        run.flush()
+        assert run.counts.troubles == {"metric": 1}
+    (snapshot,) = snapshots(tmp_path)
+    assert (snapshot.step, snapshot.metrics["accuracy"]) == (5, 0.5)
+    assert len(snapshot.metrics) <= 64
+    assert "loss" not in snapshot.metrics
+
+
+def test_metrics_without_names_cost_themselves_and_not_the_masks(tmp_path: Path) -> None:
+    """A list of numbers, or one."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=0, metrics=[0.5])  # type: ignore[arg-type]
+        run.log(MASKS, step=1, metrics=0.5)  # type: ignore[arg-type]
+        run.flush()
+        assert run.counts.troubles == {"metric": 2}
+    assert [snapshot.metrics for snapshot in snapshots(tmp_path)] == [{}, {}]
+
+
+def test_a_run_beside_one_of_its_name_may_come_from_that(tmp_path: Path) -> None:
+    """With ``resume="never"`` it gets another name where the archive has its own."""
+    with init("w0", mode="offline", spool=tmp_path, resume="never", fork_from="w0@3") as run:
+        run.log(MASKS)
+    (file,) = tmp_path.glob("*.spool")
+    head = next(iter(read(file))).value
+    assert isinstance(head, RunHead)
+    assert head.parents == (Parent("w0", 3, "fork"),)
+
+
+def test_a_spool_that_is_deleted_while_it_trains_is_begun_anew(tmp_path: Path) -> None:
+    """What goes to a file without a name is on no disk, and must not count as saved."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=0)
+        assert run.flush()
+        assert run.spool is not None
+        run.spool.unlink()
+        for step in (1, 2):
+            run.log(MASKS, step=step)
+            assert run.flush()
+        assert run.counts.saved == 3
+        assert run.counts.troubles == {"spool-deleted": 1}
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [1, 2]

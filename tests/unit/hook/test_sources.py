@@ -109,3 +109,11 @@ def test_what_is_none_of_these_is_named() -> None:
         read(3)
     with pytest.raises(InvalidTopologyError, match="at least one mask"):
         read({"bias": np.ones(3)})
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int64])
+def test_whole_numbers_other_than_0_and_1_are_no_masks(kind: Any) -> None:
+    """They are quantised weights, or masks with eight entries to a byte, whose shape would be a wrong one."""
+    packed = np.packbits(FIRST, axis=1)
+    with pytest.raises(InvalidTopologyError, match="expected 0 and 1, found other values"):
+        read([kind(packed), np.ones((1, 3))])

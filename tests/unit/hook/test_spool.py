@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,3 +158,40 @@ def test_a_spool_is_live_while_its_writer_has_it(tmp_path: Path) -> None:
 def test_two_jobs_of_one_run_have_two_spools(tmp_path: Path) -> None:
     """Each is made anew and exclusively."""
     assert write(tmp_path) != write(tmp_path)
+
+
+def test_a_spool_has_its_name_only_with_its_lock_and_its_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A sender that looks at the directory meanwhile would take an empty file that nobody locks for one that is sent."""
+    at_lock: list[list[Path]] = []
+    flock = fcntl.flock
+
+    def looked_at(file: int, how: int) -> None:
+        at_lock.append(list(tmp_path.glob(f"*{spool.SUFFIX}")))
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", looked_at)
+    path = write(tmp_path)
+    assert at_lock == [[]]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_system_without_locks_costs_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each snapshot would else leave an empty file and an open descriptor."""
+
+    def refuse(_file: int, _how: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="not implemented"):
+        SpoolWriter(tmp_path, HEAD, most_bytes=2**20)
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_record_is_read_in_as_many_pieces_as_it_takes(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """The kernel gives 2 GiB at a time, however much is there."""
+    whole = values(file)
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda stream, length, at: pread(stream, min(length, 7), at))
+    assert values(file) == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,12 @@ def test_our_own_file_is_read_with_its_epoch_and_metrics(tmp_path: Path) -> None
     for name in ("w0@30.npz", "w0@30.safetensors"):
         snapshot_file.write(tmp_path / name, topology, epoch=1.5, metrics={"loss": 0.25})
         assert list(read(tmp_path / name)) == [Frame(30, topology, 1.5, {"loss": 0.25}, tmp_path / name)]
+
+
+def test_arrays_of_numpy_have_one_order_of_axes_whatever_pickles_them(tmp_path: Path) -> None:
+    """``np.save`` and ``pickle.dump`` of one dictionary of NumPy and SciPy arrays give one network."""
+    content: Any = {"fc1": np.eye(2, 3), "fc2": matrix(3, 2)}
+    np.save(tmp_path / "net.npy", content, allow_pickle=True)
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps(content))
+    (expected,), (frame,) = read(tmp_path / "net.npy"), read(tmp_path / "net.pkl")
+    assert frame.topology == expected.topology == Topology.from_masks(content)

@@ -1,0 +1,56 @@
+"""The verbs for what training jobs left, where what they are pointed at is no spool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from topostrata.errors import InvalidInputError, TopostrataError
+from topostrata.ingest.hook.run import init
+from topostrata.service.cli.main import app
+from topostrata.service.sync import inspect, spools
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    return result.output
+
+
+def test_show_names_what_is_no_spool(tmp_path: Path) -> None:
+    """A directory, empty or not, is none: it wants one file."""
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):
+        with init("w0", mode="offline", spool=tmp_path / "two") as training:
+            training.log([np.eye(3)])
+    for place in ("empty", "two"):
+        with pytest.raises(InvalidInputError, match="expected one spool, found a directory"):
+            run("spool", "show", tmp_path / place)
+    (file, _) = spools(tmp_path / "two")
+    assert "snapshot" in run("spool", "show", file)
+
+
+@pytest.mark.parametrize("verb", [["spool", "ls"], ["spool", "clean"], ["sync", "--dry-run"]])
+def test_what_cannot_be_read_among_spools_is_named(verb: list[str], tmp_path: Path) -> None:
+    """The others are listed all the same; one that another sender has just deleted counts as sent."""
+    (tmp_path / "folder.spool").mkdir()
+    with init("w0", mode="offline", spool=tmp_path) as training:
+        training.log([np.eye(3)])
+    run(*verb, tmp_path)
+    assert inspect(tmp_path / "folder.spool").error == f"{tmp_path / 'folder.spool'}: Is a directory"
+    gone = inspect(tmp_path / "gone.spool")
+    assert (gone.error, gone.waiting, gone.damaged) == (None, 0, 0)
+
+
+def test_clean_deletes_nothing_that_is_no_spool(tmp_path: Path) -> None:
+    """Not even with --all: what is damaged beyond its first record has the name of a spool still."""
+    notes, damaged = tmp_path / "notes.txt", tmp_path / "w0.1234.spool"
+    for file in (notes, damaged):
+        file.write_text("the night's results")
+    with pytest.raises(TopostrataError, match=r"notes\.txt: expected a spool"):
+        run("spool", "clean", "--all", "--yes", notes)
+    assert notes.exists()
+    run("spool", "clean", "--all", "--yes", tmp_path)
+    assert not damaged.exists()
