@@ -216,7 +216,8 @@ def _choose(steps: list[Step], wanted: RefStep, path: Path) -> Step:
 def _read_steps(path: Path, steps: list[Step], passed: list[str], options: Options) -> Iterator[Frame]:
     """Every shape is looked at now, every entry when its frame is asked for."""
     every = steps
-    if options.steps and (len(steps) > 1 or steps[0].number is not None):
+    itself = steps[0].path.resolve() == path.resolve()  # one snapshot: its step is the one that is told, as a file's is
+    if options.steps and not itself:
         missing = options.steps - {step.number or 0 for step in steps}
         if missing:
             raise InvalidInputError(f"{path}: expected epochs {sorted(missing)}, found {run_directory.names(steps)}")

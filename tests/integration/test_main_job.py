@@ -30,9 +30,12 @@ def names(expected: dict[str, NDArray[Any]]) -> list[str]:
 
 
 def test_pushing_again_adds_nothing(shell: Shell, reference_directory: Path) -> None:
-    """The same directory again is a no-op, and says so."""
+    """The same directory again is a no-op, and says so; how it was read is said too."""
     again = shell.json("push", str(reference_directory / "e5_s0_w0"), "--run", "w0")
+    reading = again.pop("read")
     assert again == {"run": "w0", "added": [], "unchanged": list(STEPS), "connections": 0}
+    assert [(layer["n_source"], layer["n_target"]) for layer in reading["layers"]] == [(784, 784)] * 3 + [(784, 10)]
+    assert "the last row of each matrix is a bias and left out" in reading["evidence"]
     assert "nothing new" in shell.run("push", str(reference_directory / "e5_s0_w0"), "--run", "w0").stdout
 
 

@@ -24,7 +24,7 @@ WHOLE = {
     "lineage/edges": {"DirectedRelationshipTypeScan"},
     "archive/archive": {"NodeByLabelScan"},
     "archive/counts": {"NodeByLabelScan"},
-    "projection/projection": {"DirectedRelationshipTypeScan"},
+    "projection/projection": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
     "runs/steps": {"NodeByLabelScan"},
     "archive/lock_archive": {"NodeByLabelScan"},
 }
