@@ -119,6 +119,7 @@ def test_stored_distances_keep_their_keys() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.checkout
 def test_the_readme_lists_the_alignments() -> None:
     """Name for name and word for word."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
