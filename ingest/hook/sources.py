@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from topostrata import matrices
-from topostrata.errors import InvalidTopologyError
+from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.topology import Mask, Orientation, Topology, Wiring
 
 _WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
@@ -147,7 +147,7 @@ def _is_masking(source: Any) -> bool:
 
 
 def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -> Reading:
-    masks, shapes = dict(_of_module(module)), _parameters(module)
+    masks, shapes = dict(masks_of_module(module)), _parameters(module)
     if not masks:
         if not from_weights:
             raise InvalidTopologyError(
@@ -160,8 +160,8 @@ def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -
     return _copied(masks, shapes, orientation, chain=_is_sequence(module), from_weights=from_weights)
 
 
-def _of_module(module: Any) -> Iterator[tuple[str, Any]]:
-    """The masks of a module's parameters, wherever pruning and parametrizations keep them."""
+def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
+    """The masks of a module's parameters, wherever pruning and parametrizations keep them: these themselves."""
     for place, inner in module.named_modules():
         prefix = f"{place}." if place else ""
         if ".parametrizations." in f".{prefix}":
@@ -184,14 +184,36 @@ def _of_module(module: Any) -> Iterator[tuple[str, Any]]:
 
 def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
     """The shapes of a module's weights, by the names that their masks have."""
-    shapes = {}
-    for name, parameter in module.named_parameters():
-        plain = name.removesuffix("_orig")
-        if ".parametrizations." in f".{name}" and name.endswith(".original"):
-            plain = name.removesuffix(".original").replace("parametrizations.", "")
-        if parameter.dim() > 1:
-            shapes[plain] = tuple(parameter.shape)
-    return shapes
+    named = module.named_parameters()
+    return {mask_name(name): tuple(parameter.shape) for name, parameter in named if parameter.dim() > 1}
+
+
+def mask_name(parameter: str) -> str:
+    """The name that the mask of a module's parameter has, where pruning or a parametrization renamed the parameter."""
+    if ".parametrizations." in f".{parameter}" and parameter.endswith(".original"):
+        return parameter.removesuffix(".original").replace("parametrizations.", "")
+    return parameter.removesuffix("_orig")
+
+
+def masks_by_name(source: Any) -> dict[str, Any]:
+    """The masks themselves that a dictionary, list, ``Masking`` object or scheduler has, by their names; None has none.
+
+    Raises ``InvalidInputError`` for anything else.
+    """
+    if source is None:
+        return {}
+    if isinstance(source, list | tuple) and not (source and all(map(_is_masking, source))):
+        return {f"l{k}": mask for k, mask in enumerate(source)}
+    if isinstance(source, Mapping):
+        return {str(name): mask for name, mask in source.items()}
+    if hasattr(source, "backward_masks"):
+        return _of_scheduler(source)[0]
+    if _is_masking(source) or isinstance(source, list | tuple):
+        return _of_heads(source if isinstance(source, list | tuple) else [source])
+    raise InvalidInputError(
+        "masks: expected a dictionary or list of arrays or an object with masks or backward_masks, "
+        f"found {type(source).__name__}"
+    )
 
 
 def _is_sequence(module: Any) -> bool:

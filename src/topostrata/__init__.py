@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
     from topostrata.measures.degrees import PowerLaw
+    from topostrata.measures.gradients import GradientFlow, ParameterFlow, gradient_flow
     from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
@@ -105,6 +106,7 @@ __all__ = [
     "Evolution",
     "Exported",
     "Frame",
+    "GradientFlow",
     "Hub",
     "Inference",
     "InferredEdge",
@@ -137,6 +139,7 @@ __all__ = [
     "NotComparableError",
     "NotFoundError",
     "NullLevel",
+    "ParameterFlow",
     "Parent",
     "Part",
     "Point",
@@ -181,6 +184,7 @@ __all__ = [
     "descent_tree",
     "distances",
     "effective_paths",
+    "gradient_flow",
     "heat_maps",
     "init",
     "inspect",
@@ -296,6 +300,11 @@ _HOMES = {
         "Timeline",
     ),
     "measures.degrees": ("PowerLaw",),
+    "measures.gradients": (
+        "GradientFlow",
+        "ParameterFlow",
+        "gradient_flow",
+    ),
     "measures.null": ("degree_kept",),
     "measures.panel": (
         "LayerMeasures",

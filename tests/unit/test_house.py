@@ -38,7 +38,7 @@ FLOORS = [
     ["topology", "refs", "settings", "frames", "files"],
     ["codec", "runs"],
     ["ingest.hook.sources", "ingest.hook.spool", "ingest.hook.tracing"],
-    ["ingest.hook.recorder"],
+    ["ingest.hook.recorder", "measures.gradients"],
     ["ingest.hook.run"],
     ["queries"],
     ["store"],
