@@ -6,6 +6,7 @@ the places of the connections where the array was sparse; nothing of the caller'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from topostrata import matrices
 from topostrata.errors import InvalidInputError, InvalidTopologyError
-from topostrata.ingest.hook.tracing.reading import plain_name
+from topostrata.ingest.hook.tracing.reading import plain_name, without_wrappers
 from topostrata.topology import Mask, Orientation, Topology, Wiring
 
 _WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
@@ -173,7 +174,7 @@ def _is_masking(source: Any) -> bool:
 
 
 def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -> Reading:
-    masks, shapes = dict(_of_module(module)), _parameters(module)
+    masks, shapes = dict(masks_of_module(module)), _parameters(module)
     if not masks:
         if not from_weights:
             raise InvalidTopologyError(
@@ -186,8 +187,8 @@ def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -
     return _copied(masks, shapes, orientation, chain=_is_sequence(module), from_weights=from_weights)
 
 
-def _of_module(module: Any) -> Iterator[tuple[str, Any]]:
-    """The masks of a module's parameters, wherever pruning and parametrizations keep them."""
+def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
+    """The masks of a module's parameters, wherever pruning and parametrizations keep them: these themselves."""
     for place, inner in module.named_modules():
         if ".parametrizations." in f".{place}.":
             continue
@@ -216,6 +217,32 @@ def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
         if len(shape) > 1 and prod(shape) >= prod(shapes.get(plain, ())):  # of a weight and its norm the weight
             shapes[plain] = shape
     return shapes
+
+
+def mask_name(parameter: str) -> str:
+    """The name that the mask of a module's parameter has; each of several factors of a weight keeps its own."""
+    return without_wrappers(parameter) if re.search(r"\.original\d$|_v$", parameter) else plain_name(parameter)
+
+
+def masks_by_name(source: Any) -> dict[str, Any]:
+    """The masks themselves that a dictionary, list, ``Masking`` object or scheduler has, by their names; None has none.
+
+    Raises ``InvalidInputError`` for anything else.
+    """
+    if source is None:
+        return {}
+    if isinstance(source, list | tuple) and not (source and all(map(_is_masking, source))):
+        return {f"l{k}": mask for k, mask in enumerate(source)}
+    if isinstance(source, Mapping):
+        return {str(name): mask for name, mask in source.items()}
+    if hasattr(source, "backward_masks"):
+        return _of_scheduler(source)[0]
+    if _is_masking(source) or isinstance(source, list | tuple):
+        return _of_heads(source if isinstance(source, list | tuple) else [source])
+    raise InvalidInputError(
+        "masks: expected a dictionary or list of arrays or an object with masks or backward_masks, "
+        f"found {type(source).__name__}"
+    )
 
 
 def _is_sequence(module: Any) -> bool:

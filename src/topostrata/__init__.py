@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
     from topostrata.measures.degrees import PowerLaw
+    from topostrata.measures.gradients import GradientFlow, ParameterFlow, gradient_flow
     from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
@@ -95,6 +96,7 @@ __all__ = [
     "Evolution",
     "Exported",
     "Frame",
+    "GradientFlow",
     "Hub",
     "Inference",
     "InferredEdge",
@@ -127,6 +129,7 @@ __all__ = [
     "NotComparableError",
     "NotFoundError",
     "NullLevel",
+    "ParameterFlow",
     "Parent",
     "Part",
     "Point",
@@ -167,6 +170,7 @@ __all__ = [
     "degree_kept",
     "distances",
     "effective_paths",
+    "gradient_flow",
     "init",
     "inspect",
     "measure",
@@ -278,6 +282,11 @@ _HOMES = {
         "Timeline",
     ),
     "measures.degrees": ("PowerLaw",),
+    "measures.gradients": (
+        "GradientFlow",
+        "ParameterFlow",
+        "gradient_flow",
+    ),
     "measures.null": ("degree_kept",),
     "measures.panel": (
         "LayerMeasures",

@@ -367,9 +367,14 @@ def _layer_names(drafts: Sequence[Draft], names: Mapping[str, str], aliases: Map
 
 def plain_name(name: str) -> str:
     """The name that a weight has without what wraps its modules, and without pruning and parametrization."""
-    name = _WRAPPED.sub("", name)
+    name = without_wrappers(name)
     name = re.sub(r"\bparametrizations\.([^.]+)\.original\d*$", r"\1", name)
     return re.sub(r"_(orig|v)$", "", name)
+
+
+def without_wrappers(name: str) -> str:
+    """The name that a parameter has in the model as its author wrote it."""
+    return _WRAPPED.sub("", name)
 
 
 def _fix_what_is_not_within(reading: Reading, seen: Seen) -> bool:
