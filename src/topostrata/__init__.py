@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
     from topostrata.settings import Settings
     from topostrata.store.graph import Table
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
@@ -151,6 +151,7 @@ __all__ = [
     "Space",
     "SpaceMeasures",
     "SpaceStructure",
+    "StepMetrics",
     "StepOrderError",
     "StoreUnavailableError",
     "StoredInference",
@@ -312,6 +313,7 @@ _HOMES = {
         "Run",
         "RunLayer",
         "Snapshot",
+        "StepMetrics",
         "Unprojected",
     ),
     "settings": ("Settings",),
