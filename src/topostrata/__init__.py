@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
     from topostrata.service.plots import (
         births_and_deaths,
         clustered_map,
@@ -162,6 +162,7 @@ __all__ = [
     "Space",
     "SpaceMeasures",
     "SpaceStructure",
+    "StepMetrics",
     "StepOrderError",
     "StoreUnavailableError",
     "StoredInference",
@@ -330,6 +331,7 @@ _HOMES = {
         "Run",
         "RunLayer",
         "Snapshot",
+        "StepMetrics",
         "Unprojected",
     ),
     "service.plots": (
