@@ -202,7 +202,7 @@ class Sender:
                 refused=opened.refused,
                 damaged=opened.damaged,
             )
-            if state.is_over and state.is_sent and destination_takes_all(self._destinations.get(state.store)):
+            if state.is_over and state.is_sent:
                 self._forget(opened)
             elif state.elsewhere and state.is_sent:
                 self._tell("elsewhere", f"{opened.path}: {_kept(state)}")
@@ -291,11 +291,6 @@ class Sender:
         opened.reader.close()
         self._spools.pop(opened.path, None)
         remove(opened.path)
-
-
-def destination_takes_all(destination: Destination | None) -> bool:
-    """Whether a spool that was sent there has nothing left that it did not take."""
-    return destination is None or destination.complete
 
 
 def spools(path: Path) -> list[Path]:

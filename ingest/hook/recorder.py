@@ -348,9 +348,9 @@ class Recorder:
         again = status < 0 and self._senders < _MOST_SENDERS
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         then = "another is started" if again else f"snapshots wait in the spool; send them with: {self._command()}"
-        self._troubles.say("sender-restarted" if again else "sender-ended", f"the sender {how}; {then}")
         if again:
             self._start_sender(self._writer.path, self._plan.sender or {})
+        self._troubles.say("sender-restarted" if again else "sender-ended", f"the sender {how}; {then}")
 
     def _guarded(self, work: Callable[[], object], consequence: str) -> None:
         try:

@@ -307,7 +307,7 @@ def init(
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
     check_words(orientation=orientation or "in-out")
-    place = _place(settings.store if store is None else store, resume)
+    place = _place(settings.store if store is None else store)
     head = RunHead(
         check_run_id(run),
         datetime.now(UTC),
@@ -384,7 +384,7 @@ def _directory(name: str, place: str | os.PathLike[str]) -> Path:
         ) from None
 
 
-def _place(store: str | os.PathLike[str], resume: Resume) -> str:
+def _place(store: str | os.PathLike[str]) -> str:
     """The store as the sender is to open it, wherever that runs."""
     if not isinstance(store, str) or "://" not in store:
         return str(_directory("store", store))
@@ -396,11 +396,6 @@ def _place(store: str | os.PathLike[str], resume: Resume) -> str:
         raise SettingsError(
             "store: no password or token may stand in it, where logs and process lists show it",
             hint="TOPOSTRATA_NEO4J_PASSWORD, TOPOSTRATA_API_TOKEN or token= hold it",
-        )
-    if parts.scheme in {"http", "https"} and resume == "never":
-        raise InvalidInputError(
-            "resume: expected 'allow' or 'must' beside the URL of a service, which does not tell who made a run, "
-            "found 'never'"
         )
     return store
 

@@ -43,7 +43,6 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"run": "no spaces please"}, InvalidRefError, "run id"),
         ({"mode": "sometimes"}, InvalidInputError, "mode: expected one of online, offline, disabled"),
         ({"resume": "maybe"}, InvalidInputError, "resume: expected one of allow, must, never"),
-        ({"resume": "never", "store": "http://localhost:1"}, InvalidInputError, "beside the URL of a service"),
         ({"config": {"x": object()}}, InvalidInputError, "config: expected values that JSON can hold"),
         ({"config": [1]}, InvalidInputError, "config: expected names with values"),
         ({"tags": ["two tags"]}, InvalidInputError, "tag"),
