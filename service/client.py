@@ -60,6 +60,7 @@ class ServiceClient:
             snapshot.topology,
             epoch=snapshot.epoch,
             metrics=snapshot.metrics,
+            layer_metrics=snapshot.layer_metrics,
             recorded_at=snapshot.recorded_at,
         )
         status, answer = self._ask("PUT", _path(run, snapshot.step), body.getvalue())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training_job import expected, masks
+from tests.training_job import expected, left, masks, turnover
 from topostrata.archive import open_archive
 from topostrata.ingest.formats import snapshot_file
 from topostrata.ingest.hook.run import init
@@ -95,7 +95,7 @@ def serving(*wrongs: str) -> Iterator[Service]:
 def record(directory: Path, store: str, steps: int = 3) -> Path:
     with init("w0", store=store, spool=directory, mode="offline") as run:
         for step in range(steps):
-            run.log(masks("w0", step), step=step)
+            run.log(masks("w0", step), step=step, after_removal=left("w0", step) if step else None)
     (file,) = spools(directory)
     return file
 
@@ -115,8 +115,9 @@ def test_what_a_service_does_wrong_costs_nothing_but_time(wrong: str, tmp_path: 
         assert told == ["store-unavailable"]
         assert sorted(service.kept) == [f"/v1/runs/w0/snapshots/{step}" for step in range(3)]
         for step in range(3):
-            body = service.kept[f"/v1/runs/w0/snapshots/{step}"]
-            assert snapshot_file.read(BytesIO(body)).topology == expected("w0", step)
+            body = snapshot_file.read(BytesIO(service.kept[f"/v1/runs/w0/snapshots/{step}"]))
+            assert body.topology == expected("w0", step)
+            assert body.layer_metrics == (turnover("w0", step) if step else {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,7 +188,8 @@ def test_a_job_sends_to_a_real_service(tmp_path: Path) -> None:
             url = server.stderr.readline().split()[1].removesuffix("/v1/runs")
             with init("w0", store=url, token=TOKEN, spool=tmp_path / "spool") as run:
                 for step in (0, 1, 2, 1, 5):
-                    run.log(masks("w0", step), step=step)
+                    removal = left("w0", step) if step == 2 else None
+                    run.log(masks("w0", step), step=step, after_removal=removal)
                 run.log(masks("w0", 9), step=4)  # back once more: another fork
             assert dict(run.counts.troubles) == {"forked": 1}
             server.terminate()
@@ -195,6 +197,7 @@ def test_a_job_sends_to_a_real_service(tmp_path: Path) -> None:
         with open_archive(store, create=False) as archive:
             steps = {run.id: [snapshot.step for snapshot in archive.snapshots(run.id)] for run in archive.runs()}
             assert archive.topology("w0@2") == expected("w0", 2)
+            assert archive.snapshot("w0@2").layer_metrics == turnover("w0", 2)
     finally:
         stop(store, force=True)
     assert steps == {"w0": [0, 1, 2, 5], "w0-fork-4": [4]}
