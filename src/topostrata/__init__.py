@@ -69,9 +69,19 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.service.plots import (
+        births_and_deaths,
+        clustered_map,
+        descent_tree,
+        heat_maps,
+        metric_curves,
+        survival_curves,
+        timeline_curve,
+    )
     from topostrata.settings import Settings
     from topostrata.store.graph import Table
+    from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
 __version__ = "0.1.0"
@@ -140,6 +150,7 @@ __all__ = [
     "Ramanujan",
     "ReadOptions",
     "RecordedCounts",
+    "RecordedSnapshot",
     "Ref",
     "Run",
     "RunHistory",
@@ -151,6 +162,7 @@ __all__ = [
     "Space",
     "SpaceMeasures",
     "SpaceStructure",
+    "StepMetrics",
     "StepOrderError",
     "StoreUnavailableError",
     "StoredInference",
@@ -166,17 +178,24 @@ __all__ = [
     "UnsupportedFormatError",
     "Violation",
     "Wiring",
+    "births_and_deaths",
     "check_files",
+    "clustered_map",
     "degree_kept",
+    "descent_tree",
     "distances",
     "effective_paths",
     "gradient_flow",
+    "heat_maps",
     "init",
     "inspect",
     "measure",
+    "metric_curves",
     "nnstd",
     "open",
     "read",
+    "survival_curves",
+    "timeline_curve",
     "to_graphml",
     "to_prov",
     "trace",
@@ -312,10 +331,21 @@ _HOMES = {
         "Run",
         "RunLayer",
         "Snapshot",
+        "StepMetrics",
         "Unprojected",
+    ),
+    "service.plots": (
+        "births_and_deaths",
+        "clustered_map",
+        "descent_tree",
+        "heat_maps",
+        "metric_curves",
+        "survival_curves",
+        "timeline_curve",
     ),
     "settings": ("Settings",),
     "store.graph": ("Table",),
+    "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "archive"}
