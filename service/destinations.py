@@ -78,6 +78,7 @@ class Destination:
             snapshot.topology,
             epoch=snapshot.epoch,
             metrics=snapshot.metrics,
+            layer_metrics=snapshot.layer_metrics,
             recorded_at=snapshot.recorded_at,
         )
         if outcome == "added" and run not in self._reopened:

@@ -23,10 +23,11 @@ from datetime import datetime
 from pathlib import Path
 
 from topostrata.errors import InvalidTopologyError, LimitError, TopostrataError
-from topostrata.ingest.hook import sources, traced
+from topostrata.ingest.hook import sources, traced, turnover
 from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
 from topostrata.ingest.hook.traced import TracedWiring
-from topostrata.runs import Status
+from topostrata.ingest.hook.turnover import Update
+from topostrata.runs import LayerMetrics, Status
 from topostrata.topology import Topology, Wiring
 
 logger = logging.getLogger("topostrata.hook")
@@ -48,13 +49,16 @@ class Logged:
     recorded_at: datetime
     epoch: float | None
     metrics: Mapping[str, float]
+    number: int = 0  # how many calls there were
+    update: Update | None = None
 
     @property
     def nbytes(self) -> int:
         """The memory that it takes in the queue."""
+        more = 0 if self.update is None else self.update.nbytes
         if isinstance(self.reading, Topology):
-            return sum(int(layer.mask.cells.nbytes) for layer in self.reading)
-        return self.reading.nbytes
+            return more + sum(int(layer.mask.cells.nbytes) for layer in self.reading)
+        return more + self.reading.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Recorder:
         self._settled = False  # whether that is all that can be found
         self._waiting: list[Logged] = []  # for it, in the order of their steps
         self._refusal: InvalidTopologyError | None = None
+        self._previous: tuple[int, Topology] | None = None  # the number of its call, and the last snapshot
         self._writer: SpoolWriter | None = None
         self._sender: subprocess.Popen[bytes] | None = None
         self._senders = 0
@@ -278,7 +283,8 @@ class Recorder:
                 "a run's layers never change: expected those of its first snapshot, found others",
                 hint="start another run with this one as its parent",
             )
-        snapshot = SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics)
+        of_layers = self._turnover(logged, topology)
+        snapshot = SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics, of_layers)
         for _ in range(2):
             if self._writer is None:
                 self._open(topology.wiring)
@@ -291,6 +297,19 @@ class Recorder:
             self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
             self._writer.close()
             self._writer = None
+
+    def _turnover(self, logged: Logged, topology: Topology) -> LayerMetrics:
+        """What the update did to each layer; nothing where nobody says, or where what is said cannot be."""
+        follows = self._previous is not None and logged.number == self._previous[0] + 1
+        previous = self._previous[1] if self._previous is not None and follows else None
+        self._previous = (logged.number, topology)
+        if logged.update is None:
+            return {}
+        try:
+            return turnover.of_layers(logged.update, topology, previous)
+        except TopostrataError as error:
+            self._troubles.say("turnover", f"step {logged.step} is recorded without its turnover: {error}")
+            return {}
 
     def _open(self, wiring: Wiring) -> None:
         plan = self._plan

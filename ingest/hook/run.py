@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import topostrata
 from topostrata.errors import InvalidInputError, SettingsError, TopostrataError
-from topostrata.ingest.hook import sources
+from topostrata.ingest.hook import sources, turnover
 from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
 from topostrata.ingest.hook.spool import Resume, RunHead
 from topostrata.ingest.hook.traced import TracedWiring
@@ -29,7 +29,7 @@ from topostrata.matrices import check_words
 from topostrata.refs import check_run_id, check_step, parse_ref
 from topostrata.runs import HOWS, How, Parent, Status, check_epoch, check_metrics, check_tags
 from topostrata.settings import PREFIX, Settings, load_settings
-from topostrata.topology import Orientation, Wiring
+from topostrata.topology import Orientation, Topology, Wiring
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -69,7 +69,8 @@ class TrainingRun:
         self._recorder, self._troubles = recorder, troubles
         self._orientation, self._from_weights = orientation, from_weights
         self._process = os.getpid()
-        self._logged, self._ended = 0, False
+        self._calls = self._logged = 0
+        self._ended = False
         self._step = -1
         self._lock = threading.RLock()  # a signal's handler may log in the midst of a log
         self._first_batch: FirstBatch | None = None
@@ -125,6 +126,10 @@ class TrainingRun:
         epoch: float | None = None,
         metrics: Mapping[str, SupportsFloat] | None = None,
         masks: Mapping[str, Any] | None = None,
+        dropped: Any = None,
+        grown: Any = None,
+        before: Any = None,
+        after_removal: Any = None,
     ) -> None:
         """Record the wiring as it is now. The masks are copied before this returns, all else happens elsewhere.
 
@@ -133,13 +138,21 @@ class TrainingRun:
         where. ``masks`` states the masks beside a model, by the names of its parameters. ``step`` is one more than the
         last by default. A smaller step than the last one of the run starts a fork, ``<run>-fork-<step>``.
 
+        Snapshots do not show a link that an update dropped and grew again at once. ``dropped`` and ``grown`` say what
+        it did, as masks by the names that ``source`` has; or ``after_removal`` says what was left when it had dropped.
+        The update began with the snapshot of the call before, or with the masks ``before``. Counts of each layer go
+        with the snapshot: ``dropped``, ``grown``, ``regrown_at_once``. What is not after = (before minus dropped) plus
+        grown is said, and not counted.
+
         >>> import topostrata as ts
         >>> ts.init("digits", mode="disabled").log([[[1, 0]]], step=0)
         """
         if not self._is_mine() or not _is_first_rank():
             return
+        update = {"dropped": dropped, "grown": grown, "before": before, "after_removal": after_removal}
+        self._calls += 1
         try:
-            self._log(source, step, epoch, metrics, masks)
+            self._log(source, step, epoch, metrics, masks, update)
         except Exception as error:  # noqa: BLE001 - never a harm to training
             kind = str(getattr(error, "code", type(error).__name__))
             self._troubles.say(kind, f"step {step} is not recorded: {error}")
@@ -191,6 +204,7 @@ class TrainingRun:
         epoch: float | None,
         metrics: Mapping[str, SupportsFloat] | None,
         masks: Mapping[str, Any] | None,
+        update: Mapping[str, Any],
     ) -> None:
         with self._lock:  # a step that cannot be recorded has had its number all the same
             self._step = checked = check_step(self._step + 1 if step is None else step)
@@ -205,10 +219,17 @@ class TrainingRun:
                 self._watch(model)
         for reason in wrong:
             self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
+        orientation = self._orientation if isinstance(reading, Topology) else reading.orientation
+        changed = None
+        try:
+            changed = turnover.read(update, orientation)
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            self._troubles.say("turnover", f"step {checked} is recorded without its turnover: {error}")
         with self._lock:
             self._logged += 1
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
-        self._recorder.put(Logged(checked, reading, datetime.now(UTC), check_epoch(epoch), numbers))
+        recorded_at = datetime.now(UTC)
+        self._recorder.put(Logged(checked, reading, recorded_at, check_epoch(epoch), numbers, self._calls, changed))
 
     def _watch(self, model: Any) -> None:
         assert self._recorder is not None  # noqa: S101 - what _is_mine says

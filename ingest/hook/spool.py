@@ -30,7 +30,16 @@ from typing import Any, Literal, Self, get_args
 from topostrata import codec, wiring_text
 from topostrata.errors import CorruptError, LimitError, TopostrataError
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.runs import (
+    HOWS,
+    LayerMetrics,
+    Parent,
+    Status,
+    check_epoch,
+    check_layer_metrics,
+    check_metrics,
+    check_tag,
+)
 from topostrata.topology import Topology, Wiring
 
 Resume = Literal["allow", "must", "never"]
@@ -109,6 +118,7 @@ class SpooledSnapshot:
     recorded_at: datetime
     epoch: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    layer_metrics: LayerMetrics = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,7 @@ class SpoolWriter:
     def snapshot(self, snapshot: SpooledSnapshot) -> None:
         """One snapshot, of the wiring that was written last."""
         masks = [codec.encode(mask).data for mask in snapshot.topology.to_masks().values()]
-        document = {
+        document: dict[str, Any] = {
             "step": snapshot.step,
             "epoch": snapshot.epoch,
             "metrics": dict(snapshot.metrics),
@@ -192,6 +202,8 @@ class SpoolWriter:
             "digest": snapshot.topology.digest,
             "masks": [len(mask) for mask in masks],
         }
+        if snapshot.layer_metrics:
+            document["layer_metrics"] = {name: dict(numbers) for name, numbers in snapshot.layer_metrics.items()}
         self._append("snapshot", document, b"".join(masks))
 
     def end(self, status: Status) -> None:
@@ -389,6 +401,7 @@ def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> RunHead | Wiring 
         datetime.fromisoformat(document["recorded_at"]),
         check_epoch(document["epoch"]),
         check_metrics(document["metrics"]),
+        check_layer_metrics(document.get("layer_metrics")),
     )
 
 
