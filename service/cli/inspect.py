@@ -14,6 +14,7 @@ from topostrata.service.cli.reading import (
     FlattenOption,
     LayersOption,
     OrientationOption,
+    OverTimeFlag,
     SourceArgument,
     StepFromOption,
     WiringOption,
@@ -40,6 +41,7 @@ def inspect_files(
     bias: BiasOption = BiasRow.AUTO,
     zeros: ZerosOption = None,
     step_from: StepFromOption = None,
+    over_time: OverTimeFlag = False,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="FILE", help="Write the wiring to this text file, to be edited.")
     ] = None,
@@ -49,7 +51,7 @@ def inspect_files(
     from topostrata.files import whole
     from topostrata.ingest.inspection import inspect
 
-    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
+    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from, over_time)
     inspection = inspect(source, **options)
     if json_:
         answer(inspection_answer(inspection))

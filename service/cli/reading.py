@@ -85,6 +85,15 @@ StepFromOption = Annotated[
     typer.Option("--step-from", metavar="REGEX", help="Its first group is the step in the name of a file."),
 ]
 
+OverTimeFlag = Annotated[
+    bool,
+    typer.Option(
+        "--over-time",
+        help="One file holds several snapshots: the first axis of each array is time, or names begin with a step. "
+        "[steps: an array 'steps' of the file, else --step as often, else 0, 1, 2, ...]",
+    ),
+]
+
 
 def read_options(
     wiring: Path | None,
@@ -94,6 +103,7 @@ def read_options(
     bias: BiasRow,
     zeros: StoredZeros | None,
     step_from: str | None,
+    over_time: bool,
 ) -> ReadOptions:
     """The options as ``topostrata.read`` takes them."""
     return {
@@ -104,6 +114,7 @@ def read_options(
         "bias": bias.value,
         "zeros": zeros.value if zeros else None,
         "step_from": step_from,
+        "over_time": over_time,
     }
 
 

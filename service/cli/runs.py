@@ -28,6 +28,7 @@ from topostrata.service.cli.reading import (
     FlattenOption,
     LayersOption,
     OrientationOption,
+    OverTimeFlag,
     SourceArgument,
     StepFromOption,
     WiringOption,
@@ -79,6 +80,7 @@ def push(
     bias: BiasOption = BiasRow.AUTO,
     zeros: ZerosOption = None,
     step_from: StepFromOption = None,
+    over_time: OverTimeFlag = False,
     parent: Annotated[
         list[str] | None,
         typer.Option("--parent", metavar="REF", help="The snapshot that the run started from; may be repeated."),
@@ -104,7 +106,7 @@ def push(
     from topostrata.runs import Parent
 
     check_run_id(run)
-    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
+    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from, over_time)
     files = check_files(source, steps=step or [], **options)
     if not quiet and not json_:
         tell(files.wiring, files.evidence, files.notes)
