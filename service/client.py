@@ -19,7 +19,7 @@ from topostrata.errors import (
     TopostrataError,
 )
 from topostrata.ingest.formats import snapshot_file
-from topostrata.ingest.hook.spool import SpooledSnapshot
+from topostrata.ingest.hook.spool import SpooledMetrics, SpooledSnapshot
 
 _TIMEOUT_S = 30.0
 _MOST_ANSWER = 2**20  # bytes of an answer that are read
@@ -73,6 +73,25 @@ class ServiceClient:
             return "added" if status == 201 else "unchanged"
         raise _error(status, answer, f"{run}@{snapshot.step}")
 
+    def put_metrics(self, run: str, metrics: SpooledMetrics) -> Literal["added", "unchanged"]:
+        """Store numbers of a run at a step."""
+        document = {
+            "epoch": metrics.epoch,
+            "recorded_at": metrics.recorded_at.isoformat(),
+            "metrics": dict(metrics.metrics),
+            "layer_metrics": {layer: dict(numbers) for layer, numbers in metrics.layer_metrics.items()},
+        }
+        path = f"/v1/runs/{quote(run, safe='')}/metrics/{metrics.step}"
+        status, answer = self._ask("PUT", path, json.dumps(document).encode(), kind="application/json")
+        if status in {200, 201}:
+            if _document(answer).get("step") != metrics.step:  # as of a snapshot
+                raise StoreUnavailableError(
+                    f"{self.url}: expected a Topostrata service's answer with the step, found another",
+                    hint="does something else answer at this URL?",
+                )
+            return "added" if status == 201 else "unchanged"
+        raise _error(status, answer, f"{run}@{metrics.step}")
+
     def has_snapshot(self, run: str, step: int) -> bool:
         """Whether the archive behind the service has this snapshot."""
         status, answer = self._ask("GET", _path(run, step))
@@ -80,15 +99,17 @@ class ServiceClient:
             raise _error(status, answer, f"{run}@{step}")
         return status == 200
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, *, kind: str = "application/x-npz"
+    ) -> tuple[int, bytes]:
         parts = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         headers = {"Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = "application/x-npz"
+            headers["Content-Type"] = kind
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
-        connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
+        connection = connect(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
         try:
             connection.request(method, parts.path.rstrip("/") + path, body, headers)
             response = connection.getresponse()

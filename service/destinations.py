@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from topostrata.errors import ConflictError, NotFoundError
-from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot
+from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot
 from topostrata.refs import Ref
 from topostrata.runs import Parent, Status
 from topostrata.service.client import ServiceClient
@@ -52,6 +52,9 @@ class Destination(Protocol):
 
     def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
         """Store one snapshot."""
+
+    def push_metrics(self, run: str, metrics: SpooledMetrics) -> Outcome:
+        """Store numbers of the run at a step."""
 
     def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:
         """Make a run that departs from another at a step, where it is not there."""
@@ -111,6 +114,17 @@ class ArchiveDestination:
             self._archive.update_run(run, status="open")
             self._reopened.add(run)
         return outcome
+
+    def push_metrics(self, run: str, metrics: SpooledMetrics) -> Outcome:
+        """Store numbers of the run at a step."""
+        return self._archive.push_metrics(
+            run,
+            metrics.step,
+            metrics.metrics,
+            layer_metrics=metrics.layer_metrics,
+            epoch=metrics.epoch,
+            recorded_at=metrics.recorded_at,
+        )
 
     def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:
         """Make the fork, descended from the last snapshot before that step."""
@@ -177,6 +191,10 @@ class ServiceDestination:
     def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
         """Store one snapshot."""
         return self._client.put_snapshot(run, snapshot)
+
+    def push_metrics(self, run: str, metrics: SpooledMetrics) -> Outcome:
+        """Store numbers of the run at a step."""
+        return self._client.put_metrics(run, metrics)
 
     def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:  # noqa: ARG002
         """The fork is made by its first snapshot; where it comes from cannot be told."""

@@ -17,34 +17,38 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from topostrata.errors import InvalidTopologyError, LimitError, TopostrataError
 from topostrata.ingest.hook import sources
-from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
-from topostrata.runs import Status
+from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot, SpoolWriter
+from topostrata.runs import LayerMetrics, Status
 from topostrata.topology import Topology, Wiring
 
 logger = logging.getLogger("topostrata.hook")
 
 _TICK = 0.5  # seconds between two looks at what the sender says
+_NUMBER_BYTES = 200  # a number with its name, roughly
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One call of ``log``: what was copied in it."""
+    """One call of ``log``: what was copied in it. Without a reading it is numbers of the run at a step."""
 
     step: int
-    reading: sources.Reading | Topology
+    reading: sources.Reading | Topology | None
     recorded_at: datetime
     epoch: float | None
     metrics: Mapping[str, float]
+    layer_metrics: LayerMetrics = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """The memory that it takes in the queue."""
+        if self.reading is None:
+            return _NUMBER_BYTES * (len(self.metrics) + sum(map(len, self.layer_metrics.values())))
         if isinstance(self.reading, Topology):
             return sum(int(layer.mask.cells.nbytes) for layer in self.reading)
         return self.reading.nbytes
@@ -89,6 +93,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._wiring = plan.wiring
         self._writer: SpoolWriter | None = None
+        self._is_wired = False  # whether the wiring is written there
         self._sender: subprocess.Popen[bytes] | None = None
         self._heard = b""
         self._ending: Status | None = None
@@ -186,39 +191,55 @@ class Recorder:
             writer.close()
 
     def _save(self, logged: Logged) -> None:
+        record = self._record(logged)
+        for _ in range(2):
+            if self._writer is None:
+                self._open(record.topology.wiring if isinstance(record, SpooledSnapshot) else None)
+            assert self._writer is not None  # noqa: S101 - opened or raised
+            if isinstance(record, SpooledMetrics):
+                self._writer.metrics(record)
+            else:
+                if not self._is_wired:  # it began with numbers alone
+                    self._write_wiring(self._writer, record.topology.wiring)
+                self._writer.snapshot(record)
+            if self._writer.path.exists():
+                if isinstance(record, SpooledSnapshot):
+                    self.saved, self.last_saved = self.saved + 1, logged.step
+                return
+            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
+            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
+            self._writer.close()
+            self._writer, self._is_wired = None, False
+
+    def _record(self, logged: Logged) -> SpooledSnapshot | SpooledMetrics:
         reading = logged.reading
+        if reading is None:
+            return SpooledMetrics(logged.step, logged.recorded_at, logged.epoch, logged.metrics, logged.layer_metrics)
         topology = reading if isinstance(reading, Topology) else sources.assemble(reading, self._wiring)
         if self._wiring is not None and topology.wiring != self._wiring:
             raise InvalidTopologyError(
                 "a run's layers never change: expected those of its first snapshot, found others",
                 hint="start another run with this one as its parent",
             )
-        snapshot = SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics)
-        for _ in range(2):
-            if self._writer is None:
-                self._open(topology.wiring)
-            assert self._writer is not None  # noqa: S101 - opened or raised
-            self._writer.snapshot(snapshot)
-            if self._writer.path.exists():
-                self.saved, self.last_saved = self.saved + 1, logged.step
-                return
-            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
-            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
-            self._writer.close()
-            self._writer = None
+        return SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics)
 
-    def _open(self, wiring: Wiring) -> None:
+    def _open(self, wiring: Wiring | None) -> None:
         plan = self._plan
         writer = SpoolWriter(plan.spool, plan.head, most_bytes=plan.spool_bytes)
         try:
-            writer.wiring(wiring)
+            if wiring is not None:
+                self._write_wiring(writer, wiring)
         except BaseException:
             writer.close()
             writer.path.unlink(missing_ok=True)
             raise
-        self._writer, self._wiring = writer, wiring
+        self._writer = writer
         if plan.sender is not None:
             self._guarded(lambda: self._start_sender(writer.path, plan.sender or {}), "the sender cannot be started")
+
+    def _write_wiring(self, writer: SpoolWriter, wiring: Wiring) -> None:
+        writer.wiring(wiring)
+        self._wiring, self._is_wired = wiring, True
 
     def _start_sender(self, spool: Path, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-P", "-m", "topostrata.service.cli.main", "sync", str(spool), "--watch", "--json"]

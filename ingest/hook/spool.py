@@ -1,10 +1,10 @@
 """The spool of a run: a file on the job's own disk that outlives the job, the network and the archive.
 
 A file begins with a magic word. Records follow, each with a head (its number, kind and length, and a checksum of those)
-and a body with a checksum of its own. The first record says which run this is, the next the wiring, then come the
-snapshots; the last, where the run ended in good order, says how. Every record stands alone: what is lost with one that
-was damaged is that one. A file that ends within a record was being written when its job died: that record was never
-acknowledged.
+and a body with a checksum of its own. The first record says which run this is; the wiring stands before the first
+snapshot, numbers of the run at its steps anywhere; the last, where the run ended in good order, says how. Every record
+stands alone: what is lost with one that was damaged is that one. A file that ends within a record was being written
+when its job died: that record was never acknowledged.
 
 The writer holds a lock on its file, which the kernel drops when the process ends, however it ends.
 """
@@ -27,11 +27,20 @@ from typing import Any, Literal, Self, get_args
 from topostrata import codec, wiring_text
 from topostrata.errors import CorruptError, LimitError, TopostrataError
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.runs import (
+    HOWS,
+    LayerMetrics,
+    Parent,
+    Status,
+    check_epoch,
+    check_metrics,
+    check_step_layer_metrics,
+    check_tag,
+)
 from topostrata.topology import Topology, Wiring
 
 Resume = Literal["allow", "must", "never"]
-Kind = Literal["run", "wiring", "snapshot", "end"]
+Kind = Literal["run", "wiring", "snapshot", "end", "metrics"]
 
 SUFFIX = ".spool"
 _MAGIC = b"TSSPOOL1"
@@ -80,10 +89,24 @@ class SpooledSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class SpooledMetrics:
+    """Numbers of the run at a step, of itself and of layers and parameters, as they were logged without masks."""
+
+    step: int
+    recorded_at: datetime
+    epoch: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    layer_metrics: LayerMetrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnd:
     """The run ended in good order."""
 
     status: Status
+
+
+Record = RunHead | Wiring | SpooledSnapshot | SpooledMetrics | RunEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +122,7 @@ class Damage:
 class Entry:
     """A record, and where in the file it ends."""
 
-    value: RunHead | Wiring | SpooledSnapshot | RunEnd | Damage
+    value: Record | Damage
     end: int
 
 
@@ -152,6 +175,17 @@ class SpoolWriter:
         }
         self._append("snapshot", document, b"".join(masks))
 
+    def metrics(self, metrics: SpooledMetrics) -> None:
+        """Numbers of the run at a step."""
+        document = {
+            "step": metrics.step,
+            "epoch": metrics.epoch,
+            "metrics": dict(metrics.metrics),
+            "layer_metrics": {layer: dict(numbers) for layer, numbers in metrics.layer_metrics.items()},
+            "recorded_at": metrics.recorded_at.isoformat(),
+        }
+        self._append("metrics", document)
+
     def end(self, status: Status) -> None:
         """The run ended."""
         self._append("end", {"status": status})
@@ -167,7 +201,7 @@ class SpoolWriter:
         body = _LENGTH.pack(len(text)) + text + data
         head = _HEAD.pack(self._number, _KINDS.index(kind), len(body), zlib.crc32(body))
         record = head + _CHECK.pack(zlib.crc32(head)) + body
-        if self._end + len(record) > self._most_bytes and kind == "snapshot":
+        if self._end + len(record) > self._most_bytes and kind in {"snapshot", "metrics"}:
             raise LimitError(f"{self.path}: expected at most {self._most_bytes} bytes, found it full")
         self._write(record)
         self._number += 1
@@ -234,7 +268,7 @@ class SpoolReader:
     def new(self) -> Iterator[Entry]:
         """The records since the last time."""
         for number, kind, body in self._records():
-            value: RunHead | Wiring | SpooledSnapshot | RunEnd | Damage
+            value: Record | Damage
             if isinstance(body, Damage):
                 value = body
             elif (number == 0) != (kind == "run"):
@@ -246,7 +280,7 @@ class SpoolReader:
                 raise CorruptError(f"{self._path}: expected a first record that says which run it is of: {message}")
             yield Entry(value, self._at)
 
-    def _decoded(self, number: int, kind: Kind, body: bytes) -> RunHead | Wiring | SpooledSnapshot | RunEnd | Damage:
+    def _decoded(self, number: int, kind: Kind, body: bytes) -> Record | Damage:
         try:
             value = _decode(kind, body, self._wiring)
         except (TopostrataError, ValueError, TypeError, KeyError, struct.error) as error:
@@ -297,7 +331,7 @@ class SpoolReader:
             yield number, _KINDS[kind], Damage(number, message, rest=False) if damaged else body
 
 
-def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> RunHead | Wiring | SpooledSnapshot | RunEnd:
+def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> Record:
     (length,) = _LENGTH.unpack_from(body)
     at = _LENGTH.size + length
     document = json.loads(body[_LENGTH.size : at])
@@ -307,6 +341,14 @@ def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> RunHead | Wiring 
         return Wiring(wiring_text.from_document(document, "wiring", plain=document["format"] == 1))
     if kind == "end":
         return RunEnd(document["status"])
+    if kind == "metrics":
+        return SpooledMetrics(
+            check_step(document["step"]),
+            datetime.fromisoformat(document["recorded_at"]),
+            check_epoch(document["epoch"]),
+            check_metrics(document["metrics"]),
+            check_step_layer_metrics(document["layer_metrics"]),
+        )
     if wiring is None:
         raise CorruptError("expected the wiring before it, which is damaged")
     tied = wiring.shared_with

@@ -169,7 +169,7 @@ def ls(
             if png is not None:
                 from topostrata.service.plots import metric_curves
 
-                metric_curves(pattern, history, png)
+                metric_curves(pattern, opened.metrics(pattern), png)
             snapshots = as_json(history)
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})

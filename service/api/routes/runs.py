@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
-from topostrata.errors import LimitError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
 from topostrata.refs import Ref, check_run_id
 from topostrata.runs import Run, Snapshot
@@ -25,6 +24,7 @@ from topostrata.service.api.representation import (
     StepPath,
     page,
     page_type,
+    read_body,
     read_cursor,
     read_number,
     represent,
@@ -101,7 +101,7 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:
         raise HTTPException(415, f"expected a body of {', '.join(sorted(_BODIES))}, found {kind}")
-    body = await _body(request, archive.settings.max_body_bytes)
+    body = await read_body(request, archive.settings.max_body_bytes)
     return await run_in_threadpool(_store, request, archive, Ref(run, step), body)
 
 
@@ -123,16 +123,3 @@ def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Respons
     where = f"/v1/runs/{ref.run}/snapshots/{ref.step}"
     status = 201 if outcome == "added" else 200
     return represent(request, archive.snapshot(ref), status=status, headers={"Location": where})
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise LimitError(f"body: expected at most {most} bytes, found more")
-    return bytes(body)
