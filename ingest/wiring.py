@@ -18,7 +18,6 @@ from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
 from topostrata.ingest.formats.cells import cells_of, dims
 from topostrata.ingest.formats.file_layers import (
     FileLayer,
-    Flatten,
     Plan,
     assemble,
     follows,
@@ -30,6 +29,7 @@ from topostrata.ingest.formats.naming_schemes import branching, natural, precede
 from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.roles import ArrayRole, chosen, roles_of
 from topostrata.topology import Topology, Wiring
+from topostrata.words import Flatten
 
 _MOST_SEARCHED = 64
 _MOST_TRIED = 5_000

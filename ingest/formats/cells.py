@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.array_file import AxisOrder
 from topostrata.ingest.formats.stored import Entries, StoredArray
-from topostrata.matrices import Zeros, default_zeros
+from topostrata.matrices import default_zeros
+from topostrata.words import Zeros
 
 Cells = NDArray[np.int64]
 

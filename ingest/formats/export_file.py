@@ -19,22 +19,20 @@ from __future__ import annotations
 import io
 import json
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar, get_args
+from typing import Any, BinaryIO, TypeVar, get_args
 
 from topostrata import __version__, format_1, wiring_text
 from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
 from topostrata.ingest.formats import snapshot_file
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
+from topostrata.ingest.formats.opened_file import DAMAGED_ZIP, OpenedFile
 from topostrata.ingest.formats.safe_tensors import parse_json
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
@@ -130,7 +128,7 @@ def write(
     return counts
 
 
-class ExportFile:
+class ExportFile(OpenedFile):
     """An open file. What the zip claims is checked at once, lines and topologies as they are read."""
 
     def __init__(self, path: Path, *, limits: Limits = DEFAULT) -> None:
@@ -138,22 +136,16 @@ class ExportFile:
         self._limits = limits
         self._last: tuple[str, Wiring | None, Topology] | None = None
         with _as_invalid_input(self.where):
-            self._stream = path.open("rb")
+            stream = self._open_source(path)
             try:
-                self._zip = zipfile.ZipFile(self._stream)
-                self._members = _members(self._zip, self._stream.seek(0, 2), self.where, limits)
+                self._zip = zipfile.ZipFile(stream)
+                self._members = _members(self._zip, stream.seek(0, 2), self.where, limits)
                 self.counts = self._counts()
                 self.records = tuple(self._records())
             except BaseException:
-                self._stream.close()
+                self.close()
                 raise
         self._by_id = {record.run.id: record for record in self.records}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stream.close()
 
     def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]:
         """Each run with its snapshots, in the file's order; those of one are gone when the next is asked for."""
@@ -523,17 +515,7 @@ def _as_invalid_input(where: str) -> Iterator[None]:
         raise kind(f"{where}: {error.message}", hint=error.hint) from error
     except FileNotFoundError as error:
         raise InvalidInputError(f"{where}: expected a file, found none") from error
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        OSError,
-        ValueError,
-        OverflowError,
-        IndexError,
-        RuntimeError,  # encrypted members; NotImplementedError: zip features beyond Python's
-    ) as error:
+    except DAMAGED_ZIP as error:
         raise InvalidInputError(
             f"{where}: expected an intact export file, found: {error or type(error).__name__}",
             hint="was it cut off or changed on its way?",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
@@ -19,9 +18,7 @@ from topostrata.ingest.formats.cells import Cells
 from topostrata.ingest.formats.limits import Limits
 from topostrata.layers import TAPS
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Orientation, Part, Space, Topology, Wiring
-
-Bias = Literal["auto", "last-row", "none"]
-Flatten = Literal["channels-first", "channels-last"]
+from topostrata.words import Bias, Flatten
 
 _MAX_CELLS = 2**62
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command()(metrics)
+    for verb in (metrics, flow):
+        app.command()(verb)
 
 
 def metrics(
@@ -48,6 +49,35 @@ def metrics(
         show(_table(entries))
     else:
         say(f"run {run!r} has no such metrics" if metric or layer else f"run {run!r} has no metrics")
+
+
+def flow(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="Runs and globs of runs. [all]")] = None,
+    correlate: Annotated[
+        str | None, typer.Option("--correlate", metavar="METRIC", help="How it goes with this metric at the end.")
+    ] = None,
+    moments: Annotated[
+        int, typer.Option("--moments", metavar="N", min=1, help="The steps over which it is averaged.")
+    ] = 11,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The gradient flow of runs, averaged over their training; --correlate: Kendall's tau with a metric."""
+    from topostrata.service.answers.shape import as_json
+
+    patterns = runs or "*"
+    with archive(store) as opened:
+        flows = as_json(opened.gradient_flows(patterns, moments=moments))
+        correlations = as_json(opened.flow_correlations(correlate, patterns, moments=moments) if correlate else [])
+    if json_:
+        answer({"runs": flows, "correlations": correlations})
+        return
+    heads = {"run": "run", **{name: name.replace("_", " ") for name in (flows[0] if flows else {}) if name[0] in "eg"}}
+    show(table(list(heads.values()), [[entry[name] for name in heads] for entry in flows]))
+    if correlations:
+        columns = ("measure", "n", "tau", "low", "high", "p_value")
+        show(f"Kendall's tau with {correlate} at the end, with its 95 % interval:")
+        show(table([name.replace("_", "-") for name in columns], [[y[name] for name in columns] for y in correlations]))
 
 
 def _table(entries: Sequence[dict[str, Any]]) -> Any:

@@ -66,12 +66,23 @@ if TYPE_CHECKING:
     from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
     from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.service.plots import (
+        births_and_deaths,
+        clustered_map,
+        descent_tree,
+        heat_maps,
+        metric_curves,
+        survival_curves,
+        timeline_curve,
+    )
     from topostrata.settings import Settings
     from topostrata.store.graph import Table
+    from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
 __version__ = "0.1.0"
@@ -95,6 +106,7 @@ __all__ = [
     "EngineError",
     "Evolution",
     "Exported",
+    "FlowCorrelation",
     "Frame",
     "GradientFlow",
     "Hub",
@@ -140,8 +152,10 @@ __all__ = [
     "Ramanujan",
     "ReadOptions",
     "RecordedCounts",
+    "RecordedSnapshot",
     "Ref",
     "Run",
+    "RunGradientFlow",
     "RunHistory",
     "RunLayer",
     "RunSurvival",
@@ -167,17 +181,24 @@ __all__ = [
     "UnsupportedFormatError",
     "Violation",
     "Wiring",
+    "births_and_deaths",
     "check_files",
+    "clustered_map",
     "degree_kept",
+    "descent_tree",
     "distances",
     "effective_paths",
     "gradient_flow",
+    "heat_maps",
     "init",
     "inspect",
     "measure",
+    "metric_curves",
     "nnstd",
     "open",
     "read",
+    "survival_curves",
+    "timeline_curve",
     "to_graphml",
     "to_prov",
     "trace",
@@ -297,6 +318,10 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.run_flow": (
+        "FlowCorrelation",
+        "RunGradientFlow",
+    ),
     "measures.spectra": ("Ramanujan",),
     "measures.structure": (
         "Degrees",
@@ -316,8 +341,18 @@ _HOMES = {
         "StepMetrics",
         "Unprojected",
     ),
+    "service.plots": (
+        "births_and_deaths",
+        "clustered_map",
+        "descent_tree",
+        "heat_maps",
+        "metric_curves",
+        "survival_curves",
+        "timeline_curve",
+    ),
     "settings": ("Settings",),
     "store.graph": ("Table",),
+    "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "archive"}

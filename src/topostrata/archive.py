@@ -27,7 +27,7 @@ from topostrata.runs import (
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
-from topostrata.store.runs import MAX_PAGE
+from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
 
 if TYPE_CHECKING:
     from topostrata.ingest.formats.reading import ReadOptions
@@ -46,8 +46,9 @@ class Archive(Analysis):
     """Runs, their snapshots and all that can be asked of them. Use it as a context manager, or call ``close``.
 
     ``topostrata.open`` gives one. Threads may share it; a process that was forked opens its own. Where a snapshot is
-    asked for, a ref as text (``"w0@5"``, ``"w0@last"``, ``"w0"``), a ``Ref`` or a ``Snapshot`` names it; the last is
-    not asked for again. Any method may raise ``StoreUnavailableError`` where the database does not answer.
+    asked for, a ref as text (``"w0@5"``, ``"w0@last"``, ``"w0"``), a ``Ref``, a ``Snapshot`` or what ``recorded`` gives
+    names it; the last two are not asked for again. Any method may raise ``StoreUnavailableError`` where the database
+    does not answer.
 
     >>> archive.has_run("w0")
     True
@@ -386,7 +387,7 @@ class Archive(Analysis):
         """
         return self._runs.wiring(run)
 
-    def topology(self, ref: Ref | Snapshot | str) -> Topology:
+    def topology(self, ref: Ref | Snapshot | RecordedSnapshot | str) -> Topology:
         """The wiring of one snapshot, read from its masks and checked against its digest.
 
         Raises ``NotFoundError`` where there is no such snapshot, ``CorruptError`` where what is stored is damaged.

@@ -73,13 +73,6 @@ def decode(data: bytes, base: Mask | None = None) -> Mask:
         raise CorruptError(f"packed mask: its parts do not fit together: {reason}") from error
 
 
-def base_digest(data: bytes) -> str | None:
-    """The digest of the mask that a delta needs; ``None`` for a full mask."""
-    if data[:4] != _MAGIC or len(data) < _HEAD.size:
-        raise CorruptError(f"packed mask: expected it to begin with {_MAGIC!r}, found {data[:4]!r}")
-    return data[_HEAD.size : _HEAD.size + 32].hex() if data[4] else None
-
-
 def changes(old: Mask, new: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """``(died, born)``: the cells only in ``old`` and only in ``new``, sorted."""
     return (
@@ -114,8 +107,8 @@ def _decode_body(body: memoryview, base: Mask | None) -> Mask:
     else:
         needed = bytes(body[at : at + 32]).hex()
         if base is None or base.digest != needed:
-            base_digest = "none" if base is None else base.digest[:12]
-            raise CorruptError(f"packed mask: expected the base {needed[:12]}, found {base_digest}")
+            other = "none" if base is None else base.digest[:12]
+            raise CorruptError(f"packed mask: expected the base {needed[:12]}, found {other}")
         died, at = _unpack_gaps(body, at + 32, base.nnz)
         born, at = _unpack_gaps(body, at, size)
         alive = np.ones(base.nnz, dtype=bool)

@@ -7,6 +7,7 @@ may have at most ``_FREE`` entries more than its storage holds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from topostrata.ingest.formats.checkpoint.described import NumpyArray, Quantiser
 from topostrata.ingest.formats.checkpoint.windows import Span, Window
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.small_floats import FLOAT8, from_bfloat16, from_float8
-from topostrata.ingest.formats.stored import Entries, check_shape, compressed_positions, native, summed
+from topostrata.ingest.formats.stored import Entries, check_shape, compressed_positions, diagonals, native, summed
 
 # torch's dtype -> NumPy's for the bits that are stored.
 DTYPES = {
@@ -60,6 +61,13 @@ STORAGES = {
     "QInt32Storage": "qint32",
     "UntypedStorage": "uint8",
     "_UntypedStorage": "uint8",
+}
+SCIPY_PARTS = {  # the indices of each of SciPy's formats, by the names of its parts; ``data`` stands beside them
+    "csr": ("indptr", "indices"),
+    "csc": ("indptr", "indices"),
+    "bsr": ("indptr", "indices"),
+    "coo": ("row", "col"),
+    "dia": ("offsets",),
 }
 _FREE = 1 << 22
 _MIB = 1 << 20
@@ -122,6 +130,25 @@ def compressed(
         values = values[block, row_in_block, column_in_block]
         row, column = row[block] * height + row_in_block, column[block] * width + column_in_block
     return summed(np.stack([row, column], axis=1), values, shape, where=where)
+
+
+def matrix_entries(
+    form: str, index: Sequence[NDArray[Any]], values: NDArray[Any], shape: tuple[int, int], *, where: str
+) -> Entries:
+    """The entries of a SciPy matrix of format ``form``, given the arrays that ``SCIPY_PARTS`` names for it."""
+    if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in index):
+        raise InvalidInputError(f"{where}: expected indices of one axis and whole numbers, found others")
+    if values.ndim != {"bsr": 3, "dia": 2}.get(form, 1):
+        raise InvalidInputError(f"{where}: expected the values of a {form} matrix, found shape {values.shape}")
+    if form == "dia":
+        return diagonals(index[0], values, shape, where=where)
+    if form != "coo":
+        return compressed(form, index[0], index[1], values, shape, where=where)
+    if not len(index[0]) == len(index[1]) == len(values):
+        raise InvalidInputError(
+            f"{where}: expected as many values as indices ({len(index[0]):,}, {len(index[1]):,}), found {len(values):,}"
+        )
+    return summed(np.stack(index, axis=1).astype(np.int64), values, shape, where=where)
 
 
 def read_array(array: NumpyArray, *, where: str, limits: Limits) -> NDArray[Any]:

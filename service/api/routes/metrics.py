@@ -12,9 +12,10 @@ from starlette.exceptions import HTTPException
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.safe_tensors import parse_json
+from topostrata.measures.run_flow import MOMENTS, FlowCorrelation, RunGradientFlow
 from topostrata.refs import check_run_id
 from topostrata.runs import StepMetrics, check_epoch
-from topostrata.service.answers.shape import answer_type
+from topostrata.service.answers.shape import answer_type, shape
 from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
@@ -32,9 +33,21 @@ from topostrata.service.api.representation import (
 router = APIRouter(tags=["metrics"])
 
 StepMetricsAnswer = answer_type(StepMetrics)
+RunFlowAnswer: Any = answer_type(RunGradientFlow)
+CorrelationAnswer: Any = answer_type(FlowCorrelation)
 
 MetricQuery = Annotated[str | None, Query(description="Only the metric of this name.")]
 LayerQuery = Annotated[str | None, Query(description="Only those of the layer or parameter of this name.")]
+
+FlowAnswer = shape(
+    "GradientFlowsAnswer",
+    "The gradient flow of runs over their training, and how it goes with a metric.",
+    {"runs": list[RunFlowAnswer], "correlations": list[CorrelationAnswer]},
+)
+
+RunsQuery = Annotated[list[str], Query(alias="run", max_length=64, description="Runs and globs of runs.")]
+CorrelateQuery = Annotated[str | None, Query(description="Kendall's tau with this metric at the end of the runs.")]
+MomentsQuery = Annotated[int, Query(ge=1, le=1000, description="The steps over which it is averaged.")]
 
 _KEYS = {"epoch", "recorded_at", "metrics", "layer_metrics"}
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
@@ -66,6 +79,20 @@ def list_metrics(
         run, metric=metric, layer=layer, limit=limit + 1, after=-1 if after is None else after
     )
     return page(request, "metrics", entries, limit, str(entries[:limit][-1].step) if entries else "")
+
+
+@router.get("/gradient-flow", response_model=FlowAnswer)
+def get_gradient_flow(
+    request: Request,
+    archive: ArchiveOf,
+    runs: RunsQuery,
+    correlate: CorrelateQuery = None,
+    moments: MomentsQuery = MOMENTS,
+) -> Response:
+    """The gradient flow of runs, averaged over their training; with ``correlate`` how it goes with a metric."""
+    flows = archive.gradient_flows(runs, moments=moments)
+    correlations = archive.flow_correlations(correlate, runs, moments=moments) if correlate else []
+    return represent(request, {"runs": flows, "correlations": correlations})
 
 
 @router.put(

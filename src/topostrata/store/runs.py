@@ -123,9 +123,14 @@ class RunStore:
         """One snapshot, or ``NotFoundError``."""
         return self._store.read_with(lambda tx: resolve(tx, [ref])[0])
 
-    def recorded(self, refs: Sequence[Ref | Snapshot | str]) -> list[RecordedSnapshot]:
-        """These snapshots with what their topologies are made of, in their order."""
-        return self._store.read_with(lambda tx: recorded(tx, resolve(tx, refs)))
+    def recorded(self, refs: Sequence[Ref | Snapshot | RecordedSnapshot | str]) -> list[RecordedSnapshot]:
+        """These snapshots with what their topologies are made of, in their order; what is in hand is not asked for."""
+        entries = {at: ref for at, ref in enumerate(refs) if isinstance(ref, RecordedSnapshot)}
+        others = {at: ref for at, ref in enumerate(refs) if not isinstance(ref, RecordedSnapshot)}
+        if others:
+            answers = self._store.read_with(lambda tx: recorded(tx, resolve(tx, list(others.values()))))
+            entries |= dict(zip(others, answers, strict=True))
+        return [entries[at] for at in range(len(refs))]
 
     def expand(self, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
         """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
