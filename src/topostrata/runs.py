@@ -203,13 +203,7 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
             raise InvalidInputError(
                 f"metric {name!r}: expected a name of lower-case letters, digits and '_', at most 64, from a letter on"
             )
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise InvalidInputError(f"metric {name!r}: expected a finite number, found {value!r}")
-        checked[name] = number
+        checked[name] = _finite(value, f"metric {name!r}")
     if len(checked) > MAX_METRICS:
         raise InvalidInputError(f"metrics: expected at most {MAX_METRICS}, found {len(checked)}")
     return checked
@@ -249,14 +243,18 @@ def check_step_layer_metrics(layer_metrics: LayerMetrics | None) -> dict[str, di
 
 def check_epoch(epoch: float | None) -> float | None:
     """The epoch as a finite number, or ``None`` where there is none."""
-    if epoch is None:
-        return None
+    return None if epoch is None else _finite(epoch, "epoch")
+
+
+def _finite(value: Any, what: str) -> float:
+    """A number of Python, NumPy or torch; a truth value or text, which ``float`` takes too, is none."""
+    dtype = str(getattr(value, "dtype", type(value).__name__))
     try:
-        number = float(epoch)
+        number = math.nan if isinstance(value, str | bytes) or dtype.endswith("bool") else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidInputError(f"epoch: expected a finite number, found {epoch!r}")
+        raise InvalidInputError(f"{what}: expected a finite number, found {value!r}")
     return number
 
 
