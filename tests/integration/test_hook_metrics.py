@@ -152,6 +152,15 @@ def test_a_service_takes_and_gives_them(tmp_path: Path) -> None:
                 [*command, *chosen, "--png", str(picture)], capture_output=True, text=True, check=True
             )
             assert "l1.bias" in table.stdout
+            flow_of = [*command[:3], "flow", "w0", "--moments", "2", "--store", str(store)]
+            told = subprocess.run([*flow_of, "--json"], capture_output=True, text=True, check=True).stdout
+            answer = client.get("/v1/gradient-flow", params={"run": "w0", "moments": 2})
+            assert httpx.Response(200, text=told).json() == answer.json()
+            assert answer.json()["runs"][0]["steps"] == [0, 3]
+            too_few = client.get("/v1/gradient-flow", params={"run": "w0", "moments": 2, "correlate": "egf_1"})
+            assert (too_few.status_code, too_few.json()["code"]) == (422, "invalid-input")
+            shown = subprocess.run(flow_of, capture_output=True, text=True, check=True).stdout
+            assert "egf 2" in shown
             assert picture.read_bytes().startswith(b"\x89PNG")
     finally:
         stop(store, force=True)
