@@ -268,7 +268,7 @@ class Archive(Analysis):
         >>> archive.keep_measures("w1@*", spectra=False)
         [Ref(run='w1', step=10), Ref(run='w1', step=20)]
         >>> archive.snapshot("w1@20").metrics["active_rate"], archive.snapshot("w1@20").layer_metrics["l1"]["fan_in_cv"]
-        (1.0, 0.0)
+        (1.0, 0.3333333333333333)
         """
         from topostrata.measures.panel import as_metrics
 
