@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from topostrata.distance.pairwise import distances
     from topostrata.errors import (
         Cancelled,
+        ChangedError,
         ClusterError,
         Code,
         ConflictError,
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
     from topostrata.service.plots import (
         births_and_deaths,
         clustered_map,
@@ -92,6 +93,7 @@ __all__ = [
     "Axis",
     "Cancelled",
     "Chance",
+    "ChangedError",
     "CheckedFiles",
     "ClusterError",
     "Code",
@@ -162,6 +164,7 @@ __all__ = [
     "Space",
     "SpaceMeasures",
     "SpaceStructure",
+    "StepMetrics",
     "StepOrderError",
     "StoreUnavailableError",
     "StoredInference",
@@ -216,6 +219,7 @@ _HOMES = {
         "Cancelled",
         "ClusterError",
         "Code",
+        "ChangedError",
         "ConflictError",
         "CorruptError",
         "EngineError",
@@ -330,6 +334,7 @@ _HOMES = {
         "Run",
         "RunLayer",
         "Snapshot",
+        "StepMetrics",
         "Unprojected",
     ),
     "service.plots": (
