@@ -171,7 +171,9 @@ def exported(rng: random.Random) -> File:
     """An export, in which one value of a line or one array of a topology is another."""
     runs: HeldRuns = family(3)
     stream = io.BytesIO()
-    export_file.write(stream, runs.records, lambda record: runs.snapshots(record.run.id), runs.topology)
+    export_file.write(
+        stream, runs.records, lambda record: runs.snapshots(record.run.id), runs.topology, runs.step_metrics
+    )
     with zipfile.ZipFile(stream) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     changed = rng.choice(sorted(members))
