@@ -124,6 +124,7 @@ def _inspect(
             arrays = tuple(_array(role, taken, options.limits) for role in roles)
             return Inspection(path, steps, arrays, options.wiring, ("the wiring is the one you gave",), (*notes, *more))
         reading = decide(file, options)
+        reading.topology(options)  # what a push would refuse only when it reads the numbers, such as NaN
     except TopostrataError as error:
         arrays = tuple(_array(role, set(), options.limits) for role in roles)
         draft = _draft([role for role in roles if role.holds_layer], file.axes)

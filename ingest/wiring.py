@@ -75,6 +75,13 @@ def decide(file: ArrayFile, options: Options) -> Reading:
             f"{file.where}: expected at least one layer, found none: {_counted(roles) or 'no arrays'}",
             hint="a layer is an array of 2 or more axes; choose with --layers 'NAME,NAME'",
         )
+    for layer in layers:
+        if 0 in layer.array.shape:
+            raise InvalidInputError(
+                f"{file.at(layer.name)}: layer {layer.stem!r}: expected at least 1 source and 1 target, "
+                f"found shape {' x '.join(map(str, layer.array.shape))}",
+                hint="leave it out: --layers with the names of the others",
+            )
     names = [layer.stem for layer in layers]
     if not ordered and len(layers) > 1 and (reason := file.branches or branching(names)) is not None:
         raise InvalidInputError(

@@ -202,6 +202,11 @@ def _check_end(stream: BinaryIO, where: str, limits: Limits) -> tuple[int, int]:
     tail = stream.read(65_557)
     at = len(tail) - _END.size if tail[-_END.size :].startswith(b"PK\x05\x06") else tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
+        stream.seek(0)
+        if stream.read(2) != b"PK":
+            raise InvalidInputError(
+                f"{where}: expected an .npz archive, found another file", hint="numpy.savez writes one"
+            )
         raise InvalidInputError(
             f"{where}: expected an .npz archive, found no end of a zip archive", hint="is the file cut off?"
         )

@@ -140,23 +140,28 @@ def _unpack_gaps(body: memoryview, at: int, most: int) -> tuple[NDArray[np.int64
     at += _STREAM.size
     if width > 8 or count > min(most, _MAX_CONNECTIONS) or (width == 0 and count > 1):
         raise CorruptError(f"packed mask: a stream of {count} gaps in {width} planes, where {most} are possible")
-    check_memory("packed mask", count * (2 * width + 24))
-    planes = []
+    frames = []
     for _ in range(width):
         (length,) = struct.unpack_from("<I", body, at)
         at += 4
-        planes.append(_unpack_plane(body[at : at + length], count))
+        frames.append(body[at : at + length])
+        _check_plane(frames[-1], count)
         at += length
+    check_memory("packed mask", count * (2 * width + 24))
+    planes = [_unpack_plane(frame, count) for frame in frames]
     gaps = np.zeros((count, 8), dtype=np.uint8)
     for k, plane in enumerate(planes):
         gaps[:, k] = plane
     return np.cumsum(gaps.reshape(-1).view("<i8"), dtype=np.int64), at
 
 
-def _unpack_plane(frame: memoryview, count: int) -> NDArray[np.uint8]:
+def _check_plane(frame: memoryview, count: int) -> None:
     claimed = zstandard.get_frame_parameters(frame).content_size
     if claimed != count or count > (len(frame) + 1) * _MAX_RATIO:
         raise CorruptError(f"packed mask: expected a plane of {count} bytes, found {len(frame)} that claim {claimed}")
+
+
+def _unpack_plane(frame: memoryview, count: int) -> NDArray[np.uint8]:
     plane = np.frombuffer(zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False), dtype=np.uint8)
     if plane.size != count:
         raise CorruptError(f"packed mask: expected a plane of {count} bytes, found {plane.size}")

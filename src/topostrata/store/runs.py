@@ -474,7 +474,8 @@ def _holds(tx: Transaction) -> str:
     runs = [row["run"] for row in tx.run("runs/steps")]
     if not runs:
         return "it is empty"
-    return f"it holds {len(runs)} runs: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}"
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    return f"it holds {count}: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}"
 
 
 VERIFY = "`topostrata verify` says what else is damaged"

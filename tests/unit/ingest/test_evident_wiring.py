@@ -336,3 +336,34 @@ def test_known_networks_that_are_no_chain_get_a_draft_of_all_their_layers(
     draft = Wiring.from_toml(inspection.to_toml())
     assert len(draft) == layers
     assert {layer.part.parameter for layer in draft if layer.part} <= set(shapes)
+
+
+def test_an_array_without_units_is_no_layer(tmp_path: Path) -> None:
+    """A layer that has an axis of length 0, before a convolution too, is refused by name, with the way out."""
+    np.savez(tmp_path / "net.npz", fc1=np.ones((0, 3)), conv=np.ones((2, 0, 3, 3)), fc2=np.ones((3, 2)))
+    with pytest.raises(
+        InvalidInputError, match=r"layer 'fc1': expected at least 1 source and 1 target, found shape 0 x 3"
+    ):
+        list(read(tmp_path / "net.npz"))
+    assert next(read(tmp_path / "net.npz", layers=["fc2"], bias="none")).topology.nnz == 6
+
+
+def test_what_a_push_would_refuse_an_inspection_says(tmp_path: Path) -> None:
+    """Values that are not finite are seen when the numbers are read: the inspection reads them."""
+    np.savez(tmp_path / "net.npz", fc1=np.full((6, 4), np.nan), fc2=np.ones((4, 3)))
+    inspection = inspect(tmp_path / "net.npz")
+    assert inspection.question is not None
+    assert "layer 'fc1': expected finite values, found nan at [0, 0]" in inspection.question
+    assert inspection.way_out == "did the training diverge?"
+
+
+def test_a_text_is_no_archive_that_was_cut_off(tmp_path: Path) -> None:
+    """Only what begins as a zip is suspected to be cut off."""
+    whole = tmp_path / "net.npz"
+    np.savez(whole, fc1=np.ones((3, 3)))
+    whole.write_bytes(whole.read_bytes()[:-30])
+    with pytest.raises(InvalidInputError, match="found no end of a zip archive"):
+        list(read(whole))
+    whole.write_text("hello", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"expected an \.npz archive, found another file"):
+        list(read(whole))
