@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from topostrata.distance.pairwise import distances
     from topostrata.errors import (
         Cancelled,
+        ChangedError,
         ClusterError,
         Code,
         ConflictError,
@@ -93,6 +94,7 @@ __all__ = [
     "Axis",
     "Cancelled",
     "Chance",
+    "ChangedError",
     "CheckedFiles",
     "ClusterError",
     "Code",
@@ -220,6 +222,7 @@ _HOMES = {
         "Cancelled",
         "ClusterError",
         "Code",
+        "ChangedError",
         "ConflictError",
         "CorruptError",
         "EngineError",
