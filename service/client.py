@@ -136,9 +136,9 @@ class ServiceClient:
         self,
         run: str,
         step: int,
-        metrics: Mapping[str, float] | None = None,
+        metrics: Mapping[str, float],
         *,
-        layer_metrics: LayerMetrics | None = None,
+        layer_metrics: LayerMetrics,
         epoch: float | None = None,
         recorded_at: datetime | None = None,
     ) -> Literal["added", "unchanged"]:
@@ -146,11 +146,11 @@ class ServiceClient:
         document = {
             "epoch": epoch,
             "recorded_at": None if recorded_at is None else recorded_at.isoformat(),
-            "metrics": dict(metrics or {}),
-            "layer_metrics": {layer: dict(numbers) for layer, numbers in (layer_metrics or {}).items()},
+            "metrics": dict(metrics),
+            "layer_metrics": {layer: dict(numbers) for layer, numbers in layer_metrics.items()},
         }
-        where, body = f"{_path(run)}/metrics/{step}", json.dumps(document).encode()
-        status, _ = self._checked("PUT", where, f"{run}@{step}", ("step", step), body, _JSON)
+        path = f"{_path(run)}/metrics/{step}"
+        status, _ = self._checked("PUT", path, f"{run}@{step}", ("step", step), json.dumps(document).encode(), _JSON)
         return "added" if status == 201 else "unchanged"
 
     def snapshot(self, ref: Ref) -> Snapshot:
@@ -176,7 +176,7 @@ class ServiceClient:
         method: str,
         path: str,
         what: str,
-        sign: tuple[str, object] | None = None,
+        sign: tuple[str, str | int] | None = None,
         body: bytes | None = None,
         media: str = "",
     ) -> tuple[int, dict[str, Any]]:

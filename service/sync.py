@@ -48,9 +48,9 @@ _Sent = SpooledSnapshot | SpooledMetrics  # what goes into the archive, one by o
 class SpoolState:
     """What a spool holds, and how far it is sent.
 
-    ``waiting`` snapshots and metrics are not sent yet; ``refused`` ones the archive does not take, and ``damaged``
-    records cannot be read. ``live``: its job has it open. ``ended``: its job said that it is done. ``elsewhere`` is the
-    machine of a job that did not say so, where that is not this one: whether it runs may not be seen from here.
+    ``waiting`` snapshots are not sent yet; ``refused`` ones the archive does not take, and ``damaged`` records cannot
+    be read. ``live``: its job has it open. ``ended``: its job said that it is done. ``elsewhere`` is the machine of a
+    job that did not say so, where that is not this one: whether it runs may not be seen from here.
     """
 
     path: Path
@@ -250,7 +250,7 @@ class Sender:
         if mark.store == destination.location and (mark.step < 0 or destination.has(mark.run, mark.step)):
             destination.begin(head, self._tell)
             if mark.step < 0:  # whether metrics are still there is not asked: they are sent again
-                opened.passed = 0
+                mark.end, mark.check, mark.measured, opened.passed = entry.end, entry.check, -1, 0
             return destination
         opened.mark = _Mark(destination.location, entry.end, entry.check, destination.begin(head, self._tell))
         opened.passed = 0
@@ -364,7 +364,7 @@ def read_mark(path: Path) -> _Mark:
         claim = json.loads(_mark_path(path).read_text(encoding="utf-8"))
         numbers = int(claim["end"]), int(claim["check"])
         if numbers in {(record.end, record.check) for record in spool.outline(path)}:
-            steps = int(claim["step"]), int(claim["measured"])
+            steps = int(claim["step"]), int(claim.get("measured", -1))
             return _Mark(str(claim["store"]), *numbers, str(claim["run"]), *steps)
     except (OSError, ValueError, TypeError, KeyError, TopostrataError):
         pass
@@ -384,7 +384,7 @@ def _mark_path(path: Path) -> Path:
 
 
 def _waiting(opened: _Spool) -> int:
-    """The snapshots that are still to be sent, by the heads of their records: the archive may be away for days."""
+    """What is still to be sent, by the heads of its records: the archive may be away for days."""
     with contextlib.suppress(TopostrataError, OSError):
         records = spool.outline(opened.path)
         return sum(record.kind in {"snapshot", "metrics"} and record.end > opened.mark.end for record in records)

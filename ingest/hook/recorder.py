@@ -33,8 +33,8 @@ from topostrata.topology import Topology, Wiring
 logger = logging.getLogger("topostrata.hook")
 
 _TICK = 0.5  # seconds between two looks at what the sender says
-_MOST_SENDERS = 4  # of a spool, one after the other where something kills them
 _NUMBER_BYTES = 200  # a number with its name, roughly
+_MOST_SENDERS = 4  # of a spool, one after the other where something kills them
 _AWAITED = (
     "snapshots wait in memory for the wiring, which the model's next forward pass gives, and none was seen yet: give "
     "run.watch(...) what the training calls, or init(wiring=...); a function that is compiled as a whole shows none"
@@ -50,7 +50,7 @@ class Logged:
     recorded_at: datetime
     epoch: float | None
     metrics: Mapping[str, float]
-    number: int = 0  # how many calls of ``log`` there were
+    number: int = 0  # how many calls there were
     update: Update | None = None
     layer_metrics: LayerMetrics = field(default_factory=dict)
 
@@ -315,10 +315,6 @@ class Recorder:
             )
         of_layers = self._turnover(logged, topology)
         return SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics, of_layers)
-
-    def _follows(self, logged: Logged) -> bool:
-        """Whether it is of the call after the one that gave the last snapshot, or only numbers came between."""
-        return self._previous is not None and logged.number == self._previous[0] + 1
 
     def _turnover(self, logged: Logged, topology: Topology) -> LayerMetrics:
         """What the update did to each layer; nothing where nobody says, or where what is said cannot be."""

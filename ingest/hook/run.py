@@ -261,20 +261,17 @@ class TrainingRun:
             model = sources.model_of(source)
             if model is not None and sources.needs_wiring(reading):
                 self._watch(model)
-        changed = self._turnover(update, reading, checked)
+        changed = None
+        if reading is None:
+            self._calls -= 1  # no update of the wiring is missed by it
+        else:
+            orientation = self._orientation if isinstance(reading, Topology) else reading.orientation
+            try:
+                changed = turnover.read(update, orientation)
+            except Exception as error:  # noqa: BLE001 - never a harm to training
+                self._troubles.say("turnover", f"step {checked} is recorded without its turnover: {error}")
         recorded_at = datetime.now(UTC)
         self._put(Logged(checked, reading, recorded_at, check_epoch(epoch), numbers, self._calls, changed), wrong)
-
-    def _turnover(
-        self, update: Mapping[str, Any], reading: sources.Reading | Topology | None, step: int
-    ) -> turnover.Update | None:
-        try:
-            return turnover.read(
-                update, reading.orientation if isinstance(reading, sources.Reading) else self._orientation
-            )
-        except Exception as error:  # noqa: BLE001 - never a harm to training
-            self._troubles.say("turnover", f"step {step} is recorded without its turnover: {error}")
-            return None
 
     def _log_flow(self, flow: GradientFlow, step: int | None, epoch: float | None) -> None:
         with self._lock:
@@ -286,9 +283,8 @@ class TrainingRun:
             wrong += [f"{parameter}: {reason}" for reason in more]
         of_layers = check_step_layer_metrics(of_layers)
         if numbers or of_layers:
-            self._put(
-                Logged(checked, None, datetime.now(UTC), check_epoch(epoch), numbers, layer_metrics=of_layers), wrong
-            )
+            moment = datetime.now(UTC)
+            self._put(Logged(checked, None, moment, check_epoch(epoch), numbers, layer_metrics=of_layers), wrong)
         else:
             self._troubles.say("metric", f"step {checked}: the gradient flow is not recorded: {wrong[0]}")
 

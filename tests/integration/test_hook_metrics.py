@@ -16,6 +16,7 @@ from tests.reference_runs import served
 from tests.stores import STORES, Target, wipe
 from tests.training_job import masks
 from topostrata.ingest.hook.run import init
+from topostrata.ingest.hook.spool import outline
 from topostrata.service.sync import Sender, inspect, spools
 from topostrata.settings import Settings
 from topostrata.store.embedded import stop
@@ -96,8 +97,10 @@ def test_a_run_of_numbers_alone_is_sent_again_to_an_archive_that_lost_it(empty: 
         (file,) = spools(tmp_path)
         mark = file.with_name(f"{file.name}.sent")
         sync(empty, tmp_path, keep=True)
-        sent = {"store": empty.uri, "end": file.stat().st_size, "run": "w0", "step": -1, "measured": 1}
+        last = next(record for record in outline(file) if record.kind == "metrics")
+        sent = {"store": empty.uri, "end": last.end, "check": last.check, "run": "w0", "step": -1, "measured": 1}
         mark.write_text(json.dumps(sent))
+        assert inspect(file).waiting == 0
         assert flows(empty, "w0") == {1: flow(1)}
 
 
