@@ -299,8 +299,6 @@ class Recorder:
     def _record(self, logged: Logged) -> SpooledSnapshot | SpooledMetrics:
         reading = logged.reading
         if reading is None:
-            if self._previous is not None and self._follows(logged):
-                self._previous = (logged.number, self._previous[1])
             return SpooledMetrics(logged.step, logged.recorded_at, logged.epoch, logged.metrics, logged.layer_metrics)
         if self._refusal is not None:
             raise self._refusal
@@ -318,7 +316,8 @@ class Recorder:
 
     def _turnover(self, logged: Logged, topology: Topology) -> LayerMetrics:
         """What the update did to each layer; nothing where nobody says, or where what is said cannot be."""
-        previous = self._previous[1] if self._previous is not None and self._follows(logged) else None
+        follows = self._previous is not None and logged.number == self._previous[0] + 1
+        previous = self._previous[1] if self._previous is not None and follows else None
         self._previous = (logged.number, topology)
         if logged.update is None:
             return {}
