@@ -7,13 +7,15 @@ names the option that decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cmp_to_key, partial
 from itertools import pairwise
 
 from topostrata.errors import InvalidInputError
+from topostrata.ingest import placed
+from topostrata.ingest.families.recognition import recognise
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
 from topostrata.ingest.formats.cells import cells_of, dims
 from topostrata.ingest.formats.file_layers import (
@@ -28,7 +30,7 @@ from topostrata.ingest.formats.file_layers import (
 )
 from topostrata.ingest.formats.naming_schemes import branching, natural, precedes
 from topostrata.ingest.formats.options import Options
-from topostrata.ingest.formats.roles import ArrayRole, chosen, roles_of
+from topostrata.ingest.formats.roles import ArrayRole, axes_of_names, chosen, roles_of
 from topostrata.topology import Topology, Wiring
 
 _MOST_SEARCHED = 64
@@ -40,27 +42,28 @@ Order = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a file is read: its layers in the order of execution, how they fit, and how that is known."""
+    """How a file is read: the wiring, each layer with the array that it is, how that is known, and what was left out.
 
-    where: str
-    layers: tuple[FileLayer, ...]
-    planned: Plan
+    ``topology`` reads the connections.
+    """
+
+    wiring: Wiring
     evidence: tuple[str, ...]
     notes: tuple[str, ...]
+    topology: Callable[[], Topology]
 
     @property
-    def wiring(self) -> Wiring:
-        """The wiring, each layer with the array that it is."""
-        return wiring_of(self.layers, self.planned, parameters=True)
-
-    def topology(self, options: Options) -> Topology:
-        """The connections, read from the file."""
-        return assemble(self.layers, self.planned, where=self.where, limits=options.limits)
+    def arrays(self) -> set[str]:
+        """The names of the arrays that are read."""
+        return {layer.part.parameter for layer in self.wiring if layer.part is not None}
 
 
 def decide(file: ArrayFile, options: Options) -> Reading:
     """The reading of a file that its arrays leave, or ``InvalidInputError`` with the option that decides."""
     roles = roles_of(file.arrays)
+    known, resembles = recognise(file, roles, options)
+    if known is not None:
+        return Reading(known.wiring, known.evidence, known.notes, lambda: placed.place(file, known.wiring, options)[0])
     layers, ordered = _layers(file, roles, options)
     if not layers:
         raise InvalidInputError(
@@ -71,7 +74,7 @@ def decide(file: ArrayFile, options: Options) -> Reading:
     if not ordered and len(layers) > 1 and (reason := branching(names)) is not None:
         raise InvalidInputError(
             f"{file.where}: expected layers that follow each other, found {reason}: which layer feeds which is not in "
-            "the file",
+            f"the file{resembles or ''}",
             hint="write the wiring down: `topostrata inspect FILE --write net.toml`, edit it (docs/wiring.md), "
             "then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
         )
@@ -86,7 +89,12 @@ def decide(file: ArrayFile, options: Options) -> Reading:
         evidence = (*evidence, f"pictures are flattened {flatten}")
     if planned.last_row:
         evidence = (*evidence, "the last row of each matrix is a bias and left out")
-    return Reading(file.where, tuple(parts), planned, evidence, (*_left_out(file, roles, layers), *_doubts(parts)))
+    return Reading(
+        wiring_of(parts, planned, parameters=True),
+        evidence,
+        (*_left_out(file, roles, layers), *_doubts(parts)),
+        lambda: assemble(parts, planned, where=file.where, limits=options.limits),
+    )
 
 
 def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[list[ArrayRole], bool]:
@@ -329,18 +337,6 @@ class _Search:
         load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, where=where)
         kernel = len(layer.array.shape) > 2
         return FileLayer(layer.stem, n_source, n_target, load, taps, kernel, layer.name, axes)
-
-
-def axes_of_names(layers: Sequence[ArrayRole]) -> AxisOrder | None:
-    """The order of axes that files with such names have; None where the names do not tell, or differ."""
-    told: set[AxisOrder] = set()
-    for layer in layers:
-        name = layer.name.lower().removesuffix(":0")
-        if name.endswith(("kernel", "kernel_mask", "kernel.mask")):
-            told.add("in-out")
-        elif any(word in name for word in (".weight", "parametrizations")):
-            told.add("out-in")
-    return told.pop() if len(told) == 1 else None
 
 
 def _flatten(

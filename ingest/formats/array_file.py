@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
 from topostrata.ingest.formats.stored import LeftOut, StoredArray
@@ -20,7 +20,8 @@ class ArrayFile:
     ``axes`` is the order of a matrix's axes that writers of the format use; ``sure`` says that no other occurs.
     ``in_order``: the arrays stand in the order in which the network defines them. ``snapshot`` reads the file where it
     is Topostrata's own. ``numbers`` are the plain numbers beside the arrays (``epoch``, ``global_step``),
-    ``files`` the files of arrays that have one each.
+    ``files`` the files of arrays that have one each, ``config`` what the ``config.json`` beside the file says of the
+    network.
     """
 
     where: str
@@ -32,6 +33,7 @@ class ArrayFile:
     snapshot: Callable[[], SnapshotFile] | None = None
     numbers: Mapping[str, int | float] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, name: str) -> str:
         """Where an array is, for errors: its own file where each has one."""

@@ -19,7 +19,7 @@ from topostrata.ingest.formats.array_file import ArrayFile
 from topostrata.ingest.formats.file_layers import Bias, Flatten
 from topostrata.ingest.formats.layer_files import has_layer_files
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.ingest.formats.options import Options, Orientation
+from topostrata.ingest.formats.options import Heads, Options, Orientation
 from topostrata.ingest.formats.roles import roles_of
 from topostrata.ingest.formats.run_directory import Step
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
@@ -34,6 +34,7 @@ __all__ = [
     "Bias",
     "Flatten",
     "Frame",
+    "Heads",
     "Limits",
     "Options",
     "Orientation",
@@ -76,6 +77,7 @@ class ReadOptions(TypedDict, total=False):
     flatten: Flatten | None
     layers: Sequence[str]
     wiring: Wiring | str | os.PathLike[str] | None
+    heads: Heads | None
     step_from: str | None
 
 
@@ -89,6 +91,7 @@ def read(
     flatten: Flatten | None = None,
     layers: Sequence[str] = (),
     wiring: Wiring | str | os.PathLike[str] | None = None,
+    heads: Heads | None = None,
     step_from: str | None = None,
     steps: Iterable[int] = (),
 ) -> Iterator[Frame]:
@@ -100,8 +103,9 @@ def read(
 
     ``wiring``: which layer feeds which, a ``Wiring`` or the path of its text file; without it, what names, shapes and
     format make evident. ``layers``: names or globs of arrays, in the order of execution. ``orientation``, ``flatten``,
-    ``bias`` and ``zeros`` decide what the file does not tell (``Options``; docs/formats.md). ``step_from``: a regular
-    expression whose first group is the step in the name of a file or directory. ``steps``: of a directory only these.
+    ``bias``, ``zeros`` and ``heads`` decide what the file does not tell (``Options``; docs/formats.md).
+    ``step_from``: a regular expression whose first group is the step in the name of a file or directory. ``steps``: of
+    a directory only these.
 
     Raises ``InvalidInputError`` for what is not there, not one of the formats or not evident, ``LimitError`` for what
     is larger than ``limits``.
@@ -123,6 +127,7 @@ def read(
         flatten=flatten,
         layers=layers,
         wiring=wiring,
+        heads=heads,
         step_from=step_from,
     )
     if not path.is_dir():
@@ -165,6 +170,7 @@ def options_of(steps: Iterable[int], **how: Unpack[ReadOptions]) -> Options:
         how.get("flatten"),
         tuple(how.get("layers", ())),
         _wiring(how.get("wiring")),
+        how.get("heads"),
         how.get("step_from"),
         frozenset(steps),
         how.get("limits", DEFAULT),
@@ -363,7 +369,7 @@ def _snapshot(file: ArrayFile, options: Options) -> tuple[SnapshotFile, tuple[st
         topology, notes = place(file, options.wiring, options)
         return SnapshotFile(topology), ("the wiring is the one you gave",), notes
     reading = decide(file, options)
-    return SnapshotFile(reading.topology(options)), reading.evidence, reading.notes
+    return SnapshotFile(reading.topology()), reading.evidence, reading.notes
 
 
 def _suspicious(topology: Topology) -> list[str]:

@@ -12,6 +12,7 @@ from topostrata.service.cli.reading import (
     BiasOption,
     BiasRow,
     FlattenOption,
+    HeadsOption,
     LayersOption,
     OrientationOption,
     SourceArgument,
@@ -39,6 +40,7 @@ def inspect_files(
     flatten: FlattenOption = None,
     bias: BiasOption = BiasRow.AUTO,
     zeros: ZerosOption = None,
+    heads: HeadsOption = None,
     step_from: StepFromOption = None,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="FILE", help="Write the wiring to this text file, to be edited.")
@@ -49,7 +51,7 @@ def inspect_files(
     from topostrata.files import whole
     from topostrata.ingest.inspection import inspect
 
-    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
+    options = read_options(wiring, layers, orientation, flatten, bias, zeros, heads, step_from)
     inspection = inspect(source, **options)
     if json_:
         answer(inspection_answer(inspection))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.registry import help_text
 from topostrata.service.cli.output import say
 
@@ -74,6 +75,14 @@ FlattenOption = Annotated[
     typer.Option("--flatten", help="How a linear layer reads a picture. [default: what the file tells]"),
 ]
 BiasOption = Annotated[BiasRow, typer.Option("--bias", help="Is the last row of each matrix a bias?")]
+HeadsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--heads",
+        metavar="NUMBER",
+        help="Heads of an attention; 'unknown' holds its units by index. [default: what config.json tells]",
+    ),
+]
 ZerosOption = Annotated[
     StoredZeros | None,
     typer.Option(
@@ -93,6 +102,7 @@ def read_options(
     flatten: Picture | None,
     bias: BiasRow,
     zeros: StoredZeros | None,
+    heads: str | None,
     step_from: str | None,
 ) -> ReadOptions:
     """The options as ``topostrata.read`` takes them."""
@@ -103,8 +113,19 @@ def read_options(
         "flatten": flatten.value if flatten else None,
         "bias": bias.value,
         "zeros": zeros.value if zeros else None,
+        "heads": _heads(heads),
         "step_from": step_from,
     }
+
+
+def _heads(heads: str | None) -> int | Literal["unknown"] | None:
+    if heads is None:
+        return None
+    if heads == "unknown":
+        return "unknown"
+    if not heads.isdecimal() or len(heads) > 9:
+        raise InvalidInputError(f"--heads: expected a number from 1 on, or unknown, found {heads[:40]!r}")
+    return int(heads)
 
 
 def wiring_text(wiring: Wiring) -> str:

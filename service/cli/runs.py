@@ -26,6 +26,7 @@ from topostrata.service.cli.reading import (
     BiasOption,
     BiasRow,
     FlattenOption,
+    HeadsOption,
     LayersOption,
     OrientationOption,
     SourceArgument,
@@ -78,6 +79,7 @@ def push(
     flatten: FlattenOption = None,
     bias: BiasOption = BiasRow.AUTO,
     zeros: ZerosOption = None,
+    heads: HeadsOption = None,
     step_from: StepFromOption = None,
     parent: Annotated[
         list[str] | None,
@@ -104,7 +106,7 @@ def push(
     from topostrata.runs import Parent
 
     check_run_id(run)
-    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
+    options = read_options(wiring, layers, orientation, flatten, bias, zeros, heads, step_from)
     files = check_files(source, steps=step or [], **options)
     if not quiet and not json_:
         tell(files.wiring, files.evidence, files.notes)
