@@ -185,7 +185,22 @@ class _Search:
             return self._none_fits(asked)
         axes, why = self._choose_axes(fitting, asked)
         order, how = self._choose_order(fitting[axes], axes)
+        if self._options.bias == "auto" and not self._file.sure:
+            self._check_bias(axes, order, [other for other in fitting if other != axes])
         return axes, order, (why, how)
+
+    def _check_bias(self, axes: AxisOrder, order: Order, others: list[AxisOrder]) -> None:
+        """That a last row is a bias follows from the widths only where they leave no other order, of layers or axes."""
+        parts = [self.parts(axes)[k] for k in order]
+        if all(follows(a, b, grouped=True) for a, b in pairwise(parts)) or (not others and self._total is not None):
+            return
+        also = f"; where rows are {'targets' if axes == 'in-out' else 'sources'} they chain as well" if others else ""
+        raise InvalidInputError(
+            f"{self._file.where}: expected layers that chain as they are, found layers that chain only if the last row "
+            f"of each matrix is a bias: {shapes_of(parts)}{also}",
+            hint="if it is say --bias last-row; else say --orientation, choose layers and their order with --layers "
+            "'NAME,NAME', or write the wiring down: --wiring net.toml",
+        )
 
     def _choose_axes(self, fitting: dict[AxisOrder, list[Order]], asked: AxisOrder | None) -> tuple[AxisOrder, str]:
         rows = {"in-out": "rows are sources (in-out)", "out-in": "rows are targets (out-in)"}

@@ -104,9 +104,11 @@ def _known(file: ArrayFile, fit: Fit, options: Options) -> Known:
         open_heads = stated is None
         heads = stated or "unknown"
         evidence.append(why if stated != "unknown" else "the units of attention are held by index, as you said")
-    last = options.flatten == "channels-last"
+    rotary = _turned(file, fit)
+    if rotary:
+        notes.append("no position embedding is in the file, so positions may turn q and k: their places are fixed")
     try:
-        wiring = wiring_of(fit, Decisions(heads, tied, last))
+        wiring = wiring_of(fit, Decisions(heads, tied, rotary, options.flatten == "channels-last"))
     except MisfitError as misfit:
         if not open_heads:
             raise InvalidInputError(
@@ -161,6 +163,12 @@ def _heads(file: ArrayFile, options: Options) -> tuple[Heads | None, str]:
         if len(heads) == 1 and type(number := heads.pop()) is int and number > 0:
             return number, f"heads: {number}, as {where} says ({next(iter(stated))})"
     return None, ""
+
+
+def _turned(file: ArrayFile, fit: Fit) -> bool:
+    """Whether positions may turn queries and keys, since the array of positions that the family has is not there."""
+    attention = fit.family.attention
+    return attention is not None and not any(attention.positions in name for name in file.arrays)
 
 
 def _ties(file: ArrayFile, fit: Fit) -> tuple[dict[str, Use], list[str]]:

@@ -61,6 +61,8 @@ class Attention:
     than queries, each head of keys and values serves a group of queries. ``rotary``: positions turn pairs of q and k,
     which fixes their order. ``within``: q, k and v lie side by side within each head, in one place that ``q`` names;
     the output reads the place that ``v`` names.
+    ``positions``: the word of the array of positions; a file without it may be of a network whose positions turn q
+    and k.
     """
 
     q: str = ".q"
@@ -68,6 +70,7 @@ class Attention:
     v: str = ".v"
     rotary: bool = False
     within: bool = False
+    positions: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,7 @@ FAMILIES: tuple[Family, ...] = (
             Row("head_dist", "stream", "#distilled", optional=True),
         ),
         "norm1 norm2 norm norm_pre fc_norm ls1 ls2 gamma_1 gamma_2 reg_token register_tokens",
-        attention=Attention(),
+        attention=Attention(positions="pos_embed"),
     ),
     Family(
         "Vision Transformer",

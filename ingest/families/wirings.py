@@ -15,10 +15,11 @@ from topostrata.topology import Axis, LayerShape, Orientation, Part, Space, Wiri
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What shapes do not tell: the number of heads, which rows are tied with which array, the order of a flatten."""
+    """What shapes do not tell: how many heads, which rows are tied with which array, whether positions turn q and k."""
 
     heads: Heads
     tied: Mapping[str, Use]
+    rotary: bool = False
     channels_last: bool = False
 
 
@@ -95,7 +96,11 @@ class _Building:
             raise MisfitError(f"{heads} heads of {sizes[q]} queries, {sizes[k]} keys and {sizes[v]} values")
         head = Axis(f"{block}heads" if heads == shared else f"{block}kv", shared)
         group = Axis(f"{block}group", heads // shared)
-        place = Axis("rotary", width, fixed=True) if attention.rotary else Axis(f"{block}qk", width)
+        place = (
+            Axis("rotary", width, fixed=True)
+            if attention.rotary or self._decisions.rotary
+            else Axis(f"{block}qk", width)
+        )
         value = Axis(f"{block}dims", width)
         self._axes[q] = _several(head, group, place)
         self._axes[k] = _several(head, place)

@@ -29,8 +29,8 @@ _OPTIMISER = {
     "grad", "grads", "gradient", "gradients", "grad_avg",
 }  # fmt: skip
 _AVERAGES = {
-    "ema", "ema_model", "model_ema", "ema_state_dict", "ema_model_state_dict", "ema_params", "params_ema", "shadow",
-    "shadow_params", "swa", "swa_model", "averaged_model", "average_model",
+    "ema", "ema_model", "model_ema", "ema_state_dict", "state_dict_ema", "ema_model_state_dict", "ema_params",
+    "params_ema", "shadow", "shadow_params", "swa", "swa_model", "averaged_model", "average_model",
 }  # fmt: skip
 _BUFFERS = {
     "running_mean", "running_var", "num_batches_tracked", "batch_stats", "position_ids", "token_type_ids", "inv_freq",

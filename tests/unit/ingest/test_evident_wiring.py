@@ -283,6 +283,18 @@ def test_a_vgg_11_of_torchvision(tmp_path: Path) -> None:
     assert topology.nnz == sum(np.count_nonzero(a) for name, a in arrays.items() if a.ndim > 1)
 
 
+def test_keras_numbers_layers_from_the_second_on(tmp_path: Path) -> None:
+    """``dense`` comes before ``dense_1``, however they are sorted; other words are not known to be so."""
+    paths = ("layers/dense_1/vars/0", "layers/dense_2/vars/0", "layers/dense/vars/0")
+    arrays = {path: mask(5, 5) for path in sorted(paths)}
+    read_names = names(npz(tmp_path / "net.npz", arrays))
+    assert read_names == ["layers.dense.vars.0", "layers.dense_1.vars.0", "layers.dense_2.vars.0"]
+    flax = {f"params/Dense_{k}/kernel": mask(5, 5) for k in (0, 1, 10, 2)}
+    assert names(npz(tmp_path / "flax.npz", flax)) == ["Dense_0", "Dense_1", "Dense_2", "Dense_10"]
+    with pytest.raises(InvalidInputError, match="found two"):
+        read(tensors(tmp_path / "net.safetensors", {"alpha.weight": mask(5, 5), "alpha_1.weight": mask(5, 5)}))
+
+
 UNKNOWN = {
     "stem.weight": (8, 3, 7, 7),
     "layer1.0.conv1.weight": (8, 8, 3, 3),

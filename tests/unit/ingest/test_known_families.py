@@ -228,6 +228,16 @@ def test_unknown_heads_hold_the_units_of_attention_by_index(tmp_path: Path) -> N
     assert "each layer has spaces of its own" in question.to_toml()
 
 
+def test_queries_and_keys_that_positions_may_turn(tmp_path: Path) -> None:
+    """Without position embeddings (rotary ones are no array) the places of q and k are fixed; so said."""
+    whole = one(tensors(tmp_path / "net.safetensors", weights(VIT)), heads=2)
+    assert [axis.fixed for axis in whole.layers[1].target.axes] == [False, False]
+    bare = looked(tmp_path, {name: shape for name, shape in VIT.items() if name != "pos_embed"}, heads=2)
+    assert bare.wiring is not None
+    assert [axis.fixed for axis in bare.wiring.layers[1].target.axes] == [False, True]
+    assert any("positions may turn q and k" in note for note in bare.notes)
+
+
 def test_grouped_queries_follow_from_the_widths(tmp_path: Path) -> None:
     """Four heads of queries, two of keys and values; the output reads each value once for each query of its group."""
     topology = one(tensors(tmp_path / "net.safetensors", weights(LLAMA)), heads=4)
@@ -278,6 +288,7 @@ def test_averages_and_states_beside_the_weights_are_left_out(tmp_path: Path) -> 
     arrays = weights(RESNET)
     beside = {f"model.{name}": array for name, array in arrays.items()}
     beside |= {f"ema_model.{name}": np.ones_like(array) for name, array in arrays.items()}
+    beside |= {f"state_dict_ema.{name}": np.ones_like(array) for name, array in arrays.items()}
     beside |= {f"optimizer.state.{k}.exp_avg": np.ones_like(array) for k, array in enumerate(arrays.values())}
     expected = one(tensors(tmp_path / "net.safetensors", arrays))
     assert one(tensors(tmp_path / "beside.safetensors", beside)).digest == expected.digest
