@@ -17,10 +17,13 @@ from topostrata.ingest.families.structure import Family
 from topostrata.ingest.families.table import FAMILIES
 from topostrata.ingest.families.wirings import Decisions, wiring_of
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
-from topostrata.ingest.formats.options import Heads, Options
+from topostrata.ingest.formats.cells import read_within
+from topostrata.ingest.formats.limits import Limits
+from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.roles import ArrayRole
 from topostrata.ingest.formats.stored import Entries, StoredArray
 from topostrata.topology import Wiring
+from topostrata.words import Heads
 
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _WITH_HEAD = ("LMHead", "CausalLM", "MaskedLM", "PreTraining")
@@ -96,7 +99,7 @@ def _known(file: ArrayFile, fit: Fit, options: Options) -> Known:
     family = fit.family
     evidence = [f"its names and shapes are those of {_a(family.name)} ({family.writers})"]
     evidence.append(f"rows are {'targets' if fit.axes == 'out-in' else 'sources'} ({fit.axes}), as the shapes tell")
-    tied, notes = _ties(file, fit)
+    tied, notes = _ties(file, fit, options)
     heads: Heads = "unknown"
     open_heads = False
     if family.attention is not None:
@@ -171,7 +174,7 @@ def _turned(file: ArrayFile, fit: Fit) -> bool:
     return attention is not None and not any(attention.positions in name for name in file.arrays)
 
 
-def _ties(file: ArrayFile, fit: Fit) -> tuple[dict[str, Use], list[str]]:
+def _ties(file: ArrayFile, fit: Fit, options: Options) -> tuple[dict[str, Use], list[str]]:
     """Which rows are tied with the array of another: by the configuration, or because the numbers are the same."""
     says = file.config.get("tie_word_embeddings")
     tied: dict[str, Use] = {}
@@ -181,7 +184,7 @@ def _ties(file: ArrayFile, fit: Fit) -> tuple[dict[str, Use], list[str]]:
         if owner is None or says is False:
             continue
         mask = "mask" in {use.role.role, owner.role.role}
-        if (says is True or not mask) and _same(use.role.array, owner.role.array):
+        if (says is True or not mask) and _same(use.role.array, owner.role.array, options.limits, file.where):
             tied[use.row.name] = owner
             notes.append(f"{use.role.name} is tied with {owner.role.name}: one set of connections in two places")
     architectures = file.config.get("architectures")
@@ -196,10 +199,10 @@ def _ties(file: ArrayFile, fit: Fit) -> tuple[dict[str, Use], list[str]]:
     return tied, notes
 
 
-def _same(array: StoredArray, other: StoredArray) -> bool:
+def _same(array: StoredArray, other: StoredArray, limits: Limits, where: str) -> bool:
     if array.shape != other.shape:
         return False
-    numbers, others = array.read(), other.read()
+    numbers, others = (read_within(stored, limits, where=where) for stored in (array, other))
     if isinstance(numbers, Entries) or isinstance(others, Entries):
         return (
             isinstance(numbers, Entries)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from topostrata.errors import InvalidTopologyError
 from topostrata.ingest.families.fitting import Fit, MisfitError, Use
 from topostrata.ingest.families.structure import Attention, Row
-from topostrata.ingest.formats.options import Heads
 from topostrata.layers import TAPS
 from topostrata.topology import Axis, LayerShape, Orientation, Part, Space, Wiring
+from topostrata.words import Heads
 
 
 @dataclass(frozen=True, slots=True)

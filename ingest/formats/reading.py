@@ -16,10 +16,9 @@ from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import registry, run_directory, snapshot_file
 from topostrata.ingest.formats.accuracies import METRIC, accuracies
 from topostrata.ingest.formats.array_file import ArrayFile
-from topostrata.ingest.formats.file_layers import Bias, Flatten
 from topostrata.ingest.formats.layer_files import has_layer_files
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.ingest.formats.options import Heads, Options, Orientation
+from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.roles import roles_of
 from topostrata.ingest.formats.run_directory import Step
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
@@ -27,17 +26,14 @@ from topostrata.ingest.placed import match, place
 from topostrata.ingest.wiring import decide
 from topostrata.refs import PathRef
 from topostrata.refs import Step as RefStep
-from topostrata.topology import Topology, Wiring, Zeros
+from topostrata.topology import Topology, Wiring
+from topostrata.words import Bias, FileOrientation, Flatten, Heads, Zeros
 
 __all__ = [
     "DEFAULT",
-    "Bias",
-    "Flatten",
     "Frame",
-    "Heads",
     "Limits",
     "Options",
-    "Orientation",
     "ReadOptions",
     "SnapshotFile",
     "read",
@@ -73,7 +69,7 @@ class ReadOptions(TypedDict, total=False):
     bias: Bias
     zeros: Zeros | None
     limits: Limits
-    orientation: Orientation | None
+    orientation: FileOrientation | None
     flatten: Flatten | None
     layers: Sequence[str]
     wiring: Wiring | str | os.PathLike[str] | None
@@ -87,7 +83,7 @@ def read(
     bias: Bias = "auto",
     zeros: Zeros | None = None,
     limits: Limits = DEFAULT,
-    orientation: Orientation | None = None,
+    orientation: FileOrientation | None = None,
     flatten: Flatten | None = None,
     layers: Sequence[str] = (),
     wiring: Wiring | str | os.PathLike[str] | None = None,
