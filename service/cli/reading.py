@@ -70,6 +70,14 @@ def _read_options(
         str | None,
         typer.Option("--step-from", metavar="REGEX", help="Its first group is the step in the name of a file."),
     ] = None,
+    over_time: Annotated[
+        bool,
+        typer.Option(
+            "--over-time",
+            help="One file holds several snapshots: the first axis of each array is time, or names begin with a step. "
+            "[steps: an array 'steps' of the file, else --step as often, else 0, 1, 2, ...]",
+        ),
+    ] = False,
 ) -> Reading:
     return {
         "wiring": wiring,
@@ -80,6 +88,7 @@ def _read_options(
         "zeros": zeros,
         "heads": _heads(heads),
         "step_from": step_from,
+        "over_time": over_time,
     }
 
 
