@@ -11,6 +11,7 @@ from typing import Unpack
 import numpy as np
 
 from topostrata.errors import InvalidInputError, TopostrataError
+from topostrata.ingest.families.recognition import OpenQuestionError
 from topostrata.ingest.formats import run_directory
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
 from topostrata.ingest.formats.cells import dims, read_within
@@ -52,7 +53,8 @@ class Inspection:
     """What is in a file, and how it would be read.
 
     ``wiring`` is what follows from it, or a draft to edit where there is a ``question``: then nothing would be read,
-    and ``way_out`` says what decides. ``steps`` are those of a directory of snapshots; the first was looked at.
+    and ``way_out`` says what decides. ``draft_of`` is the family of networks, where only that question is open.
+    ``steps`` are those of a directory of snapshots; the first was looked at.
     """
 
     path: str
@@ -63,6 +65,7 @@ class Inspection:
     notes: tuple[str, ...]
     question: str | None = None
     way_out: str | None = None
+    draft_of: str | None = None
 
     def to_toml(self) -> str:
         """The wiring as a text file to edit (docs/wiring.md); a draft says so."""
@@ -73,8 +76,10 @@ class Inspection:
         lines = [
             "A draft: each layer has spaces of its own. Put the layers into the order of execution, give the",
             "spaces that are one space one name, and leave out what is no layer.",
-            *f"{self.question} ({self.way_out})".splitlines(),
         ]
+        if self.draft_of is not None:
+            lines = [f"A draft: the wiring of a {self.draft_of}, but for one question."]
+        lines += f"{self.question} ({self.way_out})".splitlines()
         return "".join(f"# {line}\n" for line in lines) + self.wiring.to_toml()
 
 
@@ -127,10 +132,13 @@ def _inspect(
         reading.topology(options)  # what a push would refuse only when it reads the numbers, such as NaN
     except TopostrataError as error:
         arrays = tuple(_array(role, set(), options.limits) for role in roles)
+        if isinstance(error, OpenQuestionError) and error.draft is not None:
+            return Inspection(
+                path, steps, arrays, error.draft, (), notes, error.message, error.hint, draft_of=error.family
+            )
         draft = _draft([role for role in roles if role.holds_layer], file.axes)
         return Inspection(path, steps, arrays, draft, (), notes, error.message, error.hint)
-    taken = {layer.parameter for layer in reading.layers}
-    arrays = tuple(_array(role, taken, options.limits) for role in roles)
+    arrays = tuple(_array(role, reading.arrays, options.limits) for role in roles)
     return Inspection(path, steps, arrays, reading.wiring, reading.evidence, (*notes, *reading.notes))
 
 

@@ -22,7 +22,7 @@ from topostrata.errors import InvalidInputError
 from topostrata.ingest import wiring
 from topostrata.ingest.formats.array_file import ArrayFile
 from topostrata.ingest.formats.options import Options
-from topostrata.ingest.formats.roles import ArrayRole, roles_of
+from topostrata.ingest.formats.roles import ArrayRole, axes_of_names, roles_of
 from topostrata.ingest.formats.stored import Entries, StoredArray
 from topostrata.ingest.wiring import Reading
 from topostrata.refs import MAX_STEP
@@ -57,8 +57,8 @@ def decide(file: ArrayFile, options: Options) -> Reading:
             raise
         hint = f"if the first axis of each array is time, say --over-time; else: {error.hint}"
         raise InvalidInputError(error.message, hint=hint) from None
-    kernels = options.orientation in {"hwio", "oihw"} or wiring.axes_of_names(_layers(file, options)) is not None
-    if options.over_time or kernels or not all(part.kernel for part in reading.layers):
+    kernels = options.orientation in {"hwio", "oihw"} or axes_of_names(_layers(file, options)) is not None
+    if options.over_time or kernels or not reading.layers or not all(part.kernel for part in reading.layers):
         return reading
     if not _chains_over_time(file, options):
         return reading

@@ -18,9 +18,8 @@ from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
 from topostrata.ingest.formats.cells import check_values, kept, read_within
 from topostrata.ingest.formats.options import Options
-from topostrata.ingest.formats.roles import ArrayRole, roles_of, stem_of
+from topostrata.ingest.formats.roles import ArrayRole, axes_of_names, roles_of, stem_of
 from topostrata.ingest.formats.stored import Entries, StoredArray
-from topostrata.ingest.wiring import axes_of_names
 from topostrata.memory import beside
 from topostrata.topology import LayerShape, Topology, Wiring
 

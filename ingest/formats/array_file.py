@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
 from topostrata.ingest.formats.stored import LeftOut, StoredArray
@@ -20,7 +20,8 @@ class ArrayFile:
     ``in_order``: the arrays stand in the order in which the network defines them; ``ordered``: in that of execution,
     as the format says. ``branches`` is why its layers are no chain, ``flatten`` how a picture is flattened, where the
     format says so. ``snapshot`` reads the file where it is Topostrata's own. ``numbers`` are the plain numbers beside
-    the arrays (``epoch``, ``global_step``), ``files`` the files of arrays that have one each.
+    the arrays (``epoch``, ``global_step``), ``files`` the files of arrays that have one each, ``config`` what the
+    ``config.json`` beside the file says of the network.
     """
 
     where: str
@@ -35,6 +36,7 @@ class ArrayFile:
     snapshot: Callable[[], SnapshotFile] | None = None
     numbers: Mapping[str, int | float] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, name: str) -> str:
         """Where an array is, for errors: its own file where each has one."""

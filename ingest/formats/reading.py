@@ -29,7 +29,7 @@ from topostrata.ingest.placed import match, place
 from topostrata.refs import PathRef
 from topostrata.refs import Step as RefStep
 from topostrata.topology import Topology, Wiring
-from topostrata.words import Bias, FileOrientation, Flatten, Zeros
+from topostrata.words import Bias, FileOrientation, Flatten, Heads, Zeros
 
 __all__ = [
     "DEFAULT",
@@ -75,6 +75,7 @@ class ReadOptions(TypedDict, total=False):
     flatten: Flatten | None
     layers: Sequence[str]
     wiring: Wiring | str | os.PathLike[str] | None
+    heads: Heads | None
     step_from: str | None
     over_time: bool
 
@@ -89,6 +90,7 @@ def read(
     flatten: Flatten | None = None,
     layers: Sequence[str] = (),
     wiring: Wiring | str | os.PathLike[str] | None = None,
+    heads: Heads | None = None,
     step_from: str | None = None,
     over_time: bool = False,
     steps: Iterable[int] = (),
@@ -101,10 +103,10 @@ def read(
 
     ``wiring``: which layer feeds which, a ``Wiring`` or the path of its text file; without it, what names, shapes and
     format make evident. ``layers``: names or globs of arrays, in the order of execution. ``orientation``, ``flatten``,
-    ``bias`` and ``zeros`` decide what the file does not tell (``Options``; docs/formats.md). ``step_from``: a regular
-    expression whose first group is the step in the name of a file or directory. ``over_time``: the first axis of each
-    array is time, or a dictionary around the arrays is. ``steps``: of a directory only these; of a file over time its
-    steps.
+    ``bias``, ``zeros`` and ``heads`` decide what the file does not tell (``Options``; docs/formats.md).
+    ``step_from``: a regular expression whose first group is the step in the name of a file or directory. ``over_time``:
+    the first axis of each array is time, or a dictionary around the arrays is. ``steps``: of a directory only these; of
+    a file over time its steps.
 
     Raises ``InvalidInputError`` for what is not there, not one of the formats or not evident, ``LimitError`` for what
     is larger than ``limits``.
@@ -126,6 +128,7 @@ def read(
         flatten=flatten,
         layers=layers,
         wiring=wiring,
+        heads=heads,
         step_from=step_from,
         over_time=over_time,
     )
@@ -169,6 +172,7 @@ def options_of(steps: Iterable[int], **how: Unpack[ReadOptions]) -> Options:
         how.get("flatten"),
         tuple(how.get("layers", ())),
         _wiring(how.get("wiring")),
+        how.get("heads"),
         how.get("step_from"),
         frozenset(steps),
         how.get("over_time", False),
@@ -370,7 +374,7 @@ def _snapshot(file: ArrayFile, options: Options) -> tuple[SnapshotFile, tuple[st
         topology, notes = place(file, options.wiring, options)
         return SnapshotFile(topology), ("the wiring is the one you gave",), notes
     reading = decide(file, options)
-    return SnapshotFile(reading.topology(options)), reading.evidence, reading.notes
+    return SnapshotFile(reading.topology()), reading.evidence, reading.notes
 
 
 def _suspicious(topology: Topology) -> list[str]:
