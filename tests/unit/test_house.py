@@ -41,6 +41,7 @@ FLOORS = [
     ["ingest.hook.sources", "ingest.hook.traced"],
     ["ingest.hook.recorder", "measures.gradients"],
     ["ingest.hook.run"],
+    ["integrations"],
     ["queries"],
     ["store"],
     ["ingest", "distance"],
