@@ -28,7 +28,7 @@ from topostrata.ingest.hook.tracing.reading import plain_name
 from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
 from topostrata.matrices import check_words
 from topostrata.refs import check_run_id, check_step, parse_ref
-from topostrata.runs import How, Parent, Status, check_epoch, check_metrics, check_tags
+from topostrata.runs import HOWS, How, Parent, Status, check_epoch, check_metrics, check_tags
 from topostrata.settings import PREFIX, Settings, load_settings
 from topostrata.topology import Orientation, Wiring
 
@@ -79,7 +79,7 @@ class TrainingRun:
         self._process = os.getpid()
         self._logged, self._ended = 0, False
         self._step = -1
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may log in the midst of a log
         self._first_batch: FirstBatch | None = None
         if recorder is not None:
             _OPEN.add(self)
@@ -96,6 +96,9 @@ class TrainingRun:
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process, to which it was sent beside a data set, it does nothing."""
         return _disabled, ()
+
+    def __copy__(self) -> Self:
+        return self
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         return self
@@ -199,10 +202,9 @@ class TrainingRun:
         metrics: Mapping[str, SupportsFloat] | None,
         masks: Mapping[str, Any] | None,
     ) -> None:
-        checked = check_step(self._step + 1 if step is None else step)
+        with self._lock:  # a step that cannot be recorded has had its number all the same
+            self._step = checked = check_step(self._step + 1 if step is None else step)
         if checked % self._every:
-            with self._lock:
-                self._step = checked
             return
         if isinstance(source, FunctionType | MethodType | partial):
             source = source()
@@ -218,7 +220,7 @@ class TrainingRun:
         for reason in wrong:
             self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
         with self._lock:
-            self._logged, self._step = self._logged + 1, checked
+            self._logged += 1
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
         self._recorder.put(Logged(checked, reading, datetime.now(UTC), check_epoch(epoch), numbers))
 
@@ -322,7 +324,7 @@ def init(
     check_words(orientation=orientation or "in-out")
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise InvalidInputError(f"every: expected a number of steps from 1 on, found {every!r}")
-    place = _place(settings.store if store is None else os.fspath(store), resume)
+    place = _place(settings.store if store is None else store)
     head = RunHead(
         check_run_id(run),
         datetime.now(UTC),
@@ -337,7 +339,7 @@ def init(
         return TrainingRun(None, troubles, orientation, from_weights=from_weights, every=every)
     plan = Plan(
         head,
-        Path(settings.spool if spool is None else spool).expanduser().absolute(),
+        _directory("spool", settings.spool if spool is None else spool),
         settings.spool_bytes,
         settings.queue_bytes,
         wiring,
@@ -384,10 +386,25 @@ def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0").strip() in {"", "0"}
 
 
-def _place(store: str, resume: Resume) -> str:
+def _directory(name: str, place: str | os.PathLike[str]) -> Path:
+    """The directory by its full path: the job and its sender may go elsewhere."""
+    try:
+        return Path(place).expanduser().absolute()
+    except TypeError:
+        raise InvalidInputError(f"{name}: expected a directory, found {type(place).__name__}") from None
+    except RuntimeError as error:
+        raise InvalidInputError(f"{name}: expected a directory, found {str(place)!r}: {error}") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"{name}: expected a working directory for {str(place)!r}, found none: {error.strerror}",
+            hint="the process stands in a directory that was deleted; give the whole path",
+        ) from None
+
+
+def _place(store: str | os.PathLike[str]) -> str:
     """The store as the sender is to open it, wherever that runs."""
-    if "://" not in store:
-        return str(Path(store).expanduser().absolute())
+    if not isinstance(store, str) or "://" not in store:
+        return str(_directory("store", store))
     try:
         parts = urlsplit(store)
     except ValueError as error:
@@ -396,11 +413,6 @@ def _place(store: str, resume: Resume) -> str:
         raise SettingsError(
             "store: no password or token may stand in it, where logs and process lists show it",
             hint="TOPOSTRATA_NEO4J_PASSWORD, TOPOSTRATA_API_TOKEN or token= hold it",
-        )
-    if parts.scheme in {"http", "https"} and resume == "never":
-        raise InvalidInputError(
-            "resume: expected 'allow' or 'must' beside the URL of a service, which does not tell who made a run, "
-            "found 'never'"
         )
     return store
 
@@ -416,7 +428,7 @@ def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
         raise InvalidInputError(f"config: expected names with values, found {type(config).__name__}")
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(config or {}), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
     return copied
 
@@ -429,6 +441,8 @@ def _parents(run: str, fork_from: str | None, parent: str | Parent | None, resum
     ]
     for name, how, claim in claims:
         if isinstance(claim, Parent):
+            if claim.how not in HOWS:
+                raise InvalidInputError(f"{name}: expected how as one of {', '.join(HOWS)}, found {claim.how!r}")
             parents.append(Parent(check_run_id(claim.run), check_step(claim.step), claim.how))
         elif claim is not None:
             if not isinstance(claim, str):
@@ -455,6 +469,8 @@ def _environment(settings: Settings, token: str | None) -> dict[str, str]:
     """The sender's environment: this process's, with the token that was given."""
     environment = dict(os.environ)
     if token is not None:
+        if not isinstance(token, str):
+            raise InvalidInputError(f"token: expected text, found {type(token).__name__}")
         secret = Settings(**{**settings.model_dump(exclude={"api_token", "api_token_file"}), "api_token": token})
         environment.pop(f"{PREFIX}API_TOKEN_FILE", None)
         environment[f"{PREFIX}API_TOKEN"] = secret.api_secret() or ""
