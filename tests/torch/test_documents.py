@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 import topostrata as ts
 from tests.torch import test_lightning, test_transformers
 from tests.torch.spools import head, snapshots
+from topostrata.store.embedded import stop
 
 PYTHON = re.MULTILINE | re.DOTALL
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,3 +110,22 @@ def test_the_hugging_face_block_of_the_hooks_page_records(shown: dict[str, str],
     }
     exec(shown["Hugging Face"], names)
     assert [snapshot.step for snapshot in snapshots(tmp_path, "pruned-bert-1")] == [0, 8]
+
+
+@pytest.mark.parametrize(
+    ("example", "lines"),
+    [
+        ("lottery_ticket", ["ticket-3 is a fork of ticket-2@3", "NNSTD of ticket-0@1 and ticket-3@4: 0."]),
+        ("rigl_digits", ["NNSTD of the two at step 0: 0.000", "NNSTD of the two at step 400: 0."]),
+        ("lightning_offline", ["pruned-digits@116: 591 connections", "NNSTD of the first and the last: 0."]),
+    ],
+)
+def test_an_example_ends_with_its_runs_in_the_archive(example: str, lines: list[str], tmp_path: Path) -> None:
+    """Their distance and descent come out of it."""
+    store = tmp_path / "archive"
+    command = [sys.executable, str(ROOT / "examples" / f"{example}.py"), str(store)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path)
+    stop(store, force=True)
+    assert ran.returncode == 0, ran.stderr
+    assert all(line in ran.stdout for line in lines), ran.stdout
+    assert "go on: topostrata" in ran.stdout
