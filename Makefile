@@ -37,7 +37,7 @@ test: $(READY)
 
 $(TORCH)/.ready: $(READY) pyproject.toml tests/torch/overrides.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TORCH)
-	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --overrides tests/torch/overrides.txt --editable . --group torch
+	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --overrides tests/torch/overrides.txt --editable ".[demo]" --group torch
 	@touch $@
 
 test-torch: $(TORCH)/.ready

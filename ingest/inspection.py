@@ -129,7 +129,7 @@ def _inspect(
             arrays = tuple(_array(role, taken, options.limits) for role in roles)
             return Inspection(path, steps, arrays, options.wiring, ("the wiring is the one you gave",), (*notes, *more))
         reading = decide(file, options)
-        reading.topology(options)  # what a push would refuse only when it reads the numbers, such as NaN
+        reading.topology()  # what a push would refuse only when it reads the numbers, such as NaN
     except TopostrataError as error:
         arrays = tuple(_array(role, set(), options.limits) for role in roles)
         if isinstance(error, OpenQuestionError) and error.draft is not None:

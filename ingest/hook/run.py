@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
+from types import FunctionType, MethodType, TracebackType
 from typing import Any, Literal, Self, SupportsFloat, get_args
 from urllib.parse import urlsplit
 
@@ -74,9 +75,16 @@ class TrainingRun:
     """
 
     def __init__(
-        self, recorder: Recorder | None, troubles: Troubles, orientation: Orientation | None, *, from_weights: bool
+        self,
+        recorder: Recorder | None,
+        troubles: Troubles,
+        orientation: Orientation | None,
+        *,
+        from_weights: bool,
+        every: int = 1,
     ) -> None:
         self._recorder, self._troubles = recorder, troubles
+        self._every = every
         self._orientation, self._from_weights = orientation, from_weights
         self._process = os.getpid()
         self._calls = self._logged = 0
@@ -145,9 +153,11 @@ class TrainingRun:
 
         ``source`` is a ``Topology``, a list or dictionary of arrays (NumPy, SciPy, torch), a torch module, a
         ``Masking`` object or a list of them, or a scheduler with ``backward_masks``; docs/hook.md lists what is read
-        where. ``masks`` states the masks beside a model, by the names of its parameters. ``step`` is one more than the
-        last by default. A smaller step than the last one of the run starts a fork, ``<run>-fork-<step>``. Without
-        ``source`` and ``masks`` the metrics are recorded at a step without a snapshot.
+        where. A function of no arguments is called for one of these, at steps that are recorded. ``masks`` states the
+        masks beside a model, by the names of its parameters. ``step`` is one more than the last by default; of a run
+        with ``every=n``, each n-th is recorded. A smaller step than the last one of the run starts a fork,
+        ``<run>-fork-<step>``. Without ``source`` and ``masks`` the metrics are recorded
+        at a step without a snapshot.
 
         Snapshots do not show a link that an update dropped and grew again at once. ``dropped`` and ``grown`` say what
         it did, as masks by the names that ``source`` has; or ``after_removal`` says what was left when it had dropped.
@@ -250,6 +260,10 @@ class TrainingRun:
     ) -> None:
         with self._lock:  # a step that cannot be recorded has had its number all the same
             self._step = checked = check_step(self._step + 1 if step is None else step)
+        if checked % self._every:
+            return
+        if isinstance(source, FunctionType | MethodType | partial):
+            source = source()
         numbers, wrong = _numbers(metrics)
         reading: sources.Reading | Topology | None = None
         if source is not None or masks is not None or not numbers:
@@ -360,6 +374,7 @@ def init(
     wiring: Wiring | None = None,
     orientation: Orientation | None = None,
     from_weights: bool = False,
+    every: int = 1,
     spool: str | os.PathLike[str] | None = None,
 ) -> TrainingRun:
     """Begin to record a training run; its id is ``run``.
@@ -375,8 +390,8 @@ def init(
     are the snapshot that it started from (how: fork; declared, or what a ``Parent`` says).
 
     ``wiring`` states what else is traced, from the first forward pass of the model, where the masks alone do not tell
-    it. ``orientation`` is that of the arrays that
-    are logged, ``from_weights`` the last resort where code keeps no masks.
+    it. ``orientation`` is that of the arrays that are logged, ``from_weights`` the last resort where code keeps no
+    masks. ``every`` is for a loop that logs each step: those that it divides are recorded.
 
     Raises ``InvalidRefError``, ``InvalidInputError`` and ``SettingsError`` for an argument or setting that is none;
     after that nothing raises.
@@ -393,6 +408,8 @@ def init(
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
     check_words(orientation=orientation or "in-out")
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise InvalidInputError(f"every: expected a number of steps from 1 on, found {every!r}")
     place = _place(settings.store if store is None else store)
     head = RunHead(
         check_run_id(run),
@@ -405,7 +422,7 @@ def init(
     )
     troubles = Troubles(run)
     if chosen == "disabled" or not _is_first_rank():
-        return TrainingRun(None, troubles, orientation, from_weights=from_weights)
+        return TrainingRun(None, troubles, orientation, from_weights=from_weights, every=every)
     plan = Plan(
         head,
         _directory("spool", settings.spool if spool is None else spool),
@@ -414,7 +431,7 @@ def init(
         wiring,
         _environment(settings, token) if chosen == "online" else None,
     )
-    return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights)
+    return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights, every=every)
 
 
 _OPEN: set[TrainingRun] = set()  # also those that nobody refers to any more: their ends are written at the exit

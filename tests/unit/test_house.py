@@ -43,6 +43,7 @@ FLOORS = [
     ["ingest.hook.turnover"],
     ["ingest.hook.recorder", "measures.gradients"],
     ["ingest.hook.run"],
+    ["integrations"],
     ["queries"],
     ["store"],
     ["ingest", "distance"],
