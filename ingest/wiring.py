@@ -18,7 +18,6 @@ from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
 from topostrata.ingest.formats.cells import cells_of, dims
 from topostrata.ingest.formats.file_layers import (
     FileLayer,
-    Flatten,
     Plan,
     assemble,
     follows,
@@ -31,6 +30,7 @@ from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.packed import without_shape
 from topostrata.ingest.formats.roles import ArrayRole, chosen, roles_of
 from topostrata.topology import Topology, Wiring
+from topostrata.words import Flatten
 
 _MOST_SEARCHED = 64
 _MOST_TRIED = 5_000
@@ -336,7 +336,7 @@ class _Search:
     def _part(self, layer: ArrayRole, axes: AxisOrder) -> FileLayer:
         n_source, n_target, taps = dims(layer.array.shape, axes)
         where = f"{self._file.at(layer.name)}: layer {layer.stem!r}"
-        load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, where=where)
+        load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, limits=self._options.limits, where=where)
         kernel = len(layer.array.shape) > 2
         return FileLayer(layer.stem, n_source, n_target, load, taps, kernel, layer.name, axes)
 

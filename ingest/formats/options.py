@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.array_file import AxisOrder
-from topostrata.ingest.formats.file_layers import Bias, Flatten
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.topology import Wiring, Zeros
-
-Orientation = Literal["in-out", "out-in", "oihw", "hwio"]
+from topostrata.topology import Wiring
+from topostrata.words import Bias, FileOrientation, Flatten, Zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Options:
 
     bias: Bias = "auto"
     zeros: Zeros | None = None
-    orientation: Orientation | None = None
+    orientation: FileOrientation | None = None
     flatten: Flatten | None = None
     layers: tuple[str, ...] = ()
     wiring: Wiring | None = None
@@ -38,7 +36,7 @@ class Options:
     limits: Limits = DEFAULT
 
     def __post_init__(self) -> None:
-        for name, kind in (("bias", Bias), ("zeros", Zeros), ("orientation", Orientation), ("flatten", Flatten)):
+        for name, kind in (("bias", Bias), ("zeros", Zeros), ("orientation", FileOrientation), ("flatten", Flatten)):
             value = getattr(self, name)
             known = get_args(kind)
             if value not in known and not (value is None and name != "bias"):

@@ -16,10 +16,9 @@ from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import registry, run_directory, snapshot_file
 from topostrata.ingest.formats.accuracies import METRIC, accuracies
 from topostrata.ingest.formats.array_file import ArrayFile
-from topostrata.ingest.formats.file_layers import Bias, Flatten
 from topostrata.ingest.formats.layer_files import has_layer_files
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.ingest.formats.options import Options, Orientation
+from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.orbax_directory import tree_in
 from topostrata.ingest.formats.packed import with_shapes
 from topostrata.ingest.formats.roles import roles_of
@@ -29,16 +28,14 @@ from topostrata.ingest.over_time import decide, moments
 from topostrata.ingest.placed import match, place
 from topostrata.refs import PathRef
 from topostrata.refs import Step as RefStep
-from topostrata.topology import Topology, Wiring, Zeros
+from topostrata.topology import Topology, Wiring
+from topostrata.words import Bias, FileOrientation, Flatten, Zeros
 
 __all__ = [
     "DEFAULT",
-    "Bias",
-    "Flatten",
     "Frame",
     "Limits",
     "Options",
-    "Orientation",
     "ReadOptions",
     "SnapshotFile",
     "read",
@@ -74,7 +71,7 @@ class ReadOptions(TypedDict, total=False):
     bias: Bias
     zeros: Zeros | None
     limits: Limits
-    orientation: Orientation | None
+    orientation: FileOrientation | None
     flatten: Flatten | None
     layers: Sequence[str]
     wiring: Wiring | str | os.PathLike[str] | None
@@ -88,7 +85,7 @@ def read(
     bias: Bias = "auto",
     zeros: Zeros | None = None,
     limits: Limits = DEFAULT,
-    orientation: Orientation | None = None,
+    orientation: FileOrientation | None = None,
     flatten: Flatten | None = None,
     layers: Sequence[str] = (),
     wiring: Wiring | str | os.PathLike[str] | None = None,

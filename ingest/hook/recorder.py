@@ -22,14 +22,19 @@ from datetime import datetime
 from pathlib import Path
 
 from topostrata.errors import InvalidTopologyError, LimitError, TopostrataError
-from topostrata.ingest.hook import sources
+from topostrata.ingest.hook import sources, traced
 from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
+from topostrata.ingest.hook.traced import TracedWiring
 from topostrata.runs import Status
 from topostrata.topology import Topology, Wiring
 
 logger = logging.getLogger("topostrata.hook")
 
 _TICK = 0.5  # seconds between two looks at what the sender says
+_AWAITED = (
+    "snapshots wait in memory for the wiring, which the model's next forward pass gives, and none was seen yet: give "
+    "run.watch(...) what the training calls, or init(wiring=...); a function that is compiled as a whole shows none"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,12 @@ class Recorder:
         self._queued_bytes = self._unsaved = 0
         self._changed = threading.Condition()
         self._wiring = plan.wiring
+        self._traced: TracedWiring | None = None
+        self._awaited = False  # a wiring, which the model's next forward pass gives
+        self._found: TracedWiring | None = None
+        self._settled = False  # whether that is all that can be found
+        self._waiting: list[Logged] = []  # for it, in the order of their steps
+        self._refusal: InvalidTopologyError | None = None
         self._writer: SpoolWriter | None = None
         self._sender: subprocess.Popen[bytes] | None = None
         self._heard = b""
@@ -109,18 +120,37 @@ class Recorder:
         """Queue a copy. Where the disk is so slow that the queue is full it is not recorded: training does not wait."""
         with self._changed:
             over = self._queued_bytes + logged.nbytes > self._plan.queue_bytes
-            if not over or not self._queue:
+            if not over or not (self._queue or self._waiting):
                 self._queue.append(logged)
                 self._queued_bytes, self._unsaved = self._queued_bytes + logged.nbytes, self._unsaved + 1
                 self._changed.notify()
                 return
-        self._troubles.say("queue-full", f"step {logged.step} is not recorded: the disk is too slow for this pace")
+            reason = "those that wait for the wiring fill the memory" if self._waiting else "the disk is too slow"
+        self._troubles.say("queue-full", f"step {logged.step} is not recorded: {reason} for this pace")
+
+    def await_wiring(self) -> bool:
+        """Keep what is logged from now on until ``wire`` is called; gives whether a wiring is needed at all."""
+        with self._changed:
+            self._awaited = self._awaited or (self._wiring is None and self._traced is None)
+            return self._awaited
+
+    def wire(self, found: TracedWiring | None) -> None:
+        """The wiring that was waited for; None where it will not come."""
+        with self._changed:
+            self._found, self._settled = found, True
+            self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was logged is on the disk; gives whether it is."""
+        """Wait until what was logged is on the disk; gives whether it is.
+
+        What waits for a wiring is not waited for: the forward pass that gives it comes from the thread that would wait.
+        """
         end = time.monotonic() + timeout
         with self._changed:
-            return self._changed.wait_for(lambda: not self._unsaved, max(0.0, end - time.monotonic()))
+            self._changed.wait_for(
+                lambda: self._unsaved == len(self._waiting) and not self._settled, max(0.0, end - time.monotonic())
+            )
+            return not self._unsaved
 
     def end(self, status: Status) -> None:
         """Nothing more will be logged: what is queued is written, then how the run ended."""
@@ -160,14 +190,13 @@ class Recorder:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._ending, _TICK)
+                self._changed.wait_for(lambda: self._queue or self._settled or self._ending, _TICK)
                 logged = self._queue.popleft() if self._queue else None
-                ending = self._ending
-            if logged is not None:
-                self._guarded(lambda logged=logged: self._save(logged), f"step {logged.step} is not recorded")  # type: ignore[misc]
-                with self._changed:
-                    self._queued_bytes, self._unsaved = self._queued_bytes - logged.nbytes, self._unsaved - 1
-                    self._changed.notify_all()
+                ending, settled = self._ending, self._settled
+            if settled or (ending is not None and logged is None):
+                self._settle()
+            if logged is not None and not self._keep_waiting(logged):
+                self._save_or_say(logged)
             self._guarded(self._listen, "the sender cannot be heard")
             if logged is None and ending is not None:
                 break
@@ -185,9 +214,61 @@ class Recorder:
         if writer is not None:
             writer.close()
 
+    def _keep_waiting(self, logged: Logged) -> bool:
+        """Whether it waits for its wiring."""
+        if not self._awaited or isinstance(logged.reading, Topology):
+            return False
+        with self._changed:
+            self._waiting.append(logged)
+            self._changed.notify_all()
+        if len(self._waiting) > 1:
+            self._troubles.say("wiring-awaited", _AWAITED)
+        return True
+
+    def _settle(self) -> None:
+        """Save what waited, with the wiring that was found or that of the run's earlier job, or as far as it goes.
+
+        Where the two differ nothing is saved from now on.
+        """
+        if self._awaited and self._wiring is None:
+            self._guarded(
+                lambda: self._take_wiring(self._found), "the traced wiring is not remembered for the next job"
+            )
+        with self._changed:
+            self._found, self._settled, self._awaited = None, False, False
+            waited, self._waiting = self._waiting, []
+        if waited and self._wiring is None:
+            self._troubles.say("no-wiring", f"no forward pass gave the wiring for which {len(waited)} snapshots waited")
+        for logged in waited:
+            self._save_or_say(logged)
+
+    def _take_wiring(self, found: TracedWiring | None) -> None:
+        plan = self._plan
+        before = traced.load(plan.spool, plan.head)
+        self._traced = found or before
+        self._wiring = None if self._traced is None else self._traced.wiring
+        if found is not None and before is not None:
+            try:
+                traced.check_same(plan.spool, plan.head.run, before.wiring, found.wiring)
+            except InvalidTopologyError as error:
+                self._refusal = error
+        elif found is not None:
+            traced.save(plan.spool, plan.head, found)
+
+    def _save_or_say(self, logged: Logged) -> None:
+        self._guarded(lambda: self._save(logged), f"step {logged.step} is not recorded")
+        with self._changed:
+            self._queued_bytes, self._unsaved = self._queued_bytes - logged.nbytes, self._unsaved - 1
+            self._changed.notify_all()
+
     def _save(self, logged: Logged) -> None:
+        if self._refusal is not None:
+            raise self._refusal
         reading = logged.reading
-        topology = reading if isinstance(reading, Topology) else sources.assemble(reading, self._wiring)
+        if isinstance(reading, Topology):
+            topology = reading
+        else:
+            topology = sources.assemble(reading, self._wiring, self._traced.left_out if self._traced else ())
         if self._wiring is not None and topology.wiring != self._wiring:
             raise InvalidTopologyError(
                 "a run's layers never change: expected those of its first snapshot, found others",

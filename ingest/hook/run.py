@@ -18,10 +18,13 @@ from typing import Any, Literal, Self, SupportsFloat, get_args
 from urllib.parse import urlsplit
 
 import topostrata
-from topostrata.errors import InvalidInputError, SettingsError
+from topostrata.errors import InvalidInputError, SettingsError, TopostrataError
 from topostrata.ingest.hook import sources
 from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
 from topostrata.ingest.hook.spool import Resume, RunHead
+from topostrata.ingest.hook.traced import TracedWiring
+from topostrata.ingest.hook.tracing.reading import plain_name
+from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
 from topostrata.matrices import check_words
 from topostrata.refs import check_run_id, check_step, parse_ref
 from topostrata.runs import How, Parent, Status, check_epoch, check_metrics, check_tags
@@ -69,6 +72,7 @@ class TrainingRun:
         self._logged, self._ended = 0, False
         self._step = -1
         self._lock = threading.Lock()
+        self._first_batch: FirstBatch | None = None
         if recorder is not None:
             _OPEN.add(self)
 
@@ -137,6 +141,24 @@ class TrainingRun:
             kind = str(getattr(error, "code", type(error).__name__))
             self._troubles.say(kind, f"step {step} is not recorded: {error}")
 
+    def watch(self, model: Any) -> None:
+        """Take the wiring from the next forward pass of a torch module.
+
+        ``log(model)`` does this by itself where the order of the masks does not tell it. It is for those who log
+        something else (a dictionary, a ``Masking``), or whose training calls another object than the one that they log.
+        Until then what is logged waits. Nothing stays in the model, and it computes what it would have computed. Where
+        ``init`` was given a wiring nothing is traced.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").watch(None)
+        """
+        if not self._is_mine() or not _is_first_rank():
+            return
+        try:
+            self._watch(sources.module(model))
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            self._troubles.say("watch", f"the wiring is not traced: {error}")
+
     def flush(self, timeout: float | None = FINISH_S) -> bool:
         """Wait, so many seconds at most, until what was logged is on the job's disk; gives whether it is.
 
@@ -170,8 +192,13 @@ class TrainingRun:
         checked = check_step(self._step + 1 if step is None else step)
         numbers, wrong = _numbers(metrics)
         reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
-        if isinstance(reading, sources.Reading) and reading.from_weights:
-            self._troubles.say("from-weights", "there are no masks: every weight that is not 0 counts as a connection")
+        if isinstance(reading, sources.Reading):
+            if reading.from_weights:
+                what = "there are no masks: every weight that is not 0 counts as a connection"
+                self._troubles.say("from-weights", what)
+            model = sources.model_of(source)
+            if model is not None and sources.needs_wiring(reading):
+                self._watch(model)
         for reason in wrong:
             self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
         with self._lock:
@@ -179,12 +206,34 @@ class TrainingRun:
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
         self._recorder.put(Logged(checked, reading, datetime.now(UTC), check_epoch(epoch), numbers))
 
+    def _watch(self, model: Any) -> None:
+        assert self._recorder is not None  # noqa: S101 - what _is_mine says
+        if self._first_batch is not None:
+            self._first_batch.look()
+        elif self._recorder.await_wiring():
+            self._first_batch = trace_first_batch(model, self._wire)
+
+    def _wire(self, outcome: TraceReport | TopostrataError) -> None:
+        """The first batch came."""
+        assert self._recorder is not None  # noqa: S101 - what _is_mine says
+        self._first_batch = None
+        if isinstance(outcome, TopostrataError):
+            self._troubles.say("trace", f"the wiring is not traced: {outcome}; init(wiring=...) states it")
+            self._recorder.wire(None)
+            return
+        if outcome.left_out:
+            self._troubles.say("traced", f"the traced wiring: {outcome.left_out}")
+        left_out = dict.fromkeys(plain_name(name) for name in (*outcome.unused, *outcome.unplaced))
+        self._recorder.wire(TracedWiring(outcome.wiring, tuple(left_out)))
+
     def _finish(self, timeout: float | None, status: Status) -> None:
         if not self._is_mine():
             return
         self._ended = True
         _OPEN.discard(self)
         try:
+            if self._first_batch is not None:
+                self._first_batch.remove()
             assert self._recorder is not None  # noqa: S101 - what _is_mine says
             if status not in get_args(Status):
                 known = ", ".join(get_args(Status))
@@ -235,7 +284,8 @@ def init(
     says so where there is none, ``"never"`` makes another, ``<run>-2``. ``fork_from="w0@50"`` and ``parent="w0@50"``
     are the snapshot that it started from (how: fork; declared, or what a ``Parent`` says).
 
-    ``wiring`` is needed where the order of the masks is not the network's. ``orientation`` is that of the arrays that
+    ``wiring`` states what else is traced, from the first forward pass of the model, where the masks alone do not tell
+    it. ``orientation`` is that of the arrays that
     are logged, ``from_weights`` the last resort where code keeps no masks.
 
     Raises ``InvalidRefError``, ``InvalidInputError`` and ``SettingsError`` for an argument or setting that is none;

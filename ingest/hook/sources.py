@@ -6,10 +6,12 @@ the places of the connections where the array was sparse; nothing of the caller'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from math import prod
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -18,7 +20,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from topostrata import matrices
-from topostrata.errors import InvalidTopologyError
+from topostrata.errors import InvalidInputError, InvalidTopologyError
+from topostrata.ingest.hook.tracing.reading import plain_name, without_wrappers
 from topostrata.topology import Mask, Orientation, Topology, Wiring
 
 _WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
@@ -110,17 +113,27 @@ def read(
     )
 
 
-def assemble(reading: Reading, wiring: Wiring | None) -> Topology:
+def needs_wiring(reading: Reading) -> bool:
+    """Whether neither the order of what was copied is the network's, nor the sizes leave no choice."""
+    try:
+        _check_order(reading)
+    except InvalidTopologyError:
+        return True
+    return False
+
+
+def assemble(reading: Reading, wiring: Wiring | None, left_out: Container[str] = ()) -> Topology:
     """The topology of what was copied: placed in the wiring, or chained where that needs no guess.
 
-    Raises ``InvalidTopologyError`` where it would.
+    ``left_out`` are parameters that are known to be in no layer of the wiring. Raises ``InvalidTopologyError``.
     """
-    if wiring is None and not reading.chain:
-        _check_evident({**reading.parameters, **{name: _shape(c) for name, c in reading.arrays.items()}}, reading)
+    if wiring is None:
+        _check_order(reading)
     arrays: dict[str, Any] = {name: np.ones(shape, dtype=bool) for name, shape in reading.parameters.items()}
     for name, copied in reading.arrays.items():
         arrays[name] = copied if isinstance(copied, Mask) else copied.array()
     if wiring is not None:
+        arrays = {name: array for name, array in arrays.items() if name not in left_out}
         return wiring.place(_keyed(arrays, reading, wiring), orientation=reading.orientation)
     return Topology.from_masks(arrays, orientation=reading.orientation)
 
@@ -136,6 +149,20 @@ def unwrapped(source: Any) -> Any:
             return source
 
 
+def model_of(source: Any) -> Any:
+    """The torch module that an object is or belongs to, as a scheduler or a ``Masking`` does; None where none is."""
+    places = (source, *(getattr(source, name, None) for name in ("model", "module")))
+    lists = (modules for modules in [getattr(source, "modules", None)] if isinstance(modules, list))
+    return next((place for place in (*places, *(m[0] for m in lists if len(m) == 1)) if is_module(place)), None)
+
+
+def module(source: Any) -> Any:
+    """The torch module that it is. Raises ``InvalidInputError`` for anything else."""
+    if not is_module(source):
+        raise InvalidInputError(f"watch: expected a torch module, found {type(source).__name__}")
+    return source
+
+
 def is_module(source: Any) -> bool:
     """Whether the object is a torch module, by what it has."""
     return hasattr(source, "named_modules") and hasattr(source, "named_parameters")
@@ -147,7 +174,7 @@ def _is_masking(source: Any) -> bool:
 
 
 def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -> Reading:
-    masks, shapes = dict(_of_module(module)), _parameters(module)
+    masks, shapes = dict(masks_of_module(module)), _parameters(module)
     if not masks:
         if not from_weights:
             raise InvalidTopologyError(
@@ -160,12 +187,12 @@ def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -
     return _copied(masks, shapes, orientation, chain=_is_sequence(module), from_weights=from_weights)
 
 
-def _of_module(module: Any) -> Iterator[tuple[str, Any]]:
-    """The masks of a module's parameters, wherever pruning and parametrizations keep them."""
+def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
+    """The masks of a module's parameters, wherever pruning and parametrizations keep them: these themselves."""
     for place, inner in module.named_modules():
-        prefix = f"{place}." if place else ""
-        if ".parametrizations." in f".{prefix}":
+        if ".parametrizations." in f".{place}.":
             continue
+        prefix = plain_name(f"{place}." if place else "")
         buffers, parameters = inner._buffers, inner._parameters  # noqa: SLF001 - what torch itself reads
         for name, buffer in buffers.items():
             parameter = name.removesuffix("_mask")
@@ -184,14 +211,38 @@ def _of_module(module: Any) -> Iterator[tuple[str, Any]]:
 
 def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
     """The shapes of a module's weights, by the names that their masks have."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, parameter in module.named_parameters():
-        plain = name.removesuffix("_orig")
-        if ".parametrizations." in f".{name}" and name.endswith(".original"):
-            plain = name.removesuffix(".original").replace("parametrizations.", "")
-        if parameter.dim() > 1:
-            shapes[plain] = tuple(parameter.shape)
+        plain, shape = plain_name(name), tuple(parameter.shape)
+        if len(shape) > 1 and prod(shape) >= prod(shapes.get(plain, ())):  # of a weight and its norm the weight
+            shapes[plain] = shape
     return shapes
+
+
+def mask_name(parameter: str) -> str:
+    """The name that the mask of a module's parameter has; each of several factors of a weight keeps its own."""
+    return without_wrappers(parameter) if re.search(r"\.original\d$|_v$", parameter) else plain_name(parameter)
+
+
+def masks_by_name(source: Any) -> dict[str, Any]:
+    """The masks themselves that a dictionary, list, ``Masking`` object or scheduler has, by their names; None has none.
+
+    Raises ``InvalidInputError`` for anything else.
+    """
+    if source is None:
+        return {}
+    if isinstance(source, list | tuple) and not (source and all(map(_is_masking, source))):
+        return {f"l{k}": mask for k, mask in enumerate(source)}
+    if isinstance(source, Mapping):
+        return {str(name): mask for name, mask in source.items()}
+    if hasattr(source, "backward_masks"):
+        return _of_scheduler(source)[0]
+    if _is_masking(source) or isinstance(source, list | tuple):
+        return _of_heads(source if isinstance(source, list | tuple) else [source])
+    raise InvalidInputError(
+        "masks: expected a dictionary or list of arrays or an object with masks or backward_masks, "
+        f"found {type(source).__name__}"
+    )
 
 
 def _is_sequence(module: Any) -> bool:
@@ -230,7 +281,8 @@ def _of_scheduler(scheduler: Any) -> tuple[dict[str, Any], dict[str, tuple[int, 
     """Masks in the order of ``W``, by the names that the scheduler's model has for those parameters."""
     weights = list(getattr(scheduler, "W", []))
     model = unwrapped(getattr(scheduler, "model", None))
-    names = {id(parameter): name for name, parameter in model.named_parameters()} if is_module(model) else {}
+    named = model.named_parameters() if is_module(model) else ()
+    names = {id(parameter): plain_name(name) for name, parameter in named}
     masks, shapes = {}, _parameters(model) if names else {}
     for k, mask in enumerate(scheduler.backward_masks):
         weight = weights[k] if k < len(weights) else None
@@ -318,8 +370,14 @@ def _short(name: str, wanted: set[str]) -> str:
     return short if name not in wanted and short in wanted else name
 
 
-def _check_evident(named: Mapping[str, tuple[int, ...]], reading: Reading) -> None:
-    """Whether the sizes leave no choice: matrices that chain in their order, no two spaces of one size."""
+def _check_order(reading: Reading) -> None:
+    """Whether the order is the network's, or the sizes leave no choice.
+
+    They leave none where matrices chain in their order and no two spaces have one size.
+    """
+    if reading.chain:
+        return
+    named = {**reading.parameters, **{name: _shape(copied) for name, copied in reading.arrays.items()}}
     turned = reading.orientation == "out-in"
     shapes = [
         shape[::-1] if turned and not isinstance(reading.arrays.get(name), Mask) else shape
@@ -332,7 +390,7 @@ def _check_evident(named: Mapping[str, tuple[int, ...]], reading: Reading) -> No
         names = ", ".join(list(named)[:6])
         raise InvalidTopologyError(
             f"log: expected a wiring for {names}: their sizes alone do not tell which layer feeds which",
-            hint="init(wiring=...): ts.trace(model, example) gives it, or Wiring.chain, or Wiring.from_toml for a file",
+            hint="run.watch(model) traces it; init(wiring=...) states it: Wiring.chain, or Wiring.from_toml for a file",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,21 +17,12 @@ from topostrata.service.cli.output import (
     show,
     table,
 )
+from topostrata.words import ConnectionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MOST_ROWS = 20
-
-
-class Status(StrEnum):
-    """What became of a connection between two steps."""
-
-    SURVIVED = "survived"
-    REGROWN = "regrown"
-    DIED = "died"
-    BORN = "born"
-
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run.")]
 FromOption = Annotated[
@@ -148,7 +138,7 @@ def survival(
 def connections(
     run: RunArgument,
     layer: Annotated[str, typer.Option("--layer", metavar="LAYER", help="The layer.")],
-    status: Annotated[Status, typer.Option(help="Which connections.")],
+    status: Annotated[ConnectionStatus, typer.Option(help="Which connections.")],
     from_: FromOption = None,
     to: ToOption = None,
     through_parents: ParentsFlag = False,
@@ -164,10 +154,10 @@ def connections(
 
     with archive(store) as opened:
         changes = opened.connections(run, layer, from_, to, through_parents=through_parents)
-    cells = changes.of(status.value)
+    cells = changes.of(status)
     rows = connections_answer(changes.first, cells[:limit])
     if json_:
-        answer({"run": run, "layer": layer, "status": status.value, "count": cells.size, "connections": rows})
+        answer({"run": run, "layer": layer, "status": status, "count": cells.size, "connections": rows})
         return
     show(table(["source", "tap", "target"], [list(row.values()) for row in rows]))
     if cells.size > limit:
@@ -186,8 +176,8 @@ def structure(
     from topostrata.service.answers.measures import snapshot_answer
 
     with archive(store) as opened:
-        snapshot = opened.snapshot(ref)
-        shape = snapshot_answer(snapshot.id, opened.structure(snapshot))
+        (entry,) = opened.recorded(ref)
+        shape = snapshot_answer(entry.snapshot.id, opened.structure(entry))
     if json_:
         answer(shape)
         return

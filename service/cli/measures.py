@@ -63,8 +63,9 @@ def measures(
     from topostrata.service.answers.measures import snapshot_answer
 
     with archive(store) as opened:
-        snapshot = opened.snapshot(ref)
-        panel = snapshot_answer(snapshot.id, opened.measures(snapshot, null=null, seed=seed, spectra=not no_spectra))
+        (entry,) = opened.recorded(ref)
+        measured = opened.measures(entry, null=null, seed=seed, spectra=not no_spectra)
+    panel = snapshot_answer(entry.snapshot.id, measured)
     if json_:
         answer(panel)
         return

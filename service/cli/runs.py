@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.runs import How
 from topostrata.service.cli.output import (
     JsonFlag,
     PngOption,
@@ -22,21 +22,7 @@ from topostrata.service.cli.output import (
     table,
     width,
 )
-from topostrata.service.cli.reading import (
-    BiasOption,
-    BiasRow,
-    FlattenOption,
-    LayersOption,
-    OrientationOption,
-    OverTimeFlag,
-    SourceArgument,
-    StepFromOption,
-    WiringOption,
-    ZerosOption,
-    read_options,
-    reading_answer,
-    tell,
-)
+from topostrata.service.cli.reading import Reading, SourceArgument, reading_answer, tell, with_reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,19 +33,9 @@ if TYPE_CHECKING:
 _WATCHED_EVERY_S = 2.0
 
 
-class How(StrEnum):
-    """How a run departed from its parent."""
-
-    RESUME = "resume"
-    FORK = "fork"
-    PERTURBATION = "perturbation"
-    PRUNED = "pruned"
-    DECLARED = "declared"
-
-
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command()(push)
+    app.command()(with_reading(push))
     app.command()(ls)
     app.command(name="show")(show_ref)
 
@@ -67,25 +43,18 @@ def register(app: typer.Typer) -> None:
 def push(
     source: SourceArgument,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that the snapshots belong to.")],
+    reading: Reading,
     step: Annotated[
         list[int] | None,
         typer.Option(
             "--step", metavar="STEP", help="Push only this step; may be repeated. For a single file: its step."
         ),
     ] = None,
-    wiring: WiringOption = None,
-    layers: LayersOption = None,
-    orientation: OrientationOption = None,
-    flatten: FlattenOption = None,
-    bias: BiasOption = BiasRow.AUTO,
-    zeros: ZerosOption = None,
-    step_from: StepFromOption = None,
-    over_time: OverTimeFlag = False,
     parent: Annotated[
         list[str] | None,
         typer.Option("--parent", metavar="REF", help="The snapshot that the run started from; may be repeated."),
     ] = None,
-    how: Annotated[How, typer.Option(help="How the run departed from its parent.")] = How.DECLARED,
+    how: Annotated[How, typer.Option(help="How the run departed from its parent.")] = "declared",
     tag: Annotated[
         list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for the run; may be repeated.")
     ] = None,
@@ -106,8 +75,8 @@ def push(
     from topostrata.runs import Parent
 
     check_run_id(run)
-    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from, over_time)
-    files = check_files(source, steps=step or [], **options)
+    with progress(f"check {source}") as advance:
+        files = check_files(source, steps=step or [], progress=advance, **reading)
     if not quiet and not json_:
         tell(files.wiring, files.evidence, files.notes)
     projection: Projection = project if project in {"all", "none"} else project.split(",")
@@ -117,7 +86,7 @@ def push(
         pushed = opened.push_files(
             files,
             run,
-            parents=[Parent(start.run, start.step, how.value) for start in starts],
+            parents=[Parent(start.run, start.step, how) for start in starts],
             tags=tag or [],
             projection=projection,
             progress=advance,
@@ -206,9 +175,10 @@ def show_ref(
     from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        snapshot = opened.snapshot(ref)
+        (entry,) = opened.recorded(ref)
+        snapshot = entry.snapshot
         run = as_json(opened.run(snapshot.run))
-        topology = opened.topology(snapshot)
+        topology = opened.topology(entry)
     wiring = topology.wiring
     for path, write in ((dot, wirings.dot), (graphml, wirings.graphml)):
         if path is not None:

@@ -58,15 +58,29 @@ class Analysis:
             self._built_evolution = self._built_evolution or StoredEvolution(self._store, self._masks)
             return self._built_evolution
 
-    def _topology(self, ref: Ref | Snapshot | str) -> Topology:
+    def recorded(self, *refs: Ref | Snapshot | RecordedSnapshot | str) -> list[RecordedSnapshot]:
+        """Snapshots with what their topologies are made of, all read at once, in the order of the refs.
+
+        What takes a ref takes one of these too, and asks the database for nothing of it but masks: so a program
+        knows which snapshots ``last`` were, and gets answers about just these.
+
+        Raises ``NotFoundError`` for the first that is not there, ``InvalidRefError`` for text that is no ref.
+
+        >>> ours, theirs = archive.recorded("w0@last", "w1@first")
+        >>> ours.snapshot.id, theirs.snapshot.id, archive.nnstd(ours, theirs, alignment="identity").nnstd
+        ('w0@10', 'w1@10', 0.25)
+        """
+        return self._runs.recorded(refs)
+
+    def _topology(self, ref: Ref | Snapshot | RecordedSnapshot | str) -> Topology:
         return self._masks.topology(self._runs.recorded([ref])[0])
 
     # Distance
 
     def nnstd(
         self,
-        a: Ref | Snapshot | str,
-        b: Ref | Snapshot | str,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
         *,
         alignment: Alignment = DEFAULT,
         chance: bool = False,
@@ -201,7 +215,7 @@ class Analysis:
 
     # One snapshot
 
-    def structure(self, ref: Ref | Snapshot | str) -> Structure:
+    def structure(self, ref: Ref | Snapshot | RecordedSnapshot | str) -> Structure:
         """Fan-in, fan-out, hubs, dead units and effective density of one snapshot.
 
         Raises ``NotFoundError`` where there is no such snapshot.
@@ -213,7 +227,14 @@ class Analysis:
 
         return structure(self._topology(ref))
 
-    def measures(self, ref: Ref | Snapshot | str, *, null: int = 0, seed: int = 0, spectra: bool = True) -> Measures:
+    def measures(
+        self,
+        ref: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        null: int = 0,
+        seed: int = 0,
+        spectra: bool = True,
+    ) -> Measures:
         """The structure panel of one snapshot: the measures that papers print, per layer and for the whole network.
 
         ``null``, ``seed`` and ``spectra`` are those of ``topostrata.measure``, whose errors it raises too.

@@ -18,9 +18,10 @@ from topostrata.counterparts import counterparts
 from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.layers import Layer, LayerShape, Part
 from topostrata.masks import Cells, Mask
-from topostrata.matrices import Orientation, Zeros
+from topostrata.matrices import Orientation
 from topostrata.order import Stage
 from topostrata.symmetries import Permutations
+from topostrata.words import Zeros
 
 __all__ = [
     "Axis",
@@ -34,7 +35,6 @@ __all__ = [
     "Stage",
     "Topology",
     "Wiring",
-    "Zeros",
     "chain_layers",
 ]
 

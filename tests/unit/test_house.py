@@ -28,7 +28,7 @@ pytestmark = pytest.mark.checkout
 # inside another one has a floor of its own: the longest name decides. So what records a training job's masks needs no
 # store.
 FLOORS = [
-    ["errors", "format_1", "format_2"],
+    ["errors", "format_1", "format_2", "words"],
     ["axes", "matrices"],
     ["masks"],
     ["layers"],
@@ -36,9 +36,11 @@ FLOORS = [
     ["order", "placing"],
     ["digests", "counterparts"],
     ["topology", "refs", "settings", "frames", "files"],
+    ["memory"],
     ["codec", "runs"],
-    ["ingest.hook.sources", "ingest.hook.spool", "ingest.hook.tracing"],
-    ["ingest.hook.recorder"],
+    ["ingest.hook.spool", "ingest.hook.tracing"],
+    ["ingest.hook.sources", "ingest.hook.traced"],
+    ["ingest.hook.recorder", "measures.gradients"],
     ["ingest.hook.run"],
     ["queries"],
     ["store"],

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from topostrata.archive import Archive
 from topostrata.errors import LimitError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
+from topostrata.memory import most_memory
 from topostrata.refs import Ref, check_run_id
 from topostrata.runs import Run, Snapshot
 from topostrata.service.answers.shape import answer_type
@@ -35,7 +36,8 @@ router = APIRouter(tags=["runs"])
 
 _UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
 _PER_CONNECTION = 8  # of the largest body; a connection takes some 64 bytes of memory while it is decoded
-_DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once; each takes several times its size in memory
+_AT_ONCE = 2  # bodies that are unpacked at once; each takes several times its size in memory
+_DECODING = BoundedSemaphore(_AT_ONCE)
 
 _TOML = "application/toml"
 
@@ -107,7 +109,8 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
 
 def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Response:
     most = archive.settings.max_body_bytes
-    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION)
+    memory = most_memory() // _AT_ONCE
+    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION, memory=memory)
     with _DECODING:
         frame = read_snapshot_bytes(BytesIO(body), limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from topostrata import codec
 from topostrata.frames import frame
 from topostrata.topology import Mask
+from topostrata.words import ConnectionStatus
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Status = Literal["survived", "regrown", "died", "born"]
-STATUSES: tuple[Status, ...] = ("survived", "regrown", "died", "born")
 Cells = NDArray[np.int64]
 
 
@@ -79,7 +78,7 @@ class ConnectionChanges:
     died: Cells
     born: Cells
 
-    def of(self, status: Status) -> Cells:
+    def of(self, status: ConnectionStatus) -> Cells:
         """The cells of one status."""
         cells: Cells = getattr(self, status)
         return cells

@@ -14,8 +14,9 @@ import scipy.sparse as sp
 from tests.epochs import matrix
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import snapshot_file
-from topostrata.ingest.formats.reading import Frame, Orientation, read
+from topostrata.ingest.formats.reading import Frame, read
 from topostrata.topology import Topology
+from topostrata.words import FileOrientation
 
 
 def test_layers_follow_the_natural_order_of_their_names(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_convolutions_have_taps_and_flatten_channel_major(tmp_path: Path) -> Non
 def test_a_kernel_of_jax_has_its_channels_last(tmp_path: Path) -> None:
     """With the orientation ``in-out`` a kernel of JAX gives the topology of the same kernel in PyTorch's order."""
     kernel = np.random.default_rng(7).random((3, 3, 2, 4)) < 0.3
-    orders: list[tuple[str, Any, Orientation]] = [
+    orders: list[tuple[str, Any, FileOrientation]] = [
         ("jax", kernel, "in-out"),
         ("torch", kernel.transpose(3, 2, 0, 1), "out-in"),
     ]
