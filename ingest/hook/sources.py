@@ -138,6 +138,26 @@ def assemble(reading: Reading, wiring: Wiring | None, left_out: Container[str] =
     return Topology.from_masks(arrays, orientation=reading.orientation)
 
 
+def placed(reading: Reading | Topology, wiring: Wiring) -> dict[str, Mask]:
+    """The masks of those layers of a wiring of which arrays were copied; tied layers have those of their owners.
+
+    Raises ``InvalidTopologyError`` for an array of which the wiring knows nothing.
+    """
+    if isinstance(reading, Topology):
+        return {layer.name: layer.mask for layer in reading}
+    keys = {y.name: y.name if y.part is None else y.part.parameter for y in wiring if y.name not in wiring.shared_with}
+    wanted = {*keys, *keys.values()}
+    arrays: dict[str, Any] = {_short(name, wanted): array for name, array in reading.arrays.items()}
+    present = [y for y in wiring if y.name in keys and (y.name in arrays or keys[y.name] in arrays)]
+    arrays = {name: array if isinstance(array, Mask) else array.array() for name, array in arrays.items()}
+    none = np.empty(0, dtype=np.int64)
+    for y in wiring:
+        if y.name in keys and y not in present:
+            arrays[y.name] = Mask(y.local_sources, y.target.size, none, y.taps)
+    topology = wiring.place(arrays, orientation=reading.orientation)
+    return {y.name: topology[y.name].mask for y in present}
+
+
 def unwrapped(source: Any) -> Any:
     """The module inside those that parallelise or compile it."""
     while True:
@@ -309,6 +329,10 @@ def _copied(
             copied = copy(mask, from_weights=from_weights)
         except InvalidTopologyError as error:
             raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
+        if name in shapes and _shape(copied) != shapes[name] and not isinstance(copied, Mask):
+            raise InvalidTopologyError(
+                f"layer {name!r}: expected a mask of its parameter's shape {shapes[name]}, found {_shape(copied)}"
+            )
         if isinstance(copied, Mask) or len(copied.shape) > 1:  # a bias is no connection
             arrays[name] = copied
     if not arrays:

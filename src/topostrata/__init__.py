@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from topostrata.distance.pairwise import distances
     from topostrata.errors import (
         Cancelled,
+        ChangedError,
         ClusterError,
         Code,
         ConflictError,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
@@ -92,6 +94,7 @@ __all__ = [
     "Axis",
     "Cancelled",
     "Chance",
+    "ChangedError",
     "CheckedFiles",
     "ClusterError",
     "Code",
@@ -105,6 +108,7 @@ __all__ = [
     "EngineError",
     "Evolution",
     "Exported",
+    "FlowCorrelation",
     "Frame",
     "GradientFlow",
     "Hub",
@@ -153,6 +157,7 @@ __all__ = [
     "RecordedSnapshot",
     "Ref",
     "Run",
+    "RunGradientFlow",
     "RunHistory",
     "RunLayer",
     "RunSurvival",
@@ -217,6 +222,7 @@ _HOMES = {
         "Cancelled",
         "ClusterError",
         "Code",
+        "ChangedError",
         "ConflictError",
         "CorruptError",
         "EngineError",
@@ -315,6 +321,10 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.run_flow": (
+        "FlowCorrelation",
+        "RunGradientFlow",
+    ),
     "measures.spectra": ("Ramanujan",),
     "measures.structure": (
         "Degrees",

@@ -199,7 +199,7 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     if metrics is not None and not isinstance(metrics, Mapping):
         raise InvalidInputError(f"metrics: expected names with numbers, found {type(metrics).__name__}")
     for name, value in (metrics or {}).items():
-        if not _METRIC.fullmatch(name):
+        if not isinstance(name, str) or not _METRIC.fullmatch(name):
             raise InvalidInputError(
                 f"metric {name!r}: expected a name of lower-case letters, digits and '_', at most 64, from a letter on"
             )
@@ -260,7 +260,7 @@ def _finite(value: Any, what: str) -> float:
 
 def check_tag(tag: str) -> str:
     """The tag, or an error: 1 to 100 characters without white space or commas."""
-    if not _TAG.fullmatch(tag):
+    if not isinstance(tag, str) or not _TAG.fullmatch(tag):
         raise InvalidInputError(f"tag: expected 1 to 100 characters without white space or commas, found {tag!r}")
     return tag
 
@@ -269,4 +269,6 @@ def check_tags(tags: Iterable[str]) -> list[str]:
     """The tags, each once, or an error; a text alone would be taken for a tag a letter."""
     if isinstance(tags, str):
         raise InvalidInputError(f"tags: expected several, found the text {tags!r}", hint=f"[{tags!r}] is one tag")
+    if not isinstance(tags, Iterable):
+        raise InvalidInputError(f"tags: expected several, found {type(tags).__name__}")
     return [check_tag(tag) for tag in dict.fromkeys(tags)]

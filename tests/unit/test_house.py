@@ -40,6 +40,7 @@ FLOORS = [
     ["codec", "runs"],
     ["ingest.hook.spool", "ingest.hook.tracing"],
     ["ingest.hook.sources", "ingest.hook.traced"],
+    ["ingest.hook.turnover"],
     ["ingest.hook.recorder", "measures.gradients"],
     ["ingest.hook.run"],
     ["queries"],

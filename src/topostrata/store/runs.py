@@ -291,6 +291,16 @@ def masks_between(tx: Transaction, run: str, layers: Iterable[str], first: int, 
     return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
 
 
+def layer_metrics_of(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """The metrics of the layers of these snapshots: only of layers that have some."""
+    layer_metrics: dict[str, dict[str, dict[str, float]]] = {id_: {} for id_ in ids}
+    for page in _pages(ids):
+        for row in tx.run("runs/layer_metrics", ids=list(page)):
+            if metrics := _metrics(row["mask"]):
+                layer_metrics[row["id"]][row["layer"]] = metrics
+    return layer_metrics
+
+
 def parents_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[Parent, ...]]:
     """The declared parents of each of these runs, by their ids and steps."""
     parents: dict[str, tuple[Parent, ...]] = dict.fromkeys(runs, ())
@@ -332,11 +342,7 @@ def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int) -> lis
 
 def _snapshots(tx: Transaction, rows: Sequence[Row]) -> list[Snapshot]:
     nodes = [row["snapshot"] for row in rows]
-    ids = [node["id"] for node in nodes if node.get("has_layer_metrics")]
-    layer_metrics: dict[str, dict[str, dict[str, float]]] = {id_: {} for id_ in ids}
-    for row in tx.run("runs/layer_metrics", ids=ids) if ids else ():
-        if metrics := _metrics(row["mask"]):
-            layer_metrics[row["id"]][row["layer"]] = metrics
+    layer_metrics = layer_metrics_of(tx, [node["id"] for node in nodes if node.get("has_layer_metrics")])
     return [_snapshot(node, layer_metrics.get(node["id"], {})) for node in nodes]
 
 
