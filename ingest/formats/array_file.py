@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
 from topostrata.ingest.formats.stored import LeftOut, StoredArray
+from topostrata.words import Flatten
 
 AxisOrder = Literal["in-out", "out-in"]
 
@@ -31,7 +32,7 @@ class ArrayFile:
     in_order: bool = False
     ordered: bool = False
     branches: str | None = None
-    flatten: Literal["channels-first", "channels-last"] | None = None
+    flatten: Flatten | None = None
     left_out: tuple[LeftOut, ...] = ()
     snapshot: Callable[[], SnapshotFile] | None = None
     numbers: Mapping[str, int | float] = field(default_factory=dict)

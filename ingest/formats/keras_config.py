@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from topostrata.ingest.formats.safe_tensors import parse_json
+from topostrata.words import Flatten
 
 _MAX_LAYERS = 8192
 _MAX_DEPTH = 32
@@ -58,7 +59,7 @@ class KerasModel:
     branches: str | None
 
     @property
-    def flatten(self) -> Literal["channels-first", "channels-last"]:
+    def flatten(self) -> Flatten:
         """How a picture is flattened: channels last, unless they came first and ``Flatten`` left them there."""
         first = any(layer.kind.startswith("Conv") and _channels_first(layer) for layer in self.layers)
         turned = any(layer.kind == "Flatten" and _channels_first(layer) for layer in self.layers)

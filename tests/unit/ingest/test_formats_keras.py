@@ -263,9 +263,9 @@ def test_a_larger_file_than_allowed_is_refused_by_its_size() -> None:
 
 @pytest.mark.parametrize("name", ["mlp.keras", "mlp.weights.h5", "mlp.h5"])
 def test_damaged_files_give_one_clear_error(name: str, tmp_path: Path) -> None:
-    """600 mutations of each: an error of ours that begins with the file, or a file that is sound still."""
+    """300 mutations of each: an error of ours that begins with the file, or a file that is sound still."""
     golden, path, messages = (GOLDEN / name).read_bytes(), tmp_path / name, list[str]()
-    for seed in range(600):
+    for seed in range(300):
         rng = random.Random(seed)
         data = bytearray(golden)
         for _ in range(rng.choice([1, 2, 8])):
@@ -279,7 +279,7 @@ def test_damaged_files_give_one_clear_error(name: str, tmp_path: Path) -> None:
         except TopostrataError as error:
             messages.append(error.message)
     assert [message for message in messages if not message.startswith(str(path)) or "\n" in message] == []
-    assert len(messages) > 100
+    assert len(messages) > 50
 
 
 @pytest.mark.parametrize(
