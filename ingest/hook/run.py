@@ -323,7 +323,7 @@ def init(
         raise InvalidInputError(f"mode: expected one of {', '.join(get_args(Mode))}, found {chosen!r}")
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
-    check_words(orientation=orientation or "in-out")
+    check_words(orientation=orientation or "in-out", kernels=True)
     place = _place(settings.store if store is None else os.fspath(store), resume)
     head = RunHead(
         check_run_id(run),
