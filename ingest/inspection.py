@@ -13,7 +13,8 @@ import numpy as np
 from topostrata.errors import InvalidInputError, TopostrataError
 from topostrata.ingest.formats import run_directory
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
-from topostrata.ingest.formats.cells import dims
+from topostrata.ingest.formats.cells import dims, read_within
+from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.naming_schemes import natural
 from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.reading import ReadOptions, options_of, steps_of
@@ -118,21 +119,21 @@ def _inspect(
         if options.wiring is not None:
             _, more = place(file, options.wiring, options)
             taken = {role.name for role in match(file, options.wiring, roles)[0].values()}
-            arrays = tuple(_array(role, taken) for role in roles)
+            arrays = tuple(_array(role, taken, options.limits) for role in roles)
             return Inspection(path, steps, arrays, options.wiring, ("the wiring is the one you gave",), (*notes, *more))
         reading = decide(file, options)
     except TopostrataError as error:
-        arrays = tuple(_array(role, set()) for role in roles)
+        arrays = tuple(_array(role, set(), options.limits) for role in roles)
         draft = _draft([role for role in roles if role.holds_layer], file.axes)
         return Inspection(path, steps, arrays, draft, (), notes, error.message, error.hint)
     taken = {layer.parameter for layer in reading.layers}
-    arrays = tuple(_array(role, taken) for role in roles)
+    arrays = tuple(_array(role, taken, options.limits) for role in roles)
     return Inspection(path, steps, arrays, reading.wiring, reading.evidence, (*notes, *reading.notes))
 
 
-def _array(role: ArrayRole, taken: set[str]) -> InspectedArray:
+def _array(role: ArrayRole, taken: set[str], limits: Limits) -> InspectedArray:
     stored = role.array
-    density, zeros = _filled(stored)
+    density, zeros = _filled(stored, limits)
     return InspectedArray(
         stored.name,
         stored.shape,
@@ -147,10 +148,10 @@ def _array(role: ArrayRole, taken: set[str]) -> InspectedArray:
     )
 
 
-def _filled(stored: StoredArray) -> tuple[float | None, int]:
+def _filled(stored: StoredArray, limits: Limits) -> tuple[float | None, int]:
     """Density and stored zeros; None where the numbers cannot be read."""
     try:
-        values = stored.read()
+        values = read_within(stored, limits, where=stored.name)
     except TopostrataError:
         return None, 0
     if isinstance(values, Entries):

@@ -18,7 +18,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from topostrata import queries, wiring_text
-from topostrata.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
+from topostrata.errors import (
+    ChangedError,
+    ConflictError,
+    InvalidInputError,
+    LineageCycleError,
+    NotFoundError,
+    StepOrderError,
+)
 from topostrata.ingest.projection import Projector, SupersededError
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
@@ -26,6 +33,7 @@ from topostrata.runs import (
     MAX_METRICS,
     LayerMetrics,
     Parent,
+    Run,
     Status,
     check_epoch,
     check_layer_metrics,
@@ -124,11 +132,18 @@ class Loader:
         self._store.write(work)
 
     def update_run(
-        self, run: str, *, tags: Iterable[str] = (), parents: Iterable[Parent] = (), status: Status | None = None
+        self,
+        run: str,
+        *,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+        status: Status | None = None,
+        expected: Run | None = None,
     ) -> bool:
         """Add tags and parents to a run, and set its status; returns whether that changed anything.
 
-        Raises ``ConflictError`` for a parent that the run has with another ``how``; then nothing is written.
+        Raises ``ConflictError`` for a parent that the run has with another ``how``, ``ChangedError`` where the run is
+        not the ``expected`` one; then nothing is written.
         """
         check_run_id(run)
         if status is not None:
@@ -141,6 +156,8 @@ class Loader:
                 tx.run("archive/lock_archive", token=_token())
             before = find_run(tx, run)
             row = _lock(tx, run)
+            if expected is not None and find_run(tx, run) != expected:
+                raise ChangedError(f"run {run!r}: expected it as it was read, found it changed since")
             old_tags: list[str] = row["tags"] or []
             merged = list(dict.fromkeys(old_tags + new_tags))
             if merged != old_tags:

@@ -16,14 +16,16 @@ import scipy.sparse as sp
 
 from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
-from topostrata.ingest.formats.cells import check_values, kept
+from topostrata.ingest.formats.cells import check_values, kept, read_within
 from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.roles import ArrayRole, roles_of, stem_of
 from topostrata.ingest.formats.stored import Entries, StoredArray
 from topostrata.ingest.wiring import axes_of_names
+from topostrata.memory import beside
 from topostrata.topology import LayerShape, Topology, Wiring
 
 _LISTED = 12
+_PER_CONNECTION = 64  # bytes that placing takes at its peak, measured
 
 
 def place(file: ArrayFile, wiring: Wiring, options: Options) -> tuple[Topology, tuple[str, ...]]:
@@ -34,12 +36,11 @@ def place(file: ArrayFile, wiring: Wiring, options: Options) -> tuple[Topology, 
     roles = roles_of(file.arrays)
     matched, notes = match(file, wiring, roles)
     axes, extra = _axes(file, wiring, matched, options)
-    arrays = {
-        key: _matrix(
-            role.array, axes, extra, _stated(wiring, key), options, f"{file.at(role.name)}: array {role.name!r}"
-        )
-        for key, role in matched.items()
-    }
+    arrays: dict[str, Any] = {}
+    for key, role in matched.items():
+        where = f"{file.at(role.name)}: array {role.name!r}"
+        with beside(sum(map(_bytes, arrays.values()))):
+            arrays[key] = _matrix(role.array, axes, extra, _stated(wiring, key), options, where)
     options.limits.check(file.where, layers=len(wiring))
     try:
         topology = wiring.place(arrays, orientation="out-in", zeros="present")
@@ -153,7 +154,7 @@ def _fits(layer: LayerShape, shape: tuple[int, ...], axes: AxisOrder, extra: int
 
 def _matrix(array: StoredArray, axes: AxisOrder, extra: int, stated: bool, options: Options, where: str) -> Any:
     """The array as ``Wiring.place`` takes it: out-in, unless the wiring states how it lies."""
-    values = array.read()
+    values = read_within(array, options.limits, where=where, per_connection=_PER_CONNECTION)
     turned = (len(array.shape) - 1, len(array.shape) - 2, *range(len(array.shape) - 2))
     if isinstance(values, Entries):
         check_values(values.values.dtype, values.values, lambda at: values.positions[at].tolist(), where=where)
@@ -167,6 +168,10 @@ def _matrix(array: StoredArray, axes: AxisOrder, extra: int, stated: bool, optio
     if stated or axes == "out-in":
         return values
     return (values[:-1] if extra else values).transpose(turned)
+
+
+def _bytes(array: Any) -> int:
+    return array.nbytes if isinstance(array, np.ndarray) else 17 * int(array.nnz)  # two indices and a truth value
 
 
 def _key(layer: LayerShape) -> str:

@@ -326,7 +326,7 @@ class _Search:
     def _part(self, layer: ArrayRole, axes: AxisOrder) -> FileLayer:
         n_source, n_target, taps = dims(layer.array.shape, axes)
         where = f"{self._file.at(layer.name)}: layer {layer.stem!r}"
-        load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, where=where)
+        load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, limits=self._options.limits, where=where)
         kernel = len(layer.array.shape) > 2
         return FileLayer(layer.stem, n_source, n_target, load, taps, kernel, layer.name, axes)
 

@@ -172,6 +172,7 @@ class ExportFile(OpenedFile):
         at = f"{self.where}: {member}"
         if member not in self._members:
             raise InvalidInputError(f"{self.where}: expected the topology of {snapshot.id}, {member}, found none")
+        self._limits.check_memory(at, 2 * self._members[member].file_size)
         with _as_invalid_input(self.where):
             data = self._zip.read(self._members[member])
         unnamed = snapshot_file.read(data, where=at, limits=self._limits).topology

@@ -65,7 +65,7 @@ def matrix_market(source: Path | bytes, *, where: str, limits: Limits = DEFAULT)
         rest = stream.seek(0, 2) - claims.at
     rows, columns = claims.shape
     if claims.sparse:
-        limits.check(where, connections=claims.count if claims.symmetry == "general" else 2 * claims.count)
+        limits.check_entries(where, claims.count if claims.symmetry == "general" else 2 * claims.count)
     else:
         limits.check(where, total_bytes=rows * columns * np.dtype(claims.dtype).itemsize)
     shortest = 2 * len(claims.columns)  # a digit and what parts it from the next

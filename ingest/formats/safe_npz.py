@@ -101,6 +101,7 @@ class SafeNpz(OpenedFile):
                 raise InvalidInputError(
                     f"{self.where}: member {name!r}: expected {ndim} dimensions, found shape {header.shape}"
                 )
+            self._limits.check_memory(f"{self.where}: member {name!r}", 2 * header.size * header.dtype.itemsize)
             data = _read_exactly(stream, header.size * header.dtype.itemsize, name)
         array = np.frombuffer(data, dtype=header.dtype)
         return array.reshape(header.shape, order="F" if header.fortran_order else "C")

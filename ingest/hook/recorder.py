@@ -7,6 +7,7 @@ driver, and what a job that is killed has spooled is still sent.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ from topostrata.topology import Topology, Wiring
 logger = logging.getLogger("topostrata.hook")
 
 _TICK = 0.5  # seconds between two looks at what the sender says
+_MOST_SENDERS = 4  # of a spool, one after the other where something kills them
 _AWAITED = (
     "snapshots wait in memory for the wiring, which the model's next forward pass gives, and none was seen yet: give "
     "run.watch(...) what the training calls, or init(wiring=...); a function that is compiled as a whole shows none"
@@ -76,7 +78,7 @@ class Troubles:
 
     def __init__(self, run: str) -> None:
         self._run = run
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may log in the midst of this
         self.counts: Counter[str] = Counter()
 
     def say(self, kind: str, message: str) -> None:
@@ -85,6 +87,11 @@ class Troubles:
             self.counts[kind] += 1
             first = self.counts[kind] == 1
         if first:
+            self.warn(message)
+
+    def warn(self, message: str) -> None:
+        """Say it without counting it."""
+        with contextlib.suppress(Exception):  # of a handler that the training set up
             logger.warning("run %s: %s", self._run, message)
 
 
@@ -106,6 +113,7 @@ class Recorder:
         self._previous: tuple[int, Topology] | None = None  # the number of its call, and the last snapshot
         self._writer: SpoolWriter | None = None
         self._sender: subprocess.Popen[bytes] | None = None
+        self._senders = 0
         self._heard = b""
         self._ending: Status | None = None
         self._released = threading.Event()
@@ -178,9 +186,7 @@ class Recorder:
         self._thread.join(max(0.1, end - time.monotonic()))
         spool = self.spool
         if spool is not None and spool.exists():
-            logger.warning(
-                "run %s: snapshots wait in %s; send them with: %s", self._plan.head.run, spool, self._command()
-            )
+            self._troubles.warn(f"snapshots wait in {spool}; send them with: {self._command()}")
 
     def abandon(self) -> None:
         """In a process that was forked: this is its parent's business, as is the lock on the spool."""
@@ -214,8 +220,6 @@ class Recorder:
         self._guarded(self._listen, "the sender cannot be heard")
         if self._sender is not None and self._sender.stdout is not None:
             self._sender.stdout.close()
-            if self._sender.returncode is None:
-                self._sender.returncode = 0  # it ends by itself, after one last try: nobody waits for it
         if writer is not None:
             writer.close()
 
@@ -303,7 +307,7 @@ class Recorder:
             return {}
         try:
             return turnover.of_layers(logged.update, topology, previous)
-        except TopostrataError as error:
+        except Exception as error:  # noqa: BLE001 - the masks are recorded all the same
             self._troubles.say("turnover", f"step {logged.step} is recorded without its turnover: {error}")
             return {}
 
@@ -316,7 +320,7 @@ class Recorder:
             writer.close()
             writer.path.unlink(missing_ok=True)
             raise
-        self._writer, self._wiring = writer, wiring
+        self._writer, self._wiring, self._senders = writer, wiring, 0
         if plan.sender is not None:
             self._guarded(lambda: self._start_sender(writer.path, plan.sender or {}), "the sender cannot be started")
 
@@ -334,11 +338,15 @@ class Recorder:
         )
         assert self._sender.stdout is not None  # noqa: S101 - a pipe
         os.set_blocking(self._sender.stdout.fileno(), False)
+        self._senders, self._heard = self._senders + 1, b""
+        # It outlives ``finish`` where the archive is away; who does not wait for it leaves a zombie for the job's life.
+        threading.Thread(target=self._sender.wait, name="topostrata-sender", daemon=True).start()
 
     def _listen(self) -> None:
-        """What the sender has to say, a line of JSON each."""
-        if self._sender is None or self._sender.stdout is None:
+        """What the sender has to say, a line of JSON each; and whether it is still there."""
+        if self._sender is None or self._sender.stdout is None or self._sender.stdout.closed:
             return
+        status = self._sender.returncode
         while data := self._sender.stdout.read(65536):
             self._heard += data
         *lines, self._heard = self._heard.split(b"\n")
@@ -347,7 +355,21 @@ class Recorder:
             if event.get("kind") != "sent":
                 message = str(event["message"]).removeprefix(f"run {self._plan.head.run}: ")
                 self._troubles.say(str(event["kind"]), message)
-        self._sender.poll()
+        if status is not None and self._ending is None:
+            self._replace_sender(status)
+
+    def _replace_sender(self, status: int) -> None:
+        """It ended before the run: start another where it was killed, and say so where that does not help."""
+        assert self._sender is not None  # noqa: S101 - it ended
+        assert self._sender.stdout is not None  # noqa: S101 - a pipe
+        assert self._writer is not None  # noqa: S101 - a sender has a spool
+        self._sender.stdout.close()
+        again = status < 0 and self._senders < _MOST_SENDERS
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        then = "another is started" if again else f"snapshots wait in the spool; send them with: {self._command()}"
+        if again:
+            self._start_sender(self._writer.path, self._plan.sender or {})
+        self._troubles.say("sender-restarted" if again else "sender-ended", f"the sender {how}; {then}")
 
     def _guarded(self, work: Callable[[], object], consequence: str) -> None:
         try:

@@ -27,7 +27,7 @@ from topostrata.ingest.hook.tracing.reading import plain_name
 from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
 from topostrata.matrices import check_words
 from topostrata.refs import check_run_id, check_step, parse_ref
-from topostrata.runs import How, Parent, Status, check_epoch, check_metrics, check_tags
+from topostrata.runs import HOWS, How, Parent, Status, check_epoch, check_metrics, check_tags
 from topostrata.settings import PREFIX, Settings, load_settings
 from topostrata.topology import Orientation, Topology, Wiring
 
@@ -72,7 +72,7 @@ class TrainingRun:
         self._calls = self._logged = 0
         self._ended = False
         self._step = -1
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may log in the midst of a log
         self._first_batch: FirstBatch | None = None
         if recorder is not None:
             _OPEN.add(self)
@@ -89,6 +89,9 @@ class TrainingRun:
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process, to which it was sent beside a data set, it does nothing."""
         return _disabled, ()
+
+    def __copy__(self) -> Self:
+        return self
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         return self
@@ -203,7 +206,8 @@ class TrainingRun:
         masks: Mapping[str, Any] | None,
         update: Mapping[str, Any],
     ) -> None:
-        checked = check_step(self._step + 1 if step is None else step)
+        with self._lock:  # a step that cannot be recorded has had its number all the same
+            self._step = checked = check_step(self._step + 1 if step is None else step)
         numbers, wrong = _numbers(metrics)
         reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
         if isinstance(reading, sources.Reading):
@@ -222,7 +226,7 @@ class TrainingRun:
         except Exception as error:  # noqa: BLE001 - never a harm to training
             self._troubles.say("turnover", f"step {checked} is recorded without its turnover: {error}")
         with self._lock:
-            self._logged, self._step = self._logged + 1, checked
+            self._logged += 1
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
         recorded_at = datetime.now(UTC)
         self._recorder.put(Logged(checked, reading, recorded_at, check_epoch(epoch), numbers, self._calls, changed))
@@ -324,7 +328,7 @@ def init(
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
     check_words(orientation=orientation or "in-out", kernels=True)
-    place = _place(settings.store if store is None else os.fspath(store), resume)
+    place = _place(settings.store if store is None else store)
     head = RunHead(
         check_run_id(run),
         datetime.now(UTC),
@@ -339,7 +343,7 @@ def init(
         return TrainingRun(None, troubles, orientation, from_weights=from_weights)
     plan = Plan(
         head,
-        Path(settings.spool if spool is None else spool).expanduser().absolute(),
+        _directory("spool", settings.spool if spool is None else spool),
         settings.spool_bytes,
         settings.queue_bytes,
         wiring,
@@ -386,10 +390,25 @@ def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0").strip() in {"", "0"}
 
 
-def _place(store: str, resume: Resume) -> str:
+def _directory(name: str, place: str | os.PathLike[str]) -> Path:
+    """The directory by its full path: the job and its sender may go elsewhere."""
+    try:
+        return Path(place).expanduser().absolute()
+    except TypeError:
+        raise InvalidInputError(f"{name}: expected a directory, found {type(place).__name__}") from None
+    except RuntimeError as error:
+        raise InvalidInputError(f"{name}: expected a directory, found {str(place)!r}: {error}") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"{name}: expected a working directory for {str(place)!r}, found none: {error.strerror}",
+            hint="the process stands in a directory that was deleted; give the whole path",
+        ) from None
+
+
+def _place(store: str | os.PathLike[str]) -> str:
     """The store as the sender is to open it, wherever that runs."""
-    if "://" not in store:
-        return str(Path(store).expanduser().absolute())
+    if not isinstance(store, str) or "://" not in store:
+        return str(_directory("store", store))
     try:
         parts = urlsplit(store)
     except ValueError as error:
@@ -398,11 +417,6 @@ def _place(store: str, resume: Resume) -> str:
         raise SettingsError(
             "store: no password or token may stand in it, where logs and process lists show it",
             hint="TOPOSTRATA_NEO4J_PASSWORD, TOPOSTRATA_API_TOKEN or token= hold it",
-        )
-    if parts.scheme in {"http", "https"} and resume == "never":
-        raise InvalidInputError(
-            "resume: expected 'allow' or 'must' beside the URL of a service, which does not tell who made a run, "
-            "found 'never'"
         )
     return store
 
@@ -418,7 +432,7 @@ def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
         raise InvalidInputError(f"config: expected names with values, found {type(config).__name__}")
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(config or {}), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
     return copied
 
@@ -431,6 +445,8 @@ def _parents(run: str, fork_from: str | None, parent: str | Parent | None, resum
     ]
     for name, how, claim in claims:
         if isinstance(claim, Parent):
+            if claim.how not in HOWS:
+                raise InvalidInputError(f"{name}: expected how as one of {', '.join(HOWS)}, found {claim.how!r}")
             parents.append(Parent(check_run_id(claim.run), check_step(claim.step), claim.how))
         elif claim is not None:
             if not isinstance(claim, str):
@@ -457,6 +473,8 @@ def _environment(settings: Settings, token: str | None) -> dict[str, str]:
     """The sender's environment: this process's, with the token that was given."""
     environment = dict(os.environ)
     if token is not None:
+        if not isinstance(token, str):
+            raise InvalidInputError(f"token: expected text, found {type(token).__name__}")
         secret = Settings(**{**settings.model_dump(exclude={"api_token", "api_token_file"}), "api_token": token})
         environment.pop(f"{PREFIX}API_TOKEN_FILE", None)
         environment[f"{PREFIX}API_TOKEN"] = secret.api_secret() or ""

@@ -417,6 +417,10 @@ def _copied(
             copied = _unpacked(mask, shapes.get(name)) or copy(mask, from_weights=from_weights)
         except InvalidTopologyError as error:
             raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
+        if name in shapes and _shape(copied) != shapes[name] and not isinstance(copied, Mask):
+            raise InvalidTopologyError(
+                f"layer {name!r}: expected a mask of its parameter's shape {shapes[name]}, found {_shape(copied)}"
+            )
         if isinstance(copied, Mask) or len(copied.shape) > 1:  # a bias is no connection
             arrays[name] = copied
     if not arrays:

@@ -43,8 +43,23 @@ def represent(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """A result as JSON with an entity tag; 304 without a body where the client has it already."""
-    text = json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return represent_text(request, text, "application/json", status=status, headers=headers)
+    return represent_text(request, _text(value), "application/json", status=status, headers=headers)
+
+
+def is_stale(request: Request, value: Any) -> bool:
+    """Whether the request is for another state of this result than the one that there is (``If-Match``)."""
+    wanted = request.headers.get("if-match")
+    tags = [entry.strip() for entry in (wanted or "*").split(",")]
+    return "*" not in tags and entity_tag(_text(value).encode()) not in tags
+
+
+def entity_tag(body: bytes) -> str:
+    """A strong entity tag."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _text(value: Any) -> str:
+    return json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def represent_text(
@@ -52,7 +67,7 @@ def represent_text(
 ) -> Response:
     """A text of some kind with an entity tag; 304 without a body where the client has it already."""
     body = text.encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    tag = entity_tag(body)
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     known = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]
     if request.method == "GET" and (tag in known or "*" in known):

@@ -75,7 +75,8 @@ def push(
     from topostrata.runs import Parent
 
     check_run_id(run)
-    files = check_files(source, steps=step or [], **reading)
+    with progress(f"check {source}") as advance:
+        files = check_files(source, steps=step or [], progress=advance, **reading)
     if not quiet and not json_:
         tell(files.wiring, files.evidence, files.notes)
     projection: Projection = project if project in {"all", "none"} else project.split(",")

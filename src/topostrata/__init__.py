@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from topostrata.distance.pairwise import distances
     from topostrata.errors import (
         Cancelled,
+        ChangedError,
         ClusterError,
         Code,
         ConflictError,
@@ -92,6 +93,7 @@ __all__ = [
     "Axis",
     "Cancelled",
     "Chance",
+    "ChangedError",
     "CheckedFiles",
     "ClusterError",
     "Code",
@@ -217,6 +219,7 @@ _HOMES = {
         "Cancelled",
         "ClusterError",
         "Code",
+        "ChangedError",
         "ConflictError",
         "CorruptError",
         "EngineError",

@@ -133,18 +133,26 @@ class Archive(Analysis):
         )
 
     def update_run(
-        self, run: str, *, tags: Iterable[str] = (), parents: Iterable[Parent] = (), status: Status | None = None
+        self,
+        run: str,
+        *,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+        status: Status | None = None,
+        expected: Run | None = None,
     ) -> bool:
         """Add tags and parents to a run and set its status; gives whether that changed anything.
 
+        ``expected`` is the run as the caller read it, where nobody else may have changed it since.
         Raises ``NotFoundError`` for a run or parent that is not there, ``ConflictError`` for a parent that it has by
-        another ``how``, ``LineageCycleError`` where it would descend from itself. Then nothing is written.
+        another ``how``, ``LineageCycleError`` where it would descend from itself, ``ChangedError`` where it is not the
+        ``expected`` one. Then nothing is written.
 
         >>> archive.create_run("x1")
         >>> archive.update_run("x1", tags=["kept"], status="finished"), archive.update_run("x1", tags=["kept"])
         (True, False)
         """
-        return self._loader.update_run(run, tags=tags, parents=parents, status=status)
+        return self._loader.update_run(run, tags=tags, parents=parents, status=status, expected=expected)
 
     def push(
         self,

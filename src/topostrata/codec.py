@@ -21,6 +21,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from topostrata.errors import CorruptError, LimitError, TopostrataError
+from topostrata.memory import check_memory
 from topostrata.topology import Mask
 
 Kind = Literal["full", "delta"]
@@ -67,7 +68,7 @@ def decode(data: bytes, base: Mask | None = None) -> Mask:
     try:
         return _decode_body(memoryview(body), base)
     except (struct.error, zstandard.ZstdError, ValueError, OverflowError) as error:
-        if isinstance(error, CorruptError):
+        if isinstance(error, CorruptError | LimitError):
             raise
         reason = error.message if isinstance(error, TopostrataError) else type(error).__name__
         raise CorruptError(f"packed mask: its parts do not fit together: {reason}") from error
@@ -139,6 +140,7 @@ def _unpack_gaps(body: memoryview, at: int, most: int) -> tuple[NDArray[np.int64
     at += _STREAM.size
     if width > 8 or count > min(most, _MAX_CONNECTIONS) or (width == 0 and count > 1):
         raise CorruptError(f"packed mask: a stream of {count} gaps in {width} planes, where {most} are possible")
+    check_memory("packed mask", count * (2 * width + 24))
     planes = []
     for _ in range(width):
         (length,) = struct.unpack_from("<I", body, at)

@@ -199,17 +199,11 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
     if metrics is not None and not isinstance(metrics, Mapping):
         raise InvalidInputError(f"metrics: expected names with numbers, found {type(metrics).__name__}")
     for name, value in (metrics or {}).items():
-        if not _METRIC.fullmatch(name):
+        if not isinstance(name, str) or not _METRIC.fullmatch(name):
             raise InvalidInputError(
                 f"metric {name!r}: expected a name of lower-case letters, digits and '_', at most 64, from a letter on"
             )
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise InvalidInputError(f"metric {name!r}: expected a finite number, found {value!r}")
-        checked[name] = number
+        checked[name] = _finite(value, f"metric {name!r}")
     if len(checked) > MAX_METRICS:
         raise InvalidInputError(f"metrics: expected at most {MAX_METRICS}, found {len(checked)}")
     return checked
@@ -249,20 +243,24 @@ def check_step_layer_metrics(layer_metrics: LayerMetrics | None) -> dict[str, di
 
 def check_epoch(epoch: float | None) -> float | None:
     """The epoch as a finite number, or ``None`` where there is none."""
-    if epoch is None:
-        return None
+    return None if epoch is None else _finite(epoch, "epoch")
+
+
+def _finite(value: Any, what: str) -> float:
+    """A number of Python, NumPy or torch; a truth value or text, which ``float`` takes too, is none."""
+    dtype = str(getattr(value, "dtype", type(value).__name__))
     try:
-        number = float(epoch)
+        number = math.nan if isinstance(value, str | bytes) or dtype.endswith("bool") else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidInputError(f"epoch: expected a finite number, found {epoch!r}")
+        raise InvalidInputError(f"{what}: expected a finite number, found {value!r}")
     return number
 
 
 def check_tag(tag: str) -> str:
     """The tag, or an error: 1 to 100 characters without white space or commas."""
-    if not _TAG.fullmatch(tag):
+    if not isinstance(tag, str) or not _TAG.fullmatch(tag):
         raise InvalidInputError(f"tag: expected 1 to 100 characters without white space or commas, found {tag!r}")
     return tag
 
@@ -271,4 +269,6 @@ def check_tags(tags: Iterable[str]) -> list[str]:
     """The tags, each once, or an error; a text alone would be taken for a tag a letter."""
     if isinstance(tags, str):
         raise InvalidInputError(f"tags: expected several, found the text {tags!r}", hint=f"[{tags!r}] is one tag")
+    if not isinstance(tags, Iterable):
+        raise InvalidInputError(f"tags: expected several, found {type(tags).__name__}")
     return [check_tag(tag) for tag in dict.fromkeys(tags)]

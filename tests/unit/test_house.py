@@ -36,6 +36,7 @@ FLOORS = [
     ["order", "placing"],
     ["digests", "counterparts"],
     ["topology", "refs", "settings", "frames", "files"],
+    ["memory"],
     ["codec", "runs"],
     ["ingest.hook.spool", "ingest.hook.tracing"],
     ["ingest.hook.sources", "ingest.hook.traced"],

@@ -160,7 +160,13 @@ class StoredEvolution:
             runs = list(dict.fromkeys(moment.run for moment in moments))
             names = _shared_layers(tx, runs)
             if layer is not None and layer not in names:
-                raise NotFoundError(f"run {run!r}: expected one of the layers {', '.join(names)}, found {layer!r}")
+                owner = next((y.shared_with for y in layers_of(tx, [run])[run] if y.name == layer), None)
+                raise NotFoundError(
+                    f"run {run!r}: expected one of the layers {', '.join(names)}, found {layer!r}",
+                    hint=f"{layer!r} is tied with {owner!r}, which has its connections: --layer {owner}"
+                    if owner
+                    else None,
+                )
             layers = names if layer is None else (layer,)
             digests = {}
             for member in runs:
