@@ -20,3 +20,8 @@ def library(name: str) -> Any:
     if IS_NEWEST:
         return importlib.import_module(name)
     return pytest.importorskip(name, reason=f"{name} does not go with torch {torch.__version__}")
+
+
+def since(what: str) -> pytest.MarkDecorator:
+    """Marks a test of something that an older torch (or what goes with it) has not: it is skipped there, and says so."""
+    return pytest.mark.skipif(not IS_NEWEST, reason=f"torch {torch.__version__} has no {what}")
