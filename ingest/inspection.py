@@ -17,11 +17,12 @@ from topostrata.ingest.formats.cells import dims, read_within
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.naming_schemes import natural
 from topostrata.ingest.formats.options import Options
+from topostrata.ingest.formats.packed import with_shapes
 from topostrata.ingest.formats.reading import ReadOptions, options_of, steps_of
 from topostrata.ingest.formats.roles import ArrayRole, Role, roles_of
 from topostrata.ingest.formats.stored import Entries, StoredArray
+from topostrata.ingest.over_time import decide, moments
 from topostrata.ingest.placed import match, place
-from topostrata.ingest.wiring import decide
 from topostrata.topology import LayerShape, Orientation, Part, Space, Wiring
 
 
@@ -106,14 +107,15 @@ def inspect(path: str | os.PathLike[str], **options: Unpack[ReadOptions]) -> Ins
         if file.snapshot is not None:
             wiring = file.snapshot().topology.wiring
             return Inspection(str(path), steps, (), wiring, ("a snapshot of Topostrata, with its wiring",), notes)
-        return _inspect(
-            next(iter(file.moments().values()), file), str(path), steps or tuple(file.moments()), notes, understood
-        )
+        parts = moments(file, understood)
+        return _inspect(next(iter(parts.values()), file), str(path), steps or tuple(parts), notes, understood)
 
 
 def _inspect(
     file: ArrayFile, path: str, steps: tuple[int, ...], notes: tuple[str, ...], options: Options
 ) -> Inspection:
+    if options.wiring is not None:
+        file = with_shapes(file, options.wiring, options.axes)
     roles = roles_of(file.arrays)
     try:
         if options.wiring is not None:

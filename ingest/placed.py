@@ -71,6 +71,11 @@ def match(file: ArrayFile, wiring: Wiring, roles: Sequence[ArrayRole]) -> tuple[
             hint="names match as they are, or without module., model., .weight, _orig, _mask; "
             "`topostrata inspect FILE` lists the file's",
         )
+    flat = [(key, role.array.shape) for key, role in matched.items() if len(role.array.shape) < 2]
+    if flat:
+        raise InvalidInputError(
+            f"{file.where}: parameter {flat[0][0]!r}: expected an array of at least 2 axes, found shape {flat[0][1]}"
+        )
     notes = [f"left over in the file, no layer of the wiring: {_some(left)}"] if left else []
     renamed = [f"{key} is {role.name}" for key, role in matched.items() if role.name != key]
     if renamed:

@@ -27,6 +27,7 @@ from topostrata.ingest.formats.file_layers import (
 )
 from topostrata.ingest.formats.naming_schemes import branching, natural, precedes
 from topostrata.ingest.formats.options import Options
+from topostrata.ingest.formats.packed import without_shape
 from topostrata.ingest.formats.roles import ArrayRole, chosen, roles_of
 from topostrata.topology import Topology, Wiring
 from topostrata.words import Flatten
@@ -62,25 +63,33 @@ def decide(file: ArrayFile, options: Options) -> Reading:
     """The reading of a file that its arrays leave, or ``InvalidInputError`` with the option that decides."""
     roles = roles_of(file.arrays)
     layers, ordered = _layers(file, roles, options)
+    if (packed := without_shape(file.arrays)) and not options.layers:
+        raise InvalidInputError(
+            f"{file.where}: expected masks with a shape, found {', '.join(map(repr, packed[:6]))}"
+            f"{f' and {len(packed) - 6} more' if len(packed) > 6 else ''} packed, eight entries to a byte, without one",
+            hint="a wiring states the shape and how it lies: --wiring net.toml (docs/wiring.md); or unpack them: "
+            "np.unpackbits(mask)[:rows * columns].reshape(rows, columns)",
+        )
     if not layers:
         raise InvalidInputError(
             f"{file.where}: expected at least one layer, found none: {_counted(roles) or 'no arrays'}",
             hint="a layer is an array of 2 or more axes; choose with --layers 'NAME,NAME'",
         )
     names = [layer.stem for layer in layers]
-    if not ordered and len(layers) > 1 and (reason := branching(names)) is not None:
+    if not ordered and len(layers) > 1 and (reason := file.branches or branching(names)) is not None:
         raise InvalidInputError(
             f"{file.where}: expected layers that follow each other, found {reason}: which layer feeds which is not in "
             "the file",
             hint="write the wiring down: `topostrata inspect FILE --write net.toml`, edit it (docs/wiring.md), "
             "then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
         )
-    search = _Search(file, layers, options, ordered=ordered)
+    search = _Search(file, layers, options, said=ordered)
     axes, order, evidence = search.decide()
     parts = [search.parts(axes)[k] for k in order]
-    bias = "none" if options.bias == "auto" and len(parts) == 1 and axes == "out-in" else options.bias
+    apart = axes == "out-in" or axes_of_names(layers) is not None  # such files hold biases by themselves
+    bias = "none" if options.bias == "auto" and len(parts) == 1 and apart else options.bias
     planned = plan(parts, bias=bias, where=file.where, limits=options.limits)
-    flatten = _flatten(parts, planned, axes, options, file.where)
+    flatten = _flatten(parts, planned, axes, options, file)
     planned = Plan(planned.last_row, planned.fits, flatten or "channels-first")
     if flatten:
         evidence = (*evidence, f"pictures are flattened {flatten}")
@@ -146,11 +155,12 @@ def _picked(roles: list[ArrayRole], patterns: Sequence[str], where: str) -> tupl
 class _Search:
     """The orders in which the layers of a file chain, for each order of axes."""
 
-    def __init__(self, file: ArrayFile, layers: list[ArrayRole], options: Options, *, ordered: bool) -> None:
+    def __init__(self, file: ArrayFile, layers: list[ArrayRole], options: Options, *, said: bool) -> None:
         self._file = file
         self._layers = layers
         self._options = options
-        self._ordered = ordered
+        self._said = said
+        self._ordered = said or file.ordered
         self._names = [layer.stem for layer in layers]
         self._kernels = any(len(layer.array.shape) > 2 for layer in layers)
         self._parts: dict[AxisOrder, list[FileLayer]] = {}
@@ -216,7 +226,7 @@ class _Search:
 
     def _choose_order(self, orders: list[Order], axes: AxisOrder) -> tuple[Order, str]:
         if self._ordered:
-            return orders[0], "the order is the one you said"
+            return orders[0], "the order is " + ("the one you said" if self._said else "that of the model in the file")
         if len(self._layers) == 1:
             return orders[0], "there is one layer"
         definition = tuple(range(len(self._layers)))
@@ -344,7 +354,7 @@ def axes_of_names(layers: Sequence[ArrayRole]) -> AxisOrder | None:
 
 
 def _flatten(
-    parts: Sequence[FileLayer], planned: Plan, axes: AxisOrder, options: Options, where: str
+    parts: Sequence[FileLayer], planned: Plan, axes: AxisOrder, options: Options, file: ArrayFile
 ) -> Flatten | None:
     """How a picture is flattened before a linear layer; None where none is."""
     at = next((k for k, part in enumerate(parts) if not part.kernel and planned.fits[k].taps > 1), None)
@@ -352,14 +362,14 @@ def _flatten(
         return None
     if options.flatten is not None:
         return options.flatten
-    if axes == "out-in":
-        return "channels-first"
+    if file.flatten is not None or axes == "out-in":
+        return file.flatten or "channels-first"
     if all("kernel" in part.parameter.lower() for part in parts):
         return "channels-last"
     fit = planned.fits[at]
     raise InvalidInputError(
-        f"{where}: layer {parts[at].name!r}: expected to know how {fit.n_source} channels at {fit.taps} positions are "
-        f"flattened into its {parts[at].n_source} sources, found nothing that tells",
+        f"{file.where}: layer {parts[at].name!r}: expected to know how {fit.n_source} channels at {fit.taps} positions "
+        f"are flattened into its {parts[at].n_source} sources, found nothing that tells",
         hint="say --flatten channels-last (as Keras and Flax do) or --flatten channels-first (as torch does)",
     )
 

@@ -20,7 +20,8 @@ class Options:
     ``orientation``: ``in-out`` (rows are sources; kernels as ``hwio``) or ``out-in`` (rows are targets; kernels as
     ``oihw``). ``flatten``: how a linear layer reads a picture. ``layers``: names or globs of arrays, in the order of
     execution. ``wiring``: which layer feeds which. ``step_from``: a pattern whose first group is the step in the name
-    of a file or directory. ``steps``: of a directory read only these.
+    of a file or directory. ``steps``: of a directory read only these. ``over_time``: the first axis of each array is
+    time.
     """
 
     bias: Bias = "auto"
@@ -31,6 +32,7 @@ class Options:
     wiring: Wiring | None = None
     step_from: str | None = None
     steps: frozenset[int] = frozenset()
+    over_time: bool = False
     limits: Limits = DEFAULT
 
     def __post_init__(self) -> None:

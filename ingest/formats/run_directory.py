@@ -1,7 +1,8 @@
 """Directories of snapshots: which of their entries is which step, and which only look like one.
 
 ``epoch_010/``, ``step_10/``, ``checkpoint-2000/``, ``epoch_000.npz``, ``epoch=9-step=1000.ckpt``, or whatever
-``step_from`` says. A snapshot is a directory with one layer per file, a directory with one network, or a file.
+``step_from`` says. A snapshot is a directory with one layer per file, a directory with one network, a checkpoint of
+Orbax (whose manager calls a step by its number alone), or a file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from topostrata.ingest.formats import registry
 from topostrata.ingest.formats.array_file import ArrayFile
 from topostrata.ingest.formats.layer_files import children, has_layer_files, read_layer_files
 from topostrata.ingest.formats.limits import Limits
+from topostrata.ingest.formats.orbax_directory import tree_in
 from topostrata.refs import MAX_STEP
 
 _WORDS = "step|steps|global_step|iter|iteration|checkpoint|ckpt|snapshot|mask|masks"
@@ -49,7 +51,8 @@ def step_of(path: Path, step_from: str | None = None) -> Step:
         return Step(path, keyed.get("step", keyed.get("epoch")), keyed.get("epoch"))
     match = _NAMED.fullmatch(name)
     if match is None:
-        return Step(path, None)
+        numbered = name.isdecimal() and path.is_dir() and tree_in(path) is not None
+        return Step(path, _number(path, name) if numbered else None)
     number = _number(path, match["number"])
     return Step(path, number, number if (match["word"] or "").lower() == "epoch" else None)
 
@@ -76,12 +79,14 @@ def steps_in(directory: Path, step_from: str | None = None) -> tuple[list[Step],
 
 
 def opened(path: Path, limits: Limits) -> AbstractContextManager[ArrayFile]:
-    """The arrays of one snapshot: a file, a directory of layers, or a directory with one network."""
+    """The arrays of one snapshot: a file, a directory of layers or with one network, a checkpoint of Orbax."""
     if not path.is_dir():
         return registry.format_of(path).open(path, limits)
     if has_layer_files(path):
         return _layers(path, limits)
     network = network_in(path)
+    if network is None and (tree := tree_in(path)) is not None:
+        return registry.ORBAX.open(tree, limits)
     if network is None:
         raise InvalidInputError(
             f"{path}: expected layer files weight_l0.npz, weight_l1.npz, ..., or a network in one file, found neither",
@@ -116,7 +121,7 @@ def _readable(path: Path) -> bool:
 
 def _looks_like_a_snapshot(path: Path) -> bool:
     if path.is_dir():
-        return bool(_LOOKS.search(path.name)) or has_layer_files(path)
+        return bool(_LOOKS.search(path.name)) or has_layer_files(path) or tree_in(path) is not None
     return _readable(path) or bool(_LOOKS.match(path.name))
 
 

@@ -26,8 +26,18 @@ from topostrata.ingest.hook.traced import TracedWiring
 from topostrata.ingest.hook.tracing.reading import plain_name
 from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
 from topostrata.matrices import check_words
+from topostrata.measures.gradients import GradientFlow, gradient_flow
 from topostrata.refs import check_run_id, check_step, parse_ref
-from topostrata.runs import HOWS, How, Parent, Status, check_epoch, check_metrics, check_tags
+from topostrata.runs import (
+    HOWS,
+    How,
+    Parent,
+    Status,
+    check_epoch,
+    check_metrics,
+    check_step_layer_metrics,
+    check_tags,
+)
 from topostrata.settings import PREFIX, Settings, load_settings
 from topostrata.topology import Orientation, Topology, Wiring
 
@@ -136,7 +146,8 @@ class TrainingRun:
         ``source`` is a ``Topology``, a list or dictionary of arrays (NumPy, SciPy, torch), a torch module, a
         ``Masking`` object or a list of them, or a scheduler with ``backward_masks``; docs/hook.md lists what is read
         where. ``masks`` states the masks beside a model, by the names of its parameters. ``step`` is one more than the
-        last by default. A smaller step than the last one of the run starts a fork, ``<run>-fork-<step>``.
+        last by default. A smaller step than the last one of the run starts a fork, ``<run>-fork-<step>``. Without
+        ``source`` and ``masks`` the metrics are recorded at a step without a snapshot.
 
         Snapshots do not show a link that an update dropped and grew again at once. ``dropped`` and ``grown`` say what
         it did, as masks by the names that ``source`` has; or ``after_removal`` says what was left when it had dropped.
@@ -175,6 +186,37 @@ class TrainingRun:
         except Exception as error:  # noqa: BLE001 - never a harm to training
             self._troubles.say("watch", f"the wiring is not traced: {error}")
 
+    def log_gradient_flow(
+        self,
+        gradients: Any,
+        masks: Any = None,
+        *,
+        step: int | None = None,
+        epoch: float | None = None,
+        biases: bool = False,
+        scale: Any = 1.0,
+    ) -> None:
+        """Record how the gradients flow now: call it after ``backward``, before the optimizer's step.
+
+        ``gradients``, ``masks``, ``biases`` and ``scale`` are those of ``topostrata.gradient_flow``; or a
+        ``GradientFlow`` that was measured before. ``egf_1``, ``egf_2`` and so on are metrics of the run at the step,
+        ``flow_1``, ``flow_2``, ``active``, ``gradient_norm_1`` and ``gradient_norm_2`` of each parameter by its name.
+        They are kept whether there is a snapshot at the step or not. ``step`` is one more than the last by default.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").log_gradient_flow({"fc1": [[0.5, 0.0]]}, {"fc1": [[1, 0]]}, step=0)
+        """
+        if not self._is_mine() or not _is_first_rank():
+            return
+        try:
+            flow = gradients
+            if not isinstance(flow, GradientFlow):
+                flow = gradient_flow(gradients, masks, biases=biases, scale=scale)
+            self._log_flow(flow, step, epoch)
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            kind = str(getattr(error, "code", type(error).__name__))
+            self._troubles.say(f"flow-{kind}", f"step {step}: the gradient flow is not recorded: {error}")
+
     def flush(self, timeout: float | None = FINISH_S) -> bool:
         """Wait, so many seconds at most, until what was logged is on the job's disk; gives whether it is.
 
@@ -209,7 +251,9 @@ class TrainingRun:
         with self._lock:  # a step that cannot be recorded has had its number all the same
             self._step = checked = check_step(self._step + 1 if step is None else step)
         numbers, wrong = _numbers(metrics)
-        reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
+        reading: sources.Reading | Topology | None = None
+        if source is not None or masks is not None or not numbers:
+            reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
         if isinstance(reading, sources.Reading):
             if reading.from_weights:
                 what = "there are no masks: every weight that is not 0 counts as a connection"
@@ -217,19 +261,44 @@ class TrainingRun:
             model = sources.model_of(source)
             if model is not None and sources.needs_wiring(reading):
                 self._watch(model)
-        for reason in wrong:
-            self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
-        orientation = self._orientation if isinstance(reading, Topology) else reading.orientation
-        changed = None
+        changed = self._turnover(update, reading, checked)
+        recorded_at = datetime.now(UTC)
+        self._put(Logged(checked, reading, recorded_at, check_epoch(epoch), numbers, self._calls, changed), wrong)
+
+    def _turnover(
+        self, update: Mapping[str, Any], reading: sources.Reading | Topology | None, step: int
+    ) -> turnover.Update | None:
         try:
-            changed = turnover.read(update, orientation)
+            return turnover.read(
+                update, reading.orientation if isinstance(reading, sources.Reading) else self._orientation
+            )
         except Exception as error:  # noqa: BLE001 - never a harm to training
-            self._troubles.say("turnover", f"step {checked} is recorded without its turnover: {error}")
+            self._troubles.say("turnover", f"step {step} is recorded without its turnover: {error}")
+            return None
+
+    def _log_flow(self, flow: GradientFlow, step: int | None, epoch: float | None) -> None:
+        with self._lock:
+            self._step = checked = check_step(self._step + 1 if step is None else step)
+        of_run, of_layers = flow.as_metrics()
+        numbers, wrong = _numbers(of_run)
+        for parameter, measured in of_layers.items():
+            of_layers[parameter], more = _numbers(measured)
+            wrong += [f"{parameter}: {reason}" for reason in more]
+        of_layers = check_step_layer_metrics(of_layers)
+        if numbers or of_layers:
+            self._put(
+                Logged(checked, None, datetime.now(UTC), check_epoch(epoch), numbers, layer_metrics=of_layers), wrong
+            )
+        else:
+            self._troubles.say("metric", f"step {checked}: the gradient flow is not recorded: {wrong[0]}")
+
+    def _put(self, logged: Logged, wrong: list[str]) -> None:
+        for reason in wrong:
+            self._troubles.say("metric", f"step {logged.step} is recorded without it: {reason}")
         with self._lock:
             self._logged += 1
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
-        recorded_at = datetime.now(UTC)
-        self._recorder.put(Logged(checked, reading, recorded_at, check_epoch(epoch), numbers, self._calls, changed))
+        self._recorder.put(logged)
 
     def _watch(self, model: Any) -> None:
         assert self._recorder is not None  # noqa: S101 - what _is_mine says

@@ -101,6 +101,8 @@ def _train(archive: Archive, data: Digits, epochs: int) -> None:
             for record in train(network, data, epochs=epochs, rewire=rewire, run=run):
                 metrics = {"accuracy": record.accuracy}
                 archive.push(run, record.epoch, record.topology, epoch=record.epoch, metrics=metrics)
+                of_run, of_layers = record.flow.as_metrics()
+                archive.push_metrics(run, record.epoch, of_run, layer_metrics=of_layers, epoch=record.epoch)
                 done += 1
                 advance(done, len(plans) * (epochs + 1))
 

@@ -61,6 +61,14 @@ def _read_options(
         str | None,
         typer.Option("--step-from", metavar="REGEX", help="Its first group is the step in the name of a file."),
     ] = None,
+    over_time: Annotated[
+        bool,
+        typer.Option(
+            "--over-time",
+            help="One file holds several snapshots: the first axis of each array is time, or names begin with a step. "
+            "[steps: an array 'steps' of the file, else --step as often, else 0, 1, 2, ...]",
+        ),
+    ] = False,
 ) -> Reading:
     return {
         "wiring": wiring,
@@ -70,6 +78,7 @@ def _read_options(
         "bias": bias,
         "zeros": zeros,
         "step_from": step_from,
+        "over_time": over_time,
     }
 
 

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
@@ -107,6 +108,7 @@ __all__ = [
     "EngineError",
     "Evolution",
     "Exported",
+    "FlowCorrelation",
     "Frame",
     "GradientFlow",
     "Hub",
@@ -155,6 +157,7 @@ __all__ = [
     "RecordedSnapshot",
     "Ref",
     "Run",
+    "RunGradientFlow",
     "RunHistory",
     "RunLayer",
     "RunSurvival",
@@ -318,6 +321,10 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.run_flow": (
+        "FlowCorrelation",
+        "RunGradientFlow",
+    ),
     "measures.spectra": ("Ramanujan",),
     "measures.structure": (
         "Degrees",

@@ -261,6 +261,44 @@ class Archive(Analysis):
             self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
         )
 
+    def keep_measures(
+        self,
+        patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
+        *,
+        spectra: bool = True,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> list[Ref]:
+        """Store the measures of snapshots as their metrics and those of their layers; gives those that have new ones.
+
+        The numbers are those of ``measures``, ``explored`` among them, by the same names; those of parts as
+        ``ramanujan_gap``. A metric that a snapshot has stays as it is. Raises what ``expand`` and ``push`` raise.
+
+        >>> archive.keep_measures("w1@*", spectra=False)
+        [Ref(run='w1', step=10), Ref(run='w1', step=20)]
+        >>> archive.snapshot("w1@20").metrics["active_rate"], archive.snapshot("w1@20").layer_metrics["l1"]["fan_in_cv"]
+        (1.0, 0.3333333333333333)
+        """
+        from topostrata.measures.panel import as_metrics
+
+        refs = self.expand(patterns)
+        changed = []
+        for done, ref in enumerate(refs, start=1):
+            (entry,) = self.recorded(ref)
+            snapshot = entry.snapshot
+            of_network, of_layers = as_metrics(self.measures(entry, spectra=spectra))
+            metrics = {name: value for name, value in of_network.items() if name not in snapshot.metrics}
+            layer_metrics: dict[str, dict[str, float]] = {}
+            for layer, numbers in of_layers.items():
+                recorded = snapshot.layer_metrics.get(layer, {})
+                layer_metrics[layer] = {name: value for name, value in numbers.items() if name not in recorded}
+            if metrics or any(layer_metrics.values()):
+                self.push(
+                    snapshot.run, snapshot.step, self.topology(entry), metrics=metrics, layer_metrics=layer_metrics
+                )
+                changed.append(ref)
+            progress(done, len(refs))
+        return changed
+
     # Runs and snapshots
 
     def runs(self) -> list[Run]:

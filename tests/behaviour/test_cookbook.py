@@ -77,6 +77,7 @@ def demo(target: Target) -> Iterator[Archive]:
             for step, topology in history.snapshots:
                 metrics, of_layers = {"accuracy": PUSHED.accuracy(run, step)}, PUSHED.turnover(run, step)
                 archive.push(run, step, topology, metrics=metrics, layer_metrics=of_layers)
+                archive.push_metrics(run, step, layer_metrics={"l1": {"flow_2": step / 8}, "l1.bias": {"flow_2": 9.0}})
         for step in PUSHED.runs["w0"].steps:
             archive.nnstd(f"w0@{step}", f"w1@{step}")
         archive.distances(["w*@0"])
@@ -294,6 +295,7 @@ ORACLES: dict[str, Callable[[], Rows]] = {
     "fan_in_distribution": fan_in_distribution,
     "fan_out": lambda: [list(item) for item in sorted(PUSHED.runs["w0"].fan_out("hidden1", 30).items())],
     "few_outputs": few_outputs,
+    "gradient_flow": lambda: [[step, step / 8, *numbers] for step, *numbers in births_and_deaths()],
     "hubs": hubs,
     "inputs": inputs,
     "lives": lambda: [list(item) for item in sorted(Counter(len(steps) for steps in births("l0").values()).items())],

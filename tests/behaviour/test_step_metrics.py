@@ -153,3 +153,23 @@ def test_verify_names_metrics_that_call_themselves_otherwise(archive: Archive) -
     tell(archive, "MATCH (m:StepMetrics {id: 'w0@3'}) SET m.step = 4 RETURN m.id AS id")
     (violation,) = archive.verify()
     assert (violation.rule, violation.where) == ("the id of metrics is run@step", "w0@4")
+
+
+def test_gradient_flow_over_runs(archive: Archive) -> None:
+    """Its mean of each run over its training, and Kendall's tau with what the runs reached last."""
+    for k in range(9):
+        for step in range(5):
+            archive.push_metrics(f"w{k}", step, {"egf_2": k + step / 4, "gradient_norm_2": 9.0 - k}, epoch=step / 2)
+        archive.push(f"w{k}", 4, A, metrics={"accuracy": 0.9 if k == 8 else 0.1 * k})
+    archive.push("other", 0, A, metrics={"accuracy": 0.5})
+    flows = archive.gradient_flows(moments=3)
+    assert [(y.run, y.steps, y.egf_2, y.egf_1) for y in flows] == [(f"w{k}", (0, 2, 4), k + 0.5, None) for k in range(9)]  # fmt: skip
+    egf, norm = archive.flow_correlations("accuracy", moments=3)
+    assert (egf.measure, egf.n, egf.tau) == ("egf_2", 9, 1)
+    assert (norm.measure, norm.n, norm.tau) == ("gradient_norm_2", 9, -1)
+    with pytest.raises(NotFoundError, match=r"run 'x\*'"):
+        archive.gradient_flows("x*")
+    with pytest.raises(InvalidInputError, match="'other': expected 3 or more steps at which it was measured, found 0"):
+        archive.gradient_flows("other", moments=3)
+    with pytest.raises(InvalidInputError, match="expected 8 runs or more that have both, found 2"):
+        archive.flow_correlations("accuracy", ["w0", "w1"], moments=3)

@@ -22,7 +22,6 @@ from tests.faulty_service import WRONGS, faulty, one_after_the_other
 from tests.training_job import expected, left, masks, turnover
 from topostrata.ingest.hook.run import TrainingRun, init
 from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
-from topostrata.refs import Ref
 from topostrata.service import client
 from topostrata.service.sync import Sender, spools
 from topostrata.settings import Settings
@@ -58,7 +57,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
 def record(directory: Path, store: str, run: str, steps: int = 3, **options: Any) -> Path:
     with init(run, store=store, spool=directory, mode="offline", **options) as training:
         for step in range(steps):
-            training.log(masks(run, step), step=step)
+            training.log(masks(run, step), step=step, after_removal=left(run, step) if step else None)
     (file,) = spools(directory)
     return file
 
@@ -96,6 +95,10 @@ def test_what_a_service_does_wrong_costs_nothing_but_time(real: Real, wrong: str
     assert state.is_sent
     assert said == ["store-unavailable"]
     assert digests(real, run) == digests_of(run)
+    assert [ask(real, f"{run}/snapshots/{step}")["layer_metrics"] for step in (1, 2)] == [
+        turnover(run, 1),
+        turnover(run, 2),
+    ]
     assert len(sent) == len(set(sent)) + (wrong in {"lost answer", "reset answer"})
     assert list(tmp_path.iterdir()) == []
 
@@ -250,11 +253,10 @@ def test_a_job_sends_to_a_real_service(real: Real, tmp_path: Path) -> None:
     """Online, with a token: the run, its forks and their descent are there when it ends, and nothing is left here."""
     with init("online", store=real.url, token=TOKEN, spool=tmp_path / "spool", config={"lr": 0.1}) as run:
         for step in (0, 1, 2, 1, 5):
-            run.log(masks("online", step), step=step, after_removal=left("online", step) if step == 2 else None)
+            run.log(masks("online", step), step=step)
         run.log(masks("online", 9), step=4)  # back once more: another fork
     assert dict(run.counts.troubles) == {"forked": 1}
     assert digests(real, "online") == {step: expected("online", step).digest for step in (0, 1, 2, 5)}
-    assert client.ServiceClient(real.url, TOKEN).snapshot(Ref("online", 2)).layer_metrics == turnover("online", 2)
     assert digests(real, "online-fork-4") == {4: expected("online", 9).digest}
     fork = ask(real, "online-fork-4")
     assert (fork["config"], fork["status"]) == ({"lr": 0.1}, "finished")

@@ -36,7 +36,7 @@ def test_a_format_is_known_by_its_suffix_else_by_its_first_bytes(tmp_path: Path)
         path = tmp_path / name
         path.write_bytes(begin)
         assert registry.format_of(path, (*FORMATS, NEW)).name == expected
-    with pytest.raises(InvalidInputError, match=r"b: expected a \.npz, .* or \.mat file, found another"):
+    with pytest.raises(InvalidInputError, match=r"b: expected a \.npz, .* or \.flax file, found another"):
         registry.format_of(tmp_path / "b", FORMATS)
 
 
