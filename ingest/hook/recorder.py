@@ -323,7 +323,7 @@ class Recorder:
             return {}
         try:
             return turnover.of_layers(logged.update, topology, previous)
-        except TopostrataError as error:
+        except Exception as error:  # noqa: BLE001 - the masks are recorded all the same
             self._troubles.say("turnover", f"step {logged.step} is recorded without its turnover: {error}")
             return {}
 

@@ -407,7 +407,7 @@ def init(
         raise InvalidInputError(f"mode: expected one of {', '.join(get_args(Mode))}, found {chosen!r}")
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
-    check_words(orientation=orientation or "in-out")
+    check_words(orientation=orientation or "in-out", kernels=True)
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise InvalidInputError(f"every: expected a number of steps from 1 on, found {every!r}")
     place = _place(settings.store if store is None else store)
