@@ -6,10 +6,12 @@ the places of the connections where the array was sparse; nothing of the caller'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from math import prod
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -19,8 +21,10 @@ from numpy.typing import NDArray
 
 from topostrata import matrices
 from topostrata.errors import InvalidInputError, InvalidTopologyError
+from topostrata.ingest.hook.tracing.reading import plain_name, without_wrappers
 from topostrata.topology import Mask, Orientation, Topology, Wiring
 
+_OF_WEIGHT = {"mask", "_weight_mask"}  # buffers beside a parameter `weight`
 _WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
 
 
@@ -57,7 +61,7 @@ class Reading:
 
     ``chain`` says whether their order is the network's: a list or dictionary states it, a ``Sequential`` has it; other
     objects have one of their own. ``parameters`` are the shapes of all weights of a model, in order; one
-    without a mask has all its connections.
+    without a mask has all its connections. ``turned`` are those with the other orientation.
     """
 
     arrays: Mapping[str, Copied]
@@ -65,6 +69,7 @@ class Reading:
     chain: bool
     parameters: Mapping[str, tuple[int, ...]]
     from_weights: bool = False
+    turned: frozenset[str] = frozenset()
 
     @property
     def nbytes(self) -> int:
@@ -81,48 +86,96 @@ def read(
 ) -> Reading | Topology:
     """Copy the masks of what was logged.
 
-    ``source`` is a ``Topology``, a list or dictionary of arrays (rows = sources unless ``orientation`` says otherwise),
-    or an object of torch: a module, a ``Masking`` or a list of them, a scheduler with ``backward_masks`` (rows =
-    targets). ``masks`` states them beside a model, by the names of its parameters. ``from_weights`` takes every weight
-    that is not 0 as a connection where there are no masks. Raises ``InvalidTopologyError``.
+    ``source`` is a ``Topology``, a list or dictionary of arrays (rows = sources unless ``orientation`` says otherwise;
+    kernels as height, width, sources, targets in nested dictionaries, as those of Flax), a state of optax that has
+    masks, or an object of torch: a module, an optimizer with masks, a ``Masking`` or a list of them, a scheduler with
+    ``backward_masks`` (rows = targets). ``masks`` states them beside a model or its parameters, by their names; packed
+    ones (a bit for each entry) take their shapes from there. ``from_weights`` takes every weight that is not 0 as a
+    connection where there are no masks. Raises ``InvalidTopologyError``.
     """
     if isinstance(source, Topology):
         return source
     source = unwrapped(source)
+    if masks is None and (state := _sparse_state(source)) is not None:
+        source, masks = getattr(source, "params", None), state.masks
     if masks is not None:
-        shapes = _parameters(source) if is_module(source) else {}
-        return _copied(dict(masks), shapes, orientation or ("out-in" if shapes else "in-out"), chain=not shapes)
+        return _stated(source, masks, orientation)
     if is_module(source):
         return _from_module(source, orientation or "out-in", from_weights=from_weights)
     listed = isinstance(source, list | tuple)
-    if isinstance(source, Mapping) or (listed and not all(map(_is_masking, source))):
-        pairs = source.items() if isinstance(source, Mapping) else ((f"l{k}", mask) for k, mask in enumerate(source))
-        named = {str(name): mask for name, mask in pairs}
-        return _copied(named, {}, orientation or "in-out", chain=True, from_weights=from_weights)
+    if isinstance(source, Mapping) or (listed and not (source and all(map(_is_masking, source)))):
+        return _of_tree(source, {}, orientation, from_weights=from_weights)
+    return _of_object(source, orientation or "out-in")
+
+
+def _stated(source: Any, masks: Mapping[str, Any], orientation: Orientation | None) -> Reading:
+    """Masks beside what they are of: a module, a tree of parameters, or nothing."""
+    if is_module(source):
+        return _copied(dict(masks), _parameters(source), orientation or "out-in", turned=_turned(source))
+    shapes = {name: _shape_of(leaf) for name, leaf in _leaves(source) if len(_shape_of(leaf)) > 1}
+    return _of_tree(masks, shapes, orientation)
+
+
+def _of_object(source: Any, orientation: Orientation) -> Reading:
+    """The masks of what trains a module beside it."""
     if hasattr(source, "backward_masks"):
-        return _copied(*_of_scheduler(source), orientation or "out-in", chain=False)
-    if _is_masking(source) or (listed and source):
-        maskings = source if listed else [source]
-        return _copied(_of_heads(maskings), {}, orientation or "out-in", chain=False)
+        return _copied(*_of_scheduler(source), orientation)
+    if _is_masking(source) or isinstance(source, list | tuple):
+        return _copied(_of_heads(source if isinstance(source, list | tuple) else [source]), {}, orientation)
+    if hasattr(source, "param_groups") and isinstance(getattr(source, "state", None), Mapping):
+        return _copied(*_of_optimizer(source), orientation)
     raise InvalidTopologyError(
         "log: expected a Topology, a list or dictionary of arrays, a torch module or an object with masks or "
         f"backward_masks, found {type(source).__name__}"
     )
 
 
-def assemble(reading: Reading, wiring: Wiring | None) -> Topology:
+def needs_wiring(reading: Reading) -> bool:
+    """Whether neither the order of what was copied is the network's, nor the sizes leave no choice."""
+    try:
+        _check_order(reading)
+    except InvalidTopologyError:
+        return True
+    return False
+
+
+def assemble(reading: Reading, wiring: Wiring | None, left_out: Container[str] = ()) -> Topology:
     """The topology of what was copied: placed in the wiring, or chained where that needs no guess.
 
-    Raises ``InvalidTopologyError`` where it would.
+    ``left_out`` are parameters that are known to be in no layer of the wiring. Raises ``InvalidTopologyError``.
     """
-    if wiring is None and not reading.chain:
-        _check_evident({**reading.parameters, **{name: _shape(c) for name, c in reading.arrays.items()}}, reading)
+    if wiring is None:
+        _check_order(reading)
     arrays: dict[str, Any] = {name: np.ones(shape, dtype=bool) for name, shape in reading.parameters.items()}
     for name, copied in reading.arrays.items():
         arrays[name] = copied if isinstance(copied, Mask) else copied.array()
     if wiring is not None:
+        arrays = {name: array for name, array in arrays.items() if name not in left_out}
         return wiring.place(_keyed(arrays, reading, wiring), orientation=reading.orientation)
-    return Topology.from_masks(arrays, orientation=reading.orientation)
+    for name in reading.turned:
+        arrays[name] = arrays[name].T
+    plain = "in-out" if reading.orientation == "hwio" else reading.orientation
+    return Topology.from_masks(arrays, orientation=plain)
+
+
+def placed(reading: Reading | Topology, wiring: Wiring) -> dict[str, Mask]:
+    """The masks of those layers of a wiring of which arrays were copied; tied layers have those of their owners.
+
+    Raises ``InvalidTopologyError`` for an array of which the wiring knows nothing.
+    """
+    if isinstance(reading, Topology):
+        return {layer.name: layer.mask for layer in reading}
+    keys = {y.name: y.name if y.part is None else y.part.parameter for y in wiring if y.name not in wiring.shared_with}
+    wanted = {*keys, *keys.values()}
+    arrays: dict[str, Any] = {_short(name, wanted): array for name, array in reading.arrays.items()}
+    present = [y for y in wiring if y.name in keys and (y.name in arrays or keys[y.name] in arrays)]
+    arrays = {name: array if isinstance(array, Mask) else array.array() for name, array in arrays.items()}
+    none = np.empty(0, dtype=np.int64)
+    for y in wiring:
+        if y.name in keys and y not in present:
+            arrays[y.name] = Mask(y.local_sources, y.target.size, none, y.taps)
+    topology = wiring.place(arrays, orientation=reading.orientation)
+    return {y.name: topology[y.name].mask for y in present}
 
 
 def unwrapped(source: Any) -> Any:
@@ -134,6 +187,20 @@ def unwrapped(source: Any) -> Any:
             source = source._orig_mod  # noqa: SLF001 - what torch.compile calls it
         else:
             return source
+
+
+def model_of(source: Any) -> Any:
+    """The torch module that an object is or belongs to, as a scheduler or a ``Masking`` does; None where none is."""
+    places = (source, *(getattr(source, name, None) for name in ("model", "module")))
+    lists = (modules for modules in [getattr(source, "modules", None)] if isinstance(modules, list))
+    return next((place for place in (*places, *(m[0] for m in lists if len(m) == 1)) if is_module(place)), None)
+
+
+def module(source: Any) -> Any:
+    """The torch module that it is. Raises ``InvalidInputError`` for anything else."""
+    if not is_module(source):
+        raise InvalidInputError(f"watch: expected a torch module, found {type(source).__name__}")
+    return source
 
 
 def is_module(source: Any) -> bool:
@@ -157,22 +224,24 @@ def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -
         masks = {name: parameter for name, parameter in module.named_parameters() if parameter.dim() > 1}
     else:
         from_weights = False
-    return _copied(masks, shapes, orientation, chain=_is_sequence(module), from_weights=from_weights)
+    chain, turned = _is_sequence(module), _turned(module)
+    return _copied(masks, shapes, orientation, chain=chain, from_weights=from_weights, turned=turned)
 
 
 def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
     """The masks of a module's parameters, wherever pruning and parametrizations keep them: these themselves."""
     for place, inner in module.named_modules():
-        prefix = f"{place}." if place else ""
-        if ".parametrizations." in f".{prefix}":
+        if ".parametrizations." in f".{place}.":
             continue
+        prefix = plain_name(f"{place}." if place else "")
         buffers, parameters = inner._buffers, inner._parameters  # noqa: SLF001 - what torch itself reads
         for name, buffer in buffers.items():
-            parameter = name.removesuffix("_mask")
-            if buffer is not None and name.endswith("_mask") and f"{parameter}_orig" in parameters:
+            parameter = "weight" if name in _OF_WEIGHT else name.removesuffix("_mask")
+            weight = parameters.get(f"{parameter}_orig", parameters.get(parameter))
+            if buffer is not None and parameter != name and weight is not None and buffer.shape == weight.shape:
                 yield prefix + parameter, buffer
-            elif buffer is not None and name == "_weight_mask":
-                yield prefix + "weight", buffer
+        if _is_kept_plainly(inner):
+            yield f"{prefix}weight", inner.weight_mask
         for name, steps in getattr(inner, "parametrizations", {}).items():
             masks = [step.mask for step in steps if hasattr(getattr(step, "mask", None), "detach")]
             if masks:
@@ -182,17 +251,31 @@ def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
                 yield prefix + name, parameter
 
 
+def _is_kept_plainly(module: Any) -> bool:
+    """Whether a mask is a plain attribute of the module: those of CHT's layers, sources x targets as their weights."""
+    mask, weight = vars(module).get("weight_mask"), module._parameters.get("weight")  # noqa: SLF001
+    return hasattr(mask, "detach") and weight is not None and mask.shape == weight.shape
+
+
+def _turned(module: Any) -> frozenset[str]:
+    """The parameters that lie the other way around than those of torch."""
+    plainly = (place for place, inner in module.named_modules() if _is_kept_plainly(inner))
+    return frozenset(plain_name(f"{place}.weight" if place else "weight") for place in plainly)
+
+
 def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
     """The shapes of a module's weights, by the names that their masks have."""
-    named = module.named_parameters()
-    return {mask_name(name): tuple(parameter.shape) for name, parameter in named if parameter.dim() > 1}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, parameter in module.named_parameters():
+        plain, shape = plain_name(name), tuple(parameter.shape)
+        if len(shape) > 1 and prod(shape) >= prod(shapes.get(plain, ())):  # of a weight and its norm the weight
+            shapes[plain] = shape
+    return shapes
 
 
 def mask_name(parameter: str) -> str:
-    """The name that the mask of a module's parameter has, where pruning or a parametrization renamed the parameter."""
-    if ".parametrizations." in f".{parameter}" and parameter.endswith(".original"):
-        return parameter.removesuffix(".original").replace("parametrizations.", "")
-    return parameter.removesuffix("_orig")
+    """The name that the mask of a module's parameter has; each of several factors of a weight keeps its own."""
+    return without_wrappers(parameter) if re.search(r"\.original\d$|_v$", parameter) else plain_name(parameter)
 
 
 def masks_by_name(source: Any) -> dict[str, Any]:
@@ -252,7 +335,8 @@ def _of_scheduler(scheduler: Any) -> tuple[dict[str, Any], dict[str, tuple[int, 
     """Masks in the order of ``W``, by the names that the scheduler's model has for those parameters."""
     weights = list(getattr(scheduler, "W", []))
     model = unwrapped(getattr(scheduler, "model", None))
-    names = {id(parameter): name for name, parameter in model.named_parameters()} if is_module(model) else {}
+    named = model.named_parameters() if is_module(model) else ()
+    names = {id(parameter): plain_name(name) for name, parameter in named}
     masks, shapes = {}, _parameters(model) if names else {}
     for k, mask in enumerate(scheduler.backward_masks):
         weight = weights[k] if k < len(weights) else None
@@ -263,27 +347,104 @@ def _of_scheduler(scheduler: Any) -> tuple[dict[str, Any], dict[str, tuple[int, 
     return masks, shapes
 
 
+def _of_optimizer(optimizer: Any) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """The masks that an optimizer keeps with the state of each parameter, by the ``names`` of its groups."""
+    masks: dict[str, Any] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for group in optimizer.param_groups:
+        names = list(group.get("names") or ())
+        for k, parameter in enumerate(group["params"]):
+            name = names[k] if len(names) == len(group["params"]) else f"l{len(masks)}"
+            masks[name] = optimizer.state.get(parameter, {}).get("mask")
+            if parameter.dim() > 1:
+                shapes[name] = tuple(parameter.shape)
+    return masks, shapes
+
+
+def _sparse_state(source: Any, depth: int = 6) -> Any:
+    """The state of JaxPruner in that of an optax transformation or of a training, None where there is none."""
+    if isinstance(getattr(source, "masks", None), Mapping) and hasattr(source, "target_sparsities"):
+        return source
+    inner = [getattr(source, name, None) for name in ("opt_state", "inner_state", "inner_states")]
+    if isinstance(source, tuple):
+        inner += source
+    elif isinstance(source, Mapping) and depth < 6:
+        inner += source.values()
+    found = (_sparse_state(part, depth - 1) for part in inner if part is not None and depth)
+    return next((state for state in found if state is not None), None)
+
+
+def _of_tree(
+    masks: Any, shapes: Mapping[str, tuple[int, ...]], orientation: Orientation | None, *, from_weights: bool = False
+) -> Reading:
+    """The masks of a list or dictionary, whose order is stated; or of a nested one, whose order says nothing."""
+    nested = isinstance(masks, Mapping) and any(isinstance(value, Mapping) for value in masks.values())
+    if nested or shapes:
+        return _copied(dict(_leaves(masks)), shapes, orientation or "hwio", from_weights=from_weights)
+    return _copied(masks_by_name(masks), {}, orientation or "in-out", chain=True, from_weights=from_weights)
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The arrays of nested dictionaries and lists by their paths."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from _leaves(value, f"{prefix}/{name}" if prefix else str(name))
+    elif isinstance(tree, list | tuple) and prefix and not _shape_of(tree):
+        for k, value in enumerate(tree):
+            yield from _leaves(value, f"{prefix}/{k}")
+    elif prefix:
+        yield prefix, tree
+
+
+def _shape_of(leaf: Any) -> tuple[int, ...]:
+    return tuple(getattr(leaf, "shape", ()))
+
+
 def _copied(
     masks: Mapping[str, Any],
     shapes: Mapping[str, tuple[int, ...]],
     orientation: Orientation,
     *,
-    chain: bool,
+    chain: bool = False,
     from_weights: bool = False,
+    turned: frozenset[str] = frozenset(),
 ) -> Reading:
-    arrays = {}
+    arrays: dict[str, Copied] = {}
     for name, mask in masks.items():
         if mask is None:
             continue
         try:
-            copied = copy(mask, from_weights=from_weights)
+            copied = _unpacked(mask, shapes.get(name)) or copy(mask, from_weights=from_weights)
         except InvalidTopologyError as error:
             raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
+        if name in shapes and _shape(copied) != shapes[name] and not isinstance(copied, Mask):
+            raise InvalidTopologyError(
+                f"layer {name!r}: expected a mask of its parameter's shape {shapes[name]}, found {_shape(copied)}"
+            )
         if isinstance(copied, Mask) or len(copied.shape) > 1:  # a bias is no connection
             arrays[name] = copied
     if not arrays:
         raise InvalidTopologyError("log: expected at least one mask of a matrix or kernel, found none")
-    return Reading(arrays, orientation, chain, shapes, from_weights)
+    others = turned & arrays.keys() if orientation == "out-in" else frozenset[str]()
+    return Reading(arrays, orientation, chain, shapes, from_weights, others)
+
+
+def _unpacked(mask: Any, shape: tuple[int, ...] | None) -> Bits | None:
+    """A mask with eight entries to a byte, as ``packbits`` makes them: what a copy is. None where it is none."""
+    if _shape_of(mask)[1:] or not str(getattr(mask, "dtype", "")).endswith("uint8") or hasattr(mask, "detach"):
+        return None
+    array = np.array(mask)
+    size = 0 if shape is None else prod(shape)
+    if shape is not None and len(shape) > 1 and array.shape == (-(-size // 8),):
+        if size % 8 and array[-1] & (0xFF >> size % 8):
+            raise InvalidTopologyError(f"mask: expected {size} bits and zeros after them, found others")
+        return Bits(shape, array)
+    if array.max(initial=0) > 1:
+        raise InvalidTopologyError(
+            f"mask: expected 0 and 1, found {array.size} bytes of other values, as packed masks have",
+            hint="log(params, masks=...) says the shapes of what is packed; so does a state that has params",
+        )
+    return None
 
 
 def copy(mask: Any, *, from_weights: bool = False) -> Copied:
@@ -330,21 +491,34 @@ def _check_values(binary: bool, from_weights: bool, finite: Any) -> None:
 
 def _keyed(arrays: Mapping[str, Any], reading: Reading, wiring: Wiring) -> dict[str, Any]:
     """The arrays by the names that the wiring has for them; weights of the model that it does not know are left out."""
-    wanted = {layer.name if layer.part is None else layer.part.parameter for layer in wiring} | {y.name for y in wiring}
-    named = {_short(name, wanted): (name, array) for name, array in arrays.items()}
-    return {key: array for key, (name, array) in named.items() if key in wanted or name in reading.arrays}
+    keys = {layer.name if layer.part is None else layer.part.parameter for layer in wiring}
+    said = {y.part.parameter for y in wiring if y.part is not None and y.part.orientation is not None}
+    wanted = keys | {y.name for y in wiring}
+    keyed = {}
+    for name, array in arrays.items():
+        key = _short(name, wanted)
+        if key in wanted or name in reading.arrays:
+            keyed[key] = array.T if name in reading.turned and key not in said else array
+    return keyed
 
 
 def _short(name: str, wanted: set[str]) -> str:
-    short = name.removesuffix(".weight")
+    short = name.removesuffix("/kernel").removesuffix(".weight")
     return short if name not in wanted and short in wanted else name
 
 
-def _check_evident(named: Mapping[str, tuple[int, ...]], reading: Reading) -> None:
-    """Whether the sizes leave no choice: matrices that chain in their order, no two spaces of one size."""
-    turned = reading.orientation == "out-in"
+def _check_order(reading: Reading) -> None:
+    """Whether the order is the network's, or the sizes leave no choice.
+
+    They leave none where matrices chain in their order and no two spaces have one size.
+    """
+    if reading.chain:
+        return
+    named = {**reading.parameters, **{name: _shape(copied) for name, copied in reading.arrays.items()}}
     shapes = [
-        shape[::-1] if turned and not isinstance(reading.arrays.get(name), Mask) else shape
+        shape
+        if isinstance(reading.arrays.get(name), Mask) or (reading.orientation == "out-in") is (name in reading.turned)
+        else shape[::-1]
         for name, shape in named.items()
     ]
     plain = all(len(shape) == 2 for shape in shapes)
@@ -354,7 +528,7 @@ def _check_evident(named: Mapping[str, tuple[int, ...]], reading: Reading) -> No
         names = ", ".join(list(named)[:6])
         raise InvalidTopologyError(
             f"log: expected a wiring for {names}: their sizes alone do not tell which layer feeds which",
-            hint="init(wiring=...): ts.trace(model, example) gives it, or Wiring.chain, or Wiring.from_toml for a file",
+            hint="run.watch(model) traces it; init(wiring=...) states it: Wiring.chain, or Wiring.from_toml for a file",
         )
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from topostrata.errors import InvalidTopologyError
 from topostrata.layers import TAPS, LayerShape, Part
 from topostrata.masks import Mask
-from topostrata.matrices import Entries, Orientation, Zeros, check_words, entries
+from topostrata.matrices import Entries, Orientation, check_words, entries
 from topostrata.sharing import owners, tied_mask
+from topostrata.words import Zeros
 
 Ints = NDArray[np.int64]
 
@@ -90,7 +91,7 @@ def _cut(layer: LayerShape, key: str, stored: Entries, orientation: Orientation)
     keys, targets = keys[inside], targets[inside]
     if part.order:
         keys = _keys_in_order(layer, part)[keys]
-    cells = np.unique(targets * (layer.local_sources * layer.taps) + keys)
+    cells = np.sort(targets * (layer.local_sources * layer.taps) + keys)
     return Mask(layer.local_sources, layer.target.size, cells, layer.taps)
 
 
