@@ -10,7 +10,7 @@ ARGS   ?=
 TWO    := $(if $(TOPOSTRATA_TEST_NEO4J),,--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch quick bounds lint types wheel check clean
+.PHONY: help demo test test-torch quick bounds lies lint types wheel check clean
 
 help:
 	@echo "make demo    train small sparse networks, archive them, show the story (ARGS=--no-serve ends)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-torch  the tests that need torch, in an environment of their own (4 GB)"
 	@echo "make quick   the tests that take no engine"
 	@echo "make bounds  the tests of the compiled kernels, every index of them checked"
+	@echo "make lies    800 files whose numbers lie, by every door; make test reads a tenth of them"
 	@echo "make wheel   build the wheel, and try each extra alone in a fresh environment"
 	@echo "make check   what CI runs: test, test-torch, bounds, lint, types, wheel"
 
@@ -36,7 +37,7 @@ test: $(READY)
 
 $(TORCH)/.ready: $(READY) pyproject.toml tests/torch/overrides.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TORCH)
-	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --overrides tests/torch/overrides.txt --editable . --group torch
+	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --overrides tests/torch/overrides.txt --editable ".[demo]" --group torch
 	@touch $@
 
 test-torch: $(TORCH)/.ready
@@ -47,6 +48,9 @@ quick: $(READY)
 
 bounds: $(READY)
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.bounds" $(BIN)/python -m pytest tests/unit/distance tests/oracle $(ARGS)
+
+lies: $(READY)
+	LIES=100 $(BIN)/python -m pytest tests/unit/ingest/test_well_formed_lies.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -12,7 +12,10 @@ import pytest
 if TYPE_CHECKING:
     from topostrata.archive import Archive
 
-_WITH_ARCHIVE = ("topostrata.archive.", "topostrata.analysis.")
+# Their examples are in tests/torch; the modules need what they are for.
+collect_ignore_glob = ["src/topostrata/integrations/[lt]*.py"]
+
+_WITH_ARCHIVE = ("topostrata.archive.", "topostrata.analysis.", "topostrata.service.plots.")
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +42,7 @@ def example_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archiv
 
 @pytest.fixture(autouse=True)
 def _names_of_examples(request: pytest.FixtureRequest) -> None:
-    """Examples of the archive's methods call it ``archive``."""
+    """Examples of the archive's methods, and of pictures of its answers, call it ``archive``."""
     if isinstance(request.node, pytest.DoctestItem) and request.node.name.startswith(_WITH_ARCHIVE):
         names: dict[str, Any] = request.getfixturevalue("doctest_namespace")
         names["archive"] = request.getfixturevalue("example_archive")

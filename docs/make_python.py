@@ -120,7 +120,9 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
             texts.append("*")
         default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
         annotation = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
-        texts.append(f"{parameter.name}{annotation}{default}")
+        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else stars
+        texts.append(f"{stars}{parameter.name}{annotation}{default}")
     result = f" -> {signature.return_annotation}"
     line = f"{name}({', '.join(texts)}){result}"
     return line if len(line) <= 100 else f"{name}(\n" + "".join(f"    {text},\n" for text in texts) + f"){result}"

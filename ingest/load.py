@@ -17,8 +17,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from topostrata import wiring_text
-from topostrata.errors import ConflictError, InvalidInputError, LineageCycleError, NotFoundError, StepOrderError
+from topostrata import queries, wiring_text
+from topostrata.errors import (
+    ChangedError,
+    ConflictError,
+    InvalidInputError,
+    LineageCycleError,
+    NotFoundError,
+    StepOrderError,
+)
 from topostrata.ingest.projection import Projector, SupersededError
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
@@ -26,15 +33,25 @@ from topostrata.runs import (
     MAX_METRICS,
     LayerMetrics,
     Parent,
+    Run,
     Status,
     check_epoch,
     check_layer_metrics,
     check_metrics,
+    check_step_layer_metrics,
     check_tags,
 )
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
-from topostrata.store.runs import WIRING_FORMAT, descents, find_run, find_snapshots, layers_of, wiring_of
+from topostrata.store.runs import (
+    WIRING_FORMAT,
+    descents,
+    find_run,
+    find_snapshots,
+    find_step_metrics,
+    layers_of,
+    wiring_of,
+)
 from topostrata.topology import LayerShape, Topology, Wiring
 
 Outcome = Literal["added", "unchanged"]
@@ -74,6 +91,7 @@ class Loader:
         self._store = store
         self._masks = masks
         self._known: dict[str, _Known] = {}
+        self._has_step_metrics = False
         self._one_at_a_time = threading.RLock()
 
     def create_run(
@@ -114,11 +132,18 @@ class Loader:
         self._store.write(work)
 
     def update_run(
-        self, run: str, *, tags: Iterable[str] = (), parents: Iterable[Parent] = (), status: Status | None = None
+        self,
+        run: str,
+        *,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+        status: Status | None = None,
+        expected: Run | None = None,
     ) -> bool:
         """Add tags and parents to a run, and set its status; returns whether that changed anything.
 
-        Raises ``ConflictError`` for a parent that the run has with another ``how``; then nothing is written.
+        Raises ``ConflictError`` for a parent that the run has with another ``how``, ``ChangedError`` where the run is
+        not the ``expected`` one; then nothing is written.
         """
         check_run_id(run)
         if status is not None:
@@ -131,6 +156,8 @@ class Loader:
                 tx.run("archive/lock_archive", token=_token())
             before = find_run(tx, run)
             row = _lock(tx, run)
+            if expected is not None and find_run(tx, run) != expected:
+                raise ChangedError(f"run {run!r}: expected it as it was read, found it changed since")
             old_tags: list[str] = row["tags"] or []
             merged = list(dict.fromkeys(old_tags + new_tags))
             if merged != old_tags:
@@ -177,6 +204,49 @@ class Loader:
             if outcome == "added" or self._is_unfinished(run):
                 self.project(run)
             return outcome
+
+    def push_metrics(
+        self,
+        run: str,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        layer_metrics: LayerMetrics | None = None,
+        epoch: float | None = None,
+        recorded_at: datetime | None = None,
+    ) -> Outcome:
+        """Store numbers of a run at a step, where it may have a snapshot or none. The same again changes nothing."""
+        ref = f"{check_run_id(run)}@{check_step(step)}"
+        numbers = _Numbers(check_metrics(metrics), check_step_layer_metrics(layer_metrics))
+        if not (numbers.snapshot or numbers.layers):
+            raise InvalidInputError(f"{ref}: expected metrics, found none")
+        moment, epoch = _moment(recorded_at or datetime.now(UTC)), check_epoch(epoch)
+        if not self._has_step_metrics:  # an archive of before has no place for them
+            self._store.schema(queries.statements("schema/002-step-metrics"))
+            self._has_step_metrics = True
+
+        def work(tx: Transaction) -> Outcome:
+            _lock(tx, run)
+            there = find_step_metrics(tx, ref)
+            added = _new_metrics(ref, {} if there is None else there.metrics, numbers.snapshot)
+            recorded = {} if there is None else there.layer_metrics
+            of_layers = {
+                layer: _new_metrics(f"{ref}, layer {layer!r}", recorded.get(layer, {}), metrics)
+                for layer, metrics in numbers.layers.items()
+            }
+            properties = _metric_properties(added)
+            if there is None:
+                tx.run(
+                    "runs/create_step_metrics", run=run, step=step, epoch=epoch, recorded_at=moment, metrics=properties
+                )
+            elif added:
+                tx.run("runs/add_step_metrics", id=ref, metrics=properties)
+            rows = [[layer, _metric_properties(metrics)] for layer, metrics in of_layers.items() if metrics]
+            if rows:
+                tx.run("runs/add_step_layer_metrics", id=ref, rows=rows)
+            return "unchanged" if there is not None and not (added or rows) else "added"
+
+        return self._store.write(work)
 
     def acknowledge(
         self,

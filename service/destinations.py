@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from topostrata.errors import ConflictError, NotFoundError
-from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot
+from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot
 from topostrata.refs import Ref
 from topostrata.runs import Parent, Status
 from topostrata.service.client import ServiceClient
@@ -32,43 +32,16 @@ def numbered(run: str, suffix: str = "") -> Iterator[str]:
 def open_destination(store: str, settings: Settings) -> Destination:
     """The destination of that name: the URL of a service, else what ``topostrata.open`` takes."""
     if store.startswith(("http://", "https://")):
-        return ServiceDestination(ServiceClient(store, settings.api_secret()))
+        return Destination(ServiceClient(store, settings.api_secret()))
     from topostrata.archive import open_archive  # noqa: PLC0415 - needs [server], which a service's client has not
 
-    return ArchiveDestination(open_archive(store, settings=settings))
+    return Destination(open_archive(store, settings=settings))
 
 
-class Destination(Protocol):
-    """Where snapshots go."""
+class Destination:
+    """An archive in a directory, on a Neo4j server, or behind a service."""
 
-    location: str
-    complete: bool  # whether it takes all that a spool says of a run
-
-    def begin(self, head: RunHead, tell: Tell) -> str:
-        """Make the run, or go on with it; gives its id there."""
-
-    def has(self, run: str, step: int) -> bool:
-        """Whether it holds this snapshot."""
-
-    def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
-        """Store one snapshot."""
-
-    def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:
-        """Make a run that departs from another at a step, where it is not there."""
-
-    def end(self, run: str, status: Status) -> None:
-        """The run ended."""
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
-class ArchiveDestination:
-    """An archive, in a directory or on a Neo4j server."""
-
-    complete = True
-
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive | ServiceClient) -> None:
         self._archive = archive
         self._reopened: set[str] = set()
         self.location = archive.location
@@ -105,12 +78,24 @@ class ArchiveDestination:
             snapshot.topology,
             epoch=snapshot.epoch,
             metrics=snapshot.metrics,
+            layer_metrics=snapshot.layer_metrics,
             recorded_at=snapshot.recorded_at,
         )
         if outcome == "added" and run not in self._reopened:
             self._archive.update_run(run, status="open")
             self._reopened.add(run)
         return outcome
+
+    def push_metrics(self, run: str, metrics: SpooledMetrics) -> Outcome:
+        """Store numbers of the run at a step."""
+        return self._archive.push_metrics(
+            run,
+            metrics.step,
+            metrics.metrics,
+            layer_metrics=metrics.layer_metrics,
+            epoch=metrics.epoch,
+            recorded_at=metrics.recorded_at,
+        )
 
     def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:
         """Make the fork, descended from the last snapshot before that step."""
@@ -149,41 +134,3 @@ class ArchiveDestination:
                 raise
             return False
         return True
-
-
-class ServiceDestination:
-    """A Topostrata service, which takes snapshots; it has no way yet to be told of config, tags, parents and status."""
-
-    def __init__(self, client: ServiceClient) -> None:
-        self._client = client
-        self.location = client.url
-        self.complete = True
-
-    def begin(self, head: RunHead, tell: Tell) -> str:
-        """The run is made by its first snapshot."""
-        if head.config or head.tags or head.parents:
-            self.complete = False
-            tell(
-                "not-taken",
-                f"run {head.run}: the service takes snapshots only; config, tags and parents stay in the spool, which "
-                f"`topostrata sync` brings to the archive itself",
-            )
-        return head.run
-
-    def has(self, run: str, step: int) -> bool:
-        """Whether the service has this snapshot."""
-        return self._client.has_snapshot(run, step)
-
-    def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
-        """Store one snapshot."""
-        return self._client.put_snapshot(run, snapshot)
-
-    def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:  # noqa: ARG002
-        """The fork is made by its first snapshot; where it comes from cannot be told."""
-        self.complete = False
-
-    def end(self, run: str, status: Status) -> None:
-        """Its status cannot be told."""
-
-    def close(self) -> None:
-        """There is nothing to let go of."""

@@ -1,8 +1,13 @@
-"""Pictures of answers, drawn with matplotlib."""
+"""Pictures of answers, drawn with matplotlib (the extra ``plot``): the same that the command line draws by ``--png``.
+
+The suffix of the path says the kind: .png, .svg, .pdf. Each raises ``MissingExtraError`` where matplotlib is not
+installed, ``InvalidInputError`` for a path that is no picture or cannot be written.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +31,7 @@ if TYPE_CHECKING:  # a picture of distances needs no archive
     from topostrata.lineage.declared import Lineage
     from topostrata.lineage.inferred import Inference
     from topostrata.lineage.timelines import Timeline
-    from topostrata.runs import Snapshot
+    from topostrata.runs import Snapshot, StepMetrics
 
 _MOST_LABELS = 60
 _MOST_NUMBERS = 16
@@ -34,8 +39,17 @@ _MOST_NAMES = 25
 _SCALE = "distance (0 = same wiring, 1 = nothing in common)"
 
 
-def heat_maps(matrices: Mapping[str, DistanceMatrix], path: Path) -> None:
-    """Draw matrices side by side on one scale into a PNG, each under its title: dark = near, bright = far."""
+def heat_maps(matrices: Mapping[str, DistanceMatrix], path: str | os.PathLike[str]) -> None:
+    """Draw matrices side by side on one scale, each under its title: dark = near, bright = far.
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
+
+    >>> import tempfile, topostrata as ts
+    >>> networks = [ts.Topology.from_masks([mask]) for mask in ([[1, 0], [0, 1]], [[1, 1], [0, 1]])]
+    >>> matrix = ts.distances(networks, labels=["a", "b"], alignment="identity")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.heat_maps({"identity": matrix}, f"{folder}/map.png")
+    """
     most = max(len(matrix.labels) for matrix in matrices.values())
     side = min(4.0 + 0.3 * most, 14.0)
     figure = _new_figure(side * len(matrices) + 1.2, side)
@@ -46,8 +60,16 @@ def heat_maps(matrices: Mapping[str, DistanceMatrix], path: Path) -> None:
     _save(figure, path)
 
 
-def clustered_map(matrix: DistanceMatrix, path: Path) -> None:
-    """Draw one matrix with similar networks side by side, below its dendrogram."""
+def clustered_map(matrix: DistanceMatrix, path: str | os.PathLike[str]) -> None:
+    """Draw one matrix with similar networks side by side, below its dendrogram (average linkage).
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
+
+    >>> import tempfile, topostrata as ts
+    >>> networks = [ts.Topology.from_masks([mask]) for mask in ([[1, 0], [0, 1]], [[1, 1], [0, 1]])]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.clustered_map(ts.distances(networks, alignment="identity"), f"{folder}/map.svg")
+    """
     if len(matrix.labels) < 2:
         heat_maps({f"NNSTD, alignment {matrix.alignment}": matrix}, path)
         return
@@ -101,8 +123,15 @@ def _draw(axes: Axes, matrix: DistanceMatrix, title: str, top: float) -> AxesIma
     return image
 
 
-def survival_curves(survival: RunSurvival, path: Path) -> None:
-    """Draw, for each layer, the share of the connections alive at a snapshot that have stayed alive since."""
+def survival_curves(survival: RunSurvival, path: str | os.PathLike[str]) -> None:
+    """Draw, for each layer, the share of the connections alive at a snapshot that have stayed alive since.
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
+
+    >>> import tempfile, topostrata as ts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.survival_curves(archive.survival("w0"), f"{folder}/survival.png")
+    """
     with _figure(path) as axes:
         places = range(len(survival.refs))
         for layer in (*survival.layers, survival.total):
@@ -114,15 +143,23 @@ def survival_curves(survival: RunSurvival, path: Path) -> None:
         axes.legend()
 
 
-def metric_curves(run: str, snapshots: Sequence[Snapshot], path: Path) -> None:
-    """Draw the metrics of a run over its steps: those of its snapshots, then each one of its layers, a line a layer."""
+def metric_curves(run: str, entries: Sequence[StepMetrics | Snapshot], path: str | os.PathLike[str]) -> None:
+    """Draw the metrics of a run over its steps: its own, then each one of its layers, a line a layer.
+
+    Raises ``InvalidInputError`` where there are no metrics or the path is no picture, ``MissingExtraError`` without
+    matplotlib.
+
+    >>> import tempfile, topostrata as ts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.metric_curves("w0", archive.metrics("w0"), f"{folder}/metrics.png")
+    """
     numbers: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for snapshot in snapshots:
-        for name, value in snapshot.metrics.items():
-            numbers.setdefault(f"snapshot metric {name}", {}).setdefault(run, []).append((snapshot.step, value))
-        for layer, metrics in snapshot.layer_metrics.items():
+    for entry in entries:
+        for name, value in entry.metrics.items():
+            numbers.setdefault(f"metric {name}", {}).setdefault(run, []).append((entry.step, value))
+        for layer, metrics in entry.layer_metrics.items():
             for name, value in metrics.items():
-                numbers.setdefault(f"layer metric {name}", {}).setdefault(layer, []).append((snapshot.step, value))
+                numbers.setdefault(f"layer metric {name}", {}).setdefault(layer, []).append((entry.step, value))
     if not numbers:
         raise InvalidInputError(f"run {run!r}: expected metrics to draw, found none")
     figure = _new_figure(8.0, 0.8 + 2.6 * len(numbers))
@@ -137,8 +174,15 @@ def metric_curves(run: str, snapshots: Sequence[Snapshot], path: Path) -> None:
     _save(figure, path)
 
 
-def births_and_deaths(history: RunHistory, path: Path) -> None:
-    """Draw how many connections were born and died at each snapshot after the first, and the exploration rate."""
+def births_and_deaths(history: RunHistory, path: str | os.PathLike[str]) -> None:
+    """Draw how many connections were born and died at each snapshot after the first, and the exploration rate.
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
+
+    >>> import tempfile, topostrata as ts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.births_and_deaths(archive.history("w0"), f"{folder}/births.png")
+    """
     total = history.rewired or history.total
     refs = history.refs
     with _figure(path) as axes:
@@ -158,8 +202,15 @@ def births_and_deaths(history: RunHistory, path: Path) -> None:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
-def timeline_curve(line: Timeline, path: Path) -> None:
-    """Draw the distance over the steps, its smallest value, and the level of chance if it is known."""
+def timeline_curve(line: Timeline, path: str | os.PathLike[str]) -> None:
+    """Draw the distance over the steps, its smallest value, and the level of chance if it is known.
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
+
+    >>> import tempfile, topostrata as ts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.timeline_curve(archive.timeline("w0"), f"{folder}/timeline.png")
+    """
     with _figure(path) as axes:
         steps = [point.step for point in line.points]
         axes.plot(steps, [point.distance for point in line.points], marker="o", markersize=3, label="distance")
@@ -180,8 +231,15 @@ def timeline_curve(line: Timeline, path: Path) -> None:
         axes.legend()
 
 
-def descent_tree(declared: Lineage, inferred: Inference | None, path: Path) -> None:
-    """Draw runs by generation: declared descent as solid arrows, inferred as dashed lines with their support."""
+def descent_tree(declared: Lineage, inferred: Inference | None, path: str | os.PathLike[str]) -> None:
+    """Draw runs by generation: declared descent as solid arrows, inferred as dashed lines with their support.
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
+
+    >>> import tempfile, topostrata as ts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.descent_tree(archive.lineage("w1"), None, f"{folder}/descent.png")
+    """
     graph = declared.graph() if inferred is None or declared.edges else inferred.graph()
     nodes = list(dict.fromkeys([*(inferred.nodes if inferred else ()), *(() if inferred else declared.nodes)]))
     place = _generations(graph, nodes)
@@ -225,7 +283,7 @@ def _generations(graph: nx.DiGraph[str], nodes: Sequence[str]) -> dict[str, tupl
 
 
 @contextmanager
-def _figure(path: Path, size: tuple[float, float] = (8.0, 5.0)) -> Iterator[Axes]:
+def _figure(path: str | os.PathLike[str], size: tuple[float, float] = (8.0, 5.0)) -> Iterator[Axes]:
     figure = _new_figure(max(size[0], 5.0), size[1])
     yield figure.subplots()
     _save(figure, path)
@@ -248,8 +306,9 @@ def _new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: str | os.PathLike[str]) -> None:
     """Raise an error if the file is no picture, or if matplotlib is not installed."""
+    path = Path(path)
     known = _new_figure(1, 1).canvas.get_supported_filetypes()
     if path.suffix.lower().lstrip(".") not in known:
         raise InvalidInputError(
@@ -257,7 +316,7 @@ def check_picture(path: Path) -> None:
         )
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     check_picture(path)
     with whole(path) as draft:  # "tight": the layout overlooks some labels of a square map, and a tree above it
         figure.savefig(draft, dpi=130, bbox_inches="tight")

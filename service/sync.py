@@ -8,6 +8,7 @@ same spool sent again ends up in the same fork.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import time
@@ -25,11 +26,12 @@ from topostrata.errors import (
     MissingExtraError,
     NotFoundError,
     SettingsError,
+    StepOrderError,
     TopostrataError,
     UnsupportedFormatError,
 )
 from topostrata.ingest.hook import spool
-from topostrata.ingest.hook.spool import Damage, Entry, RunEnd, RunHead, SpooledSnapshot, SpoolReader
+from topostrata.ingest.hook.spool import Damage, Entry, RunEnd, RunHead, SpooledMetrics, SpooledSnapshot, SpoolReader
 from topostrata.service.destinations import Destination, Outcome, Tell, numbered, open_destination
 from topostrata.settings import Settings
 
@@ -39,12 +41,16 @@ _LONGEST_PAUSE = 30.0  # seconds between two tries of an archive that does not a
 _LASTING = {kind.code for kind in (SettingsError, MissingExtraError, UnsupportedFormatError, CorruptError)}
 
 
+_Sent = SpooledSnapshot | SpooledMetrics  # what goes into the archive, one by one
+
+
 @dataclass(frozen=True, slots=True)
 class SpoolState:
     """What a spool holds, and how far it is sent.
 
     ``waiting`` snapshots are not sent yet; ``refused`` ones the archive does not take, and ``damaged`` records cannot
-    be read. ``live``: its job has it open. ``ended``: its job said that it is done.
+    be read. ``live``: its job has it open. ``ended``: its job said that it is done. ``elsewhere`` is the machine of a
+    job that did not say so, where that is not this one: whether it runs may not be seen from here.
     """
 
     path: Path
@@ -52,6 +58,7 @@ class SpoolState:
     store: str
     live: bool
     ended: bool = False
+    elsewhere: str | None = None
     added: int = 0
     unchanged: int = 0
     waiting: int = 0
@@ -65,15 +72,26 @@ class SpoolState:
         """Whether nothing of what is in the spool now is left to send, or was lost."""
         return self.error is None and not (self.waiting or self.refused or self.damaged)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes into it."""
+        return self.ended or not (self.live or self.elsewhere)
+
 
 @dataclass(slots=True)
 class _Mark:
-    """What is remembered beside a spool, so that it need not be sent again from its beginning."""
+    """What is remembered beside a spool, so that it need not be sent again from its beginning.
+
+    The last record that was sent is known by its ``end`` and its ``check``: the job may have taken it back when its
+    disk failed, and written another in its place.
+    """
 
     store: str = ""
     end: int = 0
+    check: int = 0
     run: str = ""
-    step: int = -1
+    step: int = -1  # the last snapshot's
+    measured: int = -1  # the last step with metrics
 
 
 class _Spool:
@@ -83,6 +101,7 @@ class _Spool:
         self.path = path
         self.reader = SpoolReader(path)
         self.mark = read_mark(path)
+        self.passed = self.mark.end  # up to here it was sent before; 0 once that is passed
         self.head: RunHead | None = None
         self.ended = False
         self.added = self.unchanged = self.refused = self.damaged = 0
@@ -100,6 +119,8 @@ class _Spool:
 
     def advance(self) -> None:
         """The next record is dealt with."""
+        if self._next is not None and self._next.end >= self.passed:
+            self.passed = 0
         self._next = None
 
 
@@ -148,7 +169,7 @@ class Sender:
             states = self.send(path)
             seen(states)
             if single and all(
-                not state.live or state.code in _LASTING or (state.ended and not state.error) for state in states
+                (state.is_over and not (state.live and state.error)) or state.code in _LASTING for state in states
             ):
                 return states
             failed = any(state.error is not None for state in states)
@@ -179,17 +200,16 @@ class Sender:
                 state,
                 run=opened.mark.run or (state.run if head is None else head.run),
                 ended=opened.ended,
+                elsewhere=_elsewhere(head, live=live, ended=opened.ended),
                 added=opened.added,
                 unchanged=opened.unchanged,
                 refused=opened.refused,
                 damaged=opened.damaged,
             )
-            if (
-                (state.ended or not live)
-                and state.is_sent
-                and destination_takes_all(self._destinations.get(state.store))
-            ):
+            if state.is_over and state.is_sent:
                 self._forget(opened)
+            elif state.elsewhere and state.is_sent:
+                self._tell("elsewhere", f"{opened.path}: {_kept(state)}")
         return state
 
     def _deliver(self, opened: _Spool) -> Destination | None:
@@ -199,11 +219,15 @@ class Sender:
             value = entry.value
             if isinstance(value, RunHead):
                 opened.head = value
-                destination = self._begin(opened, value, entry.end)
+                destination = self._begin(opened, value, entry)
             destination = destination or self._destination(self._store_of(opened))
-            if isinstance(value, SpooledSnapshot) and entry.end > opened.mark.end:
-                self._deliver_snapshot(opened, destination, value)
-                opened.mark.end, opened.mark.step = entry.end, value.step
+            if isinstance(value, _Sent) and entry.end > opened.passed:
+                self._deliver_record(opened, destination, value)
+                opened.mark.end, opened.mark.check = entry.end, entry.check
+                if isinstance(value, SpooledSnapshot):
+                    opened.mark.step = value.step
+                else:
+                    opened.mark.measured = value.step
                 if not opened.refused:  # what was refused is offered again the next time, and all after it
                     write_mark(opened.path, opened.mark)
             elif isinstance(value, RunEnd):
@@ -211,51 +235,60 @@ class Sender:
                 destination.end(opened.mark.run, value.status)
             elif isinstance(value, Damage):
                 opened.damaged += 1
-                self._tell("damaged", f"{opened.path}: {value.message}; all other whole records are sent")
+                others = "nothing after it can be" if value.rest else "all other whole records are"
+                self._tell(
+                    "damaged",
+                    f"{opened.path}: {value.message}; {others} sent. `topostrata spool show` lists its records, "
+                    f"`topostrata spool clean --all` deletes it",
+                )
             opened.advance()
         return destination or (self._destination(self._store_of(opened)) if opened.head else None)
 
-    def _begin(self, opened: _Spool, head: RunHead, end: int) -> Destination:
+    def _begin(self, opened: _Spool, head: RunHead, entry: Entry) -> Destination:
         destination = self._destination(self._store_of(opened))
         mark = opened.mark
         if mark.store == destination.location and (mark.step < 0 or destination.has(mark.run, mark.step)):
             destination.begin(head, self._tell)
+            if mark.step < 0:  # whether metrics are still there is not asked: they are sent again
+                mark.end, mark.check, mark.measured, opened.passed = entry.end, entry.check, -1, 0
             return destination
-        opened.mark = _Mark(destination.location, end, destination.begin(head, self._tell))
+        opened.mark = _Mark(destination.location, entry.end, entry.check, destination.begin(head, self._tell))
+        opened.passed = 0
         return destination
 
-    def _deliver_snapshot(self, opened: _Spool, destination: Destination, snapshot: SpooledSnapshot) -> None:
+    def _deliver_record(self, opened: _Spool, destination: Destination, record: _Sent) -> None:
         mark = opened.mark
         try:
-            outcome = self._pushed(opened, destination, snapshot)
-        except SettingsError:  # nothing is wrong with the snapshot
+            outcome = self._pushed(opened, destination, record)
+        except SettingsError:  # nothing is wrong with what is sent
             raise
         except (ConflictError, InputError, LimitError) as error:
             opened.refused += 1
-            self._tell("refused", f"{mark.run}@{snapshot.step}: the archive does not take it: {error}")
+            self._tell("refused", f"{mark.run}@{record.step}: the archive does not take it: {error}")
             return
         opened.added += outcome == "added"
         opened.unchanged += outcome == "unchanged"
 
-    def _pushed(self, opened: _Spool, destination: Destination, snapshot: SpooledSnapshot) -> Outcome:
+    def _pushed(self, opened: _Spool, destination: Destination, record: _Sent) -> Outcome:
         """Push into the run, or into a fork where the run holds something else at this step or after it."""
         mark, head = opened.mark, opened.head
+        push = destination.push if isinstance(record, SpooledSnapshot) else destination.push_metrics
+        last = mark.step if isinstance(record, SpooledSnapshot) else mark.measured
         try:
-            return destination.push(mark.run, snapshot)
-        except ConflictError:
+            return push(mark.run, record)  # type: ignore[arg-type]
+        except ConflictError as error:
             # The same step twice from one job is no return to an earlier one.
-            if head is None or snapshot.step == mark.step:
+            if head is None or record.step == last:
                 raise
-        for fork in numbered(mark.run, f"-fork-{snapshot.step}"):
-            destination.begin_fork(fork, mark.run, snapshot.step, head)
+            reason = f"goes back to step {record.step}" if isinstance(error, StepOrderError) else error.message
+        for fork in numbered(mark.run, f"-fork-{record.step}"):
+            destination.begin_fork(fork, mark.run, record.step, head)
             with contextlib.suppress(ConflictError):
-                outcome = destination.push(fork, snapshot)
-                self._tell(
-                    "forked", f"run {mark.run}: it goes back to step {snapshot.step}; from there on it is {fork}"
-                )
+                outcome = push(fork, record)  # type: ignore[arg-type]
+                self._tell("forked", f"run {mark.run}: {reason}; from step {record.step} on it is {fork}")
                 mark.run = fork
                 return outcome
-        raise ConflictError(f"run {mark.run!r}: expected an id for a fork at step {snapshot.step}, found none free")
+        raise ConflictError(f"run {mark.run!r}: expected an id for a fork at step {record.step}, found none free")
 
     def _store_of(self, opened: _Spool) -> str:
         return self._store or (opened.head.store if opened.head else None) or self._settings.store
@@ -272,11 +305,6 @@ class Sender:
         remove(opened.path)
 
 
-def destination_takes_all(destination: Destination | None) -> bool:
-    """Whether a spool that was sent there has nothing left that it did not take."""
-    return destination is None or destination.complete
-
-
 def spools(path: Path) -> list[Path]:
     """The spool, or those of a directory in the order in which they were begun. Raises ``InvalidInputError``."""
     if path.is_dir():
@@ -290,19 +318,20 @@ def spools(path: Path) -> list[Path]:
 
 
 def inspect(path: Path) -> SpoolState:
-    """What a spool holds, read through; ``waiting`` are the snapshots that no archive has, as far as is known."""
+    """What a spool holds, read through; ``waiting`` is what no archive has, as far as is known."""
     state = SpoolState(path, path.name.partition(".")[0], "", is_live(path))
     mark = read_mark(path)
     try:
         for entry in spool.read(path):
             value = entry.value
             if isinstance(value, RunHead):
-                state = replace(state, run=mark.run or value.run, store=value.store or "")
-            elif isinstance(value, SpooledSnapshot):
+                elsewhere = _elsewhere(value, live=state.live, ended=False)
+                state = replace(state, run=mark.run or value.run, store=value.store or "", elsewhere=elsewhere)
+            elif isinstance(value, _Sent):
                 state = replace(state, waiting=state.waiting + (entry.end > mark.end))
                 state = replace(state, unchanged=state.unchanged + (entry.end <= mark.end))
             elif isinstance(value, RunEnd):
-                state = replace(state, ended=True)
+                state = replace(state, ended=True, elsewhere=None)
             elif isinstance(value, Damage):
                 state = replace(state, damaged=state.damaged + 1, error=value.message, code=str(CorruptError.code))
     except CorruptError as error:
@@ -315,8 +344,9 @@ def inspect(path: Path) -> SpoolState:
 
 
 def remove(path: Path) -> None:
-    """Delete a spool and what is remembered beside it."""
-    _mark_path(path).unlink(missing_ok=True)
+    """Delete a spool and what is remembered beside it, drafts of a sender that was killed too."""
+    for beside in path.parent.glob(f"{glob.escape(path.name)}.*"):
+        beside.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
@@ -329,17 +359,21 @@ def is_live(path: Path) -> bool:
 
 
 def read_mark(path: Path) -> _Mark:
-    """How far a spool is sent; from its beginning where that is not known."""
+    """How far a spool is sent; from its beginning where that is not known, or of a record that is there no more."""
     try:
         claim = json.loads(_mark_path(path).read_text(encoding="utf-8"))
-        return _Mark(str(claim["store"]), int(claim["end"]), str(claim["run"]), int(claim["step"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return _Mark()
+        numbers = int(claim["end"]), int(claim["check"])
+        if numbers in {(record.end, record.check) for record in spool.outline(path)}:
+            steps = int(claim["step"]), int(claim.get("measured", -1))
+            return _Mark(str(claim["store"]), *numbers, str(claim["run"]), *steps)
+    except (OSError, ValueError, TypeError, KeyError, TopostrataError):
+        pass
+    return _Mark()
 
 
 def write_mark(path: Path, mark: _Mark) -> None:
     """Remember it, where the directory can be written."""
-    draft = _mark_path(path).with_suffix(f".{os.getpid()}")
+    draft = _mark_path(path).with_suffix(f".{os.getpid()}")  # two senders may be at it
     with contextlib.suppress(OSError):
         draft.write_text(json.dumps(asdict(mark)), encoding="utf-8")
         draft.replace(_mark_path(path))
@@ -350,10 +384,24 @@ def _mark_path(path: Path) -> Path:
 
 
 def _waiting(opened: _Spool) -> int:
+    """What is still to be sent, by the heads of its records: the archive may be away for days."""
     with contextlib.suppress(TopostrataError, OSError):
-        entries = spool.read(opened.path)
-        return sum(isinstance(entry.value, SpooledSnapshot) and entry.end > opened.mark.end for entry in entries)
+        records = spool.outline(opened.path)
+        return sum(record.kind in {"snapshot", "metrics"} and record.end > opened.mark.end for record in records)
     return 0
+
+
+def _elsewhere(head: RunHead | None, *, live: bool, ended: bool) -> str | None:
+    """The machine of a job that may still write, unseen."""
+    node = None if head is None else head.node
+    return node.host if node is not None and node.is_elsewhere and not (live or ended) else None
+
+
+def _kept(state: SpoolState) -> str:
+    return (
+        f"all of it is sent, and it stays: its job on {state.elsewhere} did not say that it is done, and the file "
+        "system may not show here whether it runs; `topostrata spool clean --all` deletes it"
+    )
 
 
 def _begun(path: Path) -> tuple[str, str]:

@@ -11,14 +11,11 @@ import math
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -26,8 +23,7 @@ from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError, LimitError, TopostrataError
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
-
-Source = Path | bytes | BinaryIO
+from topostrata.ingest.formats.opened_file import DAMAGED_ZIP, OpenedFile, Source
 
 _MAX_HEADER = 10_000
 _MAX_TEXT = 4 * MIB
@@ -61,7 +57,7 @@ class Header:
         return math.prod(self.shape)
 
 
-class SafeNpz:
+class SafeNpz(OpenedFile):
     """An open archive whose claims have been checked; arrays are unpacked one at a time, when asked for.
 
     ``names`` are the members in the archive's order, without ``.npy``. ``where`` begins every error message.
@@ -70,13 +66,8 @@ class SafeNpz:
     def __init__(self, source: Source, *, where: str, limits: Limits = DEFAULT) -> None:
         self.where = where
         self._limits = limits
-        self._file: BinaryIO | None = None
         with _as_invalid_input(where):
-            if isinstance(source, Path):
-                stream: BinaryIO = source.open("rb")
-                self._file = stream
-            else:
-                stream = BytesIO(source) if isinstance(source, bytes) else source
+            stream = self._open_source(source)
             try:
                 size, count = _check_end(stream, where, limits)
                 self._zip = zipfile.ZipFile(stream)
@@ -84,17 +75,6 @@ class SafeNpz:
             except BaseException:
                 self.close()
                 raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file, where this object opened it."""
-        if self._file is not None:
-            self._file.close()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,6 +101,7 @@ class SafeNpz:
                 raise InvalidInputError(
                     f"{self.where}: member {name!r}: expected {ndim} dimensions, found shape {header.shape}"
                 )
+            self._limits.check_memory(f"{self.where}: member {name!r}", 2 * header.size * header.dtype.itemsize)
             data = _read_exactly(stream, header.size * header.dtype.itemsize, name)
         array = np.frombuffer(data, dtype=header.dtype)
         return array.reshape(header.shape, order="F" if header.fortran_order else "C")
@@ -221,6 +202,11 @@ def _check_end(stream: BinaryIO, where: str, limits: Limits) -> tuple[int, int]:
     tail = stream.read(65_557)
     at = len(tail) - _END.size if tail[-_END.size :].startswith(b"PK\x05\x06") else tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
+        stream.seek(0)
+        if stream.read(2) != b"PK":
+            raise InvalidInputError(
+                f"{where}: expected an .npz archive, found another file", hint="numpy.savez writes one"
+            )
         raise InvalidInputError(
             f"{where}: expected an .npz archive, found no end of a zip archive", hint="is the file cut off?"
         )
@@ -319,17 +305,7 @@ def _as_invalid_input(where: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise InvalidInputError(f"{where}: expected a file, found none") from error
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        OSError,
-        ValueError,
-        OverflowError,
-        IndexError,
-        RuntimeError,  # encrypted members; NotImplementedError: zip features beyond Python's
-    ) as error:
+    except DAMAGED_ZIP as error:
         raise InvalidInputError(
             f"{where}: expected an intact .npz archive, found: {error or type(error).__name__}"
         ) from error

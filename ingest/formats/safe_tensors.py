@@ -11,16 +11,14 @@ import math
 import re
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
-from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError, LimitError
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
+from topostrata.ingest.formats.opened_file import OpenedFile, Source
 from topostrata.ingest.formats.small_floats import from_bfloat16, from_float8
 from topostrata.ingest.formats.stored import StoredArray, check_shape
 
@@ -66,18 +64,13 @@ class Tensor:
     end: int
 
 
-class SafeTensors:
+class SafeTensors(OpenedFile):
     """An open file whose header has been checked; tensors are read one at a time, when asked for."""
 
-    def __init__(self, source: Path | bytes | BinaryIO, *, where: str, limits: Limits = DEFAULT) -> None:
+    def __init__(self, source: Source, *, where: str, limits: Limits = DEFAULT) -> None:
         self.where = where
-        self._owned: BinaryIO | None = None
         try:
-            if isinstance(source, Path):
-                self._owned = source.open("rb")
-                self._stream: BinaryIO = self._owned
-            else:
-                self._stream = BytesIO(source) if isinstance(source, bytes) else source
+            self._stream = self._open_source(source)
             size = self._stream.seek(0, 2)
             self._stream.seek(0)
             limits.check(where, total_bytes=size)
@@ -92,17 +85,6 @@ class SafeTensors:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file, where this object opened it."""
-        if self._owned is not None:
-            self._owned.close()
 
     def array(self, name: str) -> NDArray[Any]:
         """One tensor; BF16 and F8, which NumPy does not know, come as float32 of the same value."""

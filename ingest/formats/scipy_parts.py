@@ -11,35 +11,28 @@ from functools import partial
 import numpy as np
 
 from topostrata.errors import InvalidInputError
-from topostrata.ingest.formats.checkpoint.tensors import compressed
+from topostrata.ingest.formats.checkpoint.tensors import SCIPY_PARTS, matrix_entries
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.safe_npz import SafeNpz
-from topostrata.ingest.formats.stored import Entries, StoredArray, diagonals, native, summed
+from topostrata.ingest.formats.stored import Entries, StoredArray, native
 
 PARTS = frozenset({"format", "shape", "data", "indices", "indptr", "row", "col", "coords", "offsets", "_is_array"})
 _SHOWN = 8
-_NEEDED = {
-    "csr": ("indptr", "indices"),
-    "csc": ("indptr", "indices"),
-    "bsr": ("indptr", "indices"),
-    "coo": ("row", "col"),
-    "dia": ("offsets",),
-}
 
 
 def scipy_array(npz: SafeNpz, name: str, prefix: str, limits: Limits) -> StoredArray:
     """The matrix whose parts are ``<prefix>data`` and so on, its entries not yet read."""
     at = f"{npz.where}: layer {name!r}"
     form = npz.text(f"{prefix}format") if f"{prefix}format" in npz else "csr"
-    if form not in _NEEDED:
+    if form not in SCIPY_PARTS:
         raise InvalidInputError(
-            f"{at}: expected a SciPy matrix in format {', '.join(_NEEDED)}, found {form[:20]!r}",
+            f"{at}: expected a SciPy matrix in format {', '.join(SCIPY_PARTS)}, found {form[:20]!r}",
             hint="save matrix.tocsr() instead",
         )
-    missing = [part for part in ("shape", "data", *_NEEDED[form]) if prefix + part not in npz]
+    missing = [part for part in ("shape", "data", *SCIPY_PARTS[form]) if prefix + part not in npz]
     if missing:
         raise InvalidInputError(
-            f"{at}: expected {', '.join(_NEEDED[form])}, shape and data of a {form} matrix, "
+            f"{at}: expected {', '.join(SCIPY_PARTS[form])}, shape and data of a {form} matrix, "
             f"found no {', '.join(missing)}"
         )
     shape = npz.array(f"{prefix}shape", kinds="iu")
@@ -53,17 +46,9 @@ def scipy_array(npz: SafeNpz, name: str, prefix: str, limits: Limits) -> StoredA
 
 def _read(npz: SafeNpz, form: str, prefix: str, shape: tuple[int, int], at: str, limits: Limits) -> Entries:
     _check_sizes(npz, form, prefix, shape, at, limits)
-    index = [native(npz.array(prefix + part, kinds="iu", ndim=1)) for part in _NEEDED[form]]
+    index = [native(npz.array(prefix + part, kinds="iu", ndim=1)) for part in SCIPY_PARTS[form]]
     values = native(npz.array(f"{prefix}data", ndim={"bsr": 3, "dia": 2}.get(form, 1)))
-    if form == "dia":
-        return diagonals(index[0], values, shape, where=at)
-    if form != "coo":
-        return compressed(form, index[0], index[1], values, shape, where=at)
-    if not len(index[0]) == len(index[1]) == len(values):
-        raise InvalidInputError(
-            f"{at}: expected as many values as indices ({len(index[0]):,}, {len(index[1]):,}), found {len(values):,}"
-        )
-    return summed(np.stack(index, axis=1).astype(np.int64), values, shape, where=at)
+    return matrix_entries(form, index, values, shape, where=at)
 
 
 def _check_sizes(npz: SafeNpz, form: str, prefix: str, shape: tuple[int, int], at: str, limits: Limits) -> None:
@@ -77,7 +62,7 @@ def _check_sizes(npz: SafeNpz, form: str, prefix: str, shape: tuple[int, int], a
             raise InvalidInputError(
                 f"{npz.where}: member '{prefix}indices': expected {count:,} (the last of indptr), found {held:,}"
             )
-    limits.check(at, connections=count)
+    limits.check_entries(at, count)
     if form in {"csr", "csc"} and count > shape[0] * shape[1]:
         raise InvalidInputError(
             f"{at}: expected at most {shape[0] * shape[1]:,} entries in a matrix of {shape[0]} x {shape[1]}, "

@@ -7,6 +7,7 @@ driver, and what a job that is killed has spooled is still sent.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -17,37 +18,51 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from topostrata.errors import InvalidTopologyError, LimitError, TopostrataError
-from topostrata.ingest.hook import sources
-from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
-from topostrata.runs import Status
+from topostrata.ingest.hook import sources, traced, turnover
+from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot, SpoolWriter
+from topostrata.ingest.hook.traced import TracedWiring
+from topostrata.ingest.hook.turnover import Update
+from topostrata.runs import LayerMetrics, Status
 from topostrata.topology import Topology, Wiring
 
 logger = logging.getLogger("topostrata.hook")
 
 _TICK = 0.5  # seconds between two looks at what the sender says
+_NUMBER_BYTES = 200  # a number with its name, roughly
+_MOST_SENDERS = 4  # of a spool, one after the other where something kills them
+_AWAITED = (
+    "snapshots wait in memory for the wiring, which the model's next forward pass gives, and none was seen yet: give "
+    "run.watch(...) what the training calls, or init(wiring=...); a function that is compiled as a whole shows none"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One call of ``log``: what was copied in it."""
+    """One call of ``log``: what was copied in it. Without a reading it is numbers of the run at a step."""
 
     step: int
-    reading: sources.Reading | Topology
+    reading: sources.Reading | Topology | None
     recorded_at: datetime
     epoch: float | None
     metrics: Mapping[str, float]
+    number: int = 0  # how many calls there were
+    update: Update | None = None
+    layer_metrics: LayerMetrics = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """The memory that it takes in the queue."""
+        if self.reading is None:
+            return _NUMBER_BYTES * (len(self.metrics) + sum(map(len, self.layer_metrics.values())))
+        more = 0 if self.update is None else self.update.nbytes
         if isinstance(self.reading, Topology):
-            return sum(int(layer.mask.cells.nbytes) for layer in self.reading)
-        return self.reading.nbytes
+            return more + sum(int(layer.mask.cells.nbytes) for layer in self.reading)
+        return more + self.reading.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,7 @@ class Troubles:
 
     def __init__(self, run: str) -> None:
         self._run = run
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may log in the midst of this
         self.counts: Counter[str] = Counter()
 
     def say(self, kind: str, message: str) -> None:
@@ -76,6 +91,11 @@ class Troubles:
             self.counts[kind] += 1
             first = self.counts[kind] == 1
         if first:
+            self.warn(message)
+
+    def warn(self, message: str) -> None:
+        """Say it without counting it."""
+        with contextlib.suppress(Exception):  # of a handler that the training set up
             logger.warning("run %s: %s", self._run, message)
 
 
@@ -88,8 +108,17 @@ class Recorder:
         self._queued_bytes = self._unsaved = 0
         self._changed = threading.Condition()
         self._wiring = plan.wiring
+        self._traced: TracedWiring | None = None
+        self._awaited = False  # a wiring, which the model's next forward pass gives
+        self._found: TracedWiring | None = None
+        self._settled = False  # whether that is all that can be found
+        self._waiting: list[Logged] = []  # for it, in the order of their steps
+        self._refusal: InvalidTopologyError | None = None
+        self._previous: tuple[int, Topology] | None = None  # the number of its call, and the last snapshot
         self._writer: SpoolWriter | None = None
+        self._is_wired = False  # whether the wiring is written there
         self._sender: subprocess.Popen[bytes] | None = None
+        self._senders = 0
         self._heard = b""
         self._ending: Status | None = None
         self._released = threading.Event()
@@ -109,18 +138,37 @@ class Recorder:
         """Queue a copy. Where the disk is so slow that the queue is full it is not recorded: training does not wait."""
         with self._changed:
             over = self._queued_bytes + logged.nbytes > self._plan.queue_bytes
-            if not over or not self._queue:
+            if not over or not (self._queue or self._waiting):
                 self._queue.append(logged)
                 self._queued_bytes, self._unsaved = self._queued_bytes + logged.nbytes, self._unsaved + 1
                 self._changed.notify()
                 return
-        self._troubles.say("queue-full", f"step {logged.step} is not recorded: the disk is too slow for this pace")
+            reason = "those that wait for the wiring fill the memory" if self._waiting else "the disk is too slow"
+        self._troubles.say("queue-full", f"step {logged.step} is not recorded: {reason} for this pace")
+
+    def await_wiring(self) -> bool:
+        """Keep what is logged from now on until ``wire`` is called; gives whether a wiring is needed at all."""
+        with self._changed:
+            self._awaited = self._awaited or (self._wiring is None and self._traced is None)
+            return self._awaited
+
+    def wire(self, found: TracedWiring | None) -> None:
+        """The wiring that was waited for; None where it will not come."""
+        with self._changed:
+            self._found, self._settled = found, True
+            self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was logged is on the disk; gives whether it is."""
+        """Wait until what was logged is on the disk; gives whether it is.
+
+        What waits for a wiring is not waited for: the forward pass that gives it comes from the thread that would wait.
+        """
         end = time.monotonic() + timeout
         with self._changed:
-            return self._changed.wait_for(lambda: not self._unsaved, max(0.0, end - time.monotonic()))
+            self._changed.wait_for(
+                lambda: self._unsaved == len(self._waiting) and not self._settled, max(0.0, end - time.monotonic())
+            )
+            return not self._unsaved
 
     def end(self, status: Status) -> None:
         """Nothing more will be logged: what is queued is written, then how the run ended."""
@@ -143,9 +191,7 @@ class Recorder:
         self._thread.join(max(0.1, end - time.monotonic()))
         spool = self.spool
         if spool is not None and spool.exists():
-            logger.warning(
-                "run %s: snapshots wait in %s; send them with: %s", self._plan.head.run, spool, self._command()
-            )
+            self._troubles.warn(f"snapshots wait in {spool}; send them with: {self._command()}")
 
     def abandon(self) -> None:
         """In a process that was forked: this is its parent's business, as is the lock on the spool."""
@@ -160,14 +206,13 @@ class Recorder:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._ending, _TICK)
+                self._changed.wait_for(lambda: self._queue or self._settled or self._ending, _TICK)
                 logged = self._queue.popleft() if self._queue else None
-                ending = self._ending
-            if logged is not None:
-                self._guarded(lambda logged=logged: self._save(logged), f"step {logged.step} is not recorded")  # type: ignore[misc]
-                with self._changed:
-                    self._queued_bytes, self._unsaved = self._queued_bytes - logged.nbytes, self._unsaved - 1
-                    self._changed.notify_all()
+                ending, settled = self._ending, self._settled
+            if settled or (ending is not None and logged is None):
+                self._settle()
+            if logged is not None and not self._keep_waiting(logged):
+                self._save_or_say(logged)
             self._guarded(self._listen, "the sender cannot be heard")
             if logged is None and ending is not None:
                 break
@@ -180,45 +225,125 @@ class Recorder:
         self._guarded(self._listen, "the sender cannot be heard")
         if self._sender is not None and self._sender.stdout is not None:
             self._sender.stdout.close()
-            if self._sender.returncode is None:
-                self._sender.returncode = 0  # it ends by itself, after one last try: nobody waits for it
         if writer is not None:
             writer.close()
 
+    def _keep_waiting(self, logged: Logged) -> bool:
+        """Whether it waits for its wiring."""
+        if not self._awaited or not isinstance(logged.reading, sources.Reading):
+            return False
+        with self._changed:
+            self._waiting.append(logged)
+            self._changed.notify_all()
+        if len(self._waiting) > 1:
+            self._troubles.say("wiring-awaited", _AWAITED)
+        return True
+
+    def _settle(self) -> None:
+        """Save what waited, with the wiring that was found or that of the run's earlier job, or as far as it goes.
+
+        Where the two differ nothing is saved from now on.
+        """
+        if self._awaited and self._wiring is None:
+            self._guarded(
+                lambda: self._take_wiring(self._found), "the traced wiring is not remembered for the next job"
+            )
+        with self._changed:
+            self._found, self._settled, self._awaited = None, False, False
+            waited, self._waiting = self._waiting, []
+        if waited and self._wiring is None:
+            self._troubles.say("no-wiring", f"no forward pass gave the wiring for which {len(waited)} snapshots waited")
+        for logged in waited:
+            self._save_or_say(logged)
+
+    def _take_wiring(self, found: TracedWiring | None) -> None:
+        plan = self._plan
+        before = traced.load(plan.spool, plan.head)
+        self._traced = found or before
+        self._wiring = None if self._traced is None else self._traced.wiring
+        if found is not None and before is not None:
+            try:
+                traced.check_same(plan.spool, plan.head.run, before.wiring, found.wiring)
+            except InvalidTopologyError as error:
+                self._refusal = error
+        elif found is not None:
+            traced.save(plan.spool, plan.head, found)
+
+    def _save_or_say(self, logged: Logged) -> None:
+        self._guarded(lambda: self._save(logged), f"step {logged.step} is not recorded")
+        with self._changed:
+            self._queued_bytes, self._unsaved = self._queued_bytes - logged.nbytes, self._unsaved - 1
+            self._changed.notify_all()
+
     def _save(self, logged: Logged) -> None:
+        record = self._record(logged)
+        for _ in range(2):
+            if self._writer is None:
+                self._open(record.topology.wiring if isinstance(record, SpooledSnapshot) else None)
+            assert self._writer is not None  # noqa: S101 - opened or raised
+            if isinstance(record, SpooledMetrics):
+                self._writer.metrics(record)
+            else:
+                if not self._is_wired:  # it began with numbers alone
+                    self._write_wiring(self._writer, record.topology.wiring)
+                self._writer.snapshot(record)
+            if self._writer.path.exists():
+                if isinstance(record, SpooledSnapshot):
+                    self.saved, self.last_saved = self.saved + 1, logged.step
+                return
+            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
+            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
+            self._writer.close()
+            self._writer, self._is_wired = None, False
+
+    def _record(self, logged: Logged) -> SpooledSnapshot | SpooledMetrics:
         reading = logged.reading
-        topology = reading if isinstance(reading, Topology) else sources.assemble(reading, self._wiring)
+        if reading is None:
+            return SpooledMetrics(logged.step, logged.recorded_at, logged.epoch, logged.metrics, logged.layer_metrics)
+        if self._refusal is not None:
+            raise self._refusal
+        if isinstance(reading, Topology):
+            topology = reading
+        else:
+            topology = sources.assemble(reading, self._wiring, self._traced.left_out if self._traced else ())
         if self._wiring is not None and topology.wiring != self._wiring:
             raise InvalidTopologyError(
                 "a run's layers never change: expected those of its first snapshot, found others",
                 hint="start another run with this one as its parent",
             )
-        snapshot = SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics)
-        for _ in range(2):
-            if self._writer is None:
-                self._open(topology.wiring)
-            assert self._writer is not None  # noqa: S101 - opened or raised
-            self._writer.snapshot(snapshot)
-            if self._writer.path.exists():
-                self.saved, self.last_saved = self.saved + 1, logged.step
-                return
-            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
-            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
-            self._writer.close()
-            self._writer = None
+        of_layers = self._turnover(logged, topology)
+        return SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics, of_layers)
 
-    def _open(self, wiring: Wiring) -> None:
+    def _turnover(self, logged: Logged, topology: Topology) -> LayerMetrics:
+        """What the update did to each layer; nothing where nobody says, or where what is said cannot be."""
+        follows = self._previous is not None and logged.number == self._previous[0] + 1
+        previous = self._previous[1] if self._previous is not None and follows else None
+        self._previous = (logged.number, topology)
+        if logged.update is None:
+            return {}
+        try:
+            return turnover.of_layers(logged.update, topology, previous)
+        except TopostrataError as error:
+            self._troubles.say("turnover", f"step {logged.step} is recorded without its turnover: {error}")
+            return {}
+
+    def _open(self, wiring: Wiring | None) -> None:
         plan = self._plan
         writer = SpoolWriter(plan.spool, plan.head, most_bytes=plan.spool_bytes)
         try:
-            writer.wiring(wiring)
+            if wiring is not None:
+                self._write_wiring(writer, wiring)
         except BaseException:
             writer.close()
             writer.path.unlink(missing_ok=True)
             raise
-        self._writer, self._wiring = writer, wiring
+        self._writer, self._senders = writer, 0
         if plan.sender is not None:
             self._guarded(lambda: self._start_sender(writer.path, plan.sender or {}), "the sender cannot be started")
+
+    def _write_wiring(self, writer: SpoolWriter, wiring: Wiring) -> None:
+        writer.wiring(wiring)
+        self._wiring, self._is_wired = wiring, True
 
     def _start_sender(self, spool: Path, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-P", "-m", "topostrata.service.cli.main", "sync", str(spool), "--watch", "--json"]
@@ -234,11 +359,15 @@ class Recorder:
         )
         assert self._sender.stdout is not None  # noqa: S101 - a pipe
         os.set_blocking(self._sender.stdout.fileno(), False)
+        self._senders, self._heard = self._senders + 1, b""
+        # It outlives ``finish`` where the archive is away; who does not wait for it leaves a zombie for the job's life.
+        threading.Thread(target=self._sender.wait, name="topostrata-sender", daemon=True).start()
 
     def _listen(self) -> None:
-        """What the sender has to say, a line of JSON each."""
-        if self._sender is None or self._sender.stdout is None:
+        """What the sender has to say, a line of JSON each; and whether it is still there."""
+        if self._sender is None or self._sender.stdout is None or self._sender.stdout.closed:
             return
+        status = self._sender.returncode
         while data := self._sender.stdout.read(65536):
             self._heard += data
         *lines, self._heard = self._heard.split(b"\n")
@@ -247,7 +376,21 @@ class Recorder:
             if event.get("kind") != "sent":
                 message = str(event["message"]).removeprefix(f"run {self._plan.head.run}: ")
                 self._troubles.say(str(event["kind"]), message)
-        self._sender.poll()
+        if status is not None and self._ending is None:
+            self._replace_sender(status)
+
+    def _replace_sender(self, status: int) -> None:
+        """It ended before the run: start another where it was killed, and say so where that does not help."""
+        assert self._sender is not None  # noqa: S101 - it ended
+        assert self._sender.stdout is not None  # noqa: S101 - a pipe
+        assert self._writer is not None  # noqa: S101 - a sender has a spool
+        self._sender.stdout.close()
+        again = status < 0 and self._senders < _MOST_SENDERS
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        then = "another is started" if again else f"snapshots wait in the spool; send them with: {self._command()}"
+        if again:
+            self._start_sender(self._writer.path, self._plan.sender or {})
+        self._troubles.say("sender-restarted" if again else "sender-ended", f"the sender {how}; {then}")
 
     def _guarded(self, work: Callable[[], object], consequence: str) -> None:
         try:

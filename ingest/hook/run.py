@@ -11,22 +11,36 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
+from types import FunctionType, MethodType, TracebackType
 from typing import Any, Literal, Self, SupportsFloat, get_args
 from urllib.parse import urlsplit
 
 import topostrata
-from topostrata.errors import InvalidInputError, SettingsError
-from topostrata.ingest.hook import sources
+from topostrata.errors import InvalidInputError, SettingsError, TopostrataError
+from topostrata.ingest.hook import sources, turnover
 from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
 from topostrata.ingest.hook.spool import Resume, RunHead
+from topostrata.ingest.hook.traced import TracedWiring
+from topostrata.ingest.hook.tracing.reading import plain_name
+from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
 from topostrata.matrices import check_words
+from topostrata.measures.gradients import GradientFlow, gradient_flow
 from topostrata.refs import check_run_id, check_step, parse_ref
-from topostrata.runs import How, Parent, Status, check_epoch, check_metrics, check_tags
+from topostrata.runs import (
+    HOWS,
+    How,
+    Parent,
+    Status,
+    check_epoch,
+    check_metrics,
+    check_step_layer_metrics,
+    check_tags,
+)
 from topostrata.settings import PREFIX, Settings, load_settings
-from topostrata.topology import Orientation, Wiring
+from topostrata.topology import Orientation, Topology, Wiring
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -61,14 +75,23 @@ class TrainingRun:
     """
 
     def __init__(
-        self, recorder: Recorder | None, troubles: Troubles, orientation: Orientation | None, *, from_weights: bool
+        self,
+        recorder: Recorder | None,
+        troubles: Troubles,
+        orientation: Orientation | None,
+        *,
+        from_weights: bool,
+        every: int = 1,
     ) -> None:
         self._recorder, self._troubles = recorder, troubles
+        self._every = every
         self._orientation, self._from_weights = orientation, from_weights
         self._process = os.getpid()
-        self._logged, self._ended = 0, False
+        self._calls = self._logged = 0
+        self._ended = False
         self._step = -1
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may log in the midst of a log
+        self._first_batch: FirstBatch | None = None
         if recorder is not None:
             _OPEN.add(self)
 
@@ -84,6 +107,9 @@ class TrainingRun:
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process, to which it was sent beside a data set, it does nothing."""
         return _disabled, ()
+
+    def __copy__(self) -> Self:
+        return self
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         return self
@@ -118,24 +144,88 @@ class TrainingRun:
         epoch: float | None = None,
         metrics: Mapping[str, SupportsFloat] | None = None,
         masks: Mapping[str, Any] | None = None,
+        dropped: Any = None,
+        grown: Any = None,
+        before: Any = None,
+        after_removal: Any = None,
     ) -> None:
         """Record the wiring as it is now. The masks are copied before this returns, all else happens elsewhere.
 
         ``source`` is a ``Topology``, a list or dictionary of arrays (NumPy, SciPy, torch), a torch module, a
         ``Masking`` object or a list of them, or a scheduler with ``backward_masks``; docs/hook.md lists what is read
-        where. ``masks`` states the masks beside a model, by the names of its parameters. ``step`` is one more than the
-        last by default. A smaller step than the last one of the run starts a fork, ``<run>-fork-<step>``.
+        where. A function of no arguments is called for one of these, at steps that are recorded. ``masks`` states the
+        masks beside a model, by the names of its parameters. ``step`` is one more than the last by default; of a run
+        with ``every=n``, each n-th is recorded. A smaller step than the last one of the run starts a fork,
+        ``<run>-fork-<step>``. Without ``source`` and ``masks`` the metrics are recorded
+        at a step without a snapshot.
+
+        Snapshots do not show a link that an update dropped and grew again at once. ``dropped`` and ``grown`` say what
+        it did, as masks by the names that ``source`` has; or ``after_removal`` says what was left when it had dropped.
+        The update began with the snapshot of the call before, or with the masks ``before``. Counts of each layer go
+        with the snapshot: ``dropped``, ``grown``, ``regrown_at_once``. What is not after = (before minus dropped) plus
+        grown is said, and not counted.
 
         >>> import topostrata as ts
         >>> ts.init("digits", mode="disabled").log([[[1, 0]]], step=0)
         """
         if not self._is_mine() or not _is_first_rank():
             return
+        update = {"dropped": dropped, "grown": grown, "before": before, "after_removal": after_removal}
+        self._calls += 1
         try:
-            self._log(source, step, epoch, metrics, masks)
+            self._log(source, step, epoch, metrics, masks, update)
         except Exception as error:  # noqa: BLE001 - never a harm to training
             kind = str(getattr(error, "code", type(error).__name__))
             self._troubles.say(kind, f"step {step} is not recorded: {error}")
+
+    def watch(self, model: Any) -> None:
+        """Take the wiring from the next forward pass of a torch module.
+
+        ``log(model)`` does this by itself where the order of the masks does not tell it. It is for those who log
+        something else (a dictionary, a ``Masking``), or whose training calls another object than the one that they log.
+        Until then what is logged waits. Nothing stays in the model, and it computes what it would have computed. Where
+        ``init`` was given a wiring nothing is traced.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").watch(None)
+        """
+        if not self._is_mine() or not _is_first_rank():
+            return
+        try:
+            self._watch(sources.module(model))
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            self._troubles.say("watch", f"the wiring is not traced: {error}")
+
+    def log_gradient_flow(
+        self,
+        gradients: Any,
+        masks: Any = None,
+        *,
+        step: int | None = None,
+        epoch: float | None = None,
+        biases: bool = False,
+        scale: Any = 1.0,
+    ) -> None:
+        """Record how the gradients flow now: call it after ``backward``, before the optimizer's step.
+
+        ``gradients``, ``masks``, ``biases`` and ``scale`` are those of ``topostrata.gradient_flow``; or a
+        ``GradientFlow`` that was measured before. ``egf_1``, ``egf_2`` and so on are metrics of the run at the step,
+        ``flow_1``, ``flow_2``, ``active``, ``gradient_norm_1`` and ``gradient_norm_2`` of each parameter by its name.
+        They are kept whether there is a snapshot at the step or not. ``step`` is one more than the last by default.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").log_gradient_flow({"fc1": [[0.5, 0.0]]}, {"fc1": [[1, 0]]}, step=0)
+        """
+        if not self._is_mine() or not _is_first_rank():
+            return
+        try:
+            flow = gradients
+            if not isinstance(flow, GradientFlow):
+                flow = gradient_flow(gradients, masks, biases=biases, scale=scale)
+            self._log_flow(flow, step, epoch)
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            kind = str(getattr(error, "code", type(error).__name__))
+            self._troubles.say(f"flow-{kind}", f"step {step}: the gradient flow is not recorded: {error}")
 
     def flush(self, timeout: float | None = FINISH_S) -> bool:
         """Wait, so many seconds at most, until what was logged is on the job's disk; gives whether it is.
@@ -166,18 +256,79 @@ class TrainingRun:
         epoch: float | None,
         metrics: Mapping[str, SupportsFloat] | None,
         masks: Mapping[str, Any] | None,
+        update: Mapping[str, Any],
     ) -> None:
-        checked = check_step(self._step + 1 if step is None else step)
+        with self._lock:  # a step that cannot be recorded has had its number all the same
+            self._step = checked = check_step(self._step + 1 if step is None else step)
+        if checked % self._every:
+            return
+        if isinstance(source, FunctionType | MethodType | partial):
+            source = source()
         numbers, wrong = _numbers(metrics)
-        reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
-        if isinstance(reading, sources.Reading) and reading.from_weights:
-            self._troubles.say("from-weights", "there are no masks: every weight that is not 0 counts as a connection")
-        for reason in wrong:
-            self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
+        reading: sources.Reading | Topology | None = None
+        if source is not None or masks is not None or not numbers:
+            reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
+        if isinstance(reading, sources.Reading):
+            if reading.from_weights:
+                what = "there are no masks: every weight that is not 0 counts as a connection"
+                self._troubles.say("from-weights", what)
+            model = sources.model_of(source)
+            if model is not None and sources.needs_wiring(reading):
+                self._watch(model)
+        changed = None
+        if reading is None:
+            self._calls -= 1  # no update of the wiring is missed by it
+        else:
+            orientation = self._orientation if isinstance(reading, Topology) else reading.orientation
+            try:
+                changed = turnover.read(update, orientation)
+            except Exception as error:  # noqa: BLE001 - never a harm to training
+                self._troubles.say("turnover", f"step {checked} is recorded without its turnover: {error}")
+        recorded_at = datetime.now(UTC)
+        self._put(Logged(checked, reading, recorded_at, check_epoch(epoch), numbers, self._calls, changed), wrong)
+
+    def _log_flow(self, flow: GradientFlow, step: int | None, epoch: float | None) -> None:
         with self._lock:
-            self._logged, self._step = self._logged + 1, checked
+            self._step = checked = check_step(self._step + 1 if step is None else step)
+        of_run, of_layers = flow.as_metrics()
+        numbers, wrong = _numbers(of_run)
+        for parameter, measured in of_layers.items():
+            of_layers[parameter], more = _numbers(measured)
+            wrong += [f"{parameter}: {reason}" for reason in more]
+        of_layers = check_step_layer_metrics(of_layers)
+        if numbers or of_layers:
+            moment = datetime.now(UTC)
+            self._put(Logged(checked, None, moment, check_epoch(epoch), numbers, layer_metrics=of_layers), wrong)
+        else:
+            self._troubles.say("metric", f"step {checked}: the gradient flow is not recorded: {wrong[0]}")
+
+    def _put(self, logged: Logged, wrong: list[str]) -> None:
+        for reason in wrong:
+            self._troubles.say("metric", f"step {logged.step} is recorded without it: {reason}")
+        with self._lock:
+            self._logged += 1
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
-        self._recorder.put(Logged(checked, reading, datetime.now(UTC), check_epoch(epoch), numbers))
+        self._recorder.put(logged)
+
+    def _watch(self, model: Any) -> None:
+        assert self._recorder is not None  # noqa: S101 - what _is_mine says
+        if self._first_batch is not None:
+            self._first_batch.look()
+        elif self._recorder.await_wiring():
+            self._first_batch = trace_first_batch(model, self._wire)
+
+    def _wire(self, outcome: TraceReport | TopostrataError) -> None:
+        """The first batch came."""
+        assert self._recorder is not None  # noqa: S101 - what _is_mine says
+        self._first_batch = None
+        if isinstance(outcome, TopostrataError):
+            self._troubles.say("trace", f"the wiring is not traced: {outcome}; init(wiring=...) states it")
+            self._recorder.wire(None)
+            return
+        if outcome.left_out:
+            self._troubles.say("traced", f"the traced wiring: {outcome.left_out}")
+        left_out = dict.fromkeys(plain_name(name) for name in (*outcome.unused, *outcome.unplaced))
+        self._recorder.wire(TracedWiring(outcome.wiring, tuple(left_out)))
 
     def _finish(self, timeout: float | None, status: Status) -> None:
         if not self._is_mine():
@@ -185,6 +336,8 @@ class TrainingRun:
         self._ended = True
         _OPEN.discard(self)
         try:
+            if self._first_batch is not None:
+                self._first_batch.remove()
             assert self._recorder is not None  # noqa: S101 - what _is_mine says
             if status not in get_args(Status):
                 known = ", ".join(get_args(Status))
@@ -221,6 +374,7 @@ def init(
     wiring: Wiring | None = None,
     orientation: Orientation | None = None,
     from_weights: bool = False,
+    every: int = 1,
     spool: str | os.PathLike[str] | None = None,
 ) -> TrainingRun:
     """Begin to record a training run; its id is ``run``.
@@ -235,8 +389,9 @@ def init(
     says so where there is none, ``"never"`` makes another, ``<run>-2``. ``fork_from="w0@50"`` and ``parent="w0@50"``
     are the snapshot that it started from (how: fork; declared, or what a ``Parent`` says).
 
-    ``wiring`` is needed where the order of the masks is not the network's. ``orientation`` is that of the arrays that
-    are logged, ``from_weights`` the last resort where code keeps no masks.
+    ``wiring`` states what else is traced, from the first forward pass of the model, where the masks alone do not tell
+    it. ``orientation`` is that of the arrays that are logged, ``from_weights`` the last resort where code keeps no
+    masks. ``every`` is for a loop that logs each step: those that it divides are recorded.
 
     Raises ``InvalidRefError``, ``InvalidInputError`` and ``SettingsError`` for an argument or setting that is none;
     after that nothing raises.
@@ -253,7 +408,9 @@ def init(
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
     check_words(orientation=orientation or "in-out")
-    place = _place(settings.store if store is None else os.fspath(store), resume)
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise InvalidInputError(f"every: expected a number of steps from 1 on, found {every!r}")
+    place = _place(settings.store if store is None else store)
     head = RunHead(
         check_run_id(run),
         datetime.now(UTC),
@@ -265,16 +422,16 @@ def init(
     )
     troubles = Troubles(run)
     if chosen == "disabled" or not _is_first_rank():
-        return TrainingRun(None, troubles, orientation, from_weights=from_weights)
+        return TrainingRun(None, troubles, orientation, from_weights=from_weights, every=every)
     plan = Plan(
         head,
-        Path(settings.spool if spool is None else spool).expanduser().absolute(),
+        _directory("spool", settings.spool if spool is None else spool),
         settings.spool_bytes,
         settings.queue_bytes,
         wiring,
         _environment(settings, token) if chosen == "online" else None,
     )
-    return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights)
+    return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights, every=every)
 
 
 _OPEN: set[TrainingRun] = set()  # also those that nobody refers to any more: their ends are written at the exit
@@ -315,10 +472,25 @@ def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0").strip() in {"", "0"}
 
 
-def _place(store: str, resume: Resume) -> str:
+def _directory(name: str, place: str | os.PathLike[str]) -> Path:
+    """The directory by its full path: the job and its sender may go elsewhere."""
+    try:
+        return Path(place).expanduser().absolute()
+    except TypeError:
+        raise InvalidInputError(f"{name}: expected a directory, found {type(place).__name__}") from None
+    except RuntimeError as error:
+        raise InvalidInputError(f"{name}: expected a directory, found {str(place)!r}: {error}") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"{name}: expected a working directory for {str(place)!r}, found none: {error.strerror}",
+            hint="the process stands in a directory that was deleted; give the whole path",
+        ) from None
+
+
+def _place(store: str | os.PathLike[str]) -> str:
     """The store as the sender is to open it, wherever that runs."""
-    if "://" not in store:
-        return str(Path(store).expanduser().absolute())
+    if not isinstance(store, str) or "://" not in store:
+        return str(_directory("store", store))
     try:
         parts = urlsplit(store)
     except ValueError as error:
@@ -327,11 +499,6 @@ def _place(store: str, resume: Resume) -> str:
         raise SettingsError(
             "store: no password or token may stand in it, where logs and process lists show it",
             hint="TOPOSTRATA_NEO4J_PASSWORD, TOPOSTRATA_API_TOKEN or token= hold it",
-        )
-    if parts.scheme in {"http", "https"} and resume == "never":
-        raise InvalidInputError(
-            "resume: expected 'allow' or 'must' beside the URL of a service, which does not tell who made a run, "
-            "found 'never'"
         )
     return store
 
@@ -347,7 +514,7 @@ def _config(config: Mapping[str, Any] | None) -> dict[str, Any]:
         raise InvalidInputError(f"config: expected names with values, found {type(config).__name__}")
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(config or {}), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"config: expected values that JSON can hold: {error}") from error
     return copied
 
@@ -360,6 +527,8 @@ def _parents(run: str, fork_from: str | None, parent: str | Parent | None, resum
     ]
     for name, how, claim in claims:
         if isinstance(claim, Parent):
+            if claim.how not in HOWS:
+                raise InvalidInputError(f"{name}: expected how as one of {', '.join(HOWS)}, found {claim.how!r}")
             parents.append(Parent(check_run_id(claim.run), check_step(claim.step), claim.how))
         elif claim is not None:
             if not isinstance(claim, str):
@@ -386,6 +555,8 @@ def _environment(settings: Settings, token: str | None) -> dict[str, str]:
     """The sender's environment: this process's, with the token that was given."""
     environment = dict(os.environ)
     if token is not None:
+        if not isinstance(token, str):
+            raise InvalidInputError(f"token: expected text, found {type(token).__name__}")
         secret = Settings(**{**settings.model_dump(exclude={"api_token", "api_token_file"}), "api_token": token})
         environment.pop(f"{PREFIX}API_TOKEN_FILE", None)
         environment[f"{PREFIX}API_TOKEN"] = secret.api_secret() or ""

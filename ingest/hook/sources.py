@@ -6,10 +6,12 @@ the places of the connections where the array was sparse; nothing of the caller'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from math import prod
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from topostrata import matrices
 from topostrata.errors import InvalidInputError, InvalidTopologyError
+from topostrata.ingest.hook.tracing.reading import plain_name, without_wrappers
 from topostrata.topology import Mask, Orientation, Topology, Wiring
 
 _WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
@@ -110,19 +113,49 @@ def read(
     )
 
 
-def assemble(reading: Reading, wiring: Wiring | None) -> Topology:
+def needs_wiring(reading: Reading) -> bool:
+    """Whether neither the order of what was copied is the network's, nor the sizes leave no choice."""
+    try:
+        _check_order(reading)
+    except InvalidTopologyError:
+        return True
+    return False
+
+
+def assemble(reading: Reading, wiring: Wiring | None, left_out: Container[str] = ()) -> Topology:
     """The topology of what was copied: placed in the wiring, or chained where that needs no guess.
 
-    Raises ``InvalidTopologyError`` where it would.
+    ``left_out`` are parameters that are known to be in no layer of the wiring. Raises ``InvalidTopologyError``.
     """
-    if wiring is None and not reading.chain:
-        _check_evident({**reading.parameters, **{name: _shape(c) for name, c in reading.arrays.items()}}, reading)
+    if wiring is None:
+        _check_order(reading)
     arrays: dict[str, Any] = {name: np.ones(shape, dtype=bool) for name, shape in reading.parameters.items()}
     for name, copied in reading.arrays.items():
         arrays[name] = copied if isinstance(copied, Mask) else copied.array()
     if wiring is not None:
+        arrays = {name: array for name, array in arrays.items() if name not in left_out}
         return wiring.place(_keyed(arrays, reading, wiring), orientation=reading.orientation)
     return Topology.from_masks(arrays, orientation=reading.orientation)
+
+
+def placed(reading: Reading | Topology, wiring: Wiring) -> dict[str, Mask]:
+    """The masks of those layers of a wiring of which arrays were copied; tied layers have those of their owners.
+
+    Raises ``InvalidTopologyError`` for an array of which the wiring knows nothing.
+    """
+    if isinstance(reading, Topology):
+        return {layer.name: layer.mask for layer in reading}
+    keys = {y.name: y.name if y.part is None else y.part.parameter for y in wiring if y.name not in wiring.shared_with}
+    wanted = {*keys, *keys.values()}
+    arrays: dict[str, Any] = {_short(name, wanted): array for name, array in reading.arrays.items()}
+    present = [y for y in wiring if y.name in keys and (y.name in arrays or keys[y.name] in arrays)]
+    arrays = {name: array if isinstance(array, Mask) else array.array() for name, array in arrays.items()}
+    none = np.empty(0, dtype=np.int64)
+    for y in wiring:
+        if y.name in keys and y not in present:
+            arrays[y.name] = Mask(y.local_sources, y.target.size, none, y.taps)
+    topology = wiring.place(arrays, orientation=reading.orientation)
+    return {y.name: topology[y.name].mask for y in present}
 
 
 def unwrapped(source: Any) -> Any:
@@ -134,6 +167,20 @@ def unwrapped(source: Any) -> Any:
             source = source._orig_mod  # noqa: SLF001 - what torch.compile calls it
         else:
             return source
+
+
+def model_of(source: Any) -> Any:
+    """The torch module that an object is or belongs to, as a scheduler or a ``Masking`` does; None where none is."""
+    places = (source, *(getattr(source, name, None) for name in ("model", "module")))
+    lists = (modules for modules in [getattr(source, "modules", None)] if isinstance(modules, list))
+    return next((place for place in (*places, *(m[0] for m in lists if len(m) == 1)) if is_module(place)), None)
+
+
+def module(source: Any) -> Any:
+    """The torch module that it is. Raises ``InvalidInputError`` for anything else."""
+    if not is_module(source):
+        raise InvalidInputError(f"watch: expected a torch module, found {type(source).__name__}")
+    return source
 
 
 def is_module(source: Any) -> bool:
@@ -163,9 +210,9 @@ def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -
 def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
     """The masks of a module's parameters, wherever pruning and parametrizations keep them: these themselves."""
     for place, inner in module.named_modules():
-        prefix = f"{place}." if place else ""
-        if ".parametrizations." in f".{prefix}":
+        if ".parametrizations." in f".{place}.":
             continue
+        prefix = plain_name(f"{place}." if place else "")
         buffers, parameters = inner._buffers, inner._parameters  # noqa: SLF001 - what torch itself reads
         for name, buffer in buffers.items():
             parameter = name.removesuffix("_mask")
@@ -184,15 +231,17 @@ def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
 
 def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
     """The shapes of a module's weights, by the names that their masks have."""
-    named = module.named_parameters()
-    return {mask_name(name): tuple(parameter.shape) for name, parameter in named if parameter.dim() > 1}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, parameter in module.named_parameters():
+        plain, shape = plain_name(name), tuple(parameter.shape)
+        if len(shape) > 1 and prod(shape) >= prod(shapes.get(plain, ())):  # of a weight and its norm the weight
+            shapes[plain] = shape
+    return shapes
 
 
 def mask_name(parameter: str) -> str:
-    """The name that the mask of a module's parameter has, where pruning or a parametrization renamed the parameter."""
-    if ".parametrizations." in f".{parameter}" and parameter.endswith(".original"):
-        return parameter.removesuffix(".original").replace("parametrizations.", "")
-    return parameter.removesuffix("_orig")
+    """The name that the mask of a module's parameter has; each of several factors of a weight keeps its own."""
+    return without_wrappers(parameter) if re.search(r"\.original\d$|_v$", parameter) else plain_name(parameter)
 
 
 def masks_by_name(source: Any) -> dict[str, Any]:
@@ -252,7 +301,8 @@ def _of_scheduler(scheduler: Any) -> tuple[dict[str, Any], dict[str, tuple[int, 
     """Masks in the order of ``W``, by the names that the scheduler's model has for those parameters."""
     weights = list(getattr(scheduler, "W", []))
     model = unwrapped(getattr(scheduler, "model", None))
-    names = {id(parameter): name for name, parameter in model.named_parameters()} if is_module(model) else {}
+    named = model.named_parameters() if is_module(model) else ()
+    names = {id(parameter): plain_name(name) for name, parameter in named}
     masks, shapes = {}, _parameters(model) if names else {}
     for k, mask in enumerate(scheduler.backward_masks):
         weight = weights[k] if k < len(weights) else None
@@ -279,6 +329,10 @@ def _copied(
             copied = copy(mask, from_weights=from_weights)
         except InvalidTopologyError as error:
             raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
+        if name in shapes and _shape(copied) != shapes[name] and not isinstance(copied, Mask):
+            raise InvalidTopologyError(
+                f"layer {name!r}: expected a mask of its parameter's shape {shapes[name]}, found {_shape(copied)}"
+            )
         if isinstance(copied, Mask) or len(copied.shape) > 1:  # a bias is no connection
             arrays[name] = copied
     if not arrays:
@@ -340,8 +394,14 @@ def _short(name: str, wanted: set[str]) -> str:
     return short if name not in wanted and short in wanted else name
 
 
-def _check_evident(named: Mapping[str, tuple[int, ...]], reading: Reading) -> None:
-    """Whether the sizes leave no choice: matrices that chain in their order, no two spaces of one size."""
+def _check_order(reading: Reading) -> None:
+    """Whether the order is the network's, or the sizes leave no choice.
+
+    They leave none where matrices chain in their order and no two spaces have one size.
+    """
+    if reading.chain:
+        return
+    named = {**reading.parameters, **{name: _shape(copied) for name, copied in reading.arrays.items()}}
     turned = reading.orientation == "out-in"
     shapes = [
         shape[::-1] if turned and not isinstance(reading.arrays.get(name), Mask) else shape
@@ -354,7 +414,7 @@ def _check_evident(named: Mapping[str, tuple[int, ...]], reading: Reading) -> No
         names = ", ".join(list(named)[:6])
         raise InvalidTopologyError(
             f"log: expected a wiring for {names}: their sizes alone do not tell which layer feeds which",
-            hint="init(wiring=...): ts.trace(model, example) gives it, or Wiring.chain, or Wiring.from_toml for a file",
+            hint="run.watch(model) traces it; init(wiring=...) states it: Wiring.chain, or Wiring.from_toml for a file",
         )
 
 

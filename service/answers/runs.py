@@ -8,14 +8,11 @@ if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from collections.abc import Mapping
 
     from topostrata.ingest.pushing import Pushed
-    from topostrata.topology import Layer
+    from topostrata.topology import Layer, LayerShape
 
 
-def layer_answer(layer: Layer, shared_with: str | None, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """A layer as JSON; ``dead_sources`` counts sources without outputs, ``dead_targets`` targets without inputs.
-
-    ``shared_with`` names the layer with which it is tied, and whose connections it then has.
-    """
+def shape_answer(layer: Layer | LayerShape) -> dict[str, Any]:
+    """What joins which in a layer as JSON."""
     return {
         "name": layer.name,
         "source": layer.source.name,
@@ -24,6 +21,16 @@ def layer_answer(layer: Layer, shared_with: str | None, metrics: Mapping[str, fl
         "n_target": layer.target.size,
         "taps": layer.taps,
         "groups": layer.groups,
+    }
+
+
+def layer_answer(layer: Layer, shared_with: str | None, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """A layer as JSON; ``dead_sources`` counts sources without outputs, ``dead_targets`` targets without inputs.
+
+    ``shared_with`` names the layer with which it is tied, and whose connections it then has.
+    """
+    return {
+        **shape_answer(layer),
         "shared_with": shared_with,
         "connections": layer.nnz,
         "density": layer.density,

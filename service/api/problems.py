@@ -27,6 +27,7 @@ _STATUS: dict[Code, int] = {
     Code.NOT_FOUND: 404,
     Code.CONFLICT: 409,
     Code.STEP_ORDER: 409,
+    Code.CHANGED: 412,
     Code.LINEAGE_CYCLE: 409,
     Code.QUERY_REFUSED: 403,
     Code.LIMIT: 413,

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, Path, Query, Request, Response
 
 from topostrata.archive import Archive
-from topostrata.errors import InvalidInputError
+from topostrata.errors import InvalidInputError, LimitError
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.shape import as_json, shape
 from topostrata.store.runs import MAX_PAGE
@@ -43,8 +43,23 @@ def represent(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """A result as JSON with an entity tag; 304 without a body where the client has it already."""
-    text = json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return represent_text(request, text, "application/json", status=status, headers=headers)
+    return represent_text(request, _text(value), "application/json", status=status, headers=headers)
+
+
+def is_stale(request: Request, value: Any) -> bool:
+    """Whether the request is for another state of this result than the one that there is (``If-Match``)."""
+    wanted = request.headers.get("if-match")
+    tags = [entry.strip() for entry in (wanted or "*").split(",")]
+    return "*" not in tags and entity_tag(_text(value).encode()) not in tags
+
+
+def entity_tag(body: bytes) -> str:
+    """A strong entity tag."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _text(value: Any) -> str:
+    return json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def represent_text(
@@ -52,7 +67,7 @@ def represent_text(
 ) -> Response:
     """A text of some kind with an entity tag; 304 without a body where the client has it already."""
     body = text.encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    tag = entity_tag(body)
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     known = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]
     if request.method == "GET" and (tag in known or "*" in known):
@@ -97,3 +112,16 @@ def read_number(cursor: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise InvalidInputError("cursor: expected one that a page gave as `next`, found another")
     return int(text)
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise LimitError(f"body: expected at most {most} bytes, found more")
+    return bytes(body)

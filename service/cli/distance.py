@@ -24,6 +24,7 @@ from topostrata.service.cli.output import (
     table,
     width,
 )
+from topostrata.service.cli.reading import Reading, is_said, with_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,14 +49,16 @@ AlignOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command(context_settings={"allow_extra_args": True})(nnstd)  # to name `distances` for more than two
-    app.command()(distances)
+    more = {"allow_extra_args": True}  # to name `distances` for more than two
+    app.command(context_settings=more)(with_reading(nnstd))
+    app.command()(with_reading(distances))
 
 
 def nnstd(
     context: typer.Context,
     a: Annotated[str, typer.Argument(metavar="A", help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    reading: Reading,
     alignment: AlignOption = DEFAULT,
     chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent layers would have.")] = False,
     store: StoreOption = None,
@@ -66,18 +69,23 @@ def nnstd(
     Of files or of the archive, layer by layer; 1 means that they have nothing in common.
     """
     from topostrata.distance.nnstd import nnstd as distance_of
+    from topostrata.errors import NotComparableError
     from topostrata.refs import is_path
     from topostrata.service.answers.distance import distance_answer
 
     _refuse_a_set([a, b, *context.args])
-    with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
-        if opened is not None and not is_path(a) and not is_path(b):
-            ours, theirs = opened.snapshot(a), opened.snapshot(b)
-            label_a, label_b = ours.id, theirs.id
-            distance = opened.nnstd(ours, theirs, alignment=alignment, chance=chance)
-        else:
-            (label_a, topology_a), (label_b, topology_b) = _load(a, opened), _load(b, opened)
-            distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
+    _check_reading(reading, [a, b])
+    try:
+        with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
+            if opened is not None and not is_path(a) and not is_path(b):
+                ours, theirs = opened.recorded(a, b)
+                label_a, label_b = ours.snapshot.id, theirs.snapshot.id
+                distance = opened.nnstd(ours, theirs, alignment=alignment, chance=chance)
+            else:
+                (label_a, topology_a), (label_b, topology_b) = _load(a, opened, reading), _load(b, opened, reading)
+                distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
+    except NotComparableError as error:
+        raise NotComparableError(f"{_printable(a)} and {_printable(b)}: {error.message}", hint=error.hint) from error
     result = distance_answer(label_a, label_b, distance)
     if json_:
         answer(result)
@@ -94,6 +102,7 @@ def distances(
     refs: Annotated[
         list[str], typer.Argument(metavar="REF", help="Refs, globs such as 'w*@last' or 'w0@*', or paths.")
     ],
+    reading: Reading,
     alignment: AlignOption = DEFAULT,
     nearest: Annotated[
         int | None,
@@ -123,7 +132,8 @@ def distances(
     files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
     outputs = {kind: path for kind, path in files.items() if path is not None}
     check_outputs(outputs)
-    matrix = _matrix(refs, alignment, scheduler, store)
+    _check_reading(reading, refs)
+    matrix = _matrix(refs, alignment, scheduler, store, reading)
     try:
         _write_outputs(matrix, outputs)
     finally:  # the matrix is shown even if a file could not be written
@@ -212,26 +222,28 @@ def _archive_for(refs: list[str], store: str | None) -> AbstractContextManager[A
     return nullcontext() if all(is_path(ref) for ref in refs) else archive(store)
 
 
-def _load(text: str, opened: Archive | None) -> tuple[str, Topology]:
+def _check_reading(reading: Reading, refs: list[str]) -> None:
+    """Raise an error where it is said how files are read, and none is named."""
+    from topostrata.refs import is_path
+
+    if is_said(reading) and not any(is_path(ref) for ref in refs):
+        raise typer.BadParameter(f"expected a file, which reading options are for, found only refs: {', '.join(refs)}")
+
+
+def _load(text: str, opened: Archive | None, reading: Reading) -> tuple[str, Topology]:
     from topostrata.refs import is_path, parse_path_ref
 
     if is_path(text) or opened is None:
-        from topostrata.errors import InvalidInputError
         from topostrata.ingest.formats.reading import read_one
 
-        try:
-            return _printable(text), read_one(parse_path_ref(text)).topology
-        except InvalidInputError as error:
-            if "--" in (error.hint or ""):
-                error.hint = (
-                    f"{error.hint}. These are options of `topostrata push`: push the file and name its run here"
-                )
-            raise
-    snapshot = opened.snapshot(text)
-    return snapshot.id, opened.topology(snapshot)
+        return _printable(text), read_one(parse_path_ref(text), **reading).topology
+    (entry,) = opened.recorded(text)
+    return entry.snapshot.id, opened.topology(entry)
 
 
-def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None) -> DistanceMatrix:
+def _matrix(
+    refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None, reading: Reading
+) -> DistanceMatrix:
     from topostrata.distance.pairwise import distances as all_distances
     from topostrata.refs import is_path
 
@@ -240,7 +252,7 @@ def _matrix(refs: list[str], alignment: Alignment, scheduler: str | None, store:
         raise typer.BadParameter("expected refs of the archive or paths, found both; push the files first")
     if all(paths):
         refs = list(dict.fromkeys(refs))
-        topologies = _loaders(refs)
+        topologies = _loaders(refs, reading)
         with progress("distances") as advance:
             return all_distances(
                 topologies,
@@ -303,11 +315,11 @@ def _printable(path: str) -> str:
     )
 
 
-def _loaders(refs: list[str]) -> list[Topology | Callable[[], Topology]]:
+def _loaders(refs: list[str], reading: Reading) -> list[Topology | Callable[[], Topology]]:
     """The networks in files. All are read now, so that a bad file is an error at once; only some stay in memory."""
 
     def load(ref: str) -> Topology:
-        return _load(ref, None)[1]
+        return _load(ref, None, reading)[1]
 
     loaders: list[Topology | Callable[[], Topology]] = []
     for ref in refs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,21 +17,12 @@ from topostrata.service.cli.output import (
     show,
     table,
 )
+from topostrata.words import ConnectionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MOST_ROWS = 20
-
-
-class Status(StrEnum):
-    """What became of a connection between two steps."""
-
-    SURVIVED = "survived"
-    REGROWN = "regrown"
-    DIED = "died"
-    BORN = "born"
-
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run.")]
 FromOption = Annotated[
@@ -66,7 +56,12 @@ def evolution(
     if json_:
         answer(change)
         return
-    show(f"{change['from_run']}@{change['from']} to {run}@{change['to']}", layers_table(change["layers"]))
+    turnover = ("dropped", "grown", "regrown_at_once")
+    unknown = [name for name in turnover if all(layer[name] is None for layer in change["layers"])]
+    title = f"{change['from_run']}@{change['from']} to {run}@{change['to']}"
+    show(title, layers_table(change["layers"], without=unknown))
+    if unknown:
+        say("what was dropped and regrown at once is not known: run.log(dropped=, grown=) records it")
 
 
 def history(
@@ -148,7 +143,7 @@ def survival(
 def connections(
     run: RunArgument,
     layer: Annotated[str, typer.Option("--layer", metavar="LAYER", help="The layer.")],
-    status: Annotated[Status, typer.Option(help="Which connections.")],
+    status: Annotated[ConnectionStatus, typer.Option(help="Which connections.")],
     from_: FromOption = None,
     to: ToOption = None,
     through_parents: ParentsFlag = False,
@@ -164,10 +159,10 @@ def connections(
 
     with archive(store) as opened:
         changes = opened.connections(run, layer, from_, to, through_parents=through_parents)
-    cells = changes.of(status.value)
+    cells = changes.of(status)
     rows = connections_answer(changes.first, cells[:limit])
     if json_:
-        answer({"run": run, "layer": layer, "status": status.value, "count": cells.size, "connections": rows})
+        answer({"run": run, "layer": layer, "status": status, "count": cells.size, "connections": rows})
         return
     show(table(["source", "tap", "target"], [list(row.values()) for row in rows]))
     if cells.size > limit:
@@ -186,8 +181,8 @@ def structure(
     from topostrata.service.answers.measures import snapshot_answer
 
     with archive(store) as opened:
-        snapshot = opened.snapshot(ref)
-        shape = snapshot_answer(snapshot.id, opened.structure(snapshot))
+        (entry,) = opened.recorded(ref)
+        shape = snapshot_answer(entry.snapshot.id, opened.structure(entry))
     if json_:
         answer(shape)
         return

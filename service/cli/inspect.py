@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topostrata.service.cli.output import JsonFlag, answer, say, show, table
-from topostrata.service.cli.reading import (
-    BiasOption,
-    BiasRow,
-    FlattenOption,
-    LayersOption,
-    OrientationOption,
-    SourceArgument,
-    StepFromOption,
-    WiringOption,
-    ZerosOption,
-    read_options,
-    reading_answer,
-)
+from topostrata.service.cli.reading import Reading, SourceArgument, reading_answer, with_reading
 
 if TYPE_CHECKING:
     from topostrata.ingest.inspection import Inspection
@@ -28,18 +16,12 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb of this file."""
-    app.command(name="inspect")(inspect_files)
+    app.command(name="inspect")(with_reading(inspect_files))
 
 
 def inspect_files(
     source: SourceArgument,
-    wiring: WiringOption = None,
-    layers: LayersOption = None,
-    orientation: OrientationOption = None,
-    flatten: FlattenOption = None,
-    bias: BiasOption = BiasRow.AUTO,
-    zeros: ZerosOption = None,
-    step_from: StepFromOption = None,
+    reading: Reading,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="FILE", help="Write the wiring to this text file, to be edited.")
     ] = None,
@@ -49,8 +31,7 @@ def inspect_files(
     from topostrata.files import whole
     from topostrata.ingest.inspection import inspect
 
-    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
-    inspection = inspect(source, **options)
+    inspection = inspect(source, **reading)
     if json_:
         answer(inspection_answer(inspection))
     else:

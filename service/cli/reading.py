@@ -2,109 +2,130 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.registry import help_text
 from topostrata.service.cli.output import say
+from topostrata.words import Bias, FileOrientation, Flatten, Heads, Zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.topology import Wiring
+
+Reading = dict[str, Any]  # the options of ``topostrata.read`` by their names
 
 _SAID = 8  # layers and notes that are shown, not counted
 
 
-class BiasRow(StrEnum):
-    """Whether the last row of each matrix is a bias."""
-
-    AUTO = "auto"
-    LAST_ROW = "last-row"
-    NONE = "none"
-
-
-class StoredZeros(StrEnum):
-    """What a stored zero of a sparse matrix is."""
-
-    ABSENT = "absent"
-    PRESENT = "present"
-
-
-class Axes(StrEnum):
-    """The order of a matrix's or kernel's axes."""
-
-    IN_OUT = "in-out"
-    OUT_IN = "out-in"
-    OIHW = "oihw"
-    HWIO = "hwio"
-
-
-class Picture(StrEnum):
-    """How a linear layer reads a picture."""
-
-    CHANNELS_FIRST = "channels-first"
-    CHANNELS_LAST = "channels-last"
-
-
 SourceArgument = Annotated[Path, typer.Argument(metavar="SOURCE", help=help_text())]
-WiringOption = Annotated[
-    Path | None,
-    typer.Option("--wiring", metavar="FILE", help="Which layer feeds which: a text file (docs/wiring.md)."),
-]
-LayersOption = Annotated[
-    str | None,
-    typer.Option(
-        "--layers", metavar="NAMES", help="The arrays that are layers, in the order of execution: 'a,b,c'; or globs."
-    ),
-]
-OrientationOption = Annotated[
-    Axes | None,
-    typer.Option(
-        "--orientation",
-        help="Rows are sources (in-out; kernels hwio) or targets (out-in, oihw). [default: what the file tells]",
-    ),
-]
-FlattenOption = Annotated[
-    Picture | None,
-    typer.Option("--flatten", help="How a linear layer reads a picture. [default: what the file tells]"),
-]
-BiasOption = Annotated[BiasRow, typer.Option("--bias", help="Is the last row of each matrix a bias?")]
-ZerosOption = Annotated[
-    StoredZeros | None,
-    typer.Option(
-        "--zeros", help="Is a stored zero a connection? [default: no; in sparse float parameters of torch: yes]"
-    ),
-]
-StepFromOption = Annotated[
-    str | None,
-    typer.Option("--step-from", metavar="REGEX", help="Its first group is the step in the name of a file."),
-]
 
 
-def read_options(
-    wiring: Path | None,
-    layers: str | None,
-    orientation: Axes | None,
-    flatten: Picture | None,
-    bias: BiasRow,
-    zeros: StoredZeros | None,
-    step_from: str | None,
-) -> ReadOptions:
-    """The options as ``topostrata.read`` takes them."""
+def _read_options(
+    wiring: Annotated[
+        Path | None,
+        typer.Option("--wiring", metavar="FILE", help="Which layer feeds which: a text file (docs/wiring.md)."),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            metavar="NAMES",
+            help="The arrays that are layers, in the order of execution: 'a,b,c'; or globs.",
+        ),
+    ] = None,
+    orientation: Annotated[
+        FileOrientation | None,
+        typer.Option(
+            "--orientation",
+            help="Rows are sources (in-out; kernels hwio) or targets (out-in, oihw). [default: what the file tells]",
+        ),
+    ] = None,
+    flatten: Annotated[
+        Flatten | None,
+        typer.Option("--flatten", help="How a linear layer reads a picture. [default: what the file tells]"),
+    ] = None,
+    bias: Annotated[Bias, typer.Option("--bias", help="Is the last row of each matrix a bias?")] = "auto",
+    zeros: Annotated[
+        Zeros | None,
+        typer.Option(
+            "--zeros", help="Is a stored zero a connection? [default: no; in sparse float parameters of torch: yes]"
+        ),
+    ] = None,
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            "--heads",
+            metavar="NUMBER",
+            help="Heads of an attention; 'unknown' holds its units by index. [default: what config.json tells]",
+        ),
+    ] = None,
+    step_from: Annotated[
+        str | None,
+        typer.Option("--step-from", metavar="REGEX", help="Its first group is the step in the name of a file."),
+    ] = None,
+    over_time: Annotated[
+        bool,
+        typer.Option(
+            "--over-time",
+            help="One file holds several snapshots: the first axis of each array is time, or names begin with a step. "
+            "[steps: an array 'steps' of the file, else --step as often, else 0, 1, 2, ...]",
+        ),
+    ] = False,
+) -> Reading:
     return {
         "wiring": wiring,
         "layers": [name.strip() for name in layers.split(",") if name.strip()] if layers else (),
-        "orientation": orientation.value if orientation else None,
-        "flatten": flatten.value if flatten else None,
-        "bias": bias.value,
-        "zeros": zeros.value if zeros else None,
+        "orientation": orientation,
+        "flatten": flatten,
+        "bias": bias,
+        "zeros": zeros,
+        "heads": _heads(heads),
         "step_from": step_from,
+        "over_time": over_time,
     }
+
+
+def _heads(heads: str | None) -> Heads | None:
+    if heads is None:
+        return None
+    if heads == "unknown":
+        return "unknown"
+    if not heads.isdecimal() or len(heads) > 9:
+        raise InvalidInputError(f"--heads: expected a number from 1 on, or unknown, found {heads[:40]!r}")
+    return int(heads)
+
+
+def with_reading(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of ``topostrata.read``, in the place of its parameter ``reading``, which takes them all.
+
+    Typer reads options off a signature, so the verb shows it one in which they stand.
+    """
+    own = signature(verb, eval_str=True)
+    options = signature(_read_options, eval_str=True).parameters
+    parameters = []
+    for name, parameter in own.parameters.items():
+        parameters += list(options.values()) if name == "reading" else [parameter]
+
+    @wraps(verb)
+    def command(**arguments: Any) -> None:
+        reading = _read_options(**{name: arguments.pop(name) for name in options})
+        verb(reading=reading, **arguments)
+
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def is_said(reading: Reading) -> bool:
+    """Whether any of the options was given."""
+    return reading != _read_options()
 
 
 def wiring_text(wiring: Wiring) -> str:
@@ -133,17 +154,9 @@ def tell(wiring: Wiring | None, evidence: Iterable[str], notes: Iterable[str]) -
 
 def reading_answer(wiring: Wiring | None, evidence: Iterable[str], notes: Iterable[str]) -> dict[str, Any]:
     """The same as JSON."""
+    from topostrata.service.answers.runs import shape_answer
+
     layers = [
-        {
-            "name": layer.name,
-            "source": layer.source.name,
-            "target": layer.target.name,
-            "n_source": layer.source.size,
-            "n_target": layer.target.size,
-            "taps": layer.taps,
-            "groups": layer.groups,
-            "parameter": layer.part.parameter if layer.part else None,
-        }
-        for layer in wiring or ()
+        {**shape_answer(layer), "parameter": layer.part.parameter if layer.part else None} for layer in wiring or ()
     ]
     return {"layers": layers, "evidence": list(evidence), "notes": list(notes)}

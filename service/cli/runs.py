@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.runs import How
 from topostrata.service.cli.output import (
     JsonFlag,
     PngOption,
@@ -22,43 +22,21 @@ from topostrata.service.cli.output import (
     table,
     width,
 )
-from topostrata.service.cli.reading import (
-    BiasOption,
-    BiasRow,
-    FlattenOption,
-    LayersOption,
-    OrientationOption,
-    SourceArgument,
-    StepFromOption,
-    WiringOption,
-    ZerosOption,
-    read_options,
-    reading_answer,
-    tell,
-)
+from topostrata.service.cli.reading import Reading, SourceArgument, reading_answer, tell, with_reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from topostrata.archive import Archive
     from topostrata.ingest.load import Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
 
 _WATCHED_EVERY_S = 2.0
 
 
-class How(StrEnum):
-    """How a run departed from its parent."""
-
-    RESUME = "resume"
-    FORK = "fork"
-    PERTURBATION = "perturbation"
-    PRUNED = "pruned"
-    DECLARED = "declared"
-
-
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command()(push)
+    app.command()(with_reading(push))
     app.command()(ls)
     app.command(name="show")(show_ref)
 
@@ -66,30 +44,27 @@ def register(app: typer.Typer) -> None:
 def push(
     source: SourceArgument,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run that the snapshots belong to.")],
+    reading: Reading,
     step: Annotated[
         list[int] | None,
         typer.Option(
             "--step", metavar="STEP", help="Push only this step; may be repeated. For a single file: its step."
         ),
     ] = None,
-    wiring: WiringOption = None,
-    layers: LayersOption = None,
-    orientation: OrientationOption = None,
-    flatten: FlattenOption = None,
-    bias: BiasOption = BiasRow.AUTO,
-    zeros: ZerosOption = None,
-    step_from: StepFromOption = None,
     parent: Annotated[
         list[str] | None,
         typer.Option("--parent", metavar="REF", help="The snapshot that the run started from; may be repeated."),
     ] = None,
-    how: Annotated[How, typer.Option(help="How the run departed from its parent.")] = How.DECLARED,
+    how: Annotated[How, typer.Option(help="How the run departed from its parent.")] = "declared",
     tag: Annotated[
         list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for the run; may be repeated.")
     ] = None,
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
+    measures: Annotated[
+        bool, typer.Option("--measures", help="Store their measures as metrics too, without those of spectra.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on with the snapshots that appear in the directory, until Ctrl-C.")
     ] = False,
@@ -104,8 +79,8 @@ def push(
     from topostrata.runs import Parent
 
     check_run_id(run)
-    options = read_options(wiring, layers, orientation, flatten, bias, zeros, step_from)
-    files = check_files(source, steps=step or [], **options)
+    with progress(f"check {source}") as advance:
+        files = check_files(source, steps=step or [], progress=advance, **reading)
     if not quiet and not json_:
         tell(files.wiring, files.evidence, files.notes)
     projection: Projection = project if project in {"all", "none"} else project.split(",")
@@ -115,11 +90,12 @@ def push(
         pushed = opened.push_files(
             files,
             run,
-            parents=[Parent(start.run, start.step, how.value) for start in starts],
+            parents=[Parent(start.run, start.step, how) for start in starts],
             tags=tag or [],
             projection=projection,
             progress=advance,
         )
+        _keep_measures(opened, pushed, wanted=measures)
         stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
         gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
         _show_pushed(pushed, files, gained if pushed.run_changed else [], json_=json_)
@@ -127,7 +103,14 @@ def push(
             say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
         if watch:
             for more in new_snapshots(files, _pause):
-                _show_pushed(opened.push_files(more, run, projection=projection), more, [], json_=json_)
+                pushed = opened.push_files(more, run, projection=projection)
+                _keep_measures(opened, pushed, wanted=measures)
+                _show_pushed(pushed, more, [], json_=json_)
+
+
+def _keep_measures(opened: Archive, pushed: Pushed, *, wanted: bool) -> None:
+    if wanted:
+        opened.keep_measures([f"{pushed.run}@{snapshot.step}" for snapshot in pushed.snapshots], spectra=False)
 
 
 def _pause() -> bool:
@@ -169,7 +152,7 @@ def ls(
             if png is not None:
                 from topostrata.service.plots import metric_curves
 
-                metric_curves(pattern, history, png)
+                metric_curves(pattern, opened.metrics(pattern), png)
             snapshots = as_json(history)
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})
@@ -204,9 +187,10 @@ def show_ref(
     from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        snapshot = opened.snapshot(ref)
+        (entry,) = opened.recorded(ref)
+        snapshot = entry.snapshot
         run = as_json(opened.run(snapshot.run))
-        topology = opened.topology(snapshot)
+        topology = opened.topology(entry)
     wiring = topology.wiring
     for path, write in ((dot, wirings.dot), (graphml, wirings.graphml)):
         if path is not None:

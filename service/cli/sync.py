@@ -122,7 +122,7 @@ def ls(path: PathArgument = None, json_: JsonFlag = False) -> None:
 def show_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A spool.")], json_: JsonFlag = False) -> None:
     """Show what is in a spool, a line for each record."""
     from topostrata.errors import InvalidInputError
-    from topostrata.ingest.hook.spool import Damage, RunEnd, SpooledSnapshot, read
+    from topostrata.ingest.hook.spool import Damage, RunEnd, SpooledMetrics, SpooledSnapshot, read
     from topostrata.service.sync import spools
 
     if file.is_dir():
@@ -141,6 +141,9 @@ def show_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A spool.")]
         }
         if isinstance(value, SpooledSnapshot):
             row |= {"kind": "snapshot", "step": value.step, "connections": value.topology.nnz}
+        elif isinstance(value, SpooledMetrics):
+            count = len(value.metrics) + sum(map(len, value.layer_metrics.values()))
+            row |= {"kind": "metrics", "step": value.step, "note": counted(count, "number")}
         elif isinstance(value, RunEnd):
             row |= {"kind": "end", "note": value.status}
         elif isinstance(value, Damage):
@@ -164,10 +167,10 @@ def clean(
 ) -> None:
     """Delete spools whose snapshots are all sent.
 
-    One that a job is writing stays in any case.
+    One that a job is writing stays in any case; one whose job may be writing on another machine stays without --all.
     """
     from topostrata.errors import InvalidInputError
-    from topostrata.ingest.hook.spool import SUFFIX
+    from topostrata.ingest.hook.spool import SUFFIX, drafts
     from topostrata.service.sync import inspect, remove, spools
     from topostrata.settings import load_settings
 
@@ -175,14 +178,19 @@ def clean(
     states = [inspect(file) for file in spools(place)]
     if place.is_file() and place.suffix != SUFFIX:
         raise InvalidInputError(f"{place}: expected a spool, whose name ends in {SUFFIX}, found another file")
-    chosen = [state for state in states if not state.live and (state.is_sent or (all_ and state.path.is_file()))]
-    for state in chosen if yes else []:
-        remove(state.path)
+    chosen = [
+        state.path
+        for state in states
+        if not state.live and ((state.is_sent and state.is_over) or (all_ and state.path.is_file()))
+    ]
+    chosen += drafts(place) if place.is_dir() else []
+    for file in chosen if yes else []:
+        remove(file)
     if json_:
-        answer({"deleted" if yes else "would_delete": [str(state.path) for state in chosen]})
+        answer({"deleted" if yes else "would_delete": [str(file) for file in chosen]})
     else:
-        for state in chosen:
-            show(f"{'deleted' if yes else 'would delete'} {state.path}")
+        for file in chosen:
+            show(f"{'deleted' if yes else 'would delete'} {file}")
         if chosen and not yes:
             say("--yes deletes")
 

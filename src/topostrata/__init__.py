@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from topostrata.distance.pairwise import distances
     from topostrata.errors import (
         Cancelled,
+        ChangedError,
         ClusterError,
         Code,
         ConflictError,
@@ -66,12 +67,23 @@ if TYPE_CHECKING:
     from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.service.plots import (
+        births_and_deaths,
+        clustered_map,
+        descent_tree,
+        heat_maps,
+        metric_curves,
+        survival_curves,
+        timeline_curve,
+    )
     from topostrata.settings import Settings
     from topostrata.store.graph import Table
+    from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
 __version__ = "0.1.0"
@@ -82,6 +94,7 @@ __all__ = [
     "Axis",
     "Cancelled",
     "Chance",
+    "ChangedError",
     "CheckedFiles",
     "ClusterError",
     "Code",
@@ -95,6 +108,7 @@ __all__ = [
     "EngineError",
     "Evolution",
     "Exported",
+    "FlowCorrelation",
     "Frame",
     "GradientFlow",
     "Hub",
@@ -140,8 +154,10 @@ __all__ = [
     "Ramanujan",
     "ReadOptions",
     "RecordedCounts",
+    "RecordedSnapshot",
     "Ref",
     "Run",
+    "RunGradientFlow",
     "RunHistory",
     "RunLayer",
     "RunSurvival",
@@ -151,6 +167,7 @@ __all__ = [
     "Space",
     "SpaceMeasures",
     "SpaceStructure",
+    "StepMetrics",
     "StepOrderError",
     "StoreUnavailableError",
     "StoredInference",
@@ -166,17 +183,24 @@ __all__ = [
     "UnsupportedFormatError",
     "Violation",
     "Wiring",
+    "births_and_deaths",
     "check_files",
+    "clustered_map",
     "degree_kept",
+    "descent_tree",
     "distances",
     "effective_paths",
     "gradient_flow",
+    "heat_maps",
     "init",
     "inspect",
     "measure",
+    "metric_curves",
     "nnstd",
     "open",
     "read",
+    "survival_curves",
+    "timeline_curve",
     "to_graphml",
     "to_prov",
     "trace",
@@ -198,6 +222,7 @@ _HOMES = {
         "Cancelled",
         "ClusterError",
         "Code",
+        "ChangedError",
         "ConflictError",
         "CorruptError",
         "EngineError",
@@ -296,6 +321,10 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.run_flow": (
+        "FlowCorrelation",
+        "RunGradientFlow",
+    ),
     "measures.spectra": ("Ramanujan",),
     "measures.structure": (
         "Degrees",
@@ -312,10 +341,21 @@ _HOMES = {
         "Run",
         "RunLayer",
         "Snapshot",
+        "StepMetrics",
         "Unprojected",
+    ),
+    "service.plots": (
+        "births_and_deaths",
+        "clustered_map",
+        "descent_tree",
+        "heat_maps",
+        "metric_curves",
+        "survival_curves",
+        "timeline_curve",
     ),
     "settings": ("Settings",),
     "store.graph": ("Table",),
+    "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "archive"}

@@ -33,6 +33,7 @@ class Code(StrEnum):
     # The archive holds something else already: nothing was written.
     CONFLICT = "conflict"
     STEP_ORDER = "step-order"
+    CHANGED = "changed"
     LINEAGE_CYCLE = "lineage-cycle"
     # Not allowed, or more than is allowed.
     QUERY_REFUSED = "query-refused"
@@ -128,6 +129,12 @@ class StepOrderError(ConflictError):
     """A snapshot's step is smaller than the last one of its run; to go back in time, fork the run."""
 
     code = Code.STEP_ORDER
+
+
+class ChangedError(ConflictError):
+    """What was to be changed is not any more what the caller saw; read it again and decide anew."""
+
+    code = Code.CHANGED
 
 
 class LineageCycleError(ConflictError):

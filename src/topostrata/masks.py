@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from topostrata import format_1, matrices
 from topostrata.errors import InvalidTopologyError
-from topostrata.matrices import Orientation, Zeros
+from topostrata.matrices import Orientation
+from topostrata.words import Zeros
 
 Cells = NDArray[np.int64]
 

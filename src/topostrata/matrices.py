@@ -13,8 +13,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError, InvalidTopologyError
+from topostrata.words import Zeros
 
-Zeros = Literal["absent", "present"]
 Orientation = Literal["in-out", "out-in", "hwio"]
 
 _BY_VALUE = ("bsr", "dia")  # these store whole blocks and diagonals, so that a stored zero says nothing

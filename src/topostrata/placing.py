@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from topostrata.errors import InvalidTopologyError
 from topostrata.layers import TAPS, LayerShape, Part
 from topostrata.masks import Mask
-from topostrata.matrices import Entries, Orientation, Zeros, check_words, entries
+from topostrata.matrices import Entries, Orientation, check_words, entries
 from topostrata.sharing import owners, tied_mask
+from topostrata.words import Zeros
 
 Ints = NDArray[np.int64]
 

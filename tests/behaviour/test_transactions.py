@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
 from tests.histories import sparse_history
 from tests.pushed import push
 from tests.stores import Target, wipe
 from topostrata.archive import Archive
 from topostrata.runs import Parent
+from topostrata.service.api.app import create_app
+from topostrata.service.cli.main import app
 from topostrata.store.graph import GraphStore, Row, Transaction
 
 MASKS = {"masks/mask_chains", "masks/mask_data", "masks/mask_part"}
@@ -95,3 +101,53 @@ def test_an_inference_asks_once_for_all_its_snapshots(filled: Target, monkeypatc
     assert len([names for names in others if "runs/snapshots_by_id" in names]) == 1, transactions
     assert len(others) <= 3, transactions
     assert len(transactions) <= 6, transactions
+
+
+# The words of a verb, the path of its route, and the transactions that each may take besides those for masks.
+DOORS = [
+    ("nnstd w0@first w1@last --alignment identity", "distances?a=w0@first&b=w1@last&alignment=identity", 2),
+    ("nnstd w0 w0@3 --alignment identity --chance", "distances?a=w0&b=w0@3&alignment=identity&chance=true", 2),
+    ("evolution w0 --from 0 --to 10", "runs/w0/evolution?from=0&to=10", 1),
+    ("evolution w2 --from 20 --through-parents", "runs/w2/evolution?from=20&through_parents=true", 1),
+    ("history w0", "runs/w0/history", 1),
+    ("survival w0 --from 3", "runs/w0/survival?from=3", 1),
+    ("connections w0 --layer l0 --status died", "runs/w0/connections?layer=l0&status=died", 1),
+    ("structure w0@3", "runs/w0/snapshots/3/structure", 1),
+    ("measures w0@3", "runs/w0/snapshots/3/measures", 2),
+    ("timeline w0 --alignment identity", "runs/w0/timeline?alignment=identity", 3),
+    ("timeline w0 w1 --alignment identity", "runs/w0/timeline?with=w1&alignment=identity", 3),
+    ("lineage w0", "runs/w0/lineage", 1),
+    ("lineage w0 --with w2", "lineage/common?a=w0&b=w2", 1),
+    ("lineage --infer *@last --alignment identity", "lineage/inferred?refs=*@last&alignment=identity", 4),
+]
+
+
+def besides_masks(transactions: list[set[str]]) -> int:
+    """Those that ask for something else, and are not an opening of the archive."""
+    return len([names for names in transactions if not names <= MASKS | {"archive/archive"}])
+
+
+@pytest.mark.parametrize(("words", "path", "most"), DOORS)
+def test_a_verb_and_its_route_ask_no_more_than_the_archive_does(
+    filled: Target, monkeypatch: pytest.MonkeyPatch, words: str, path: str, most: int
+) -> None:
+    """A face resolves its refs in the read that answers, and hands on what it has."""
+    with filled.open() as archive:
+        with counted(archive, monkeypatch) as by_verb:
+            arguments = [*words.split(), "--store", filled.uri, "--json"]
+            ran = CliRunner().invoke(app, arguments, env=filled.environment, catch_exceptions=False)
+        with counted(archive, monkeypatch) as by_route:
+            answer = asyncio.run(_get(archive, f"/v1/{path}"))
+    assert (ran.exit_code, answer.status_code) == (0, 200), (ran.output, answer.text)
+    assert besides_masks(by_verb) <= most, by_verb
+    assert besides_masks(by_route) <= most, by_route
+    if words.startswith("nnstd"):
+        assert max(len(by_verb) - 1, len(by_route)) <= 4, (by_verb, by_route)  # the verb opens the archive first
+        assert json.loads(ran.stdout) == answer.json()
+
+
+async def _get(archive: Archive, path: str) -> httpx.Response:
+    service = create_app(archive=archive)
+    service.state.archive = archive  # its own start, which opens one, is not run
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=service), base_url="http://127.0.0.1") as client:
+        return await client.get(path)

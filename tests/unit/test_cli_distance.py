@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from topostrata.distance.nnstd import nnstd
 from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats.reading import read
 from topostrata.topology import LayerShape, Space, Topology, Wiring
 
 
@@ -128,3 +130,30 @@ def test_a_stream_that_nothing_enters_first_is_said_to_be_held(tmp_path: Path) -
         )
         assert json.loads(run(tmp_path, verb, "./a.npz", "./b.npz", "--json").stdout)["held"] == ["stream"]
         assert "held" not in run(tmp_path, verb, "./a.npz", "./b.npz", "--alignment", "identity").stdout
+
+
+def test_files_are_read_with_the_options_of_push(tmp_path: Path) -> None:
+    """What a file does not tell is said to `nnstd` and `distances` as to `push`; without it both refuse."""
+    rng = np.random.default_rng(3)
+    for name in "ab":
+        fc1, fc2 = rng.random((6, 4)) < 0.5, rng.random((4, 2)) < 0.5
+        np.savez(tmp_path / f"{name}.npz", w_in=fc1.T, a_out=fc2.T)  # targets by sources, named against the order
+    said = ["--layers", "w_in,a_out", "--orientation", "out-in", "--alignment", "identity"]
+    for verb in ("nnstd", "distances"):
+        unsaid = run(tmp_path, verb, "./a.npz", "./b.npz", "--layers", "w_in,a_out", "--orientation", "in-out")
+        assert (unsaid.returncode, unsaid.stdout) == (1, "")
+        assert run(tmp_path, verb, "./a.npz", "./b.npz", *said).returncode == 0
+    ran = json.loads(run(tmp_path, "nnstd", "./a.npz", "./b.npz", *said, "--json").stdout)
+    topologies = [
+        next(read(tmp_path / f"{n}.npz", layers=["w_in", "a_out"], orientation="out-in")).topology for n in "ab"
+    ]
+    assert ran["nnstd"] == nnstd(*topologies, alignment="identity").nnstd
+    assert [layer["name"] for layer in ran["layers"]] == ["w_in", "a_out"]
+
+
+@pytest.mark.parametrize("verb", ["nnstd", "distances"])
+def test_reading_options_without_a_file_are_misuse(tmp_path: Path, verb: str) -> None:
+    """They say how files are read, so nothing is left of them where only refs are named."""
+    ran = run(tmp_path, verb, "w0", "w1", "--zeros", "present", width=200)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "expected a file, which reading options are for, found only refs: w0, w1" in ran.stderr

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.checkout
 # inside another one has a floor of its own: the longest name decides. So what records a training job's masks needs no
 # store.
 FLOORS = [
-    ["errors", "format_1", "format_2"],
+    ["errors", "format_1", "format_2", "words"],
     ["axes", "matrices"],
     ["masks"],
     ["layers"],
@@ -36,10 +36,14 @@ FLOORS = [
     ["order", "placing"],
     ["digests", "counterparts"],
     ["topology", "refs", "settings", "frames", "files"],
+    ["memory"],
     ["codec", "runs"],
-    ["ingest.hook.sources", "ingest.hook.spool", "ingest.hook.tracing"],
+    ["ingest.hook.spool", "ingest.hook.tracing"],
+    ["ingest.hook.sources", "ingest.hook.traced"],
+    ["ingest.hook.turnover"],
     ["ingest.hook.recorder", "measures.gradients"],
     ["ingest.hook.run"],
+    ["integrations"],
     ["queries"],
     ["store"],
     ["ingest", "distance"],

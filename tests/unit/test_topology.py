@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.histories import connections, random_topology, random_wiring
 from topostrata.errors import InvalidInputError, InvalidTopologyError
-from topostrata.topology import Layer, Mask, Space, Topology, Zeros
+from topostrata.topology import Layer, Mask, Space, Topology
+from topostrata.words import Zeros
 
 seeds = st.integers(0, 2**32 - 1)
 

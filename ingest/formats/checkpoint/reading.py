@@ -16,10 +16,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from io import BytesIO
-from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +27,7 @@ from topostrata.ingest.formats.checkpoint.naming import LONE, Names, numbers_of
 from topostrata.ingest.formats.checkpoint.torch_files import read_pickle, read_stream, read_tar, read_zip
 from topostrata.ingest.formats.checkpoint.windows import Window
 from topostrata.ingest.formats.limits import DEFAULT, Limits
+from topostrata.ingest.formats.opened_file import OpenedFile, Source
 from topostrata.ingest.formats.safe_npz import Header, read_npy_header
 from topostrata.ingest.formats.stored import LeftOut, StoredArray, check_shape, native
 
@@ -46,7 +44,7 @@ _OTHERS = (
 )
 
 
-class Checkpoint:
+class Checkpoint(OpenedFile):
     """An open checkpoint: ``arrays`` by name in the file's order, ``left_out`` with reasons.
 
     ``kind`` says which container it is. ``numbers`` are the plain numbers of the outermost dictionary (``epoch``,
@@ -62,17 +60,11 @@ class Checkpoint:
     Raises ``InvalidInputError`` for what is damaged or something else, ``LimitError`` for what costs too much.
     """
 
-    def __init__(self, source: Path | bytes | BinaryIO, *, where: str, limits: Limits = DEFAULT) -> None:
+    def __init__(self, source: Source, *, where: str, limits: Limits = DEFAULT) -> None:
         self.where = where
-        self._owned: BinaryIO | None = None
         try:
             with _as_invalid_input(where):
-                if isinstance(source, Path):
-                    self._owned = source.open("rb")
-                    stream: BinaryIO = self._owned
-                else:
-                    stream = BytesIO(source) if isinstance(source, bytes) else source
-                whole = Window.whole(stream, where=where)
+                whole = Window.whole(self._open_source(source), where=where)
                 limits.check(where, total_bytes=whole.size)
                 names = Names(where, limits, Budget())
                 content, self.kind = _content(whole, names)
@@ -84,17 +76,6 @@ class Checkpoint:
         self.arrays: dict[str, StoredArray] = names.arrays
         self.left_out: tuple[LeftOut, ...] = tuple(names.left_out)
         self.numbers = numbers_of(content)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file, where this object opened it."""
-        if self._owned is not None:
-            self._owned.close()
 
 
 def _content(whole: Window, names: Names) -> tuple[Any, str]:

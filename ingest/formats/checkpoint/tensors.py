@@ -7,6 +7,7 @@ may have at most ``_FREE`` entries more than its storage holds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from topostrata.ingest.formats.checkpoint.described import NumpyArray, Quantiser
 from topostrata.ingest.formats.checkpoint.windows import Span, Window
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.small_floats import FLOAT8, from_bfloat16, from_float8
-from topostrata.ingest.formats.stored import Entries, check_shape, compressed_positions, native, summed
+from topostrata.ingest.formats.stored import Entries, check_shape, compressed_positions, diagonals, native, summed
 
 # torch's dtype -> NumPy's for the bits that are stored.
 DTYPES = {
@@ -61,6 +62,13 @@ STORAGES = {
     "UntypedStorage": "uint8",
     "_UntypedStorage": "uint8",
 }
+SCIPY_PARTS = {  # the indices of each of SciPy's formats, by the names of its parts; ``data`` stands beside them
+    "csr": ("indptr", "indices"),
+    "csc": ("indptr", "indices"),
+    "bsr": ("indptr", "indices"),
+    "coo": ("row", "col"),
+    "dia": ("offsets",),
+}
 _FREE = 1 << 22
 _MIB = 1 << 20
 
@@ -82,9 +90,9 @@ def read_tensor(tensor: Tensor, *, where: str, limits: Limits) -> NDArray[Any]:
 
 def read_sparse(sparse: SparseTensor, *, where: str, limits: Limits) -> Entries:
     """The entries of a sparse tensor."""
+    limits.check_entries(where, math.prod(sparse.values.shape))
     values = read_tensor(sparse.values, where=f"{where}: values", limits=limits)
     parts = [read_tensor(part, where=f"{where}: indices", limits=limits) for part in sparse.parts]
-    limits.check(where, connections=values.size)
     if sparse.layout == "coo":
         return summed(*_of_coordinates(parts[0], values, len(sparse.shape), where), sparse.shape, where=where)
     if len(sparse.shape) != 2 or values.ndim != (3 if sparse.layout in {"bsr", "bsc"} else 1):
@@ -124,6 +132,25 @@ def compressed(
     return summed(np.stack([row, column], axis=1), values, shape, where=where)
 
 
+def matrix_entries(
+    form: str, index: Sequence[NDArray[Any]], values: NDArray[Any], shape: tuple[int, int], *, where: str
+) -> Entries:
+    """The entries of a SciPy matrix of format ``form``, given the arrays that ``SCIPY_PARTS`` names for it."""
+    if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in index):
+        raise InvalidInputError(f"{where}: expected indices of one axis and whole numbers, found others")
+    if values.ndim != {"bsr": 3, "dia": 2}.get(form, 1):
+        raise InvalidInputError(f"{where}: expected the values of a {form} matrix, found shape {values.shape}")
+    if form == "dia":
+        return diagonals(index[0], values, shape, where=where)
+    if form != "coo":
+        return compressed(form, index[0], index[1], values, shape, where=where)
+    if not len(index[0]) == len(index[1]) == len(values):
+        raise InvalidInputError(
+            f"{where}: expected as many values as indices ({len(index[0]):,}, {len(index[1]):,}), found {len(values):,}"
+        )
+    return summed(np.stack(index, axis=1).astype(np.int64), values, shape, where=where)
+
+
 def read_array(array: NumpyArray, *, where: str, limits: Limits) -> NDArray[Any]:
     """The numbers of a pickled NumPy array."""
     dtype = array.dtype.dtype if array.dtype else None
@@ -131,6 +158,7 @@ def read_array(array: NumpyArray, *, where: str, limits: Limits) -> NDArray[Any]
         raise InvalidInputError(f"{where}: expected an array of numbers, found one that was never filled")
     check_shape(array.shape, dtype.itemsize, where=where)
     limits.check(where, total_bytes=math.prod(array.shape) * dtype.itemsize)
+    limits.check_memory(where, 2 * math.prod(array.shape) * dtype.itemsize)
     data = array.data.read() if isinstance(array.data, Span) else array.data
     if not isinstance(data, bytes) or len(data) != math.prod(array.shape) * dtype.itemsize:
         raise InvalidInputError(f"{where}: expected as many bytes as the shape says, found others")

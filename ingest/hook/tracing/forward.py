@@ -73,8 +73,6 @@ def watch(model: Any, args: Sequence[Any], named: Mapping[str, Any], mode: Mode)
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # else an encoder layer is one operation
         undo.callback(torch.backends.mha.set_fastpath_enabled, fast)
-        if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in model.modules()):  # noqa: SLF001
-            undo.enter_context(torch.compiler.set_stance("force_eager"))
         copy, around = _fakes() if mode == "fake" else (_real_copy, None)
         observer = _Observer(seen)
         state = _lifted_state(model, copy, observer)
@@ -305,7 +303,7 @@ def _fix_what_came_back(seen: Seen) -> None:
 
 @contextmanager
 def _unchanged(model: Any) -> Iterator[None]:
-    """Hooks of users do not run, and attributes that the forward pass sets are put back.
+    """Hooks of users do not run, nothing is compiled, and attributes that the forward pass sets are put back.
 
     Those hooks stay by which torch itself computes a weight (pruning, weight norm). A wiring needs no others, and
     theirs would see one call too many.
@@ -328,6 +326,10 @@ def _unchanged(model: Any) -> Iterator[None]:
             module.__dict__["_forward_hooks"] = type(saved["_forward_hooks"])()
             ours = [(key, hook) for key, hook in saved["_forward_pre_hooks"].items() if _of_torch(hook)]
             module.__dict__["_forward_pre_hooks"] = type(saved["_forward_pre_hooks"])(ours)
+            if saved.get("_compiled_call_impl") is not None:
+                module.__dict__["_compiled_call_impl"] = None
+            if "_orig_mod" in saved["_modules"]:
+                module.__dict__["forward"] = saved["_modules"]["_orig_mod"].__call__
         yield
     finally:
         for hooks, saved_hooks in zip(globals_, saved_globals, strict=True):

@@ -24,6 +24,9 @@ from topostrata.topology import Wiring
 
 Key = tuple[object, ...]
 
+# The names of what torch.compile, FSDP and activation checkpointing put around a part of a model.
+_WRAPPED = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
 
 @dataclass(slots=True)
 class Draft:
@@ -363,9 +366,15 @@ def _layer_names(drafts: Sequence[Draft], names: Mapping[str, str], aliases: Map
 
 
 def plain_name(name: str) -> str:
-    """The name that a weight has without pruning and parametrization, which store it under others."""
+    """The name that a weight has without what wraps its modules, and without pruning and parametrization."""
+    name = without_wrappers(name)
     name = re.sub(r"\bparametrizations\.([^.]+)\.original\d*$", r"\1", name)
     return re.sub(r"_(orig|v)$", "", name)
+
+
+def without_wrappers(name: str) -> str:
+    """The name that a parameter has in the model as its author wrote it."""
+    return _WRAPPED.sub("", name)
 
 
 def _fix_what_is_not_within(reading: Reading, seen: Seen) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
 from topostrata.errors import InvalidInputError, TopostrataError
+from topostrata.ingest.hook.tracing import forward, reading
 from topostrata.topology import Wiring
 
 
@@ -45,6 +51,22 @@ class TraceReport:
                 f"parameters that are no layer: {', '.join(f'{n} ({w})' for n, w in self.unplaced.items())}"
             )
         return "; ".join(sentences)
+
+    def within(self, prefix: str, model: Any) -> TraceReport:
+        """The same, for the model of which the traced module is a part, under names that begin with this prefix."""
+        if not prefix:
+            return self
+        layers = tuple(
+            replace(y, name=prefix + y.name, part=y.part and replace(y.part, parameter=prefix + y.part.parameter))
+            for y in self.wiring
+        )
+        beside = (name for name, _ in model.named_parameters() if not name.startswith(prefix))
+        return replace(
+            self,
+            wiring=Wiring(layers),
+            unused=(*(prefix + name for name in self.unused), *beside),
+            unplaced={prefix + name: why for name, why in self.unplaced.items()},
+        )
 
 
 def trace(model: Any, example: Any, *, mode: Literal["fake", "real"] | None = None) -> Wiring:
@@ -85,8 +107,6 @@ def trace_report(
             f"model {type(model).__name__}: expected torch beside it, found none",
             hint="install torch, or write the wiring by hand: docs/wiring.md",
         ) from error
-    from topostrata.ingest.hook.tracing import forward, reading
-
     model = forward.unwrap(model)
     seen = None
     reasons: list[str] = []
@@ -110,32 +130,111 @@ def trace_report(
     )
 
 
-def trace_first_batch(model: Any, callback: Callable[[TraceReport | TopostrataError], None]) -> Any:
+def trace_first_batch(model: Any, callback: Callable[[TraceReport | TopostrataError], None]) -> FirstBatch:
     """Trace a model in training: its next forward pass gives the example, and ``callback`` gets the report.
 
     Where the trace fails, ``callback`` gets the error instead. Nothing is raised into the training, whose losses and
-    weights stay the same to the bit. Returns the handle of torch, whose ``remove()`` calls it off; the hook removes
-    itself before it traces. Give it what the training calls: a hook inside of what ``torch.compile`` returned may
-    break the first graph in two.
+    weights stay the same to the bit. It is called off by ``remove()``.
     """
-    torch = import_module("torch")
+    return FirstBatch(model, callback)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def first_batch(wrapped: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        handle.remove()
+
+class FirstBatch:
+    """Waits for the next forward pass of a model, in this process, and traces it once.
+
+    It waits at every way in: the model, what wraps it, what compiles it, and each part that holds all its weights,
+    since a training may have its own way in (as Lightning's has). A model that is saved or copied meanwhile has a hook
+    that does nothing and knows of nothing.
+    """
+
+    def __init__(self, model: Any, callback: Callable[[TraceReport | TopostrataError], None]) -> None:
+        self._given, self._model, self._callback = model, forward.unwrap(model), callback
+        weights = _weights(self._model)
+        self._parts = {
+            id(part): (f"{name}." if name else "", part)
+            for name, part in self._model.named_modules()
+            if weights and _weights(part) == weights
+        } | {id(self._model): ("", self._model)}
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._undo: dict[int, Callable[[], None]] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Wait also at what has been compiled or wrapped since: a compiled graph calls no hook that is inside of it."""
+        compiled = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+        if compiled is not None:
+            for other in gc.get_objects():
+                if type(other) is compiled and id(forward.unwrap(other)) in self._parts:
+                    self._wait_at(other)
+        for module in (self._given, *(part for _, part in self._parts.values())):
+            self._wait_at(module)
+
+    def remove(self) -> None:
+        """Wait no longer."""
+        for undo in self._undo.values():
+            undo()
+        self._undo.clear()
+
+    def take(self, module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Trace the module, which is about to be called with these arguments. Raises nothing."""
+        if _is_redirected(module):
+            return
+        if os.getpid() != self._process or not self._lock.acquire(blocking=False):
+            return
+        self.remove()
         try:
+            prefix, _ = self._parts[id(forward.unwrap(module))]
             try:
-                outcome: TraceReport | TopostrataError = trace_report(wrapped, args, named)
+                outcome: TraceReport | TopostrataError = trace_report(module, args, named).within(prefix, self._model)
             except TopostrataError as error:
                 outcome = error
             except Exception as error:  # noqa: BLE001 - a training job is never harmed
-                outcome = InvalidInputError(f"model {type(wrapped).__name__}: expected a wiring, found {error!r}")
-            callback(outcome)
+                outcome = InvalidInputError(f"model {type(module).__name__}: expected a wiring, found {error!r}")
+            self._callback(outcome)
         except Exception as error:  # noqa: BLE001 - nor by what its callback does
             warnings.warn(f"the callback of the trace raised {error!r}", stacklevel=1)
 
-    handle = model.register_forward_pre_hook(first_batch, with_kwargs=True)
-    return handle
+    def _wait_at(self, module: Any) -> None:
+        if module._compiled_call_impl is not None and -id(module) not in self._undo:  # noqa: SLF001 - module.compile()
+            call = module._compiled_call_impl  # noqa: SLF001
+
+            def first_call(*args: Any, **named: Any) -> Any:
+                self.take(module, args, named)
+                return call(*args, **named)
+
+            module._compiled_call_impl = first_call  # noqa: SLF001
+            self._undo[-id(module)] = lambda: setattr(module, "_compiled_call_impl", call)
+        if id(module) not in self._undo:
+            hook = module.register_forward_pre_hook(_Hook(self, import_module("torch").compiler), with_kwargs=True)
+            self._undo[id(module)] = hook.remove
+
+
+def _is_redirected(module: Any) -> bool:
+    """Whether what is called is no forward pass but another method, which Lightning sends through a wrapper as one.
+
+    Traced, a training step would be taken twice, once with tensors that hold nothing; it calls the forward pass inside.
+    """
+    home = getattr(vars(module).get("forward"), "__module__", None) or ""
+    return home.partition(".")[0] in {"lightning", "lightning_fabric", "pytorch_lightning"}
+
+
+class _Hook:
+    """What a model has while its first batch is waited for; in a copy of the model it does nothing."""
+
+    def __init__(self, waiting: FirstBatch, compiler: Any) -> None:
+        self._waiting, self._compiler = waiting, compiler
+
+    def __call__(self, module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if not self._compiler.is_compiling():  # else no model runs: a graph is made, with no trace of this in it
+            self._waiting.take(module, args, named)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")  # takes any three arguments, and is there wherever Python is
+
+
+def _weights(module: Any) -> set[int]:
+    return {id(parameter) for parameter in module.parameters() if parameter.dim() > 1}
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -49,9 +49,9 @@ def get_distance(
     chance: Annotated[bool, Query(description="Add the level that independent layers would have.")] = False,
 ) -> Response:
     """NNSTD of two snapshots."""
-    ours, theirs = archive.snapshot(a), archive.snapshot(b)
+    ours, theirs = archive.recorded(a, b)
     distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, keep=False)
-    return represent(request, distance_answer(ours.id, theirs.id, distance))
+    return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
 
 
 @router.get("/distances/matrix", response_model=DistancesAnswer)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from topostrata.evolution.between import Evolution, Status
+from topostrata.evolution.between import Evolution
 from topostrata.evolution.stored import RunHistory
 from topostrata.evolution.survival import RunSurvival
 from topostrata.refs import MAX_STEP
@@ -23,6 +23,7 @@ from topostrata.service.api.representation import (
     read_number,
     represent,
 )
+from topostrata.words import ConnectionStatus
 
 router = APIRouter(tags=["evolution"])
 
@@ -66,7 +67,7 @@ def list_connections(
     archive: ArchiveOf,
     run: RunId,
     layer: Annotated[str, Query(description="The layer's name.")],
-    status: Annotated[Status, Query(description="What became of them between the two steps.")],
+    status: Annotated[ConnectionStatus, Query(description="What became of them between the two steps.")],
     from_: FromQuery = None,
     to: ToQuery = None,
     through_parents: ThroughParents = False,

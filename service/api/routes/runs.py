@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from io import BytesIO
 from threading import BoundedSemaphore
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
-from topostrata.errors import LimitError
+from topostrata.errors import ChangedError, ConflictError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
-from topostrata.refs import Ref, check_run_id
-from topostrata.runs import Run, Snapshot
+from topostrata.memory import most_memory
+from topostrata.refs import MAX_STEP, Ref, check_run_id
+from topostrata.runs import How, Parent, Run, Snapshot, Status
 from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.representation import (
     PAGE,
@@ -23,8 +28,10 @@ from topostrata.service.api.representation import (
     Limit,
     RunId,
     StepPath,
+    is_stale,
     page,
     page_type,
+    read_body,
     read_cursor,
     read_number,
     represent,
@@ -35,14 +42,79 @@ router = APIRouter(tags=["runs"])
 
 _UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
 _PER_CONNECTION = 8  # of the largest body; a connection takes some 64 bytes of memory while it is decoded
-_DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once; each takes several times its size in memory
+_AT_ONCE = 2  # bodies that are unpacked at once; each takes several times its size in memory
+_DECODING = BoundedSemaphore(_AT_ONCE)
 
 _TOML = "application/toml"
+_JSON = "application/json"
+_MOST_TEXT = 2**20  # bytes of a body that tells of a run
 
 _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "application/vnd.safetensors"}
 
 
 RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+_B = TypeVar("_B", bound=_Body)
+
+
+class ParentBody(_Body):
+    """The snapshot that a run started from, and how the run departed from it."""
+
+    parent: str
+    step: Annotated[int, Field(ge=0, le=MAX_STEP)]
+    how: How
+
+
+class RunChange(_Body):
+    """What a run gains: tags and parents are added to those that it has, the status is set."""
+
+    tags: list[str] = []
+    parents: list[ParentBody] = []
+    status: Status | None = None
+
+    def descent(self) -> list[Parent]:
+        """The parents as values."""
+        return [Parent(check_run_id(before.parent), before.step, before.how) for before in self.parents]
+
+
+class NewRun(RunChange):
+    """All that is known of a run before its first snapshot. The name is its id by default, the time now."""
+
+    name: str | None = None
+    config: dict[str, Any] | None = None
+    created_at: AwareDatetime | None = None
+
+    def conflict(self, run: Run) -> str | None:
+        """What the body states of the run that is not so; None where there is nothing."""
+        stated = {
+            "name": self.name,
+            "config": self.config,
+            "created_at": self.created_at and _in_milliseconds(self.created_at),
+            "status": self.status,
+        }
+        differ = [name for name, value in stated.items() if value is not None and value != getattr(run, name)]
+        differ += ["tags"] if not set(self.tags) <= set(run.tags) else []
+        differ += ["parents"] if not set(self.descent()) <= set(run.parents) else []
+        return ", ".join(differ) or None
+
+
+def _in_milliseconds(time: datetime) -> datetime:
+    """As archives keep it."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def _body_of(kind: type[_Body]) -> dict[str, Any]:
+    """The request body for the schema: the route reads it itself, with a limit."""
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    inner = schema.pop("$defs", {})
+    if "parents" in schema["properties"]:
+        schema["properties"]["parents"]["items"] = inner["ParentBody"]
+    return {"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}}
 
 
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
@@ -56,6 +128,30 @@ def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor:
 def get_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """One run."""
     return represent(request, archive.run(run))
+
+
+@router.put(
+    "/runs/{run}",
+    response_model=RunAnswer,
+    responses={201: {"model": RunAnswer}, 409: {}, 413: {}, 415: {}},
+    openapi_extra=_body_of(NewRun),
+)
+async def put_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+    """Make a run before its first snapshot. Where it is there with all that the body states, nothing changes."""
+    check_run_id(run)
+    return await run_in_threadpool(_create, request, archive, run, await _document(request, NewRun))
+
+
+@router.patch(
+    "/runs/{run}",
+    response_model=RunAnswer,
+    responses={409: {}, 412: {}, 413: {}, 415: {}},
+    openapi_extra=_body_of(RunChange),
+)
+async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+    """Add tags and parents to a run and set its status. ``If-Match`` gives the entity tag of the state seen."""
+    check_run_id(run)
+    return await run_in_threadpool(_change, request, archive, run, await _document(request, RunChange))
 
 
 @router.get(
@@ -101,13 +197,51 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:
         raise HTTPException(415, f"expected a body of {', '.join(sorted(_BODIES))}, found {kind}")
-    body = await _body(request, archive.settings.max_body_bytes)
+    body = await read_body(request, archive.settings.max_body_bytes)
     return await run_in_threadpool(_store, request, archive, Ref(run, step), body)
+
+
+def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Response:
+    status = 201
+    try:
+        archive.create_run(
+            run,
+            name=body.name,
+            config=body.config,
+            tags=body.tags,
+            parents=body.descent(),
+            status=body.status or "open",
+            created_at=body.created_at,
+        )
+    except ConflictError:
+        if not archive.has_run(run):
+            raise
+        status = 200
+        differs = body.conflict(archive.run(run))
+        if differs is not None:
+            raise ConflictError(
+                f"run {run!r}: expected no run of this id or one with all that is stated, found another {differs}",
+                hint="PATCH adds tags and parents and sets the status; the rest of a run never changes",
+            ) from None
+    return represent(request, archive.run(run), status=status, headers={"Location": f"/v1/runs/{run}"})
+
+
+def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Response:
+    before = archive.run(run)
+    if is_stale(request, before):
+        raise ChangedError(
+            f"run {run!r}: expected the state whose entity tag If-Match gives, found another",
+            hint="get the run again and decide anew",
+        )
+    expected = before if "if-match" in request.headers else None
+    archive.update_run(run, tags=body.tags, parents=body.descent(), status=body.status, expected=expected)
+    return represent(request, archive.run(run))
 
 
 def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Response:
     most = archive.settings.max_body_bytes
-    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION)
+    memory = most_memory() // _AT_ONCE
+    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION, memory=memory)
     with _DECODING:
         frame = read_snapshot_bytes(BytesIO(body), limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter
@@ -125,14 +259,12 @@ def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Respons
     return represent(request, archive.snapshot(ref), status=status, headers={"Location": where})
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise LimitError(f"body: expected at most {most} bytes, found more")
-    return bytes(body)
+async def _document(request: Request, kind: type[_B]) -> _B:
+    """The JSON body of a request."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != _JSON:
+        raise HTTPException(415, f"expected a body of {_JSON}, found {media or 'none that says what it is'}")
+    try:
+        return kind.model_validate_json(await read_body(request, _MOST_TEXT))
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None

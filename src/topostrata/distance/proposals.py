@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topostrata.distance import dense, joint, kernels, matching
+from topostrata.distance import dense, joint, kernels, matching, room
 from topostrata.distance.canonical import keymap, match_units
 from topostrata.distance.comparison import inverse
 from topostrata.distance.kernels import S, cost
@@ -495,8 +495,9 @@ def _pairs(n_a: int, n_b: int, ins: _Side, outs: _Side, kind: Kind) -> _Pairs | 
             return None
         counts = [dense.shared_counts(side.a, side.b, side.names) for side in (ins, outs)]
         return counted_pairs(max(n_a, n_b), *counts)  # type: ignore[no-any-return]
-    room = min(total, n_a * n_b)
-    return common_pairs(max(n_a, n_b), n_b, ins.lists, outs.lists, room)  # type: ignore[no-any-return]
+    most = min(total, n_a * n_b)
+    room.check_pairs(max(n_a, n_b), most)
+    return common_pairs(max(n_a, n_b), n_b, ins.lists, outs.lists, most)  # type: ignore[no-any-return]
 
 
 def _ties(problem: tuple[NDArray[np.generic], ...], bypass: int) -> Ties:

@@ -37,13 +37,13 @@ def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[st
     """The numbers of the topologies, new ones given where they have none; a pair has ``layers`` distances."""
     family = str(layers)
     wanted = list(dict.fromkeys(digests))
-    known = {r["digest"]: r["number"] for r in store.read("distance/topology_numbers", digests=wanted)}
+    known = store.read_with(lambda tx: _numbers(tx, wanted))
     if len(known) == len(wanted):
         return known
 
     def work(tx: Transaction) -> dict[str, int]:
         tx.run("archive/lock_archive", token=uuid.uuid4().hex)
-        numbers = {r["digest"]: r["number"] for r in tx.run("distance/topology_numbers", digests=wanted)}
+        numbers = _numbers(tx, wanted)
         first = tx.run("distance/next_topology_number", family=family)[0]["number"]
         new = {digest: first + k for k, digest in enumerate(d for d in wanted if d not in numbers)}
         rows = list(new.items())
@@ -56,8 +56,12 @@ def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[st
 
 def _numbers_to_read(store: GraphStore, digests: Sequence[str]) -> dict[str, int]:
     """The numbers of the topologies that have one; others get one that no tile knows, and that is kept nowhere."""
-    rows = store.read("distance/topology_numbers", digests=list(dict.fromkeys(digests)))
-    return {digest: _NOWHERE + k for k, digest in enumerate(digests)} | {r["digest"]: r["number"] for r in rows}
+    known = store.read_with(lambda tx: _numbers(tx, list(dict.fromkeys(digests))))
+    return {digest: _NOWHERE + k for k, digest in enumerate(digests)} | known
+
+
+def _numbers(tx: Transaction, digests: list[str]) -> dict[str, int]:
+    return {row["digest"]: row["number"] for row in tx.run("distance/topology_numbers", digests=digests)}
 
 
 class StoredTiles:

@@ -39,22 +39,7 @@ from topostrata.store.runs import (
 from topostrata.topology import Topology
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-MAX_PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A stored inference without its edges: ``steps`` are those at which the runs were compared, each once, sorted."""
-
-    id: str
-    method: str
-    alignment: str
-    root: str | None
-    steps: tuple[int, ...]
-    depth: int | None
-    samples: int
-    edges: int
-    created_at: datetime
+_MOST_NAMES = 5  # in a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +196,6 @@ def put(
     return store.write(work)
 
 
-def page(store: GraphStore, *, limit: int = MAX_PAGE, after: str = "") -> list[Summary]:
-    """A page of the stored inferences in the order of their ids, those after the id ``after``."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
-    return [_summary(row) for row in store.read("lineage/inferences", after=after, limit=limit)]
-
-
 def get(store: GraphStore, id_: str) -> StoredInference:
     """A stored inference as it was.
 
@@ -225,22 +203,22 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     answer.
     """
 
-    def work(tx: Transaction) -> tuple[Row | None, list[Row]]:
-        return tx.one("lineage/inference", id=id_), tx.run("lineage/inferred_edges", id=id_)
+    def work(tx: Transaction) -> tuple[Row, list[Row]]:
+        head = tx.one("lineage/inference", id=id_)
+        if head is None:
+            names = [row["id"] for row in tx.run("lineage/inference_names", limit=_MOST_NAMES)]
+            raise NotFoundError(
+                f"inference {id_!r}: expected it in the archive, found none",
+                hint=f"it holds {', '.join(names)}" if names else "it holds no inferences",
+            )
+        return head, tx.run("lineage/inferred_edges", id=id_)
 
     head, rows = store.read_with(work)
-    if head is None:
-        names = [summary.id for summary in page(store, limit=5)]
-        raise NotFoundError(
-            f"inference {id_!r}: expected it in the archive, found none",
-            hint=f"it holds {', '.join(names)}" if names else "it holds no inferences",
-        )
     if len(rows) != head["edges"]:
         raise NotFoundError(
             f"inference {id_!r}: expected {head['edges']} edges, found {len(rows)}: a run of it has been deleted",
             hint="infer it again",
         )
-    summary = _summary(head)
     edges = tuple(
         InferredEdge(r["parent"], r["child"], r["distance"], r["margin"], r["support"], r["direction"]) for r in rows
     )
@@ -249,18 +227,8 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     children = {edge.child for edge in edges}
     root = None if head["method"] == "tree" else next(e.parent for e in edges if e.parent not in children)
     version = head["version"] or 1  # before it was kept, there was no other
-    inference = Inference(head["method"], summary.alignment, root, edges, summary.samples, summary.depth, version)
-    return StoredInference(id_, summary.created_at, steps, inference)
-
-
-def drop(store: GraphStore, id_: str) -> bool:
-    """Remove an inference from the graph; returns whether it was there."""
-
-    def work(tx: Transaction) -> bool:
-        tx.run("archive/lock_archive", token=uuid.uuid4().hex)
-        return _drop(tx, id_)
-
-    return store.write(work)
+    inference = Inference(head["method"], head["alignment"], root, edges, head["samples"], head["depth"], version)
+    return StoredInference(id_, datetime.fromisoformat(head["created_at"]), steps, inference)
 
 
 def _drop(tx: Transaction, id_: str) -> bool:
@@ -276,17 +244,3 @@ def _check_snapshots(tx: Transaction, id_: str, ids: list[str]) -> None:
     missing = [ref for ref in ids if ref not in known]
     if missing:
         raise NotFoundError(f"inference {id_!r}: expected these snapshots, found none: {', '.join(missing[:10])}")
-
-
-def _summary(row: Row) -> Summary:
-    return Summary(
-        row["id"],
-        row["method"],
-        row["alignment"],
-        row["root"],
-        tuple(row["steps"]),
-        row["depth"],
-        row["samples"],
-        row["edges"],
-        datetime.fromisoformat(row["created_at"]),
-    )

@@ -9,9 +9,10 @@ import logging
 import pickle
 import sys
 import weakref
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -43,7 +44,6 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"run": "no spaces please"}, InvalidRefError, "run id"),
         ({"mode": "sometimes"}, InvalidInputError, "mode: expected one of online, offline, disabled"),
         ({"resume": "maybe"}, InvalidInputError, "resume: expected one of allow, must, never"),
-        ({"resume": "never", "store": "http://localhost:1"}, InvalidInputError, "beside the URL of a service"),
         ({"config": {"x": object()}}, InvalidInputError, "config: expected values that JSON can hold"),
         ({"config": [1]}, InvalidInputError, "config: expected names with values"),
         ({"tags": ["two tags"]}, InvalidInputError, "tag"),
@@ -56,9 +56,18 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"fork_from": "w0"}, InvalidInputError, "fork_from: expected run@STEP with a number"),
         ({"parent": "w0@first"}, InvalidInputError, "parent: expected run@STEP"),
         ({"wiring": 3}, InvalidInputError, "wiring: expected a Wiring, found int"),
+        ({"every": 0}, InvalidInputError, "every: expected a number of steps from 1 on, found 0"),
+        ({"every": 2.0}, InvalidInputError, "every: expected a number of steps from 1 on, found 2.0"),
         ({"store": "http://user:word@localhost"}, SettingsError, "no password or token"),
         ({"store": "neo4j://neo4j:word@localhost"}, SettingsError, "no password or token"),
         ({"token": "short", "mode": "online"}, SettingsError, "32 random characters"),
+        ({"token": 3, "mode": "online"}, InvalidInputError, "token: expected text, found int"),
+        ({"store": 3}, InvalidInputError, "store: expected a directory, found int"),
+        ({"spool": 3}, InvalidInputError, "spool: expected a directory, found int"),
+        ({"store": "~no_user_of_this_name"}, InvalidInputError, "store: expected a directory, found '~no_user"),
+        ({"tags": [3]}, InvalidInputError, "tag: expected 1 to 100 characters"),
+        ({"tags": 3}, InvalidInputError, "tags: expected several, found int"),
+        ({"parent": Parent("a", 1, "guess")}, InvalidInputError, "parent: expected how as one of"),  # type: ignore[arg-type]
     ],
 )
 def test_mistakes_in_init_are_said_at_once(
@@ -103,6 +112,43 @@ def test_a_spool_says_all_of_the_run(tmp_path: Path) -> None:
     assert (first.step, first.epoch, first.metrics, second.step) == (3, 1.5, {"loss": 0.5}, 4)
     assert first.topology == Topology.from_masks(MASKS)
     assert values[-1] == RunEnd("finished")
+
+
+def test_a_loop_that_logs_each_step_records_each_so_many(tmp_path: Path) -> None:
+    """Whether it states its steps or not; a function is called for the masks of those that are recorded."""
+    calls: list[int] = []
+
+    def masks(step: int) -> list[Any]:
+        calls.append(step)
+        return MASKS
+
+    with init("w0", mode="offline", spool=tmp_path, every=3) as run:
+        for step in range(8):
+            run.log(partial(masks, step), step=step if step < 4 else None)
+        counts = run.counts
+    assert calls == [0, 3, 6] == [snapshot.step for snapshot in snapshots(tmp_path)]
+    assert counts.logged == 3
+    assert not counts.troubles
+
+
+class Pruner:
+    """It keeps masks, and is called for a step of its own, as the scheduler of rigl-torch is."""
+
+    masks: ClassVar = {"l0": MASKS[0].T, "l1": MASKS[1].T}
+
+    def __call__(self) -> None:
+        raise AssertionError("log is no step of the pruner")
+
+
+def test_a_function_that_raises_does_so_behind_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As what cannot be read: said, counted, and the next one is recorded. An object that can be called is none."""
+    with caplog.at_level(logging.WARNING, "topostrata.hook"), init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(lambda: 1 / 0)
+        run.log(partial(list, MASKS))
+        run.log(Pruner())
+        assert dict(run.counts.troubles) == {"ZeroDivisionError": 1}
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [1, 2]
+    assert "step None is not recorded: division by zero" in caplog.text
 
 
 def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -153,13 +199,14 @@ def test_only_rank_0_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_a_run_sent_to_another_process_does_nothing_there(tmp_path: Path) -> None:
-    """A data set that refers to it can be pickled; a deep copy in this process is the run itself."""
+    """A data set that refers to it can be pickled; a copy in this process is the run itself."""
     with init("w0", mode="offline", spool=tmp_path) as run:
         run.log(MASKS)
         twin = pickle.loads(pickle.dumps(run))
         twin.log(MASKS)
         twin.finish()
         assert copy.deepcopy({"run": run})["run"] is run
+        assert copy.copy(run) is run
         assert run.flush()
     assert len(snapshots(tmp_path)) == 1
 
@@ -189,7 +236,7 @@ def test_a_queue_that_is_full_refuses_and_counts(monkeypatch: pytest.MonkeyPatch
     with init("w0", mode="offline", spool=tmp_path) as run:
         for _ in range(12):
             run.log(large)
-        assert run.flush()
+        assert run.flush(None)
         refused = run.counts.troubles.get("queue-full", 0)
     assert refused > 0
     assert len(snapshots(tmp_path)) == 12 - refused
@@ -324,3 +371,64 @@ def test_a_spool_that_is_deleted_while_it_trains_is_begun_anew(tmp_path: Path) -
         assert run.counts.saved == 3
         assert run.counts.troubles == {"spool-deleted": 1}
     assert [snapshot.step for snapshot in snapshots(tmp_path)] == [1, 2]
+
+
+def test_a_working_directory_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With what helps; whole paths need none."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InvalidInputError, match=r"expected a working directory for '\.topostrata', found none"):
+        init("w0", mode="offline", spool=tmp_path)
+    with init("w0", mode="offline", spool=tmp_path, store=tmp_path / "archive") as run:
+        run.log(MASKS)
+    assert len(snapshots(tmp_path)) == 1
+
+
+def test_a_step_that_cannot_be_recorded_keeps_its_number(tmp_path: Path) -> None:
+    """What follows has the step that it would have had."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS)
+        run.log(None)
+        run.log(MASKS)
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [0, 2]
+
+
+def test_a_handler_of_a_signal_may_log_while_the_training_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It comes in the midst of anything: of what is said, and of what is counted."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        inner: list[int] = []
+
+        def interrupted(*_: object) -> None:
+            if not inner:
+                inner.append(1)
+                with run._lock, run._troubles._lock:
+                    run.log(None)
+
+        monkeypatch.setattr(logging.getLogger("topostrata.hook"), "warning", interrupted)
+        with run._troubles._lock, run._lock:
+            run.log(None)
+        run.log(MASKS)
+        monkeypatch.undo()
+    assert run.counts.troubles["invalid-topology"] == 2
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [2]
+
+
+def test_a_handler_of_logging_that_raises_harms_no_training(tmp_path: Path) -> None:
+    """What is said is counted all the same."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError(record.getMessage())
+
+    handler, logger = Broken(), logging.getLogger("topostrata.hook")
+    logger.addHandler(handler)
+    try:
+        with init("w0", mode="offline", spool=tmp_path) as run:
+            run.log(None)
+            run.log(MASKS)
+    finally:
+        logger.removeHandler(handler)
+    assert run.counts.troubles == {"invalid-topology": 1}
+    assert len(snapshots(tmp_path)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import pytest
 
 from topostrata.errors import CorruptError, LimitError
 from topostrata.ingest.hook import spool
-from topostrata.ingest.hook.spool import Damage, RunEnd, RunHead, SpooledSnapshot, SpoolReader, SpoolWriter
+from topostrata.ingest.hook.spool import Damage, Node, RunEnd, RunHead, SpooledSnapshot, SpoolReader, SpoolWriter
 from topostrata.runs import Parent
 from topostrata.topology import Topology, Wiring
 
@@ -195,3 +196,81 @@ def test_a_record_is_read_in_as_many_pieces_as_it_takes(monkeypatch: pytest.Monk
     pread = os.pread
     monkeypatch.setattr(os, "pread", lambda stream, length, at: pread(stream, min(length, 7), at))
     assert values(file) == whole
+
+
+@pytest.mark.checkout
+def test_a_spool_of_the_first_format_is_read() -> None:
+    """Made on 2026-11-27 and kept: a job that was recorded then is sent by every later version."""
+    data = Path(__file__).resolve().parents[2] / "data"
+    said = json.loads((data / "spool-format-1.json").read_text(encoding="utf-8"))
+    head, wiring, *rest = values(data / "spool-format-1.spool")
+    assert isinstance(head, RunHead)
+    assert isinstance(wiring, Wiring)
+    for name in ("run", "name", "config", "resume", "store"):
+        assert getattr(head, name) == said[name]
+    assert (list(head.tags), head.created_at.isoformat()) == (said["tags"], said["created_at"])
+    assert head.parents == (Parent("w0", 5, "fork"),)
+    assert {layer.name: [layer.source.size, layer.target.size] for layer in wiring} == said["units"]
+    for snapshot, known in zip(rest, said["snapshots"], strict=False):
+        assert isinstance(snapshot, SpooledSnapshot)
+        assert (snapshot.step, snapshot.epoch, snapshot.metrics) == (known["step"], known["epoch"], known["metrics"])
+        assert snapshot.topology.digest == known["digest"]
+    assert rest[2:] == [RunEnd(said["status"])]
+
+
+def test_a_record_that_the_disk_did_not_take_gives_way_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A reader that has seen it sees the one in its place, too: that is the one that was acknowledged."""
+    writer = SpoolWriter(tmp_path, HEAD, most_bytes=2**20)
+    writer.wiring(snapshot(0).topology.wiring)
+    fsync = os.fsync
+    seen: list[object] = []
+    with SpoolReader(writer.path) as reader:
+
+        def fail(_file: int) -> None:
+            seen.extend(entry.value for entry in reader.new())
+            raise OSError(5, "Input/output error")
+
+        for step in (0, 1):
+            monkeypatch.setattr(os, "fsync", fail)
+            with pytest.raises(OSError, match="Input/output"):
+                writer.snapshot(snapshot(step))
+        monkeypatch.setattr(os, "fsync", fsync)
+        assert seen[2:] == [snapshot(0), snapshot(1)]
+        assert list(reader.new()) == []
+        writer.snapshot(snapshot(2))
+        writer.snapshot(snapshot(3))
+        assert [entry.value for entry in reader.new()] == [snapshot(2), snapshot(3)]
+    writer.close()
+
+
+def test_an_outline_has_the_places_of_all_records(file: Path) -> None:
+    """Without their bodies, as far as heads are whole."""
+    records = spool.outline(file)
+    assert [(record.end, record.check) for record in records] == [
+        (entry.end, entry.check) for entry in spool.read(file)
+    ]
+    assert [record.kind for record in records] == ["run", "wiring", "snapshot", "snapshot", "end"]
+    file.write_bytes(file.read_bytes()[:-1])
+    assert spool.outline(file) == records[:-1]
+
+
+def test_a_spool_says_where_it_is_written(file: Path) -> None:
+    """Locks may be those of one machine: another one is told by its name and by its start."""
+    (head, *_) = values(file)
+    assert isinstance(head, RunHead)
+    assert head.node == Node.here()
+    assert not Node.here().is_elsewhere
+    assert not Node(Node.here().host, "before it was started anew").is_elsewhere
+    assert not Node("a container of this machine", Node.here().boot).is_elsewhere
+    assert Node("another", "started at another time").is_elsewhere
+
+
+def test_a_draft_of_a_job_that_is_gone_is_told_from_one_that_is_written(tmp_path: Path) -> None:
+    """The lock is on the draft already."""
+    left, written = tmp_path / ".w1.0.new", tmp_path / ".w1.1.new"
+    left.touch()
+    with written.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert spool.drafts(tmp_path) == [left]

@@ -14,8 +14,9 @@ import scipy.sparse as sp
 from tests.epochs import matrix
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import snapshot_file
-from topostrata.ingest.formats.reading import Frame, Orientation, read
+from topostrata.ingest.formats.reading import Frame, read
 from topostrata.topology import Topology
+from topostrata.words import FileOrientation
 
 
 def test_layers_follow_the_natural_order_of_their_names(tmp_path: Path) -> None:
@@ -49,6 +50,27 @@ def test_a_bias_row_shows_in_the_shapes(tmp_path: Path) -> None:
     np.savez(tmp_path / "net.npz", l0=arrays[0], l1=arrays[1])
     (frame,) = read(tmp_path / "net.npz")
     assert frame.topology == Topology.from_masks([array[:-1] for array in arrays])
+
+
+@pytest.mark.parametrize(
+    ("names", "shapes"),
+    [
+        (("a", "b"), [(2, 2), (3, 3)]),
+        (("l0", "l1"), [(2, 2), (3, 3)]),
+        (("l0", "l1"), [(2, 2), (3, 2)]),
+        (("a", "b"), [(7, 3), (4, 5)]),
+    ],
+)
+def test_a_bias_row_that_only_the_chain_asks_for(
+    tmp_path: Path, names: tuple[str, str], shapes: list[tuple[int, int]]
+) -> None:
+    """Where the names give no order, or the other order of axes chains as well, it is asked."""
+    arrays = {name: np.ones(shape) for name, shape in zip(names, shapes, strict=True)}
+    np.savez(tmp_path / "net.npz", **arrays)  # type: ignore[arg-type]  # numpy's stubs want its own option
+    with pytest.raises(InvalidInputError, match=r"only if the last row of each matrix is a bias.*--bias last-row"):
+        read(tmp_path / "net.npz")
+    (frame,) = read(tmp_path / "net.npz", bias="last-row")
+    assert [layer.source.size for layer in frame.topology] == [shapes[0][0] - 1, shapes[1][0] - 1]
 
 
 def test_a_fortran_ordered_matrix_is_the_same_matrix(tmp_path: Path) -> None:
@@ -194,7 +216,7 @@ def test_convolutions_have_taps_and_flatten_channel_major(tmp_path: Path) -> Non
 def test_a_kernel_of_jax_has_its_channels_last(tmp_path: Path) -> None:
     """With the orientation ``in-out`` a kernel of JAX gives the topology of the same kernel in PyTorch's order."""
     kernel = np.random.default_rng(7).random((3, 3, 2, 4)) < 0.3
-    orders: list[tuple[str, Any, Orientation]] = [
+    orders: list[tuple[str, Any, FileOrientation]] = [
         ("jax", kernel, "in-out"),
         ("torch", kernel.transpose(3, 2, 0, 1), "out-in"),
     ]

@@ -1,0 +1,7 @@
+// purpose: The first names of stored inferences, in order.
+// parameters: limit
+// columns: id
+MATCH (i:Inference)
+RETURN i.id AS id
+ORDER BY id
+LIMIT $limit
