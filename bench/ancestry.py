@@ -37,7 +37,7 @@ FAN_IN = 5
 DEPTH, SIBLINGS = 6, 2
 ZETA = 0.2
 CHANGES = (0.01, 0.02, 0.05, 0.1, 0.2)
-METHODS = ("identity", "canonical", "reference", "first layer", "suggested")
+METHODS = ("identity", "overlap", "canonical", "reference", "first layer", "suggested")
 REPETITIONS = 5
 
 Floats = NDArray[np.float64]
@@ -140,8 +140,8 @@ def matrices(networks: Sequence[Topology], methods: Iterable[str]) -> dict[str, 
     for i, j in combinations(range(n), 2):
         a, b = networks[i], networks[j]
         for method, matrix in distances.items():
-            if method == "identity":
-                matrix[i, j] = nnstd(a, b, alignment="identity").nnstd
+            if method in {"identity", "overlap"}:
+                matrix[i, j] = nnstd(a, b, alignment=method).nnstd  # type: ignore[arg-type]
             elif method == "reference":
                 matrix[i, j] = (nnstd(a, b, alignment="reference").nnstd + nnstd(b, a, alignment="reference").nnstd) / 2
         if "canonical" in distances:

@@ -45,7 +45,7 @@ def measure(name: str) -> None:
         start = time.process_time()
         first, second = prepare(a), prepare(b)
         ready = time.process_time()
-        distance = compare(first, second)
+        distance = compare(first, second, alignment="canonical")
         end = time.process_time()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(

@@ -24,7 +24,7 @@ from topostrata.ingest.formats import snapshot_file
 
 COMMAND = Path(sys.executable).with_name("topostrata")
 FILES = ["./a.npz", "./b.npz", "./c.npz"]
-ALIGNMENTS = ("canonical", "refined", "reference", "identity")
+ALIGNMENTS = ("overlap", "canonical", "refined", "reference", "identity")
 
 
 def topostrata(*arguments: str) -> str:

@@ -1,6 +1,6 @@
 // purpose: One stored inference, without its edges.
 // parameters: id
-// columns: id, method, alignment, steps, root, depth, samples, edges, created_at
+// columns: id, method, alignment, version, steps, root, depth, samples, edges, created_at
 MATCH (i:Inference {id: $id})
-RETURN i.id AS id, i.method AS method, i.alignment AS alignment, i.steps AS steps, i.root AS root,
-  i.depth AS depth, i.samples AS samples, i.edges AS edges, i.created_at AS created_at
+RETURN i.id AS id, i.method AS method, i.alignment AS alignment, i.version AS version,
+  i.steps AS steps, i.root AS root, i.depth AS depth, i.samples AS samples, i.edges AS edges, i.created_at AS created_at

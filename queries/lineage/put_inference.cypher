@@ -1,7 +1,7 @@
 // purpose: Store that an ancestry was inferred: how, and at which steps of its runs.
-// parameters: id, method, alignment, steps, root, depth, samples, edges, created_at
+// parameters: id, method, alignment, version, steps, root, depth, samples, edges, created_at
 // columns: id
-CREATE (i:Inference {id: $id, method: $method, alignment: $alignment, steps: $steps, samples: $samples, edges: $edges,
-  created_at: $created_at})
+CREATE (i:Inference {id: $id, method: $method, alignment: $alignment, version: $version, steps: $steps,
+  samples: $samples, edges: $edges, created_at: $created_at})
 SET i.root = $root, i.depth = $depth
 RETURN i.id AS id

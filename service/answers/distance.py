@@ -27,7 +27,7 @@ class DistancesAnswer(TypedDict):
     ``linkage`` is the average linkage in SciPy's form: a row has two clusters, their distance and the number of refs in
     both. ``order`` lists the refs along the leaves of that tree. ``nearest[i]`` lists the nearest of ``refs[i]``;
     ``nearest`` is null if the request does not ask for it. ``held`` names the spaces that are compared by index because
-    nothing tells their units apart: distances are too large there, never too small.
+    nothing tells their units apart: distances are too large there, never too small. ``version`` is the alignment's.
     """
 
     refs: list[str]
@@ -39,6 +39,7 @@ class DistancesAnswer(TypedDict):
     linkage: list[list[float]]
     nearest: list[list[NearAnswer]] | None
     held: list[str]
+    version: int
 
 
 def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
@@ -70,4 +71,5 @@ def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> D
         if neighbours is None
         else [[{"ref": label, "nnstd": distance} for label, distance in row] for row in neighbours],
         "held": list(matrix.held),
+        "version": matrix.version,
     }

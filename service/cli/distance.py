@@ -94,6 +94,7 @@ def nnstd(
         f"NNSTD {result['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
         layers_table(result["layers"], without=() if chance else ("chance", "chance_error", "z")),
         *_held_lines(distance.held),
+        *_informed_lines(distance.informed),
     )
 
 
@@ -155,6 +156,11 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path],
 
 def _held_lines(spaces: tuple[str, ...]) -> list[str]:
     return [f"held in place, so that the distance may be too large: {', '.join(spaces)}"] if spaces else []
+
+
+def _informed_lines(informed: bool | None) -> list[str]:
+    text = "not informed: ties left most units of a space to no more than their names' hashes; try another alignment"
+    return [text] if informed is False else []
 
 
 def _matrix_tables(matrix: DistanceMatrix, files: list[Path]) -> list[RenderableType]:

@@ -412,7 +412,7 @@ class Analysis:
     ) -> Timeline:
         """The distance of two runs at each step that both have, or of a run from its own past.
 
-        Its past is its first snapshot, or the one ``lag`` snapshots before. Two runs are compared by ``canonical``, a
+        Its past is its first snapshot, or the one ``lag`` snapshots before. Two runs are compared by ``overlap``, a
         run with itself by ``identity``, unless an alignment is named.
 
         Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a lag together with another run.

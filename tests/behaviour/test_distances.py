@@ -219,7 +219,7 @@ def test_an_unknown_alignment_is_refused(archive: Archive) -> None:
     ]
     for question in questions:
         with pytest.raises(
-            InvalidInputError, match="expected one of canonical, reference, refined, identity, found 'best'"
+            InvalidInputError, match="expected one of overlap, canonical, reference, refined, identity, found 'best'"
         ):
             question()
     assert contents(archive) == before

@@ -65,7 +65,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("alignment", ["canonical", "refined", "identity", "reference"])
+@pytest.mark.parametrize("alignment", ["overlap", "canonical", "refined", "identity", "reference"])
 def test_the_values_are_the_local_ones_to_the_bit(
     running: Cluster, networks: list[Topology], alignment: Alignment
 ) -> None:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from topostrata import format_1
 from topostrata.archive import Archive, open_archive
+from topostrata.distance import stored
+from topostrata.distance.alignments import ALIGNMENTS
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import NotFoundError
 from topostrata.store.embedded import stop
 
@@ -72,16 +76,42 @@ def test_masks_of_an_old_archive_have_their_digests(archive: Archive, answers: A
 
 
 def test_an_old_archive_answers_with_the_same_distances(archive: Archive, answers: Any) -> None:
-    """Each alignment gives the number that it gave, to the bit; so does the matrix, and what is stored is still there."""
+    """Each alignment gives the number that it gave, to the bit; so does the matrix, and what is stored is still there.
+
+    But for ``refined``, whose rule is another one since (version 2).
+    """
     for question, value in answers["nnstd"].items():
         a, b, alignment = question.split()
-        assert archive.nnstd(a, b, alignment=alignment, keep=False).nnstd == value, question
-    assert archive.distances(["w*@10"], keep=False).nnstd.tolist() == answers["distances"]
-    stored = archive.cypher(
+        distance = archive.nnstd(a, b, alignment=alignment, keep=False)
+        if alignment == "refined":
+            assert distance.version == 2
+            assert distance.nnstd <= answers["nnstd"][f"{a} {b} canonical"]
+        else:
+            assert (distance.nnstd, distance.version) == (value, 1), question
+    assert archive.distances(["w*@10"], alignment="canonical", keep=False).nnstd.tolist() == answers["distances"]
+    relationships = archive.cypher(
         "MATCH (a:Snapshot)-[d:DISTANCE]->(b:Snapshot) RETURN a.id, b.id, d.alignment, d.nnstd "
         "ORDER BY a.id, b.id, d.alignment"
     )
-    assert [list(row) for row in stored.rows] == answers["stored_distances"]
+    assert [list(row) for row in relationships.rows] == answers["stored_distances"]
+
+
+def test_what_an_old_rule_left_is_not_served(archive: Archive, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances that ``refined`` 1 stored stay as they are, and the matrix of ``refined`` 2 is computed anew."""
+    refs = ["w0@10", "w1@10", "w2@10"]
+    digests = [archive.snapshot(ref).digest for ref in refs]
+    with monkeypatch.context() as patch:
+        patch.setitem(ALIGNMENTS, "refined", replace(ALIGNMENTS["refined"], version=1))
+        numbers = stored.number(archive._store, digests, layers=3)
+        old = stored.StoredTiles(archive._store, numbers, alignment="refined", layers=3)
+        old.put_tile(digests, digests, np.full((3, 3, 3), 0.125))
+    matrix = archive.distances(refs, alignment="refined", keep=False)
+    topologies = [archive.topology(ref) for ref in refs]
+    fresh = [[nnstd(a, b, alignment="refined").nnstd for b in topologies] for a in topologies]
+    assert (matrix.nnstd.tolist(), matrix.version) == (fresh, 2)
+    versions = archive.cypher("MATCH ()-[d:DISTANCE {alignment: 'refined'}]->() RETURN DISTINCT d.version")
+    assert [list(row) for row in versions.rows] == [[1]]
+    assert archive.inference("inferred").inference.version == 1
 
 
 def test_an_old_archive_knows_its_evolution_and_descent(archive: Archive, answers: Any) -> None:
@@ -133,7 +163,7 @@ def test_an_export_of_format_2_holds_what_it_held(tmp_path: Path) -> None:
             } == answers["snapshots"]
             for run, distance in answers["nnstd"].items():
                 assert archive.topology(f"{run}@5").digest == answers["snapshots"][f"{run}@5"][0]
-                assert archive.nnstd(f"{run}@0", f"{run}@5", keep=False).nnstd == distance
+                assert archive.nnstd(f"{run}@0", f"{run}@5", alignment="canonical", keep=False).nnstd == distance
                 assert archive.snapshot(f"{run}@0").layer_metrics == {answers["first_layer"][run]: {"flow": 0.25}}
             assert list(archive.verify()) == []
     finally:

@@ -22,7 +22,7 @@ def test_canonical_agrees_with_the_prototypes(
 ) -> None:
     """All pairs of the 15 networks, every layer, both directions; symmetric to the bit; free of relabelling."""
     names = [str(name) for name in expected["names"]]
-    answer = distances([reference_topologies[n] for n in names], labels=names)
+    answer = distances([reference_topologies[n] for n in names], labels=names, alignment="canonical")
     assert answer.layers == pytest.approx(expected["canonical"], abs=1e-12)
     assert (answer.nnstd == answer.nnstd.T).all()
     assert (np.diag(answer.nnstd) == 0).all()
@@ -33,7 +33,7 @@ def test_canonical_agrees_with_the_prototypes(
 def test_canonical_agrees_with_the_slow_version(pair: tuple[Topology, Topology], fix_output: bool) -> None:
     """Where the value is unique; the units with several optimal partners agree everywhere in the first layer."""
     a, b = pair if pair[0].digest <= pair[1].digest else pair[::-1]
-    answer = nnstd(a, b, fix_output=fix_output)
+    answer = nnstd(a, b, alignment="canonical", fix_output=fix_output)
     values, ambiguous, _ = slow_canonical.canonical(a, b, fix_output=fix_output)
     if answer.canonical:
         assert [row.distance for row in answer.layers] == pytest.approx(values, abs=1e-12)
@@ -46,7 +46,7 @@ def test_canonical_agrees_with_the_slow_version_on_larger_networks(kind: dict[st
     rng = np.random.default_rng(2)
     a = random_network(rng, [40, 40, 36, 40, 5], 0.08, **kind)  # type: ignore[arg-type]
     for b in (rewired(rng, a, 0.3), random_network(rng, [40, 33, 40, 40, 5], 0.08, **kind)):  # type: ignore[arg-type]
-        answer = nnstd(a, b)
+        answer = nnstd(a, b, alignment="canonical")
         values, ambiguous, _ = slow_canonical.canonical(a, b)
         assert answer.canonical
         assert [row.distance for row in answer.layers] == pytest.approx(values, abs=1e-12)
@@ -60,7 +60,7 @@ def test_canonical_agrees_with_the_slow_version_on_every_kind_of_wiring(
 ) -> None:
     """To the bit where the value is unique: residual streams, self-loops, groups, heads, shared axes, tied layers."""
     a, b = pair if pair[0].digest <= pair[1].digest else pair[::-1]
-    answer = nnstd(a, b, fix_output=fix_output)
+    answer = nnstd(a, b, alignment="canonical", fix_output=fix_output)
     values, ambiguous, _ = slow_canonical.canonical(a, b, fix_output=fix_output)
     if answer.canonical and a.digest != b.digest:
         assert [row.distance for row in answer.layers] == values
@@ -75,7 +75,7 @@ def test_canonical_agrees_with_the_slow_version_on_architectures(name: str, dens
     rng = np.random.default_rng(5)
     first = smaller.get(name, MODELS[name])().topology(rng, density)
     a, b = sorted([first, rewired(rng, first, 0.2)], key=lambda topology: topology.digest)
-    answer = nnstd(a, b)
+    answer = nnstd(a, b, alignment="canonical")
     values, ambiguous, _ = slow_canonical.canonical(a, b)
     assert answer.canonical
     assert [row.distance for row in answer.layers] == values

@@ -42,6 +42,24 @@ def test_a_file_named_as_a_ref_is_suggested(folder: Path, verb: str) -> None:
     assert "did you mean ./net0.npz ./net1.npz? A path contains a / or begins with a dot" in ran.stderr
 
 
+def test_an_answer_that_ties_decided_says_so(tmp_path: Path) -> None:
+    """Behind a full first layer `canonical` goes by colours; `overlap`, the default, by what follows."""
+    rng = np.random.default_rng(0)
+    masks = [np.ones((6, 20)), *(rng.random((20, n)) < 0.3 for n in (20, 4))]
+    snapshot_file.write(tmp_path / "a.npz", Topology.from_masks(masks))
+    masks[1] = masks[1][:, ::-1].copy()
+    masks[1][0, 0] = not masks[1][0, 0]
+    snapshot_file.write(tmp_path / "b.npz", Topology.from_masks(masks))
+    ask = ("nnstd", "./a.npz", "./b.npz")
+    assert "not informed" in run(tmp_path, *ask, "--alignment", "canonical", width=200).stdout
+    assert "not informed" not in run(tmp_path, *ask, width=200).stdout
+    answers = [json.loads(run(tmp_path, *ask, *more, "--json").stdout) for more in ((), ("--alignment", "canonical"))]
+    assert [(answer["alignment"], answer["informed"], answer["version"]) for answer in answers] == [
+        ("overlap", True, 1),
+        ("canonical", False, 1),
+    ]
+
+
 def test_what_is_no_file_either_is_not_suggested(folder: Path) -> None:
     """Where no file has the name, the hint stays that of the archive."""
     ran = run(folder, "nnstd", "w0", "w1")

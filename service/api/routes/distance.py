@@ -33,6 +33,7 @@ DistanceAnswer = shape(
 
     ``canonical`` says that the value does not depend on the order in which hidden units are stored. ``held`` names the
     spaces with interchangeable units that were compared by index all the same: the distance may be too large there.
+    ``informed`` is false where ties, not connections, decided the partners of most units of a space.
     """,
     {"a": str, "b": str} | answer_fields(Distance) | {"layers": list[LayerDistanceAnswer]},  # type: ignore[valid-type]
 )

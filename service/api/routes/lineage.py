@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from topostrata.distance.alignments import Alignment
+from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.errors import LimitError
 from topostrata.lineage.declared import Kinship, Lineage
 from topostrata.lineage.inferred import Inference
@@ -69,7 +69,7 @@ def get_timeline(
     archive: ArchiveOf,
     run: RunId,
     other: Annotated[str | None, Query(alias="with", description="Another run; default: its own past.")] = None,
-    alignment: Annotated[Alignment | None, Query(description="Default: canonical; identity for one run.")] = None,
+    alignment: Annotated[Alignment | None, Query(description=f"Default: {DEFAULT}; identity for one run.")] = None,
     lag: Annotated[int | None, Query(ge=1, description="Compare with the snapshot this many before.")] = None,
     chance: Annotated[bool, Query(description="Add the level that independent networks have.")] = False,
 ) -> Response:

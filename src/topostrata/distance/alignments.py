@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from topostrata.distance.prepared import Prepared
     from topostrata.topology import Topology
 
-Alignment = Literal["canonical", "reference", "refined", "identity"]
-DEFAULT: Alignment = "canonical"
+Alignment = Literal["overlap", "canonical", "reference", "refined", "identity"]
+DEFAULT: Alignment = "overlap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,12 @@ def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def _overlap(a: Ready, b: Ready) -> Comparison:
+    from topostrata.distance import overlap  # noqa: PLC0415 - needs numba
+
+    return overlap.compare(_coloured(a), _coloured(b))
+
+
 def _canonical(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import canonical  # noqa: PLC0415 - needs numba
 
@@ -113,7 +119,6 @@ def _canonical(a: Ready, b: Ready) -> Comparison:
 def _refined(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import refined  # noqa: PLC0415 - needs numba
 
-    _check_plain(a, "refined")
     return refined.compare(_coloured(a), _coloured(b))
 
 
@@ -142,7 +147,7 @@ def _check_plain(network: Ready, alignment: str) -> None:
     if beyond is not None:
         raise NotComparableError(
             f"the {alignment} alignment: expected a network of plain layers, found {beyond}",
-            hint="use the canonical alignment, or identity inside one run",
+            hint="use the overlap alignment, or identity inside one run",
         )
 
 
@@ -160,6 +165,16 @@ def _coloured(network: Ready) -> Prepared:
 ALIGNMENTS: dict[Alignment, Definition] = {
     definition.name: definition
     for definition in (
+        Definition(
+            "overlap",
+            "the match with most common connections that is found: which unit is which",
+            symmetric=True,
+            matched="hidden",
+            prepared="colours",
+            needs_numba=True,
+            version=1,
+            compare=_overlap,
+        ),
         Definition(
             "canonical",
             "the published procedure made well defined: symmetric, and the same however hidden units are stored",
@@ -182,12 +197,12 @@ ALIGNMENTS: dict[Alignment, Definition] = {
         ),
         Definition(
             "refined",
-            "the smallest distance that a local search finds",
+            "the smallest distance that a local search finds, never above canonical",
             symmetric=True,
             matched="hidden",
             prepared="colours",
             needs_numba=True,
-            version=1,
+            version=2,
             compare=_refined,
         ),
         Definition(

@@ -6,7 +6,7 @@ The definition, with its extensions to every kind of wiring, stands in docs/desi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -35,12 +35,13 @@ Costs = dict[int, tuple[NDArray[Any], ...]]  # by space, as ``kernels.sparse_cos
 class Matches:
     """How two networks were matched: the partners, ambiguous units by space, and whether nothing else was possible.
 
-    Ambiguous are the units with more than one optimal partner by fan-in cost alone; ``unique`` is False where ties were
-    left between units that structure alone tells apart.
+    Ambiguous are the units with more than one optimal partner by fan-in cost alone; ``undecided`` those of them that
+    have inputs. ``unique`` is False where ties were left between units that structure alone tells apart.
     """
 
-    partner: Mapping[int, Ints]
+    partner: Partners
     ambiguous: Mapping[int, int]
+    undecided: Mapping[int, int]
     unique: bool
 
 
@@ -60,6 +61,7 @@ def _compare(a: Prepared, b: Prepared) -> Comparison:
         {s: matches.partner[s] for s in range(len(a.sizes))},
         _row_counts(a, matches.ambiguous),
         canonical=a.settled and b.settled and matches.unique and not a.plan.staying,
+        informed=informed(a, b, matches.undecided),
     )
 
 
@@ -68,19 +70,27 @@ def canonical(a: Prepared, b: Prepared) -> Matches:
     partner = Partners(a.plan, b.plan)
     known: Costs = {}
     ambiguous: dict[int, int] = {}
+    undecided: dict[int, int] = {}
     unique = True
     for problem in a.plan.problems:
         if problem.plain:
             (space,) = problem.spaces
-            columns, ambiguous[space], alone = _match(a, b, problem, partner, known)
+            columns, ambiguous[space], undecided[space], alone = match_units(a, b, problem, partner, known)
             partner.put({problem.inner[0]: columns})
         else:
-            match = joint.match(a, b, problem, partner, keymap)
+            costs = {s: _joint_costs(a, b, s, partner) for s in problem.spaces}
+            match = joint.match(a, b, problem, partner, costs)
             ambiguous |= match.ambiguous
+            undecided |= match.ambiguous
             alone = match.unique
             partner.put(match.axes)
         unique &= alone
-    return Matches(partner, ambiguous, unique)
+    return Matches(partner, ambiguous, undecided, unique)
+
+
+def informed(a: Prepared, b: Prepared, undecided: Mapping[int, int]) -> bool:
+    """Whether in every space connections decided the partners of half of the units or more."""
+    return all(2 * count <= max(a.sizes[s], b.sizes[s]) for s, count in undecided.items())
 
 
 def first_value(a: Prepared, b: Prepared) -> float:
@@ -117,11 +127,26 @@ def _repeats(sets: Sets) -> int:
     return sum(count for count in times.values() if count > 1)
 
 
-def _match(a: Prepared, b: Prepared, problem: Problem, partner: Partners, known: Costs) -> tuple[Ints, int, bool]:
-    """The partners of a space's units, how many were ambiguous, and whether only equals were left tied."""
+def _joint_costs(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) -> joint.Costs:
+    sets_a, sets_b = a.fan_in[space], b.fan_in[space]
+    return joint.fan_in_costs(sets_a, sets_b, keymap(sets_a, sets_b, partner))
+
+
+def match_units(
+    a: Prepared, b: Prepared, problem: Problem, partner: Mapping[int, Ints], known: Costs
+) -> tuple[Ints, int, int, bool]:
+    """The partners of a space's units, how many were ambiguous, also with inputs, and whether only equals stayed tied.
+
+    The problem is one of units that are matched one by one; ``partner`` are those of the other spaces as far as they
+    are known, ``known`` costs that were computed before: ``_by_fan_in``.
+    """
     (space,) = problem.spaces
     ties = _by_fan_in(a, b, space, partner, known)
     ambiguous = len(ties.rows)
+    undecided = max(
+        int((sets.sizes[units[units < len(sets.sizes)]] > 0).sum())
+        for sets, units in ((a.fan_in[space], ties.rows), (b.fan_in[space], ties.column_of[ties.rows]))
+    )
     unique = True
     if ambiguous:
         if a.plan.ahead[space]:
@@ -130,7 +155,7 @@ def _match(a: Prepared, b: Prepared, problem: Problem, partner: Partners, known:
         unique = ties.by_colour(a.colours[space], b.colours[space])
         # Units that are more than this space's, such as heads, are not known to be equal.
         unique &= a.plan.exchangeable[space] > 0 or not len(ties.rows)
-    return ties.partner(a.sizes[space], b.sizes[space]), ambiguous, unique
+    return ties.partner(a.sizes[space], b.sizes[space]), ambiguous, undecided, unique
 
 
 def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints], known: Costs) -> Ties:
@@ -254,7 +279,12 @@ def _single(largest: int) -> Ints:
 
 def check_limits(a: Prepared, b: Prepared) -> None:
     """Refuse networks whose fan-in sets are so large that the integer costs would overflow."""
-    for sets_a, sets_b in zip((*a.fan_in, *a.fan_out, *a.rows), (*b.fan_in, *b.fan_out, *b.rows), strict=True):
+    check_unions((*a.fan_in, *a.fan_out, *a.rows), (*b.fan_in, *b.fan_out, *b.rows))
+
+
+def check_unions(all_a: Sequence[Sets], all_b: Sequence[Sets]) -> None:
+    """Refuse sets whose unions are so large that the integer costs would overflow."""
+    for sets_a, sets_b in zip(all_a, all_b, strict=True):
         largest = sets_a.elements + sets_b.elements
         if largest > kernels.LARGEST_UNION:
             most = int(np.diff(sets_a.ptr).max(initial=0) + np.diff(sets_b.ptr).max(initial=0))

@@ -33,13 +33,15 @@ class Comparison:
 
     ``partners[s][i]`` is the unit of B for unit i of A in space s, -1 where it has none. ``ambiguous`` counts, for each
     distance, the units that had more than one optimal partner; None where nothing was counted. ``canonical`` is True
-    where nothing depends on how hidden units are stored.
+    where nothing depends on how hidden units are stored. ``informed`` is False where colours alone, not connections,
+    decided the partners of more than half of the units of a space; None where that was not counted.
     """
 
     values: list[float]
     partners: Mapping[int, Ints]
     ambiguous: list[int] | None = None
     canonical: bool = False
+    informed: bool | None = True
 
 
 def symmetric(a: Prepared, b: Prepared, match: Callable[[Prepared, Prepared], Comparison]) -> Comparison:

@@ -33,12 +33,33 @@ class JointMatch:
     unique: bool
 
 
-def match(a: Prepared, b: Prepared, problem: Problem, partner: Partners, keymap: Keymap) -> JointMatch:
-    """The match of what a problem is about, given the partners that are known."""
-    return _Joint(a, b, problem, partner, keymap).solve()
+def match(a: Prepared, b: Prepared, problem: Problem, partner: Partners, costs: Mapping[int, Costs]) -> JointMatch:
+    """The match of what a problem is about, at the costs of its spaces' units, given the axes matched before."""
+    return _Joint(a, b, problem, partner, costs).solve()
 
 
-Keymap = Callable[[Sets, Sets, Mapping[int, Ints]], Ints]
+@dataclass(frozen=True, slots=True, eq=False)
+class Costs:
+    """The costs of all pairs of units of a space, and of a unit of each network without a partner."""
+
+    pairs: Ints
+    lone_a: Ints
+    lone_b: Ints
+
+
+def fan_in_costs(sets_a: Sets, sets_b: Sets, names: Ints) -> Costs:
+    """The integer Jaccard costs of the fan-in sets, A's elements called in B by ``names``; alone a unit costs S."""
+    shared = dense.shared_counts(sets_a, sets_b, names).astype(np.int64)  # type: ignore[no-untyped-call]
+    lone = (np.full(len(sets.sizes), kernels.S, dtype=np.int64) for sets in (sets_a, sets_b))
+    return Costs(jaccard_costs(shared, sets_a.sizes, sets_b.sizes), *lone)
+
+
+def jaccard_costs(shared: Ints, sizes_a: Ints, sizes_b: Ints) -> Ints:
+    """The integer Jaccard costs of all pairs of sets, from how many elements they share and their sizes."""
+    total = np.add.outer(sizes_a, sizes_b)
+    num, den = total - 2 * shared, total - shared
+    costs: Ints = np.where(den > 0, (2 * kernels.S * num + den) // np.maximum(2 * den, 1), 0)
+    return costs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +114,14 @@ class _Prices:
 
 
 class _Joint:
-    def __init__(self, a: Prepared, b: Prepared, problem: Problem, partner: Partners, keymap: Keymap) -> None:
+    def __init__(
+        self, a: Prepared, b: Prepared, problem: Problem, partner: Partners, costs: Mapping[int, Costs]
+    ) -> None:
         self.a, self.b, self.problem, self.partner = a, b, problem, partner
         self.sides = {
             s: (_Side.of(a.plan.contexts[s], problem), _Side.of(b.plan.contexts[s], problem)) for s in problem.spaces
         }
-        self.by_fan_in = {s: self._fan_in_costs(s, keymap) for s in problem.spaces}
+        self.costs = costs
         # Spaces by the inner axis that they have; those that have none, whose units are one outer index each, by -1.
         self.inside: dict[int, list[int]] = {}
         for s in problem.spaces:
@@ -213,7 +236,7 @@ class _Joint:
                 costs[k] += int(square[np.arange(len(square)), inner.column_of].sum())
         return costs
 
-    def _prices(self, spaces: list[int], w: int, z: int, cost_of: Callable[[int], _Costs]) -> _Prices:
+    def _prices(self, spaces: list[int], w: int, z: int, cost_of: Callable[[int], Costs]) -> _Prices:
         """The costs of all pairs of places of these spaces, summed over what else their units are numbered by."""
         total: _Prices | None = None
         for s in spaces:
@@ -275,32 +298,13 @@ class _Joint:
         array = rows.reshape((*shape, rows.shape[-1]))
         return array.transpose((*(names.index(outer) for outer in self.a.plan.within[axis]), len(names)))
 
-    def _fan_in_costs(self, s: int, keymap: Keymap) -> _Costs:
-        sets_a, sets_b = self.a.fan_in[s], self.b.fan_in[s]
-        names = keymap(sets_a, sets_b, self.partner)
-        shared = dense.shared_counts(sets_a, sets_b, names).astype(np.int64)  # type: ignore[no-untyped-call]
-        total = np.add.outer(sets_a.sizes, sets_b.sizes)
-        num, den = total - 2 * shared, total - shared
-        pairs = np.where(den > 0, (2 * kernels.S * num + den) // np.maximum(2 * den, 1), 0)
-        lone = (np.full(len(sets.sizes), kernels.S, dtype=np.int64) for sets in (sets_a, sets_b))
-        return _Costs(pairs, *lone)
+    def _cost_of(self, s: int) -> Costs:
+        return self.costs[s]
 
-    def _cost_of(self, s: int) -> _Costs:
-        return self.by_fan_in[s]
-
-    def _colour_cost_of(self, s: int) -> _Costs:
+    def _colour_cost_of(self, s: int) -> Costs:
         x, y = self.a.colours[s], self.b.colours[s]
         absent = np.zeros(1, dtype=np.uint64)
-        return _Costs(_colour_costs(x, y), _colour_costs(x, absent)[:, 0], _colour_costs(absent, y)[0])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Costs:
-    """The costs of all pairs of units of a space, and of a unit of each network without a partner."""
-
-    pairs: Ints
-    lone_a: Ints
-    lone_b: Ints
+        return Costs(_colour_costs(x, y), _colour_costs(x, absent)[:, 0], _colour_costs(absent, y)[0])
 
 
 def _colour_costs(x: NDArray[np.uint64], y: NDArray[np.uint64]) -> Ints:

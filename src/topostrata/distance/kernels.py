@@ -205,68 +205,6 @@ def sparse_costs(n, ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, smallest_
     return near, columns[:at], costs[:at], ptr_a, names, back_b, holders_b, sizes_b, floor, single
 
 
-@njit(cache=True, nogil=True)
-def joint_costs(n, ins, outs, room):
-    """The pairs of units whose fan-in cost plus fan-out cost is below 2 S, by row: offsets, columns, costs.
-
-    ``ins`` and ``outs`` are each (ptr_a, keys_a, keymap, sizes_b, back_b, holders_b) as in ``sparse_costs``, then
-    which units of A, and the list of those of B, hold nothing: two empty sets cost 0.
-    """
-    ptr_a, keys_a, keymap, sizes_b, back_b, holders_b, empty_a, empties_b = ins
-    ptr_o, keys_o, keymap_o, sizes_o, back_o, holders_o, empty_o, empties_o = outs
-    offsets = np.empty(n + 1, dtype=np.int64)
-    columns = np.empty(room, dtype=np.uint32)
-    costs = np.empty(room, dtype=np.int64)
-    common_in, common_out = np.zeros(len(sizes_b), dtype=np.int64), np.zeros(len(sizes_b), dtype=np.int64)
-    seen = np.full(len(sizes_b), -1, dtype=np.int64)
-    n_a = len(ptr_a) - 1
-    at = 0
-    for i in range(n_a):
-        offsets[i] = at
-        for e in range(ptr_a[i], ptr_a[i + 1]):
-            other = keymap[keys_a[e]]
-            if other >= 0:
-                for h in range(back_b[other], back_b[other + 1]):
-                    j = holders_b[h]
-                    common_in[j] += 1
-                    if seen[j] != i:
-                        seen[j] = i
-                        columns[at] = j
-                        at += 1
-        for e in range(ptr_o[i], ptr_o[i + 1]):
-            other = keymap_o[keys_o[e]]
-            if other >= 0:
-                for h in range(back_o[other], back_o[other + 1]):
-                    j = holders_o[h]
-                    common_out[j] += 1
-                    if seen[j] != i:
-                        seen[j] = i
-                        columns[at] = j
-                        at += 1
-        if empty_a[i]:
-            for j in empties_b:
-                if seen[j] != i:
-                    seen[j] = i
-                    columns[at] = j
-                    at += 1
-        if empty_o[i]:
-            for j in empties_o:
-                if seen[j] != i:
-                    seen[j] = i
-                    columns[at] = j
-                    at += 1
-        for e in range(offsets[i], at):
-            j = columns[e]
-            total_in = ptr_a[i + 1] - ptr_a[i] + sizes_b[j]
-            total_out = ptr_o[i + 1] - ptr_o[i] + sizes_o[j]
-            costs[e] = cost(total_in - 2 * common_in[j], total_in - common_in[j])
-            costs[e] += cost(total_out - 2 * common_out[j], total_out - common_out[j])
-            common_in[j] = common_out[j] = 0
-    for i in range(n_a, n + 1):
-        offsets[i] = at
-    return offsets, columns[:at], costs[:at]
-
-
 def single_costs(largest: int) -> NDArray[np.int64]:
     """The costs of pairs that share one element, by the sum of their sizes: index 0 to ``largest``."""
     total = np.maximum(np.arange(largest + 1, dtype=np.int64), 2)

@@ -38,7 +38,8 @@ class DistanceMatrix:
 
     ``nnstd`` has shape (n, n), ``layers`` (n, n, L), both 0 to 1; symmetric except for the alignment ``"reference"``,
     where row i stands for the first argument. ``held`` names the spaces with interchangeable units that were compared
-    by index (``Distance.held``). ``np.asarray(matrix)`` is ``nnstd``. Files are written whole or not at all.
+    by index (``Distance.held``), ``version`` is that of the alignment that computed it. ``np.asarray(matrix)`` is
+    ``nnstd``. Files are written whole or not at all.
     """
 
     labels: tuple[str, ...]
@@ -47,6 +48,7 @@ class DistanceMatrix:
     layers: Floats
     layer_names: tuple[str, ...]
     held: tuple[str, ...] = ()
+    version: int = 1
 
     def __post_init__(self) -> None:
         definition_of(self.alignment)
@@ -78,7 +80,7 @@ class DistanceMatrix:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         columns = ["nnstd", *(f"layer_{name}" for name in self.layer_names)]
-        about = json.dumps({"alignment": self.alignment, "layers": list(self.layer_names)})
+        about = json.dumps({"alignment": self.alignment, "version": self.version, "layers": list(self.layer_names)})
         schema = pa.schema(
             [pa.field(name, pa.string(), nullable=False) for name in ("a", "b")]
             + [pa.field(name, pa.float64(), nullable=False) for name in columns],
@@ -111,7 +113,7 @@ class DistanceMatrix:
         graph = self.to_networkx()
         import networkx as nx  # noqa: PLC0415 - behind an extra
 
-        graph.graph["alignment"] = self.alignment
+        graph.graph |= {"alignment": self.alignment, "version": self.version}
         for *_, attributes in graph.edges(data=True):
             attributes.update(
                 zip((f"layer_{name}" for name in self.layer_names), attributes.pop("layers"), strict=True)
@@ -120,7 +122,7 @@ class DistanceMatrix:
             file.writelines(f"{line}\n" for line in nx.generate_graphml(graph))
 
     def to_npz(self, path: Path) -> None:
-        """Everything, as NumPy arrays ``labels``, ``alignment``, ``nnstd``, ``layers``, ``layer_names``, ``held``."""
+        """Everything, as NumPy arrays that have the names of the fields."""
         with whole(path) as draft, draft.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -130,6 +132,7 @@ class DistanceMatrix:
                 layers=self.layers,
                 layer_names=np.array(self.layer_names),
                 held=np.array(self.held, dtype=np.str_),
+                version=np.array(self.version),
             )
 
     @staticmethod
@@ -139,7 +142,8 @@ class DistanceMatrix:
             alignment = definition_of(str(file["alignment"])).name
             labels, layer_names = (tuple(file[key].tolist()) for key in ("labels", "layer_names"))
             in_place = tuple(file["held"].tolist()) if "held" in file else ()  # files of before have none
-            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names, in_place)
+            version = int(file["version"]) if "version" in file else 1
+            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names, in_place, version)
 
     def linkage(self, method: Method = "average") -> Floats:
         """Hierarchical clustering as ``scipy.cluster.hierarchy.linkage`` gives it, shape (n - 1, 4).

@@ -32,8 +32,9 @@ class LayerDistance:
     """One row of a distance: the layer (or the layers of one stage, joined by ``+``) and what it contributes.
 
     ``distance`` is 0 to 1, ``width`` the units of the larger network's space, the densities shares of the possible
-    connections, 0 to 1. ``ambiguous`` counts the units that had more than one optimal partner by their fan-in sets
-    alone; None where nothing was counted (``reference``, ``refined``). ``chance`` is the level of independent layers
+    connections, 0 to 1. ``ambiguous`` counts the units that had more than one optimal partner before
+    colours decided: by their fan-in sets alone (``canonical``), or by all their connections (``overlap``, ``refined``:
+    those that have some); None where nothing was counted (``reference``). ``chance`` is the level of independent layers
     of the same shape and densities; None where it was not asked.
     """
 
@@ -59,7 +60,10 @@ class Distance:
     ``canonical`` is True where the value does not depend on how hidden units are stored. ``held`` names the spaces
     whose units are interchangeable and were compared by index all the same, because nothing tells them apart or an
     exact match would be too dear: the distance is too large there, never too small; none with ``identity``, which
-    compares all units so. ``float(distance)`` is ``nnstd``.
+    compares all units so. ``informed`` is False where in some space colours, not connections, decided the partners of
+    more than half of the units, as where all of them read all inputs: then one changed connection may change all of
+    them; None where that was not counted (``reference``). ``version`` is that of the alignment. ``float(distance)`` is
+    ``nnstd``.
     """
 
     json_names: ClassVar = {"matching": None, "ambiguous": None}
@@ -70,6 +74,8 @@ class Distance:
     matching: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
     canonical: bool = False
     held: tuple[str, ...] = ()
+    informed: bool | None = True
+    version: int = 1
 
     def __float__(self) -> float:
         return self.nnstd
@@ -86,16 +92,17 @@ def nnstd(
 ) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
-    ``alignment`` says how hidden units are matched: ``"canonical"`` (well defined and symmetric), ``"refined"`` (the
-    smallest value a local search finds), ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is
-    unit i: for snapshots of one run). Labelled output units stay in place unless ``fix_output=False``; the reference
-    matches them always, as published. ``chance=True`` adds the chance level of every layer (``null_model``): a fraction
-    of a second for each new shape and density.
+    ``alignment`` says how hidden units are matched: ``"overlap"`` (most common connections: which unit is which),
+    ``"canonical"`` (the published procedure, well defined), ``"refined"`` (the smallest value a local search finds),
+    ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is unit i: for snapshots of one run).
+    Labelled output units stay in place unless ``fix_output=False``; the reference matches them always, as published.
+    ``chance=True`` adds the chance level of every layer (``null_model``): a fraction of a second for each new shape and
+    density.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies or an unknown alignment is handed in, ``MissingExtraError`` where the alignment needs numba
-    (``canonical``, ``refined``) and numba is not installed, ``LimitError`` where fan-in sets exceed 1.9 million
-    elements.
+    (``overlap``, ``canonical``, ``refined``) and numba is not installed, ``LimitError`` where fan-in sets exceed 1.9
+    million elements.
 
     Two outputs with the inputs {0, 1}, {1, 2} and {0}, {1, 2}: the first differ by 1 of 2, the second by nothing.
 
@@ -195,6 +202,8 @@ def describe(a: Ready, b: Ready, alignment: Alignment, comparison: Comparison) -
         {plan.spaces[s].name: partner for s, partner in comparison.partners.items()},
         comparison.canonical,
         held_spaces(plan, alignment),
+        comparison.informed,
+        definition_of(alignment).version,
     )
 
 

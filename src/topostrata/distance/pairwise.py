@@ -172,7 +172,15 @@ class _Job:
                 nnstd[begin:, i] = nnstd[i, begin:]
         wiring, alignment = self.networks.topology(0).wiring, self.ways.alignment
         in_place = held_spaces(plan_of(wiring, fix_output=self.ways.fix_output), alignment)
-        return DistanceMatrix(self.networks.labels, alignment, nnstd, self.layers, layer_names(wiring), in_place)
+        return DistanceMatrix(
+            self.networks.labels,
+            alignment,
+            nnstd,
+            self.layers,
+            layer_names(wiring),
+            in_place,
+            definition_of(alignment).version,
+        )
 
 
 def _rectangles(order: Sequence[int], *, symmetric: bool) -> Iterator[tuple[list[int], list[int]]]:

@@ -43,6 +43,14 @@ class Partners(Mapping[int, Ints]):
             if any(axis in axes for axis, _ in context):
                 self._complete(c)
 
+    def replaced(self, axes: Mapping[int, Ints]) -> Partners:
+        """The same with other matches of some axes."""
+        other = object.__new__(Partners)
+        other._a, other._b = self._a, self._b
+        other.axes, other._units = dict(self.axes), dict(self._units)
+        other.put(axes)
+        return other
+
     def image(self, axis: int, index: Ints, at: Mapping[int, Ints]) -> Ints:
         """Where indices of an axis go, given those of the axes around it in A; -1 where there is no partner."""
         if self._a.stays(axis):

@@ -95,6 +95,11 @@ class Plan:
         return tuple(tuple(k for k in layers if seen[k]) for layers in self.outgoing)
 
     @cached_property
+    def seen(self) -> tuple[tuple[int, ...], ...]:
+        """The layers out of each space whose taps are no axes, self-loops too."""
+        return tuple(tuple(k for k in layers if self.sources[k] < len(self.spaces)) for layers in self.outgoing)
+
+    @cached_property
     def fixed(self) -> tuple[bool, ...]:
         """Which spaces are compared by index."""
         return tuple(all(self.stays(axis) for axis, _ in self.contexts[s]) for s in range(len(self.spaces)))

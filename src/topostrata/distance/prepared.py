@@ -21,11 +21,14 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A topology with its sets and colours, for ``canonical`` and ``refined``.
+    """A topology with its sets and colours, for ``canonical``, ``overlap`` and ``refined``.
 
-    Per space in matching order: the ``fan_in`` sets by which it is matched, the ``fan_out`` sets of its look-ahead, and
-    ``colours`` (uint64). Per row of the distance: ``rows``, the fan-in sets that are compared. ``settled`` is False
-    where colours had to be told apart by a choice that storage order may have influenced.
+    Per space in matching order: the ``fan_in`` sets by which ``canonical`` matches it, the ``fan_out`` sets of its
+    look-ahead, and ``colours`` (uint64); ``inputs`` and ``outputs``, the sets by all layers into and out of it, also
+    self-loops and later entries, which ``overlap`` counts; and its ``places``, the indices of its units on the axes
+    that are compared by index (of no length where all or none are). Per row of the distance: ``rows``, the fan-in sets
+    that are compared. ``settled`` is False where colours had to be told apart by a choice that storage order may have
+    influenced.
     """
 
     topology: Topology
@@ -35,6 +38,9 @@ class Prepared:
     sizes: tuple[int, ...]
     fan_in: tuple[Sets, ...]
     fan_out: tuple[Sets, ...]
+    inputs: tuple[Sets, ...]
+    outputs: tuple[Sets, ...]
+    places: tuple[Ints, ...]
     rows: tuple[Sets, ...]
     colours: tuple[NDArray[np.uint64], ...]
     settled: bool
@@ -68,6 +74,9 @@ def _bare(topology: Topology, *, fix_output: bool, order: tuple[int, ...] | None
         tuple(space.size for space in plan.spaces),
         tuple(sets.into(s, layers) for s, layers in enumerate(plan.entering)),
         tuple(sets.out_of(s, layers) for s, layers in enumerate(plan.ahead)),
+        tuple(sets.into(s, layers) for s, layers in enumerate(plan.incoming)),
+        tuple(sets.out_of(s, layers) for s, layers in enumerate(plan.seen)),
+        tuple(_places(plan, s) for s in range(len(plan.spaces))),
         tuple(sets.into(row.space, row.layers) for row in plan.rows),
         (),
         settled=True,
@@ -159,6 +168,17 @@ def _simple(plan: Plan) -> bool:
 
 def _start(plan: Plan, space: int) -> NDArray[np.uint64]:
     """The first colours of a space: its place, and the index by the axes that are kept in place."""
+    staying = plan.fixed[space] or any(plan.stays(axis) for axis, _ in plan.contexts[space])
+    return np.uint64((space + 1) << 32) + (_index(plan, space) + staying).astype(np.uint64)
+
+
+def _places(plan: Plan, space: int) -> Ints:
+    """The index of each unit by the axes that are kept in place, where some are and others are not."""
+    some = not plan.fixed[space] and any(plan.stays(axis) for axis, _ in plan.contexts[space])
+    return _index(plan, space) if some else np.zeros(0, dtype=np.int64)
+
+
+def _index(plan: Plan, space: int) -> Ints:
     below = plan.spaces[space].size
     units = np.arange(below)
     index = np.zeros(below, dtype=np.int64)
@@ -166,8 +186,7 @@ def _start(plan: Plan, space: int) -> NDArray[np.uint64]:
         below //= length
         if plan.stays(axis):
             index = index * length + units // below % length
-    staying = plan.fixed[space] or any(plan.stays(axis) for axis, _ in plan.contexts[space])
-    return np.uint64((space + 1) << 32) + (index + staying).astype(np.uint64)
+    return index
 
 
 def _tap_code(plan: Plan, layer: int, taps: Ints) -> Ints:

@@ -184,4 +184,4 @@ def reference(a: Prepared, b: Prepared) -> Comparison:
         values.append((float(costs[rows, columns].sum()) + width - len(rows)) / width)
         partner[space] = np.full(costs.shape[0], -1, dtype=np.int64)
         partner[space][rows] = columns
-    return Comparison(values, partner)
+    return Comparison(values, partner, informed=None)

@@ -47,7 +47,7 @@ def reference(a: Ready, b: Ready) -> Comparison:
         partner[space] = inverse(forth[space], costs.shape[1])
         width = max(costs.shape)
         values.append((float(costs[rows, columns].sum()) + width - len(rows)) / width)
-    return Comparison(values, forth)
+    return Comparison(values, forth, informed=None)
 
 
 def identity(a: Ready, b: Ready) -> Comparison:

@@ -78,7 +78,7 @@ class Inference:
     """A tree over networks: n - 1 edges that join n networks, parents before their children where there is a root.
 
     ``alignment`` says how the networks were compared, ``depth`` in how many of their spaces (None: in all). ``samples``
-    is the number of resamples; the support is a share of them.
+    is the number of resamples; the support is a share of them. ``version`` is that of the alignment.
     """
 
     json_names: ClassVar = {"nodes": None}
@@ -89,6 +89,7 @@ class Inference:
     edges: tuple[InferredEdge, ...]
     samples: int = 0
     depth: int | None = None
+    version: int = 1
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -131,8 +132,8 @@ def infer(
     root. Without either the tree has no direction, but for what pruning reveals.
 
     ``depth`` limits the distances to this number of spaces, from the inputs on. If hidden units do not keep their
-    indices and training has rewired the networks, ``canonical`` finds more true edges at depth 1 than over all spaces,
-    because an error in one matching spoils all that follow. ``suggest`` chooses.
+    indices and training has rewired the networks, ``canonical`` may find more true edges at depth 1 than over all
+    spaces, because an error in one matching spoils all that follow. ``suggest`` chooses.
 
     The support comes from ``samples`` resamples (0 for none): in every space, units are drawn with replacement, the
     same draw for all networks, and the distances are taken over the drawn units. A unit of a network bears the name of
@@ -192,13 +193,10 @@ def infer(
 def suggest(topologies: Sequence[Topology]) -> tuple[Alignment, int | None]:
     """The alignment and depth that find most true edges: ``identity`` if the networks keep their units' indices.
 
-    Else ``canonical`` at depth 1, for networks beyond a chain over all of it. docs/benchmarks-ancestry.md has the
-    evidence.
+    Else ``overlap`` over all layers, which finds units again whatever they are called. docs/benchmarks-ancestry.md has
+    the evidence.
     """
-    if indices_kept(topologies):
-        return "identity", None
-    plain = all(topology.wiring.beyond_format_1 is None for topology in topologies)
-    return "canonical", 1 if plain else None
+    return ("identity", None) if indices_kept(topologies) else (DEFAULT, None)
 
 
 def _shallow(pair: PairTerms, depth: int) -> float:
@@ -227,7 +225,7 @@ def from_distances(
     a b 0.1 0.1 root
     b c 0.15 0.05 root
     """
-    definition_of(alignment)
+    version = definition_of(alignment).version
     names = tuple(labels)
     start = _root(names, root, times)
     # Ties are broken by label, so that the answer does not depend on the order in which networks were handed in.
@@ -259,7 +257,9 @@ def from_distances(
                 direction,
             )
         )
-    return Inference("tree" if start is None else "arborescence", alignment, start, tuple(edges), samples)
+    return Inference(
+        "tree" if start is None else "arborescence", alignment, start, tuple(edges), samples, version=version
+    )
 
 
 def _root(labels: tuple[str, ...], root: str | None, times: Sequence[float] | None) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from topostrata.distance.alignments import Alignment, definition_of
+from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.lineage.declared import Kinship, Lineage, family, kinship
@@ -127,7 +127,7 @@ def read_timeline(
     """The distance of two runs at each step that both have, or of a run from its own past."""
     if other is not None and lag is not None:
         raise InvalidInputError("timeline: expected a lag or another run, found both")
-    chosen = definition_of(alignment or ("identity" if other is None else "canonical")).name
+    chosen = definition_of(alignment or ("identity" if other is None else DEFAULT)).name
 
     def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
         distance = nnstd(a, b, alignment=chosen, chance=chance)
@@ -185,6 +185,7 @@ def put(
             steps=sorted({steps[run] for run in inference.nodes}),
             root=inference.root,
             depth=inference.depth,
+            version=inference.version,
             samples=inference.samples,
             edges=len(rows),
             created_at=moment,
@@ -225,7 +226,8 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     # The edges name their runs as the graph has them now, so the root is taken from the edges as well.
     children = {edge.child for edge in edges}
     root = None if head["method"] == "tree" else next(e.parent for e in edges if e.parent not in children)
-    inference = Inference(head["method"], head["alignment"], root, edges, head["samples"], head["depth"])
+    version = head["version"] or 1  # before it was kept, there was no other
+    inference = Inference(head["method"], head["alignment"], root, edges, head["samples"], head["depth"], version)
     return StoredInference(id_, datetime.fromisoformat(head["created_at"]), steps, inference)
 
 

@@ -60,7 +60,7 @@ assert StoredTiles(None, {}, alignment="nearest", layers=1)._id(0, 0) == "neares
 snapshot_file.write(Path("a.npz"), a)
 snapshot_file.write(Path("b.npz"), b)
 run = CliRunner().invoke
-assert "nearest: a fifth one" in " ".join(run(app, ["nnstd", "--help"], env={"COLUMNS": "999"}).stdout.split())
+assert "nearest: another one" in " ".join(run(app, ["nnstd", "--help"], env={"COLUMNS": "999"}).stdout.split())
 answer = json.loads(run(app, ["nnstd", "./a.npz", "./b.npz", "--alignment", "nearest", "--json"]).stdout)
 assert (answer["alignment"], answer["nnstd"]) == ("nearest", truth)
 parameters = create_app().openapi()["paths"]["/v1/distances"]["get"]["parameters"]
@@ -114,8 +114,9 @@ def test_stored_distances_keep_their_keys() -> None:
     """The key of format 1, byte by byte: another one would lose what is stored."""
     keys = [definition.key(fix_output=fixed) for definition in ALIGNMENTS.values() for fixed in (True, False)]
     assert keys == [
-        "canonical/fix_output/1", "canonical/match_output/1", "reference/fix_output/1", "reference/match_output/1",
-        "refined/fix_output/1", "refined/match_output/1", "identity/fix_output/1", "identity/match_output/1",
+        "overlap/fix_output/1", "overlap/match_output/1", "canonical/fix_output/1", "canonical/match_output/1",
+        "reference/fix_output/1", "reference/match_output/1",
+        "refined/fix_output/2", "refined/match_output/2", "identity/fix_output/1", "identity/match_output/1",
     ]  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def test_a_row_of_the_table_is_an_alignment_everywhere(tmp_path: Path) -> None:
     assert source.count(names) == source.count(row) == 1
     source = source.replace(names, ', "identity", "nearest"]').replace(
         row,
-        '        Definition("nearest", "a fifth one", symmetric=False, matched="none", prepared="topology",\n'
+        '        Definition("nearest", "another one", symmetric=False, matched="none", prepared="topology",\n'
         f"            needs_numba=False, version=7, compare=_identity),\n{row}",
     )
     (tmp_path / "changed.py").write_text(source, encoding="utf-8")

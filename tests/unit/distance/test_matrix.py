@@ -63,7 +63,7 @@ def test_a_parquet_file_holds_each_pair_once(
         assert row.nnstd == matrix.nnstd[i, j]
         assert [row.layer_l0, row.layer_l1] == matrix.layers[i, j].tolist()
     about = pq.read_schema(tmp_path / "d.parquet").metadata[b"topostrata"]
-    assert json.loads(about) == {"alignment": alignment, "layers": ["l0", "l1"]}
+    assert json.loads(about) == {"alignment": alignment, "version": 1, "layers": ["l0", "l1"]}
 
 
 def test_a_graphml_file_holds_the_graph(sample: DistanceMatrix, tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""The overlap alignment: the match with most common connections that is found from what is compared by index.
+
+Beliefs spread out of the labelled inputs and outputs until they tell which units are surely the same ones; all others
+are matched so that most connections are common; then one space after the other is matched anew while that gains some.
+The definition stands in docs/design/013-overlap.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topostrata.distance.beliefs import sure_pairs
+from topostrata.distance.canonical import check_unions, informed
+from topostrata.distance.climb import Climber, Match
+from topostrata.distance.comparison import Comparison, of_equals, symmetric
+from topostrata.distance.partners import Partners
+from topostrata.distance.prepared import Prepared
+
+Ints = NDArray[np.int64]
+
+
+def compare(a: Prepared, b: Prepared) -> Comparison:
+    """The comparison of two networks that were prepared with their colours."""
+    check_limits(a, b)
+    return compare_by(_compare, a, b)
+
+
+def _compare(a: Prepared, b: Prepared) -> Comparison:
+    climber = Climber(a, b)
+    match = overlap(climber)
+    return described(climber, match, climber.distances(match.partners))
+
+
+def overlap(climber: Climber) -> Match:
+    """The match of most overlap."""
+    return climber.most_overlap(climber.complete(sure_pairs(climber.a, climber.b)))
+
+
+def described(climber: Climber, match: Match, values: list[float]) -> Comparison:
+    """A match as it is answered."""
+    a, b = climber.a, climber.b
+    unique = climber.unique and a.settled and b.settled and not a.plan.staying
+    # A copy with other colours' ties may be missed: its distance is not 0, as that of the network itself is.
+    unique &= not (sum(values) > 0 and _same_colours(a, b))
+    counts = [match.undecided.get(row.space, 0) if row.first else 0 for row in a.plan.rows]
+    return Comparison(
+        values,
+        {s: match.partners[s] for s in range(len(a.sizes))},
+        counts,
+        canonical=unique,
+        informed=informed(a, b, match.undecided),
+    )
+
+
+def compare_by(match: Callable[[Prepared, Prepared], Comparison], a: Prepared, b: Prepared) -> Comparison:
+    """The comparison of two networks by ``match``, unless one is the other, or a copy stored in another order."""
+    alone = all(a.plan.exchangeable[s] == a.sizes[s] for s in a.plan.problem_of)  # no axis is another space's too
+    if a.digest == b.digest and a.plan.form == b.plan.form:
+        if alone:
+            return of_equals(a, _twins(a), canonical=a.settled and not a.plan.staying)
+        whole = match(a, b)  # says whether a copy that is stored in another order is at distance 0 as well
+        return of_equals(a, whole.ambiguous, canonical=whole.canonical and not any(whole.values))
+    return (_of_copies(a, b) if alone else None) or symmetric(a, b, match)
+
+
+def _of_copies(a: Prepared, b: Prepared) -> Comparison | None:
+    """The comparison of a network with a copy that is stored in another order, whose units are told by their colours.
+
+    None where something differs.
+    """
+    if not _same_colours(a, b):
+        return None
+    partners = Partners(a.plan, b.plan)
+    for problem in a.plan.problems:
+        (space,) = problem.spaces
+        partners.put({problem.inner[0]: _by_colour(a.colours[space], b.colours[space])})
+    values = Climber(a, b).distances(partners)
+    if any(values):
+        return None
+    canonical = a.settled and b.settled and not a.plan.staying
+    return Comparison(values, {s: partners[s] for s in range(len(a.sizes))}, _twins(a), canonical=canonical)
+
+
+def check_limits(a: Prepared, b: Prepared) -> None:
+    """Refuse networks whose sets are so large that the integer costs would overflow."""
+    check_unions((*a.inputs, *a.outputs, *a.rows), (*b.inputs, *b.outputs, *b.rows))
+
+
+def _same_colours(a: Prepared, b: Prepared) -> bool:
+    return all(np.array_equal(np.sort(x), np.sort(y)) for x, y in zip(a.colours, b.colours, strict=True))
+
+
+def _by_colour(x: NDArray[np.uint64], y: NDArray[np.uint64]) -> Ints:
+    partner = np.empty(len(x), dtype=np.int64)
+    partner[np.argsort(x, kind="stable")] = np.argsort(y, kind="stable")
+    return partner
+
+
+def _twins(network: Prepared) -> list[int]:
+    """For each row how many units of its space have another one's colour."""
+    counts = []
+    for row in network.plan.rows:
+        times = np.unique(network.colours[row.space], return_counts=True)[1]
+        counts.append(int(times[times > 1].sum()) if row.first and row.space in network.plan.problem_of else 0)
+    return counts
