@@ -4,21 +4,24 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-TORCH  := .venv-torch
+TORCH  ?=
+TORCH_VENV := .venv-torch$(if $(TORCH),-$(TORCH))
+TORCH_OVERRIDES := tests/torch/overrides$(if $(TORCH),-$(TORCH)).txt
 ARGS   ?=
 # Two processes with a test file each: most tests wait for a server. One given from outside is there only once.
 TWO    := $(if $(TOPOSTRATA_TEST_NEO4J),,--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch quick soak bounds lint types wheel check clean
+.PHONY: help demo test test-torch quick soak bounds lies lint types wheel check clean
 
 help:
 	@echo "make demo    train small sparse networks, archive them, show the story (ARGS=--no-serve ends)"
 	@echo "make test    all tests, with a real embedded engine, but for those that need torch"
-	@echo "make test-torch  the tests that need torch, in an environment of their own (4 GB)"
+	@echo "make test-torch  the tests that need torch, in an environment of their own (4 GB; TORCH=2.4: the oldest)"
 	@echo "make quick   the tests that take no engine"
 	@echo "make soak    the whole campaign of faults on training jobs, whose table it writes into docs/reliability.md"
 	@echo "make bounds  the tests of the compiled kernels, every index of them checked"
+	@echo "make lies    800 files whose numbers lie, by every door; make test reads a tenth of them"
 	@echo "make wheel   build the wheel, and try each extra alone in a fresh environment"
 	@echo "make check   what CI runs: test, test-torch, bounds, lint, types, wheel"
 
@@ -35,13 +38,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(TWO) $(ARGS)
 
-$(TORCH)/.ready: $(READY) pyproject.toml tests/torch/overrides.txt
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TORCH)
-	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --overrides tests/torch/overrides.txt --editable . --group torch
+$(TORCH_VENV)/.ready: $(READY) pyproject.toml $(TORCH_OVERRIDES)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TORCH_VENV)
+	$(BIN)/uv pip install --quiet --python $(TORCH_VENV)/bin/python --overrides $(TORCH_OVERRIDES) --editable ".[demo]" --group torch
 	@touch $@
 
-test-torch: $(TORCH)/.ready
-	OMP_NUM_THREADS=1 $(TORCH)/bin/python -m pytest tests/torch $(ARGS)
+test-torch: $(TORCH_VENV)/.ready
+	OMP_NUM_THREADS=1 $(TORCH_VENV)/bin/python -m pytest tests/torch $(ARGS)
 
 quick: $(READY)
 	$(BIN)/python -m pytest tests/unit tests/oracle -m "not slow" $(ARGS)
@@ -51,6 +54,9 @@ soak: $(READY)
 
 bounds: $(READY)
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.bounds" $(BIN)/python -m pytest tests/unit/distance tests/oracle $(ARGS)
+
+lies: $(READY)
+	LIES=100 $(BIN)/python -m pytest tests/unit/ingest/test_well_formed_lies.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -65,4 +71,4 @@ wheel: $(READY)
 check: test test-torch bounds lint types wheel
 
 clean:
-	rm -rf $(VENV) $(TORCH) .bounds build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-torch* .bounds build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,8 +1,9 @@
-"""What recording costs a training: time in the caller's thread for a call of ``log``, a training's step, and memory.
+"""What recording costs a training: the caller's time for ``log`` and ``log_gradient_flow``, a step's, and memory.
 
 python bench/hook.py
 
-The rows of torch are made where torch is installed (.venv-torch), those of CUDA where it has a device.
+The rows of torch are made where torch is installed (.venv-torch), those of CUDA where it has a device. Torch's own norm
+of all gradients stands beside ours.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import resource
 import statistics
 import tempfile
 import time
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,11 @@ from surroundings import surroundings
 
 import topostrata as ts
 from topostrata.ingest.hook import sources
+
+try:
+    import torch
+except ImportError:
+    torch = None
 
 SIZES = {"20 thousand": (100, 200), "1 million": (1000, 1000), "25 million": (5000, 5000)}
 GOAL_MS, GOAL_NS = 2.0, 10.0  # a call, and an entry
@@ -41,13 +46,53 @@ def calls(mask: Any, count: int) -> list[float]:
     return taken
 
 
+def flow_calls(gradient: Any, mask: Any, count: int) -> list[float]:
+    """Milliseconds of each call of ``log_gradient_flow``."""
+    taken = []
+    with tempfile.TemporaryDirectory() as folder, ts.init("bench", mode="offline", spool=folder) as run:
+        for step in range(count):
+            began = time.perf_counter()
+            run.log_gradient_flow({"fc": gradient}, {"fc": mask}, step=step)
+            taken.append((time.perf_counter() - began) * 1000)
+            run.flush(600)
+        assert not run.counts.troubles, run.counts
+    return taken
+
+
+def flows() -> None:
+    """The table of gradient flow."""
+    print("\n| entries | gradients, mask | median ms | worst ms | ns an entry | torch's norm, ms |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    rng = np.random.default_rng(0)
+    for name, shape in SIZES.items():
+        gradient, mask = rng.standard_normal(shape, dtype=np.float32), rng.random(shape) < 0.05
+        kinds: dict[str, tuple[Any, Any]] = {"NumPy float32, bool": (gradient, mask)}
+        if torch is not None:
+            tensor = torch.from_numpy(gradient)
+            kinds["torch float32, bool"] = (tensor, torch.from_numpy(mask))
+            kinds["torch float32, float32"] = (tensor, torch.from_numpy(mask.astype(np.float32)))
+        for kind, pair in kinds.items():
+            taken = flow_calls(*pair, 20 if mask.size < 10**7 else 5)
+            norm = "" if kind.startswith("NumPy") else f"{statistics.median(norm_calls(pair[0])):.2f}"
+            median = statistics.median(taken)
+            print(f"| {name} | {kind} | {median:.2f} | {max(taken):.2f} | {median * 1e6 / mask.size:.1f} | {norm} |")
+
+
+def norm_calls(tensor: Any) -> list[float]:
+    """Milliseconds of each call of what ``clip_grad_norm_`` computes of one gradient."""
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        float(tensor.norm())
+        taken.append((time.perf_counter() - began) * 1000)
+    return taken
+
+
 def masks(shape: tuple[int, int]) -> dict[str, Any]:
     """The same mask in every kind that there is here."""
     dense = np.random.default_rng(0).random(shape) < 0.05
     kinds = {"bool": dense, "float32": dense.astype(np.float32), "CSR, 5 %": sp.csr_array(dense)}
-    if find_spec("torch"):
-        import torch  # noqa: PLC0415 - where it is installed
-
+    if torch is not None:
         kinds["torch, float32"] = torch.tensor(kinds["float32"])
         if torch.cuda.is_available():
             kinds["torch on CUDA, bool"] = torch.tensor(dense, device="cuda")
@@ -83,7 +128,6 @@ def peak() -> float:
 
 def trained(record: bool, every: int, device: str) -> float:
     """Milliseconds of a step of a real training, the mean; with the masks logged at each ``every``-th step."""
-    import torch  # noqa: PLC0415
     from torch import nn  # noqa: PLC0415
     from torch.nn.utils import prune  # noqa: PLC0415
 
@@ -116,8 +160,6 @@ def trained(record: bool, every: int, device: str) -> float:
 
 def step_time() -> None:
     """A training with the hook against the same without, one after the other, several times."""
-    import torch  # noqa: PLC0415
-
     print(f"\nMLP 784-1000-1000-10, masks of 1.8 million entries, batches of 128, {ROUNDS} times {STEPS} steps each:")
     print("\n| device | logged | step without, ms | step with, ms | overhead |")
     print("| --- | --- | --- | --- | --- |")
@@ -131,10 +173,11 @@ def step_time() -> None:
 
 
 def main() -> None:
-    torch = ["torch"] if find_spec("torch") else []
-    print(surroundings("numpy", "scipy", *torch), f"load {os.getloadavg()[0]:.1f}", sep=", ")
+    packages = ["numpy", "scipy"] if torch is None else ["numpy", "scipy", "torch"]
+    print(surroundings(*packages), f"load {os.getloadavg()[0]:.1f}", sep=", ")
     caller()
-    if torch:
+    flows()
+    if torch is not None:
         step_time()
 
 

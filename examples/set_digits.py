@@ -1,4 +1,4 @@
-"""SET on handwritten digits in plain NumPy, recorded as it trains: ``ts.init`` and ``run.log``.
+"""SET on handwritten digits in plain NumPy, recorded as it trains: ``ts.init``, ``run.log`` and its gradient flow.
 
 python examples/set_digits.py [STORE]
 
@@ -48,8 +48,10 @@ def main(store: str) -> None:
                 odds = np.exp(hidden @ weights[1])
                 slope = (odds / odds.sum(axis=1, keepdims=True) - wanted[batch]) / len(batch)
                 backward = (slope @ weights[1].T) * (hidden > 0)
-                weights[1] -= RATE * (hidden.T @ slope) * masks[1]
-                weights[0] -= RATE * (pixels[batch].T @ backward) * masks[0]
+                gradients = [pixels[batch].T @ backward, hidden.T @ slope]
+                for k, mask in enumerate(masks):
+                    weights[k] -= RATE * gradients[k] * mask
+            run.log_gradient_flow(gradients, masks, step=epoch)  # of the epoch's last batch
             answers = np.argmax(np.maximum(pixels @ weights[0], 0) @ weights[1], axis=1)
             run.log(masks, step=epoch, metrics={"accuracy": np.mean(answers == classes)})
             for mask, weight in zip(masks, weights, strict=True):
@@ -59,6 +61,8 @@ def main(store: str) -> None:
         with ts.open(store) as archive:
             for snapshot in archive.snapshots("set-digits"):
                 print(snapshot.id, snapshot.nnz, f"accuracy {snapshot.metrics['accuracy']:.2f}")
+            for entry in archive.metrics("set-digits", metric="egf_2"):
+                print(f"EGF at step {entry.step}: {entry.metrics['egf_2']:.4f}")
             last = archive.evolution("set-digits", 0, EPOCHS - 1)
             print("survived", [f"{layer.name} {layer.survived} of {layer.alive_from}" for layer in last.layers])
 

@@ -11,16 +11,19 @@ from typing import Unpack
 import numpy as np
 
 from topostrata.errors import InvalidInputError, TopostrataError
+from topostrata.ingest.families.recognition import OpenQuestionError
 from topostrata.ingest.formats import run_directory
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
-from topostrata.ingest.formats.cells import dims
+from topostrata.ingest.formats.cells import dims, read_within
+from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.naming_schemes import natural
 from topostrata.ingest.formats.options import Options
+from topostrata.ingest.formats.packed import with_shapes
 from topostrata.ingest.formats.reading import ReadOptions, options_of, steps_of
 from topostrata.ingest.formats.roles import ArrayRole, Role, roles_of
 from topostrata.ingest.formats.stored import Entries, StoredArray
+from topostrata.ingest.over_time import decide, moments
 from topostrata.ingest.placed import match, place
-from topostrata.ingest.wiring import decide
 from topostrata.topology import LayerShape, Orientation, Part, Space, Wiring
 
 
@@ -50,7 +53,8 @@ class Inspection:
     """What is in a file, and how it would be read.
 
     ``wiring`` is what follows from it, or a draft to edit where there is a ``question``: then nothing would be read,
-    and ``way_out`` says what decides. ``steps`` are those of a directory of snapshots; the first was looked at.
+    and ``way_out`` says what decides. ``draft_of`` is the family of networks, where only that question is open.
+    ``steps`` are those of a directory of snapshots; the first was looked at.
     """
 
     path: str
@@ -61,6 +65,7 @@ class Inspection:
     notes: tuple[str, ...]
     question: str | None = None
     way_out: str | None = None
+    draft_of: str | None = None
 
     def to_toml(self) -> str:
         """The wiring as a text file to edit (docs/wiring.md); a draft says so."""
@@ -71,8 +76,10 @@ class Inspection:
         lines = [
             "A draft: each layer has spaces of its own. Put the layers into the order of execution, give the",
             "spaces that are one space one name, and leave out what is no layer.",
-            *f"{self.question} ({self.way_out})".splitlines(),
         ]
+        if self.draft_of is not None:
+            lines = [f"A draft: the wiring of a {self.draft_of}, but for one question."]
+        lines += f"{self.question} ({self.way_out})".splitlines()
         return "".join(f"# {line}\n" for line in lines) + self.wiring.to_toml()
 
 
@@ -105,34 +112,39 @@ def inspect(path: str | os.PathLike[str], **options: Unpack[ReadOptions]) -> Ins
         if file.snapshot is not None:
             wiring = file.snapshot().topology.wiring
             return Inspection(str(path), steps, (), wiring, ("a snapshot of Topostrata, with its wiring",), notes)
-        return _inspect(
-            next(iter(file.moments().values()), file), str(path), steps or tuple(file.moments()), notes, understood
-        )
+        parts = moments(file, understood)
+        return _inspect(next(iter(parts.values()), file), str(path), steps or tuple(parts), notes, understood)
 
 
 def _inspect(
     file: ArrayFile, path: str, steps: tuple[int, ...], notes: tuple[str, ...], options: Options
 ) -> Inspection:
+    if options.wiring is not None:
+        file = with_shapes(file, options.wiring, options.axes)
     roles = roles_of(file.arrays)
     try:
         if options.wiring is not None:
             _, more = place(file, options.wiring, options)
             taken = {role.name for role in match(file, options.wiring, roles)[0].values()}
-            arrays = tuple(_array(role, taken) for role in roles)
+            arrays = tuple(_array(role, taken, options.limits) for role in roles)
             return Inspection(path, steps, arrays, options.wiring, ("the wiring is the one you gave",), (*notes, *more))
         reading = decide(file, options)
+        reading.topology()  # what a push would refuse only when it reads the numbers, such as NaN
     except TopostrataError as error:
-        arrays = tuple(_array(role, set()) for role in roles)
+        arrays = tuple(_array(role, set(), options.limits) for role in roles)
+        if isinstance(error, OpenQuestionError) and error.draft is not None:
+            return Inspection(
+                path, steps, arrays, error.draft, (), notes, error.message, error.hint, draft_of=error.family
+            )
         draft = _draft([role for role in roles if role.holds_layer], file.axes)
         return Inspection(path, steps, arrays, draft, (), notes, error.message, error.hint)
-    taken = {layer.parameter for layer in reading.layers}
-    arrays = tuple(_array(role, taken) for role in roles)
+    arrays = tuple(_array(role, reading.arrays, options.limits) for role in roles)
     return Inspection(path, steps, arrays, reading.wiring, reading.evidence, (*notes, *reading.notes))
 
 
-def _array(role: ArrayRole, taken: set[str]) -> InspectedArray:
+def _array(role: ArrayRole, taken: set[str], limits: Limits) -> InspectedArray:
     stored = role.array
-    density, zeros = _filled(stored)
+    density, zeros = _filled(stored, limits)
     return InspectedArray(
         stored.name,
         stored.shape,
@@ -147,10 +159,10 @@ def _array(role: ArrayRole, taken: set[str]) -> InspectedArray:
     )
 
 
-def _filled(stored: StoredArray) -> tuple[float | None, int]:
+def _filled(stored: StoredArray, limits: Limits) -> tuple[float | None, int]:
     """Density and stored zeros; None where the numbers cannot be read."""
     try:
-        values = stored.read()
+        values = read_within(stored, limits, where=stored.name)
     except TopostrataError:
         return None, 0
     if isinstance(values, Entries):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from topostrata import wiring_text
+from topostrata import queries, wiring_text
 from topostrata.errors import (
     ChangedError,
     ConflictError,
@@ -38,11 +38,20 @@ from topostrata.runs import (
     check_epoch,
     check_layer_metrics,
     check_metrics,
+    check_step_layer_metrics,
     check_tags,
 )
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
-from topostrata.store.runs import WIRING_FORMAT, descents, find_run, find_snapshots, layers_of, wiring_of
+from topostrata.store.runs import (
+    WIRING_FORMAT,
+    descents,
+    find_run,
+    find_snapshots,
+    find_step_metrics,
+    layers_of,
+    wiring_of,
+)
 from topostrata.topology import LayerShape, Topology, Wiring
 
 Outcome = Literal["added", "unchanged"]
@@ -82,6 +91,7 @@ class Loader:
         self._store = store
         self._masks = masks
         self._known: dict[str, _Known] = {}
+        self._has_step_metrics = False
         self._one_at_a_time = threading.RLock()
 
     def create_run(
@@ -194,6 +204,49 @@ class Loader:
             if outcome == "added" or self._is_unfinished(run):
                 self.project(run)
             return outcome
+
+    def push_metrics(
+        self,
+        run: str,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        layer_metrics: LayerMetrics | None = None,
+        epoch: float | None = None,
+        recorded_at: datetime | None = None,
+    ) -> Outcome:
+        """Store numbers of a run at a step, where it may have a snapshot or none. The same again changes nothing."""
+        ref = f"{check_run_id(run)}@{check_step(step)}"
+        numbers = _Numbers(check_metrics(metrics), check_step_layer_metrics(layer_metrics))
+        if not (numbers.snapshot or numbers.layers):
+            raise InvalidInputError(f"{ref}: expected metrics, found none")
+        moment, epoch = _moment(recorded_at or datetime.now(UTC)), check_epoch(epoch)
+        if not self._has_step_metrics:  # an archive of before has no place for them
+            self._store.schema(queries.statements("schema/002-step-metrics"))
+            self._has_step_metrics = True
+
+        def work(tx: Transaction) -> Outcome:
+            _lock(tx, run)
+            there = find_step_metrics(tx, ref)
+            added = _new_metrics(ref, {} if there is None else there.metrics, numbers.snapshot)
+            recorded = {} if there is None else there.layer_metrics
+            of_layers = {
+                layer: _new_metrics(f"{ref}, layer {layer!r}", recorded.get(layer, {}), metrics)
+                for layer, metrics in numbers.layers.items()
+            }
+            properties = _metric_properties(added)
+            if there is None:
+                tx.run(
+                    "runs/create_step_metrics", run=run, step=step, epoch=epoch, recorded_at=moment, metrics=properties
+                )
+            elif added:
+                tx.run("runs/add_step_metrics", id=ref, metrics=properties)
+            rows = [[layer, _metric_properties(metrics)] for layer, metrics in of_layers.items() if metrics]
+            if rows:
+                tx.run("runs/add_step_layer_metrics", id=ref, rows=rows)
+            return "unchanged" if there is not None and not (added or rows) else "added"
+
+        return self._store.write(work)
 
     def acknowledge(
         self,

@@ -16,14 +16,15 @@ import scipy.sparse as sp
 
 from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
-from topostrata.ingest.formats.cells import check_values, kept
+from topostrata.ingest.formats.cells import check_values, kept, read_within
 from topostrata.ingest.formats.options import Options
-from topostrata.ingest.formats.roles import ArrayRole, roles_of, stem_of
+from topostrata.ingest.formats.roles import ArrayRole, axes_of_names, roles_of, stem_of
 from topostrata.ingest.formats.stored import Entries, StoredArray
-from topostrata.ingest.wiring import axes_of_names
+from topostrata.memory import beside
 from topostrata.topology import LayerShape, Topology, Wiring
 
 _LISTED = 12
+_PER_CONNECTION = 64  # bytes that placing takes at its peak, measured
 
 
 def place(file: ArrayFile, wiring: Wiring, options: Options) -> tuple[Topology, tuple[str, ...]]:
@@ -34,12 +35,11 @@ def place(file: ArrayFile, wiring: Wiring, options: Options) -> tuple[Topology, 
     roles = roles_of(file.arrays)
     matched, notes = match(file, wiring, roles)
     axes, extra = _axes(file, wiring, matched, options)
-    arrays = {
-        key: _matrix(
-            role.array, axes, extra, _stated(wiring, key), options, f"{file.at(role.name)}: array {role.name!r}"
-        )
-        for key, role in matched.items()
-    }
+    arrays: dict[str, Any] = {}
+    for key, role in matched.items():
+        where = f"{file.at(role.name)}: array {role.name!r}"
+        with beside(sum(map(_bytes, arrays.values()))):
+            arrays[key] = _matrix(role.array, axes, extra, _stated(wiring, key), options, where)
     options.limits.check(file.where, layers=len(wiring))
     try:
         topology = wiring.place(arrays, orientation="out-in", zeros="present")
@@ -69,6 +69,11 @@ def match(file: ArrayFile, wiring: Wiring, roles: Sequence[ArrayRole]) -> tuple[
             f"left over in the file: {_some(left) or 'none'}",
             hint="names match as they are, or without module., model., .weight, _orig, _mask; "
             "`topostrata inspect FILE` lists the file's",
+        )
+    flat = [(key, role.array.shape) for key, role in matched.items() if len(role.array.shape) < 2]
+    if flat:
+        raise InvalidInputError(
+            f"{file.where}: parameter {flat[0][0]!r}: expected an array of at least 2 axes, found shape {flat[0][1]}"
         )
     notes = [f"left over in the file, no layer of the wiring: {_some(left)}"] if left else []
     renamed = [f"{key} is {role.name}" for key, role in matched.items() if role.name != key]
@@ -153,7 +158,7 @@ def _fits(layer: LayerShape, shape: tuple[int, ...], axes: AxisOrder, extra: int
 
 def _matrix(array: StoredArray, axes: AxisOrder, extra: int, stated: bool, options: Options, where: str) -> Any:
     """The array as ``Wiring.place`` takes it: out-in, unless the wiring states how it lies."""
-    values = array.read()
+    values = read_within(array, options.limits, where=where, per_connection=_PER_CONNECTION)
     turned = (len(array.shape) - 1, len(array.shape) - 2, *range(len(array.shape) - 2))
     if isinstance(values, Entries):
         check_values(values.values.dtype, values.values, lambda at: values.positions[at].tolist(), where=where)
@@ -167,6 +172,10 @@ def _matrix(array: StoredArray, axes: AxisOrder, extra: int, stated: bool, optio
     if stated or axes == "out-in":
         return values
     return (values[:-1] if extra else values).transpose(turned)
+
+
+def _bytes(array: Any) -> int:
+    return array.nbytes if isinstance(array, np.ndarray) else 17 * int(array.nnz)  # two indices and a truth value
 
 
 def _key(layer: LayerShape) -> str:

@@ -10,11 +10,16 @@ from typing import Unpack
 
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.ingest.formats.reading import Frame, ReadOptions, read
+from topostrata.ingest.formats.run_directory import steps_in
 from topostrata.ingest.load import Loader, Outcome, Projection
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import Parent, check_tags
 from topostrata.store.runs import RunStore
 from topostrata.topology import Wiring
+
+
+def _unheard(_done: int, _total: int) -> None:
+    """Progress that nobody follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,12 @@ class CheckedFiles:
         if missing:
             raise InvalidInputError(f"{self.path}: expected epochs {sorted(missing)}, found none of that number")
 
+    def total(self) -> int:
+        """How many snapshots there are by the names of files, before any is read; a file that holds several is one."""
+        if self.steps or not self.path.is_dir():
+            return max(1, len(self.steps))
+        return len(steps_in(self.path, self.options.get("step_from"))[0])
+
     def check_projection(self, projection: Projection) -> None:
         """Raise an error if the projection names a layer that the files do not have."""
         if isinstance(projection, str):
@@ -73,22 +84,29 @@ class CheckedFiles:
 
 
 def check_files(
-    path: str | os.PathLike[str], *, steps: Iterable[int] = (), **options: Unpack[ReadOptions]
+    path: str | os.PathLike[str],
+    *,
+    steps: Iterable[int] = (),
+    progress: Callable[[int, int], None] = _unheard,
+    **options: Unpack[ReadOptions],
 ) -> CheckedFiles:
     """Read all snapshots of a file or directory once, so that a bad file half-way leaves nothing half pushed.
 
-    ``steps`` are those to push, all by default; for a single file its step. ``options`` are those of ``ts.read``.
+    ``steps`` are those to push, all by default; for a single file its step. ``options`` are those of ``ts.read``,
+    ``progress`` is called with (done, total).
     """
     files = CheckedFiles(Path(path), frozenset(check_step(step) for step in steps), options)
     wiring: Wiring | None = None
     evidence: tuple[str, ...] = ()
     steps_read, layers, notes = list[int](), dict[str, None](), dict[str, None]()
+    total = files.total()
     for frame in files.frames():
         if wiring is None:
             wiring, evidence = frame.topology.wiring, frame.evidence
         steps_read.append(frame.step)
         layers |= dict.fromkeys(layer.name for layer in frame.topology.layers)
         notes |= dict.fromkeys(frame.notes)
+        progress(len(steps_read), max(total, len(steps_read)))
     # Only what was read now is pushed: in a run that is being written there is more the next time.
     return CheckedFiles(
         files.path, frozenset(steps_read), options, len(steps_read), tuple(layers), wiring, evidence, tuple(notes)
@@ -104,7 +122,7 @@ def push_files(
     parents: Iterable[Parent] = (),
     tags: Iterable[str] = (),
     projection: Projection = "all",
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[int, int], None] = _unheard,
 ) -> Pushed:
     """Push checked files into a run, which is created if it is new."""
     check_run_id(run)

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from topostrata.errors import ConflictError, CorruptError, InvalidInputError, No
 from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status
+from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.store.runs import wiring_of
 from topostrata.topology import Topology, Wiring
 
@@ -45,6 +45,9 @@ class Source(Protocol):
 
     def snapshots(self, run: str, /) -> list[Snapshot]:
         """Every snapshot of a run by its step."""
+
+    def step_metrics(self, run: str, /) -> Iterator[StepMetrics]:
+        """The metrics of a run beside its snapshots by their steps."""
 
     def layers(self, run: str, /) -> tuple[RunLayer, ...]:
         """The layers of a run."""
@@ -95,6 +98,19 @@ class Target(Source, Protocol):
     ) -> object:
         """Store one snapshot; see ``ingest.load``."""
 
+    def push_metrics(
+        self,
+        run: str,
+        step: int,
+        metrics: Mapping[str, float],
+        /,
+        *,
+        layer_metrics: LayerMetrics,
+        epoch: float | None,
+        recorded_at: datetime | None,
+    ) -> object:
+        """Store metrics of a run at a step; see ``ingest.load``."""
+
     def reopened(self) -> Source:
         """The same archive, without anything that this client remembers."""
 
@@ -138,7 +154,9 @@ def export(
     """
     source = _ArchiveRuns(archive, runs)
     with _whole_file(path) as stream:
-        counts = export_file.write(stream, source.records, source.snapshots, archive.topology, progress=progress)
+        counts = export_file.write(
+            stream, source.records, source.snapshots, archive.topology, archive.step_metrics, progress=progress
+        )
         size = stream.seek(0, os.SEEK_END)
     return Exported(tuple(record.run.id for record in source.records), counts.snapshots, counts.topologies, size)
 
@@ -170,6 +188,7 @@ class _Histories(Protocol):
     where: str
 
     def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]: ...
+    def step_metrics(self) -> Iterator[tuple[RunRecord, Iterator[StepMetrics]]]: ...
     def topology(self, record: RunRecord, snapshot: Snapshot, /) -> Topology: ...
 
 
@@ -190,6 +209,10 @@ class _ArchiveRuns:
         if last is not None:
             yield from takewhile(lambda snapshot: snapshot.step <= last, self._archive.snapshots(record.run.id))
 
+    def step_metrics(self) -> Iterator[tuple[RunRecord, Iterator[StepMetrics]]]:
+        for record in self.records:
+            yield record, self._archive.step_metrics(record.run.id)
+
     def topology(self, _record: RunRecord, snapshot: Snapshot) -> Topology:
         return self._archive.topology(snapshot)
 
@@ -200,6 +223,7 @@ def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
     for record, snapshots in source.histories():
         _check_run(record, before.get(record.run.id), target)
         total += sum(1 for _ in _compared(record, snapshots, target, before))
+    _check_metrics(source, target, before)
     done = added = 0
     for record, snapshots in source.histories():
         run = record.run
@@ -223,6 +247,7 @@ def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
             done += 1
             progress(done, 2 * total)
         _finish(source, target, record, last)
+    _bring_metrics(source, target)
     for record, snapshots in source.histories():
         for _ in _verified(source.where, record, snapshots, target):
             done += 1
@@ -242,6 +267,45 @@ def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snaps
         recorded_at=snapshot.recorded_at,
         projection=record.projected,
     )
+
+
+def _bring_metrics(source: _Histories, target: Target) -> None:
+    """Push what the runs have beside their snapshots, and read it back."""
+    for _, entries in source.step_metrics():
+        for entry in entries:
+            target.push_metrics(
+                entry.run,
+                entry.step,
+                entry.metrics,
+                layer_metrics=entry.layer_metrics,
+                epoch=entry.epoch,
+                recorded_at=entry.recorded_at,
+            )
+    reopened = target.reopened()
+    for record, entries in source.step_metrics():
+        for entry, there in _side_by_side(entries, reopened.step_metrics(record.run.id)):
+            if there is None or not _numbers(entry).items() <= _numbers(there).items():
+                raise CorruptError(f"{entry.id}: expected its metrics in {target.location} as in {source.where}")
+
+
+def _check_metrics(source: _Histories, target: Target, before: Container[str]) -> None:
+    """What both sides have beside the snapshots of a run must agree."""
+    for record, entries in source.step_metrics():
+        if record.run.id in before:
+            for entry, there in _side_by_side(entries, target.step_metrics(record.run.id)):
+                if there is not None:
+                    _check_numbers(entry, there, target.location)
+
+
+def _side_by_side(
+    ours: Iterable[StepMetrics], theirs: Iterator[StepMetrics]
+) -> Iterator[tuple[StepMetrics, StepMetrics | None]]:
+    """Each entry with the one that the other side has at its step; both sides in the order of their steps."""
+    there = next(theirs, None)
+    for entry in ours:
+        while there is not None and there.step < entry.step:
+            there = next(theirs, None)
+        yield entry, there if there is not None and there.step == entry.step else None
 
 
 def _finish(source: _Histories, target: Target, record: RunRecord, last: Snapshot | None) -> None:
@@ -304,6 +368,10 @@ def _check_snapshot(ours: Snapshot, theirs: Snapshot, location: str) -> None:
         raise ConflictError(
             f"{ours.id}: {location} holds another topology: expected {ours.digest[:12]}, found {theirs.digest[:12]}"
         )
+    _check_numbers(ours, theirs, location)
+
+
+def _check_numbers(ours: Snapshot | StepMetrics, theirs: Snapshot | StepMetrics, location: str) -> None:
     recorded = _numbers(theirs)
     for (layer, name), value in _numbers(ours).items():
         there = recorded.get((layer, name), value)
@@ -312,8 +380,8 @@ def _check_snapshot(ours: Snapshot, theirs: Snapshot, location: str) -> None:
             raise ConflictError(f"{at}: {location} holds another {name!r}: expected {value}, found {there}")
 
 
-def _numbers(snapshot: Snapshot) -> dict[tuple[str | None, str], float]:
-    """All metrics by the layer that they are of (None: the snapshot) and their names."""
+def _numbers(snapshot: Snapshot | StepMetrics) -> dict[tuple[str | None, str], float]:
+    """All metrics by the layer that they are of (None: the snapshot or run) and their names."""
     by_layer: list[tuple[str | None, Mapping[str, float]]] = [(None, snapshot.metrics), *snapshot.layer_metrics.items()]
     return {(layer, name): value for layer, metrics in by_layer for name, value in metrics.items()}
 

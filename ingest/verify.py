@@ -58,6 +58,9 @@ def _verify_run(store: GraphStore, masks: MaskStore, run: Run) -> Iterator[Viola
     except CorruptError as error:
         yield Violation("layers can be read", run.id, "spaces with names and sizes", error.message)
         return
+    for name in store.read("runs/step_metrics_places", run=run.id):
+        place = f"{run.id}@{name['step']}"
+        yield from _differ("the id of metrics is run@step", place, (place, run.id), (name["id"], name["run"]))
     for step in steps:
         yield from _verify_snapshot(store, masks, f"{run.id}@{step}", layers)
     for layer in layers:

@@ -7,13 +7,15 @@ names the option that decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cmp_to_key, partial
 from itertools import pairwise
 
 from topostrata.errors import InvalidInputError
+from topostrata.ingest import placed
+from topostrata.ingest.families.recognition import recognise
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
 from topostrata.ingest.formats.cells import cells_of, dims
 from topostrata.ingest.formats.file_layers import (
@@ -27,7 +29,8 @@ from topostrata.ingest.formats.file_layers import (
 )
 from topostrata.ingest.formats.naming_schemes import branching, natural, precedes
 from topostrata.ingest.formats.options import Options
-from topostrata.ingest.formats.roles import ArrayRole, chosen, roles_of
+from topostrata.ingest.formats.packed import without_shape
+from topostrata.ingest.formats.roles import ArrayRole, axes_of_names, chosen, roles_of
 from topostrata.topology import Topology, Wiring
 from topostrata.words import Flatten
 
@@ -40,53 +43,76 @@ Order = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a file is read: its layers in the order of execution, how they fit, and how that is known."""
+    """How a file is read: the wiring, each layer with the array that it is, how that is known, and what was left out.
 
-    where: str
-    layers: tuple[FileLayer, ...]
-    planned: Plan
+    ``topology`` reads the connections. ``layers`` are those of a chain, whose order was searched.
+    """
+
+    wiring: Wiring
     evidence: tuple[str, ...]
     notes: tuple[str, ...]
+    topology: Callable[[], Topology]
+    layers: tuple[FileLayer, ...] = ()
 
     @property
-    def wiring(self) -> Wiring:
-        """The wiring, each layer with the array that it is."""
-        return wiring_of(self.layers, self.planned, parameters=True)
-
-    def topology(self, options: Options) -> Topology:
-        """The connections, read from the file."""
-        return assemble(self.layers, self.planned, where=self.where, limits=options.limits)
+    def arrays(self) -> set[str]:
+        """The names of the arrays that are read."""
+        return {layer.part.parameter for layer in self.wiring if layer.part is not None}
 
 
 def decide(file: ArrayFile, options: Options) -> Reading:
     """The reading of a file that its arrays leave, or ``InvalidInputError`` with the option that decides."""
     roles = roles_of(file.arrays)
+    known, resembles = recognise(file, roles, options)
+    if known is not None:
+        return Reading(known.wiring, known.evidence, known.notes, lambda: placed.place(file, known.wiring, options)[0])
     layers, ordered = _layers(file, roles, options)
+    if (packed := without_shape(file.arrays)) and not options.layers:
+        raise InvalidInputError(
+            f"{file.where}: expected masks with a shape, found {', '.join(map(repr, packed[:6]))}"
+            f"{f' and {len(packed) - 6} more' if len(packed) > 6 else ''} packed, eight entries to a byte, without one",
+            hint="a wiring states the shape and how it lies: --wiring net.toml (docs/wiring.md); or unpack them: "
+            "np.unpackbits(mask)[:rows * columns].reshape(rows, columns)",
+        )
     if not layers:
         raise InvalidInputError(
             f"{file.where}: expected at least one layer, found none: {_counted(roles) or 'no arrays'}",
             hint="a layer is an array of 2 or more axes; choose with --layers 'NAME,NAME'",
         )
+    for layer in layers:
+        if 0 in layer.array.shape:
+            raise InvalidInputError(
+                f"{file.at(layer.name)}: layer {layer.stem!r}: expected at least 1 source and 1 target, "
+                f"found shape {' x '.join(map(str, layer.array.shape))}",
+                hint="leave it out: --layers with the names of the others",
+            )
     names = [layer.stem for layer in layers]
-    if not ordered and len(layers) > 1 and (reason := branching(names)) is not None:
+    if not ordered and len(layers) > 1 and (reason := file.branches or branching(names)) is not None:
         raise InvalidInputError(
             f"{file.where}: expected layers that follow each other, found {reason}: which layer feeds which is not in "
-            "the file",
+            f"the file{resembles or ''}",
             hint="write the wiring down: `topostrata inspect FILE --write net.toml`, edit it (docs/wiring.md), "
             "then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
         )
-    search = _Search(file, layers, options, ordered=ordered)
+    search = _Search(file, layers, options, said=ordered)
     axes, order, evidence = search.decide()
     parts = [search.parts(axes)[k] for k in order]
-    bias = "none" if options.bias == "auto" and len(parts) == 1 and axes == "out-in" else options.bias
+    apart = axes == "out-in" or axes_of_names(layers) is not None  # such files hold biases by themselves
+    bias = "none" if options.bias == "auto" and len(parts) == 1 and apart else options.bias
     planned = plan(parts, bias=bias, where=file.where, limits=options.limits)
-    flatten = _flatten(parts, planned, axes, options, file.where)
+    flatten = _flatten(parts, planned, axes, options, file)
     planned = Plan(planned.last_row, planned.fits, flatten or "channels-first")
     if flatten:
         evidence = (*evidence, f"pictures are flattened {flatten}")
     if planned.last_row:
         evidence = (*evidence, "the last row of each matrix is a bias and left out")
-    return Reading(file.where, tuple(parts), planned, evidence, (*_left_out(file, roles, layers), *_doubts(parts)))
+    return Reading(
+        wiring_of(parts, planned, parameters=True),
+        evidence,
+        (*_left_out(file, roles, layers), *_doubts(parts)),
+        lambda: assemble(parts, planned, where=file.where, limits=options.limits),
+        tuple(parts),
+    )
 
 
 def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[list[ArrayRole], bool]:
@@ -146,11 +172,12 @@ def _picked(roles: list[ArrayRole], patterns: Sequence[str], where: str) -> tupl
 class _Search:
     """The orders in which the layers of a file chain, for each order of axes."""
 
-    def __init__(self, file: ArrayFile, layers: list[ArrayRole], options: Options, *, ordered: bool) -> None:
+    def __init__(self, file: ArrayFile, layers: list[ArrayRole], options: Options, *, said: bool) -> None:
         self._file = file
         self._layers = layers
         self._options = options
-        self._ordered = ordered
+        self._said = said
+        self._ordered = said or file.ordered
         self._names = [layer.stem for layer in layers]
         self._kernels = any(len(layer.array.shape) > 2 for layer in layers)
         self._parts: dict[AxisOrder, list[FileLayer]] = {}
@@ -177,7 +204,22 @@ class _Search:
             return self._none_fits(asked)
         axes, why = self._choose_axes(fitting, asked)
         order, how = self._choose_order(fitting[axes], axes)
+        if self._options.bias == "auto" and not self._file.sure:
+            self._check_bias(axes, order, [other for other in fitting if other != axes])
         return axes, order, (why, how)
+
+    def _check_bias(self, axes: AxisOrder, order: Order, others: list[AxisOrder]) -> None:
+        """That a last row is a bias follows from the widths only where they leave no other order, of layers or axes."""
+        parts = [self.parts(axes)[k] for k in order]
+        if all(follows(a, b, grouped=True) for a, b in pairwise(parts)) or (not others and self._total is not None):
+            return
+        also = f"; where rows are {'targets' if axes == 'in-out' else 'sources'} they chain as well" if others else ""
+        raise InvalidInputError(
+            f"{self._file.where}: expected layers that chain as they are, found layers that chain only if the last row "
+            f"of each matrix is a bias: {shapes_of(parts)}{also}",
+            hint="if it is say --bias last-row; else say --orientation, choose layers and their order with --layers "
+            "'NAME,NAME', or write the wiring down: --wiring net.toml",
+        )
 
     def _choose_axes(self, fitting: dict[AxisOrder, list[Order]], asked: AxisOrder | None) -> tuple[AxisOrder, str]:
         rows = {"in-out": "rows are sources (in-out)", "out-in": "rows are targets (out-in)"}
@@ -216,7 +258,7 @@ class _Search:
 
     def _choose_order(self, orders: list[Order], axes: AxisOrder) -> tuple[Order, str]:
         if self._ordered:
-            return orders[0], "the order is the one you said"
+            return orders[0], "the order is " + ("the one you said" if self._said else "that of the model in the file")
         if len(self._layers) == 1:
             return orders[0], "there is one layer"
         definition = tuple(range(len(self._layers)))
@@ -326,25 +368,13 @@ class _Search:
     def _part(self, layer: ArrayRole, axes: AxisOrder) -> FileLayer:
         n_source, n_target, taps = dims(layer.array.shape, axes)
         where = f"{self._file.at(layer.name)}: layer {layer.stem!r}"
-        load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, where=where)
+        load = partial(cells_of, layer.array, axes, zeros=self._options.zeros, limits=self._options.limits, where=where)
         kernel = len(layer.array.shape) > 2
         return FileLayer(layer.stem, n_source, n_target, load, taps, kernel, layer.name, axes)
 
 
-def axes_of_names(layers: Sequence[ArrayRole]) -> AxisOrder | None:
-    """The order of axes that files with such names have; None where the names do not tell, or differ."""
-    told: set[AxisOrder] = set()
-    for layer in layers:
-        name = layer.name.lower().removesuffix(":0")
-        if name.endswith(("kernel", "kernel_mask", "kernel.mask")):
-            told.add("in-out")
-        elif any(word in name for word in (".weight", "parametrizations")):
-            told.add("out-in")
-    return told.pop() if len(told) == 1 else None
-
-
 def _flatten(
-    parts: Sequence[FileLayer], planned: Plan, axes: AxisOrder, options: Options, where: str
+    parts: Sequence[FileLayer], planned: Plan, axes: AxisOrder, options: Options, file: ArrayFile
 ) -> Flatten | None:
     """How a picture is flattened before a linear layer; None where none is."""
     at = next((k for k, part in enumerate(parts) if not part.kernel and planned.fits[k].taps > 1), None)
@@ -352,14 +382,14 @@ def _flatten(
         return None
     if options.flatten is not None:
         return options.flatten
-    if axes == "out-in":
-        return "channels-first"
+    if file.flatten is not None or axes == "out-in":
+        return file.flatten or "channels-first"
     if all("kernel" in part.parameter.lower() for part in parts):
         return "channels-last"
     fit = planned.fits[at]
     raise InvalidInputError(
-        f"{where}: layer {parts[at].name!r}: expected to know how {fit.n_source} channels at {fit.taps} positions are "
-        f"flattened into its {parts[at].n_source} sources, found nothing that tells",
+        f"{file.where}: layer {parts[at].name!r}: expected to know how {fit.n_source} channels at {fit.taps} positions "
+        f"are flattened into its {parts[at].n_source} sources, found nothing that tells",
         hint="say --flatten channels-last (as Keras and Flax do) or --flatten channels-first (as torch does)",
     )
 

@@ -132,6 +132,27 @@ class ServiceClient:
         )
         return "added" if status == 201 else "unchanged"
 
+    def push_metrics(
+        self,
+        run: str,
+        step: int,
+        metrics: Mapping[str, float],
+        *,
+        layer_metrics: LayerMetrics,
+        epoch: float | None = None,
+        recorded_at: datetime | None = None,
+    ) -> Literal["added", "unchanged"]:
+        """Store numbers of a run at a step."""
+        document = {
+            "epoch": epoch,
+            "recorded_at": None if recorded_at is None else recorded_at.isoformat(),
+            "metrics": dict(metrics),
+            "layer_metrics": {layer: dict(numbers) for layer, numbers in layer_metrics.items()},
+        }
+        path = f"{_path(run)}/metrics/{step}"
+        status, _ = self._checked("PUT", path, f"{run}@{step}", ("step", step), json.dumps(document).encode(), _JSON)
+        return "added" if status == 201 else "unchanged"
+
     def snapshot(self, ref: Ref) -> Snapshot:
         """What is known of a snapshot."""
         assert isinstance(ref.step, int)  # noqa: S101 - senders name steps by number
@@ -155,7 +176,7 @@ class ServiceClient:
         method: str,
         path: str,
         what: str,
-        sign: tuple[str, str] | None = None,
+        sign: tuple[str, str | int] | None = None,
         body: bytes | None = None,
         media: str = "",
     ) -> tuple[int, dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from topostrata.errors import ConflictError, NotFoundError
-from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot
+from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot
 from topostrata.refs import Ref
 from topostrata.runs import Parent, Status
 from topostrata.service.client import ServiceClient
@@ -78,12 +78,24 @@ class Destination:
             snapshot.topology,
             epoch=snapshot.epoch,
             metrics=snapshot.metrics,
+            layer_metrics=snapshot.layer_metrics,
             recorded_at=snapshot.recorded_at,
         )
         if outcome == "added" and run not in self._reopened:
             self._archive.update_run(run, status="open")
             self._reopened.add(run)
         return outcome
+
+    def push_metrics(self, run: str, metrics: SpooledMetrics) -> Outcome:
+        """Store numbers of the run at a step."""
+        return self._archive.push_metrics(
+            run,
+            metrics.step,
+            metrics.metrics,
+            layer_metrics=metrics.layer_metrics,
+            epoch=metrics.epoch,
+            recorded_at=metrics.recorded_at,
+        )
 
     def begin_fork(self, fork: str, run: str, step: int, head: RunHead) -> None:
         """Make the fork, descended from the last snapshot before that step."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # a picture of distances needs no archive
     from topostrata.lineage.declared import Lineage
     from topostrata.lineage.inferred import Inference
     from topostrata.lineage.timelines import Timeline
-    from topostrata.runs import Snapshot
+    from topostrata.runs import Snapshot, StepMetrics
 
 _MOST_LABELS = 60
 _MOST_NUMBERS = 16
@@ -143,23 +143,23 @@ def survival_curves(survival: RunSurvival, path: str | os.PathLike[str]) -> None
         axes.legend()
 
 
-def metric_curves(run: str, snapshots: Sequence[Snapshot], path: str | os.PathLike[str]) -> None:
-    """Draw the metrics of a run over its steps: those of its snapshots, then each one of its layers, a line a layer.
+def metric_curves(run: str, entries: Sequence[StepMetrics | Snapshot], path: str | os.PathLike[str]) -> None:
+    """Draw the metrics of a run over its steps: its own, then each one of its layers, a line a layer.
 
-    Raises ``InvalidInputError`` where the snapshots have no metrics or the path is no picture, ``MissingExtraError``
-    without matplotlib.
+    Raises ``InvalidInputError`` where there are no metrics or the path is no picture, ``MissingExtraError`` without
+    matplotlib.
 
     >>> import tempfile, topostrata as ts
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ts.metric_curves("w0", archive.snapshots("w0"), f"{folder}/metrics.png")
+    ...     ts.metric_curves("w0", archive.metrics("w0"), f"{folder}/metrics.png")
     """
     numbers: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for snapshot in snapshots:
-        for name, value in snapshot.metrics.items():
-            numbers.setdefault(f"snapshot metric {name}", {}).setdefault(run, []).append((snapshot.step, value))
-        for layer, metrics in snapshot.layer_metrics.items():
+    for entry in entries:
+        for name, value in entry.metrics.items():
+            numbers.setdefault(f"metric {name}", {}).setdefault(run, []).append((entry.step, value))
+        for layer, metrics in entry.layer_metrics.items():
             for name, value in metrics.items():
-                numbers.setdefault(f"layer metric {name}", {}).setdefault(layer, []).append((snapshot.step, value))
+                numbers.setdefault(f"layer metric {name}", {}).setdefault(layer, []).append((entry.step, value))
     if not numbers:
         raise InvalidInputError(f"run {run!r}: expected metrics to draw, found none")
     figure = _new_figure(8.0, 0.8 + 2.6 * len(numbers))

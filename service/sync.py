@@ -31,7 +31,7 @@ from topostrata.errors import (
     UnsupportedFormatError,
 )
 from topostrata.ingest.hook import spool
-from topostrata.ingest.hook.spool import Damage, Entry, RunEnd, RunHead, SpooledSnapshot, SpoolReader
+from topostrata.ingest.hook.spool import Damage, Entry, RunEnd, RunHead, SpooledMetrics, SpooledSnapshot, SpoolReader
 from topostrata.service.destinations import Destination, Outcome, Tell, numbered, open_destination
 from topostrata.settings import Settings
 
@@ -39,6 +39,9 @@ _TICK = 0.5  # seconds between two looks at a spool that grows
 _LONGEST_PAUSE = 30.0  # seconds between two tries of an archive that does not answer
 # What no waiting mends.
 _LASTING = {kind.code for kind in (SettingsError, MissingExtraError, UnsupportedFormatError, CorruptError)}
+
+
+_Sent = SpooledSnapshot | SpooledMetrics  # what goes into the archive, one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Mark:
     end: int = 0
     check: int = 0
     run: str = ""
-    step: int = -1
+    step: int = -1  # the last snapshot's
+    measured: int = -1  # the last step with metrics
 
 
 class _Spool:
@@ -217,9 +221,13 @@ class Sender:
                 opened.head = value
                 destination = self._begin(opened, value, entry)
             destination = destination or self._destination(self._store_of(opened))
-            if isinstance(value, SpooledSnapshot) and entry.end > opened.passed:
-                self._deliver_snapshot(opened, destination, value)
-                opened.mark.end, opened.mark.check, opened.mark.step = entry.end, entry.check, value.step
+            if isinstance(value, _Sent) and entry.end > opened.passed:
+                self._deliver_record(opened, destination, value)
+                opened.mark.end, opened.mark.check = entry.end, entry.check
+                if isinstance(value, SpooledSnapshot):
+                    opened.mark.step = value.step
+                else:
+                    opened.mark.measured = value.step
                 if not opened.refused:  # what was refused is offered again the next time, and all after it
                     write_mark(opened.path, opened.mark)
             elif isinstance(value, RunEnd):
@@ -241,47 +249,51 @@ class Sender:
         mark = opened.mark
         if mark.store == destination.location and (mark.step < 0 or destination.has(mark.run, mark.step)):
             destination.begin(head, self._tell)
+            if mark.step < 0:  # whether metrics are still there is not asked: they are sent again
+                mark.end, mark.check, mark.measured, opened.passed = entry.end, entry.check, -1, 0
             return destination
         opened.mark = Mark(destination.location, entry.end, entry.check, destination.begin(head, self._tell))
         opened.passed = 0
         return destination
 
-    def _deliver_snapshot(self, opened: _Spool, destination: Destination, snapshot: SpooledSnapshot) -> None:
+    def _deliver_record(self, opened: _Spool, destination: Destination, record: _Sent) -> None:
         mark = opened.mark
         try:
-            outcome = self._pushed(opened, destination, snapshot)
-        except SettingsError:  # nothing is wrong with the snapshot
+            outcome = self._pushed(opened, destination, record)
+        except SettingsError:  # nothing is wrong with what is sent
             raise
         except (ConflictError, InputError, LimitError) as error:
             opened.refused += 1
             self._tell(
                 "refused",
-                f"{mark.run}@{snapshot.step}: the archive does not take it: {error}. It stays in the spool: "
+                f"{mark.run}@{record.step}: the archive does not take it: {error}. It stays in the spool: "
                 f"`topostrata spool show {opened.path}`",
             )
             return
         opened.added += outcome == "added"
         opened.unchanged += outcome == "unchanged"
 
-    def _pushed(self, opened: _Spool, destination: Destination, snapshot: SpooledSnapshot) -> Outcome:
+    def _pushed(self, opened: _Spool, destination: Destination, record: _Sent) -> Outcome:
         """Push into the run, or into a fork where the run holds something else at this step or after it."""
         mark, head = opened.mark, opened.head
+        push = destination.push if isinstance(record, SpooledSnapshot) else destination.push_metrics
+        last = mark.step if isinstance(record, SpooledSnapshot) else mark.measured
         try:
-            return destination.push(mark.run, snapshot)
+            return push(mark.run, record)  # type: ignore[arg-type]
         except ConflictError as error:
             # The same step twice from one job is no return to an earlier one.
-            if head is None or snapshot.step == mark.step:
+            if head is None or record.step == last:
                 raise
-            reason = f"goes back to step {snapshot.step}" if isinstance(error, StepOrderError) else error.message
-        for fork in numbered(mark.run, f"-fork-{snapshot.step}"):
-            destination.begin_fork(fork, mark.run, snapshot.step, head)
+            reason = f"goes back to step {record.step}" if isinstance(error, StepOrderError) else error.message
+        for fork in numbered(mark.run, f"-fork-{record.step}"):
+            destination.begin_fork(fork, mark.run, record.step, head)
             with contextlib.suppress(ConflictError):
-                outcome = destination.push(fork, snapshot)
-                from_there = f"from step {snapshot.step} on it is {fork}; `topostrata lineage {mark.run}` shows both"
+                outcome = push(fork, record)  # type: ignore[arg-type]
+                from_there = f"from step {record.step} on it is {fork}; `topostrata lineage {mark.run}` shows both"
                 self._tell("forked", f"run {mark.run}: {reason}; {from_there}")
                 mark.run = fork
                 return outcome
-        raise ConflictError(f"run {mark.run!r}: expected an id for a fork at step {snapshot.step}, found none free")
+        raise ConflictError(f"run {mark.run!r}: expected an id for a fork at step {record.step}, found none free")
 
     def _store_of(self, opened: _Spool) -> str:
         return self._store or (opened.head.store if opened.head else None) or self._settings.store
@@ -311,7 +323,7 @@ def spools(path: Path) -> list[Path]:
 
 
 def inspect(path: Path) -> SpoolState:
-    """What a spool holds, read through; ``waiting`` are the snapshots that no archive has, as far as is known."""
+    """What a spool holds, read through; ``waiting`` is what no archive has, as far as is known."""
     state = SpoolState(path, path.name.partition(".")[0], "", is_live(path))
     mark = read_mark(path)
     try:
@@ -320,7 +332,7 @@ def inspect(path: Path) -> SpoolState:
             if isinstance(value, RunHead):
                 elsewhere = _elsewhere(value, live=state.live, ended=False)
                 state = replace(state, run=mark.run or value.run, store=value.store or "", elsewhere=elsewhere)
-            elif isinstance(value, SpooledSnapshot):
+            elif isinstance(value, _Sent):
                 state = replace(state, waiting=state.waiting + (entry.end > mark.end))
                 state = replace(state, unchanged=state.unchanged + (entry.end <= mark.end))
             elif isinstance(value, RunEnd):
@@ -357,7 +369,8 @@ def read_mark(path: Path) -> Mark:
         claim = json.loads(_mark_path(path).read_text(encoding="utf-8"))
         numbers = int(claim["end"]), int(claim["check"])
         if numbers in {(record.end, record.check) for record in spool.outline(path)}:
-            return Mark(str(claim["store"]), *numbers, str(claim["run"]), int(claim["step"]))
+            steps = int(claim["step"]), int(claim.get("measured", -1))
+            return Mark(str(claim["store"]), *numbers, str(claim["run"]), *steps)
     except (OSError, ValueError, TypeError, KeyError, TopostrataError):
         pass
     return Mark()
@@ -376,10 +389,10 @@ def _mark_path(path: Path) -> Path:
 
 
 def _waiting(opened: _Spool) -> int:
-    """The snapshots that are still to be sent, by the heads of their records: the archive may be away for days."""
+    """What is still to be sent, by the heads of its records: the archive may be away for days."""
     with contextlib.suppress(TopostrataError, OSError):
         records = spool.outline(opened.path)
-        return sum(record.kind == "snapshot" and record.end > opened.mark.end for record in records)
+        return sum(record.kind in {"snapshot", "metrics"} and record.end > opened.mark.end for record in records)
     return 0
 
 

@@ -32,7 +32,7 @@ export -f environment try
 python -P "$root/tests/extras.py" | xargs -P 2 -I {} bash -euo pipefail -c 'try "$1"' try {}
 
 echo "the whole install passes the tests"
-environment "$place/whole" demo,pandas,parquet httpx pytest pytest-timeout pytest-xdist hypothesis
+environment "$place/whole" demo,pandas,parquet,keras,flax,orbax httpx pytest pytest-timeout pytest-xdist hypothesis
 cp -r "$root/tests" "$root/docs" "$root/pyproject.toml" "$place/"
 cd "$place"
 TOPOSTRATA_REFERENCE_TOPOLOGIES=$topologies whole/bin/python -m pytest -q --numprocesses 2 --dist loadfile -o pythonpath= -o addopts=--import-mode=importlib \

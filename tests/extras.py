@@ -73,6 +73,12 @@ def base() -> None:
     refused("server", "ls", "--store", "archive")
     refused("server", "serve", "--store", "archive")
     refused("demo", "demo", "--no-serve")
+    Path("a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    Path("a.msgpack").write_bytes(b"\x80")
+    Path("a.orbax").mkdir()
+    Path("a.orbax/_METADATA").write_text("{}", "utf-8")
+    for extra, suffix in (("keras", "h5"), ("flax", "msgpack"), ("orbax", "orbax")):
+        refused(extra, "inspect", f"a.{suffix}")
 
 
 def distance() -> None:
@@ -106,6 +112,41 @@ def parquet() -> None:
 
     written("distances", *FILES, "--alignment", "identity", "--parquet", file="d.parquet")
     assert pq.read_table("d.parquet").num_rows == 3
+
+
+def keras() -> None:
+    """A file of weights in HDF5."""
+    import h5py
+
+    with h5py.File("net.h5", "w") as file:
+        file["fc1"], file["fc2"] = np.eye(4, 6), np.eye(6, 3)
+    assert [frame.topology.nnz for frame in ts.read("net.h5")] == [7]
+
+
+def flax() -> None:
+    """A file of Flax."""
+    import msgpack
+
+    kernel = msgpack.ExtType(1, msgpack.packb(((4, 3), "float32", np.eye(4, 3, dtype="f4").tobytes())))
+    Path("net.msgpack").write_bytes(msgpack.packb({"params": {"Dense_0": {"kernel": kernel}}}))
+    assert [frame.topology.nnz for frame in ts.read("net.msgpack")] == [3]
+
+
+def orbax() -> None:
+    """A checkpoint of Orbax."""
+    import tensorstore
+
+    place = Path("net").absolute()
+    kvstore = {"driver": "file", "path": f"{place}/params.Dense_0.kernel/"}
+    store = tensorstore.open(
+        {"driver": "zarr", "kvstore": kvstore}, create=True, dtype="float32", shape=[4, 3]
+    ).result()
+    store.write(np.eye(4, 3, dtype="f4")).result()
+    keys = [{"key": key, "key_type": 2} for key in ("params", "Dense_0", "kernel")]
+    leaf = {"key_metadata": keys, "value_metadata": {"value_type": "jax.Array"}}
+    tree = {"tree_metadata": {"kernel": leaf}, "use_ocdbt": False}
+    (place / "_METADATA").write_text(json.dumps(tree), "utf-8")
+    assert [frame.topology.nnz for frame in ts.read("net")] == [3]
 
 
 def dask() -> None:
@@ -159,6 +200,9 @@ PROMISES: dict[str, Callable[[], None]] = {
     "demo": demo,
     "distance": distance,
     "distance,plot": distance_plot,
+    "flax": flax,
+    "keras": keras,
+    "orbax": orbax,
     "pandas": pandas,
     "parquet": parquet,
     "plot": plot,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from tests.histories import random_history
 from topostrata.ingest.formats.export_file import RunRecord
-from topostrata.runs import Parent, Run, RunLayer, Snapshot
+from topostrata.runs import Parent, Run, RunLayer, Snapshot, StepMetrics
 from topostrata.topology import Topology
 
 BEGIN = datetime(2026, 3, 1, 8, 0, 0, 123_000, tzinfo=UTC)
@@ -20,6 +21,7 @@ class HeldRuns:
     records: list[RunRecord] = field(default_factory=list)
     histories: dict[str, list[Snapshot]] = field(default_factory=dict)
     topologies: dict[str, Topology] = field(default_factory=dict)
+    beside: dict[str, list[StepMetrics]] = field(default_factory=dict)
     location: str = "memory"
 
     def add(self, run: Run, *history: tuple[int, Topology], **metrics: float) -> None:
@@ -55,6 +57,9 @@ class HeldRuns:
 
     def snapshots(self, run: str) -> list[Snapshot]:
         return self.histories.get(run, [])
+
+    def step_metrics(self, run: str) -> Iterator[StepMetrics]:
+        yield from self.beside.get(run, [])
 
     def layers(self, run: str) -> tuple[RunLayer, ...]:
         record = next(record for record in self.records if record.run.id == run)

@@ -100,7 +100,10 @@ def reading(archive: Archive) -> Iterator[neo4j.Session]:
 
 def wipe(archive: Archive) -> None:
     """Empty the database; only its schema and the archive's own node stay."""
-    for kind in ("Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Topology", "DistanceBlock", "Inference", "Run"):
+    for kind in (
+        "Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Topology", "DistanceBlock", "Inference", "LayerMetrics",
+        "StepMetrics", "Run",
+    ):  # fmt: skip
         while tell(archive, f"MATCH (n:{kind}) WITH n LIMIT 500 DETACH DELETE n RETURN 1 AS gone"):
             pass
     left = tell(archive, "MATCH (n) RETURN labels(n) AS labels")

@@ -44,6 +44,24 @@ def masks(run: str, step: int, size: int = 40) -> list[np.ndarray]:
     return [rng.random((size, size)) < 0.3, rng.random((size, 10)) < 0.5]
 
 
+def left(run: str, step: int) -> list[np.ndarray]:
+    """What the removal of the update to a step left of the step before: half of what is alive at both."""
+    both = (before & after for before, after in zip(masks(run, step - 1), masks(run, step), strict=True))
+    return [mask & (np.arange(mask.size).reshape(mask.shape) % 2 == 0) for mask in both]
+
+
+def turnover(run: str, step: int) -> dict[str, dict[str, float]]:
+    """What that update did, by definition."""
+    counts = {}
+    for k, (before, kept, after) in enumerate(
+        zip(masks(run, step - 1), left(run, step), masks(run, step), strict=True)
+    ):
+        dropped, grown = before & ~kept, after & ~kept
+        numbers = {"dropped": dropped, "grown": grown, "regrown_at_once": dropped & grown}
+        counts[f"l{k}"] = {name: float(mask.sum()) for name, mask in numbers.items()}
+    return counts
+
+
 def expected(run: str, step: int, size: int = 40) -> ts.Topology:
     """The same as a topology."""
     return ts.Topology.from_masks(masks(run, step, size))

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.array_file import AxisOrder
+from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.stored import Entries, StoredArray
 from topostrata.matrices import default_zeros
 from topostrata.words import Zeros
 
 Cells = NDArray[np.int64]
+
+_WIDENED = 4  # what NumPy has no type for is read as float32
+_PER_CELL = 16  # bytes: where a connection stands, twice
 
 
 def dims(shape: tuple[int, ...], axes: AxisOrder) -> tuple[int, int, int]:
@@ -28,9 +32,23 @@ def dims(shape: tuple[int, ...], axes: AxisOrder) -> tuple[int, int, int]:
     return (shape[1], shape[0], taps) if axes == "out-in" else (shape[-2], shape[-1], taps)
 
 
-def cells_of(array: StoredArray, axes: AxisOrder, *, zeros: Zeros | None, where: str) -> Cells:
-    """The cells ``target * (n_source * taps) + source * taps + tap`` of an array's connections, in order."""
+def read_within(
+    array: StoredArray, limits: Limits, *, where: str, per_connection: int = _PER_CELL
+) -> NDArray[Any] | Entries:
+    """The numbers of an array, where they and what is made of them, ``per_connection`` bytes each, fit into memory."""
+    if array.layout != "dense":  # its reader knows how many entries it has
+        return array.read()
+    width = np.dtype(array.dtype).itemsize if array.dtype in np.sctypeDict else _WIDENED
+    limits.check_memory(where, array.size * (2 * width + 2))  # as bytes and as an array, and two truth values each
     values = array.read()
+    if isinstance(values, np.ndarray):
+        limits.check_memory(where, values.nbytes + 2 * values.size + per_connection * int(np.count_nonzero(values)))
+    return values
+
+
+def cells_of(array: StoredArray, axes: AxisOrder, *, zeros: Zeros | None, limits: Limits, where: str) -> Cells:
+    """The cells ``target * (n_source * taps) + source * taps + tap`` of an array's connections, in order."""
+    values = read_within(array, limits, where=where)
     if isinstance(values, Entries):
         return _sparse_cells(values, array, axes, zeros, where)
     check_values(values.dtype, values, lambda at: [int(i) for i in np.unravel_index(at, values.shape)], where=where)

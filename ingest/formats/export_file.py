@@ -4,11 +4,12 @@ A zip that is read with nothing but a zip and a JSON library, and NumPy for the 
 
     runs.jsonl                 one run a line, each after all runs that it descends from
     snapshots.jsonl            one snapshot a line, run by run in the same order, by their steps
+    metrics.jsonl              the metrics of a run at a step a line, beside those of snapshots; of format 3
     topologies/<digest>.npz    each wiring once, in the layout of docs/snapshot-file.md
     archive.json               {"format": 1, EXPORT_VERSION: "0.1.0", "runs": 7, "snapshots": 217, "topologies": 190}
 
-Format 2 has more words in a run's line, for wirings that format 1 cannot say, and metrics of layers in a snapshot's. It
-is only written where runs need it, and format 1 is read for ever.
+Format 2 has more words in a run's line, for wirings that format 1 cannot say, and metrics of layers in a snapshot's.
+Format 3 has one more member. Each is only written where runs need it, and those before are read for ever.
 
 A digest holds no names: those of a run's layers and spaces stand in its line. Equal runs give equal bytes.
 """
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO, TypeVar, get_args
 
 from topostrata import __version__, format_1, wiring_text
 from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
@@ -34,12 +35,25 @@ from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
 from topostrata.ingest.formats.opened_file import DAMAGED_ZIP, OpenedFile
 from topostrata.ingest.formats.safe_tensors import parse_json
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, Parent, Run, Snapshot, Status, check_layer_metrics, check_metrics, check_tag
+from topostrata.runs import (
+    HOWS,
+    Parent,
+    Run,
+    Snapshot,
+    Status,
+    StepMetrics,
+    check_layer_metrics,
+    check_metrics,
+    check_step_layer_metrics,
+    check_tag,
+)
 from topostrata.topology import Topology, Wiring
 
-FORMAT = 2  # the newest; what format 1 can say is written in format 1
+Entry = TypeVar("Entry", Snapshot, StepMetrics)
 
-_ARCHIVE, _RUNS, _SNAPSHOTS = "archive.json", "runs.jsonl", "snapshots.jsonl"
+FORMAT = 3  # the newest; what an earlier one can say is written in that
+
+_ARCHIVE, _RUNS, _SNAPSHOTS, _METRICS = "archive.json", "runs.jsonl", "snapshots.jsonl", "metrics.jsonl"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOPOLOGY = re.compile(r"topologies/([0-9a-f]{64})\.npz")
 _MAX_LINE = 16 * MIB
@@ -50,6 +64,7 @@ _RUN_KEYS = {
     "id", "name", "status", "created_at", "tags", "parents", "config", "spaces", "layers", "projected",
 }  # fmt: skip
 _SNAPSHOT_KEYS = {"run", "step", "epoch", "recorded_at", "digest", "connections", "metrics"}
+_METRICS_KEYS = {"run", "step", "epoch", "recorded_at", "metrics", "layer_metrics"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,7 @@ def write(
     records: Sequence[RunRecord],
     snapshots: Callable[[RunRecord], Iterable[Snapshot]],
     topology: Callable[[Snapshot], Topology],
+    step_metrics: Callable[[str], Iterable[StepMetrics]],
     *,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Counts:
@@ -91,8 +107,14 @@ def write(
                 for snapshot in snapshots(record):
                     member.write(_line(_snapshot_document(snapshot)))
                     first.setdefault(snapshot.digest, snapshot)
-                    newest = FORMAT if snapshot.layer_metrics else newest
+                    newest = max(newest, 2) if snapshot.layer_metrics else newest
                     count += 1
+        lines = (_line(_metrics_document(entry)) for record in records for entry in step_metrics(record.run.id))
+        if (line := next(lines, None)) is not None:
+            newest = FORMAT
+            with packed_file.open(_METRICS, "w", force_zip64=True) as member:
+                member.write(line)
+                member.writelines(lines)
         for done, (digest, snapshot) in enumerate(first.items(), start=1):
             packed = io.BytesIO()
             snapshot_file.write(packed, topology(snapshot))
@@ -136,6 +158,12 @@ class ExportFile(OpenedFile):
                 yield record, iter(())
         yield from ((record, iter(())) for record in left)
 
+    def step_metrics(self) -> Iterator[tuple[RunRecord, Iterator[StepMetrics]]]:
+        """Each run that has metrics beside its snapshots, with these, as ``histories`` gives snapshots."""
+        if _METRICS in self._members:
+            for run, group in groupby(self._step_metrics(), lambda entry: entry.run):
+                yield self._by_id[run], group
+
     def topology(self, record: RunRecord, snapshot: Snapshot) -> Topology:
         """The wiring of a snapshot with the names of its run; its digest, computed anew, is the claimed one."""
         if self._last is not None and self._last[:2] == (snapshot.digest, record.wiring):
@@ -144,6 +172,7 @@ class ExportFile(OpenedFile):
         at = f"{self.where}: {member}"
         if member not in self._members:
             raise InvalidInputError(f"{self.where}: expected the topology of {snapshot.id}, {member}, found none")
+        self._limits.check_memory(at, 2 * self._members[member].file_size)
         with _as_invalid_input(self.where):
             data = self._zip.read(self._members[member])
         unnamed = snapshot_file.read(data, where=at, limits=self._limits).topology
@@ -171,14 +200,18 @@ class ExportFile(OpenedFile):
                 wanted.discard((snapshot.run, snapshot.step))
                 count += 1
                 progress(count, self.counts.snapshots)
+        for _, entries in self.step_metrics():
+            for _ in entries:
+                pass
         if wanted:
             run, step = min(wanted)
             raise InvalidInputError(f"{self.where}: expected snapshot {run}@{step}, a parent, found none")
         counts = Counts(len(self.records), count, len({digest for digest, _ in checked}))
-        if counts != self.counts or len(self._members) != counts.topologies + 3:
+        topologies = sum(name.endswith(".npz") for name in self._members)
+        if counts != self.counts or topologies != counts.topologies:
             raise InvalidInputError(
                 f"{self.where}: expected {_counted(self.counts)} ({_ARCHIVE}), found {_counted(counts)} and "
-                f"{len(self._members) - 3} files of topologies",
+                f"{topologies} files of topologies",
                 hint="the file is damaged",
             )
 
@@ -190,10 +223,14 @@ class ExportFile(OpenedFile):
             raise InvalidInputError(f"{at}: expected an object with a format number, found {str(claim)[:80]}")
         if type(claim["format"]) is not int or not 1 <= claim["format"] <= FORMAT:
             raise UnsupportedFormatError(
-                f"{at}: expected format 1 or {FORMAT}, found {str(claim['format'])[:80]}",
+                f"{at}: expected format 1 to {FORMAT}, found {str(claim['format'])[:80]}",
                 hint="a newer Topostrata may read it",
             )
         self.format: int = claim["format"]
+        if (self.format == FORMAT) != (_METRICS in self._members):
+            raise InvalidInputError(
+                f"{at}: expected {_METRICS} in format {FORMAT} and in no other, found {self.format}"
+            )
         _fields(claim, "format", format_1.EXPORT_VERSION, *_counted(Counts(0, 0, 0)), at=at)
         return Counts(*(_whole(claim, name, at) for name in _counted(Counts(0, 0, 0))))
 
@@ -212,22 +249,29 @@ class ExportFile(OpenedFile):
             yield record
 
     def _snapshots(self) -> Iterator[Snapshot]:
+        yield from self._in_order(_SNAPSHOTS, lambda line, at: _snapshot(line, at, plain=self.format == 1))
+
+    def _step_metrics(self) -> Iterator[StepMetrics]:
+        yield from self._in_order(_METRICS, _metrics)
+
+    def _in_order(self, member: str, read: Callable[[Any, str], Entry]) -> Iterator[Entry]:
+        """The lines of a member, which go run by run and by their steps."""
         place = {record.run.id: k for k, record in enumerate(self.records)}
         last = (-1, -1)
-        for number, line in enumerate(self._lines(_SNAPSHOTS), start=1):
-            at = f"{self.where}: {_SNAPSHOTS}: line {number}"
+        for number, line in enumerate(self._lines(member), start=1):
+            at = f"{self.where}: {member}: line {number}"
             with _as_invalid_input(at):
-                snapshot = _snapshot(line, at, plain=self.format == 1)
-            if snapshot.run not in place:
-                raise InvalidInputError(f"{at}: expected a run of {_RUNS}, found {snapshot.run!r}")
-            here = (place[snapshot.run], snapshot.step)
+                entry = read(line, at)
+            if entry.run not in place:
+                raise InvalidInputError(f"{at}: expected a run of {_RUNS}, found {entry.run!r}")
+            here = (place[entry.run], entry.step)
             if here <= last:
                 raise InvalidInputError(
-                    f"{at}: expected the runs in the order of {_RUNS} and steps that grow, found {snapshot.id} after "
+                    f"{at}: expected the runs in the order of {_RUNS} and steps that grow, found {entry.id} after "
                     f"{self.records[last[0]].run.id}@{last[1]}"
                 )
             last = here
-            yield snapshot
+            yield entry
 
     def _lines(self, member: str) -> Iterator[Any]:
         at = f"{self.where}: {member}"
@@ -244,16 +288,17 @@ class ExportFile(OpenedFile):
 def _members(opened: zipfile.ZipFile, size: int, where: str, limits: Limits) -> dict[str, zipfile.ZipInfo]:
     """The members by name; the claims of the zip's table of contents are checked before anything is unpacked."""
     infos = opened.infolist()
-    if len(infos) > _MAX_TOPOLOGIES + 3:
+    if len(infos) > _MAX_TOPOLOGIES + 4:
         raise LimitError(f"{where}: expected at most {_MAX_TOPOLOGIES:,} topologies, found {len(infos):,} members")
     members: dict[str, zipfile.ZipInfo] = {}
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         name = info.orig_filename  # ZipFile cuts names at a NUL byte and turns some separators around
         packed = _TOPOLOGY.fullmatch(name)
-        if packed is None and name not in {_ARCHIVE, _RUNS, _SNAPSHOTS}:
+        if packed is None and name not in {_ARCHIVE, _RUNS, _SNAPSHOTS, _METRICS}:
             raise InvalidInputError(
-                f"{where}: expected {_ARCHIVE}, {_RUNS}, {_SNAPSHOTS} and topologies/<digest>.npz, found {name[:80]!r}"
+                f"{where}: expected {_ARCHIVE}, {_RUNS}, {_SNAPSHOTS}, {_METRICS} and topologies/<digest>.npz, "
+                f"found {name[:80]!r}"
             )
         if name in members:
             raise InvalidInputError(f"{where}: expected every member once, found {name!r} twice")
@@ -314,6 +359,17 @@ def _snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
     return document
 
 
+def _metrics_document(entry: StepMetrics) -> dict[str, Any]:
+    return {
+        "run": entry.run,
+        "step": entry.step,
+        "epoch": None if entry.epoch is None else float(entry.epoch),
+        "recorded_at": _time_text(entry.recorded_at),
+        "metrics": _numbers(entry.metrics),
+        "layer_metrics": {y: _numbers(metrics) for y, metrics in sorted(entry.layer_metrics.items())},
+    }
+
+
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in sorted(metrics.items())}
 
@@ -360,6 +416,19 @@ def _snapshot(line: Any, at: str, *, plain: bool) -> Snapshot:
         epoch=None if epoch is None else check_metrics({"epoch": epoch})["epoch"],
         metrics=check_metrics(line["metrics"]),
         layer_metrics=check_layer_metrics(line.get("layer_metrics")),
+    )
+
+
+def _metrics(line: Any, at: str) -> StepMetrics:
+    wiring_text.check_keys(line, _METRICS_KEYS, set(), at)
+    epoch = line["epoch"]
+    return StepMetrics(
+        check_run_id(_text(line, "run", at)),
+        check_step(line["step"]),
+        _time(line, "recorded_at", at),
+        epoch=None if epoch is None else check_metrics({"epoch": epoch})["epoch"],
+        metrics=check_metrics(line["metrics"]),
+        layer_metrics=check_step_layer_metrics(line["layer_metrics"]),
     )
 
 

@@ -17,6 +17,7 @@ from topostrata.ingest.formats.array_file import AxisOrder
 from topostrata.ingest.formats.cells import Cells
 from topostrata.ingest.formats.limits import Limits
 from topostrata.layers import TAPS
+from topostrata.memory import beside
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Orientation, Part, Space, Topology, Wiring
 from topostrata.words import Bias, Flatten
 
@@ -101,7 +102,8 @@ def assemble(parts: Sequence[FileLayer], planned: Plan, *, where: str, limits: L
     masks: list[Mask] = []
     total = 0
     for part, fit in zip(parts, planned.fits, strict=True):
-        cells = part.load()
+        with beside(8 * total):
+            cells = part.load()
         if planned.last_row:
             source, target = cells % (fit.n_source + 1), cells // (fit.n_source + 1)
             cells = (target * fit.n_source + source)[source < fit.n_source]

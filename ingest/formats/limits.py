@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from topostrata.errors import LimitError
+from topostrata.memory import check_memory
 
 MIB = 2**20
+
+# Bytes at the peak of reading, measured: an entry of a sparse matrix, whatever its format (.mat takes most), and a
+# connection of a snapshot file.
+PER_ENTRY = 112
+PER_KEY = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +21,8 @@ class Limits:
 
     ``total_bytes`` counts what the members unpack to. ``ratio`` bounds unpacked : packed; deflate itself reaches
     at most 1,032 : 1, and an honest file of a dense layer comes near that, so a larger ratio is a lie about sizes, and
-    ``total_bytes`` and ``connections`` are what bounds memory. ``units`` holds per space, ``taps`` per layer.
+    ``total_bytes``, ``connections`` and ``memory`` are what bounds memory. ``units`` holds per space, ``taps`` per
+    layer. ``memory`` is the peak in bytes; None: the setting ``memory_bytes``.
     """
 
     total_bytes: int = 4096 * MIB
@@ -25,6 +32,7 @@ class Limits:
     layers: int = 2048
     units: int = 2**24
     taps: int = 2**20
+    memory: int | None = None
 
     def check(self, where: str, **found: float) -> None:
         """Refuse what exceeds: ``limits.check("a.npz", layers=3, units=784)``."""
@@ -32,6 +40,15 @@ class Limits:
             limit = getattr(self, name)
             if value > limit:
                 raise LimitError(f"{where}: expected at most {limit:,} {_WORDS[name]}, found {value:,}")
+
+    def check_memory(self, where: str, need: int) -> None:
+        """Refuse what needs more bytes at its peak than may be taken."""
+        check_memory(where, need, most=self.memory)
+
+    def check_entries(self, where: str, count: int) -> None:
+        """Refuse a sparse matrix of so many stored entries, before any is read."""
+        self.check(where, connections=count)
+        self.check_memory(where, PER_ENTRY * count)
 
 
 _WORDS = {

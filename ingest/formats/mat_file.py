@@ -147,7 +147,7 @@ def _stored(variable: _Variable, source: Path | bytes, where: str, limits: Limit
     if variable.kind == _SPARSE:
         if len(variable.shape) != 2 or 4 * (variable.shape[1] + 1) > variable.unpacked:
             raise InvalidInputError(f"{at}: expected a sparse matrix with a pointer per column, found {variable.shape}")
-        limits.check(at, connections=length // 4)
+        limits.check_entries(at, length // 4)
     else:
         count = math.prod(variable.shape)
         width = np.dtype(_TYPES[kind]).itemsize if kind in _TYPES else 0

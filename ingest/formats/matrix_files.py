@@ -65,7 +65,7 @@ def matrix_market(source: Path | bytes, *, where: str, limits: Limits = DEFAULT)
         rest = stream.seek(0, 2) - claims.at
     rows, columns = claims.shape
     if claims.sparse:
-        limits.check(where, connections=claims.count if claims.symmetry == "general" else 2 * claims.count)
+        limits.check_entries(where, claims.count if claims.symmetry == "general" else 2 * claims.count)
     else:
         limits.check(where, total_bytes=rows * columns * np.dtype(claims.dtype).itemsize)
     shortest = 2 * len(claims.columns)  # a digit and what parts it from the next
@@ -83,16 +83,22 @@ def matrix_market(source: Path | bytes, *, where: str, limits: Limits = DEFAULT)
 @contextmanager
 def opened(source: Path | bytes, where: str) -> Iterator[BinaryIO]:
     """The bytes of a source; whatever a parser raises about them becomes one error that names the file."""
+    with one_error(where), BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        yield stream
+
+
+@contextmanager
+def one_error(where: str) -> Iterator[None]:
+    """Whatever a parser raises about a damaged file becomes one error that names it."""
     try:
-        with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
-            yield stream
+        yield
     except TopostrataError:
         raise
     except OSError as error:
         raise InvalidInputError(f"{where}: expected a readable file, found: {error.strerror or error}") from error
     except MemoryError as error:
         raise LimitError(f"{where}: expected a matrix that fits into memory, found a larger one") from error
-    except Exception as error:  # zlib.error, struct.error, and what NumPy's parser raises and warns of
+    except Exception as error:  # zlib.error, struct.error, and what the parsers of libraries raise and warn of
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InvalidInputError(f"{where}: expected an intact file, found: {reason}") from error
 

@@ -2,7 +2,8 @@
 
 Numbers at the same place count (``fc1`` before ``fc10``, ``layers.0`` before ``layers.1``). Words only tell where they
 belong to a known scheme: torchvision's ``features`` before ``classifier``, ResNet's stem before ``layer1``, GPT-NeoX's
-``h_to_4h`` before ``4h_to_h``. The alphabet tells nothing.
+``h_to_4h`` before ``4h_to_h``. Keras numbers layers of one class from the second on: ``dense`` before ``dense_1``. The
+alphabet tells nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ _SCHEMES: tuple[tuple[frozenset[str], ...], ...] = tuple(
         ("input_layer", "hidden_layer", "output_layer"),
     )
 )
+# What Keras calls layers that nobody named.
+_OF_KERAS = {
+    "dense", "einsum_dense", "embedding", "conv1d", "conv2d", "conv3d", "conv1d_transpose", "conv2d_transpose",
+    "conv3d_transpose", "depthwise_conv1d", "depthwise_conv2d", "separable_conv1d", "separable_conv2d", "simple_rnn",
+    "lstm", "gru",
+}  # fmt: skip
+_NUMBERED = re.compile(r"(\D.*?)(?:_(\d{1,9}))?")
 _WORD = re.compile(r"\d+|[^\W\d_]+|[^.\s]", re.UNICODE)
 
 # What is no chain: the words that tell, and what they tell. Searched in names whose parts are joined by dots.
@@ -75,6 +83,8 @@ def precedes(name: str, other: str) -> bool | None:
 
     >>> precedes("fc2", "fc10"), precedes("classifier.0", "features.3"), precedes("alpha", "beta")
     (True, False, None)
+    >>> precedes("layers.dense.vars.0", "layers.dense_1.vars.0"), precedes("params.Dense_0", "params.Conv_0")
+    (True, False)
     """
     first, second = _words(name), _words(other)
     for mine, yours in zip(first, second, strict=False):
@@ -115,6 +125,9 @@ def _by_scheme(name: str, other: str) -> bool | None:
     for mine, yours in zip(_parts(name), _parts(other), strict=False):
         if mine == yours:
             continue
+        numbered = [match for part in (mine, yours) if (match := _NUMBERED.fullmatch(part)) is not None]
+        if len(numbered) == 2 and numbered[0][1] == numbered[1][1] in _OF_KERAS:
+            return int(numbered[0][2] or 0) < int(numbered[1][2] or 0)
         for scheme in _SCHEMES:
             ranks = [_rank(scheme, part) for part in (mine, yours)]
             if None not in ranks and ranks[0] != ranks[1]:

@@ -19,15 +19,17 @@ from topostrata.ingest.formats.array_file import ArrayFile
 from topostrata.ingest.formats.layer_files import has_layer_files
 from topostrata.ingest.formats.limits import DEFAULT, Limits
 from topostrata.ingest.formats.options import Options
+from topostrata.ingest.formats.orbax_directory import tree_in
+from topostrata.ingest.formats.packed import with_shapes
 from topostrata.ingest.formats.roles import roles_of
 from topostrata.ingest.formats.run_directory import Step
 from topostrata.ingest.formats.snapshot_file import SnapshotFile
+from topostrata.ingest.over_time import decide, moments
 from topostrata.ingest.placed import match, place
-from topostrata.ingest.wiring import decide
 from topostrata.refs import PathRef
 from topostrata.refs import Step as RefStep
 from topostrata.topology import Topology, Wiring
-from topostrata.words import Bias, FileOrientation, Flatten, Zeros
+from topostrata.words import Bias, FileOrientation, Flatten, Heads, Zeros
 
 __all__ = [
     "DEFAULT",
@@ -73,7 +75,9 @@ class ReadOptions(TypedDict, total=False):
     flatten: Flatten | None
     layers: Sequence[str]
     wiring: Wiring | str | os.PathLike[str] | None
+    heads: Heads | None
     step_from: str | None
+    over_time: bool
 
 
 def read(
@@ -86,7 +90,9 @@ def read(
     flatten: Flatten | None = None,
     layers: Sequence[str] = (),
     wiring: Wiring | str | os.PathLike[str] | None = None,
+    heads: Heads | None = None,
     step_from: str | None = None,
+    over_time: bool = False,
     steps: Iterable[int] = (),
 ) -> Iterator[Frame]:
     """The snapshots of a file or directory, in the order of their steps, one in memory at a time.
@@ -97,8 +103,10 @@ def read(
 
     ``wiring``: which layer feeds which, a ``Wiring`` or the path of its text file; without it, what names, shapes and
     format make evident. ``layers``: names or globs of arrays, in the order of execution. ``orientation``, ``flatten``,
-    ``bias`` and ``zeros`` decide what the file does not tell (``Options``; docs/formats.md). ``step_from``: a regular
-    expression whose first group is the step in the name of a file or directory. ``steps``: of a directory only these.
+    ``bias``, ``zeros`` and ``heads`` decide what the file does not tell (``Options``; docs/formats.md).
+    ``step_from``: a regular expression whose first group is the step in the name of a file or directory. ``over_time``:
+    the first axis of each array is time, or a dictionary around the arrays is. ``steps``: of a directory only these; of
+    a file over time its steps.
 
     Raises ``InvalidInputError`` for what is not there, not one of the formats or not evident, ``LimitError`` for what
     is larger than ``limits``.
@@ -120,7 +128,9 @@ def read(
         flatten=flatten,
         layers=layers,
         wiring=wiring,
+        heads=heads,
         step_from=step_from,
+        over_time=over_time,
     )
     if not path.is_dir():
         return _read_file(path, options)
@@ -162,8 +172,10 @@ def options_of(steps: Iterable[int], **how: Unpack[ReadOptions]) -> Options:
         how.get("flatten"),
         tuple(how.get("layers", ())),
         _wiring(how.get("wiring")),
+        how.get("heads"),
         how.get("step_from"),
         frozenset(steps),
+        how.get("over_time", False),
         how.get("limits", DEFAULT),
     )
 
@@ -188,7 +200,7 @@ def steps_of(path: Path, options: Options) -> tuple[list[Step], list[str]]:
     if steps:
         return steps, passed
     named = path.resolve() if path.name in {"", ".."} else path  # ``.`` and ``..`` do not say their names
-    if has_layer_files(path) or run_directory.network_in(path) is not None:
+    if has_layer_files(path) or run_directory.network_in(path) is not None or tree_in(path) is not None:
         return [run_directory.step_of(named, options.step_from)], []
     if run_directory.step_of(named, options.step_from).number is not None:
         return [run_directory.step_of(named, options.step_from)], []
@@ -265,10 +277,11 @@ def _shapes(step: Step, options: Options, *, check: bool) -> Shapes:
     """The arrays of a step by name; ``check``: that they can be read as a network is made sure too."""
     with run_directory.opened(step.path, options.limits) as file:
         if check and file.snapshot is None:
-            moment = next(iter(file.moments().values()), file)
+            moment = next(iter(moments(file, options).values()), file)
             if options.wiring is None:
                 decide(moment, options)
             else:
+                moment = with_shapes(moment, options.wiring, options.axes)
                 match(moment, options.wiring, roles_of(moment.arrays))
         return {name: array.shape for name, array in file.arrays.items()}
 
@@ -319,16 +332,16 @@ def _read_file(path: Path, options: Options) -> Iterator[Frame]:
 def _frames_of_file(step: Step, options: Options) -> Iterator[Frame]:
     """The frame of a file, or those of one that holds several moments."""
     with run_directory.opened(step.path, options.limits) as file:
-        moments = file.moments()
-        if moments and options.steps:
-            if missing := options.steps - moments.keys():
-                raise InvalidInputError(f"{step.path}: expected steps {sorted(missing)}, found {sorted(moments)[:10]}")
-            moments = {number: moments[number] for number in sorted(options.steps)}
-        for number, part in moments.items():
+        parts = moments(file, options)
+        if parts and options.steps:
+            if missing := options.steps - parts.keys():
+                raise InvalidInputError(f"{step.path}: expected steps {sorted(missing)}, found {sorted(parts)[:10]}")
+            parts = {number: parts[number] for number in sorted(options.steps)}
+        for number, part in parts.items():
             snapshot, evidence, notes = _snapshot(part, options)
             notes = (*notes, *_suspicious(snapshot.topology))
             yield Frame(number, snapshot.topology, None, {}, step.path, evidence=evidence, notes=notes)
-    if not moments:
+    if not parts:
         yield _frame(step, {}, options)
 
 
@@ -357,10 +370,11 @@ def _snapshot(file: ArrayFile, options: Options) -> tuple[SnapshotFile, tuple[st
     if file.snapshot is not None:
         return file.snapshot(), ("a snapshot of Topostrata, with its wiring",), ()
     if options.wiring is not None:
+        file = with_shapes(file, options.wiring, options.axes)
         topology, notes = place(file, options.wiring, options)
         return SnapshotFile(topology), ("the wiring is the one you gave",), notes
     reading = decide(file, options)
-    return SnapshotFile(reading.topology(options)), reading.evidence, reading.notes
+    return SnapshotFile(reading.topology()), reading.evidence, reading.notes
 
 
 def _suspicious(topology: Topology) -> list[str]:

@@ -6,7 +6,8 @@ To add a format: a function ``read`` in ``openers`` (or a module of its own) and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -39,13 +40,19 @@ class Format:
     reader: str
     extra: str | None = None
 
-    def open(self, path: Path, limits: Limits) -> AbstractContextManager[ArrayFile]:
-        """The arrays of a file, open for as long as the context lasts."""
+    @contextmanager
+    def open(self, path: Path, limits: Limits) -> Iterator[ArrayFile]:
+        """The arrays of a file, open for as long as the context lasts; masks in bits are unpacked (``packed``)."""
+        from topostrata.ingest.formats.packed import unpacked  # noqa: PLC0415 - the help of `push` needs no NumPy
+
         module, function = self.reader.split(":")
         opened: AbstractContextManager[ArrayFile] = getattr(import_module(module), function)(path, limits)
-        return opened
+        with opened as file:
+            yield unpacked(file)
 
 
+# The head of a map of msgpack with up to 15 keys, then that of its first key, a text of up to 31 bytes.
+_MAPS = tuple(bytes([0x80 + keys, 0xA0 + length]) for keys in range(1, 16) for length in range(1, 32))
 _OPENERS = "topostrata.ingest.formats.openers"
 _NUMPY = b"\x93NUMPY"
 _CHECKPOINT = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
@@ -114,11 +121,52 @@ FORMATS: tuple[Format, ...] = (
         "rows are sources",
         f"{_OPENERS}:read_mat",
     ),
+    Format(
+        "Keras model",
+        (".keras",),
+        (),
+        "Keras 3, model.save",
+        "configuration and weights; the configuration gives order and names of the layers, and is not executed",
+        "rows are sources, kernels hwio; transposed and depthwise ones as Keras stores them",
+        "topostrata.ingest.formats.keras_file:read_keras",
+        "keras",
+    ),
+    Format(
+        "HDF5 file",
+        (".weights.h5", ".h5", ".hdf5"),
+        (b"\x89HDF\r\n\x1a\n",),
+        "Keras 3, model.save_weights; Keras 1 and 2, model.save; h5py",
+        "weights of a Keras model, by the names of its layers; else arrays by path",
+        "as a Keras model; rows are sources, where another wrote it",
+        "topostrata.ingest.formats.keras_file:read_hdf5",
+        "keras",
+    ),
+    Format(
+        "Flax msgpack",
+        (".msgpack", ".flax"),
+        _MAPS,
+        "flax.serialization.to_bytes, Hugging Face flax_model.msgpack",
+        "a tree of parameters, or a training state; masks beside it (JaxPruner's too, bit-packed or not)",
+        "rows are sources, kernels hwio",
+        "topostrata.ingest.formats.flax_file:read_flax",
+        "flax",
+    ),
+    Format(
+        "Orbax checkpoint",
+        (),
+        (),
+        "orbax.checkpoint: StandardCheckpointer, PyTreeCheckpointer, CheckpointManager",
+        "a directory with a tree of arrays (`_METADATA`), or a step of a manager that holds one (`default/`)",
+        "as Flax",
+        "topostrata.ingest.formats.orbax_directory:read_orbax",
+        "orbax",
+    ),
 )
+ORBAX = FORMATS[-1]  # its files are directories
 
 DIRECTORIES = (
     "a directory with one layer per file (epoch_<N>/weight_l<k>.npz), a directory of steps (step_<N>/, "
-    "checkpoint-<N>/, or files such as epoch_010.npz), a directory with an index of shards"
+    "checkpoint-<N>/, or files such as epoch_010.npz), a directory with an index of shards, a checkpoint of Orbax"
 )
 
 
@@ -136,7 +184,7 @@ def format_of(path: Path, formats: Sequence[Format] = FORMATS) -> Format:
         if known.begins and head.startswith(known.begins):
             return known
     if head.startswith(b"PK"):
-        return formats[3 if b"/data.pkl" in head else 0]
+        return formats[3 if b"/data.pkl" in head else 7 if b"metadata.json" in head else 0]
     raise InvalidInputError(f"{path}: expected {expected(formats)}, found another", hint=hint(formats))
 
 
@@ -153,7 +201,7 @@ def expected(formats: Sequence[Format] = FORMATS) -> str:
 
 def hint(formats: Sequence[Format] = FORMATS) -> str:
     """What is known, for an error about a file or directory that is none of it."""
-    names = [f"{known.name} ({', '.join(known.suffixes)})" for known in formats]
+    names = [f"{known.name} ({', '.join(known.suffixes)})" for known in formats if known.suffixes]
     return f"known are {DIRECTORIES}, and files: {', '.join(names)}; docs/formats.md shows them"
 
 
@@ -166,7 +214,7 @@ def table(formats: Sequence[Format] = FORMATS) -> str:
     """The table of docs/formats.md."""
     rows = ["| file | who writes it | what it holds | order of axes | needs |", "| --- | --- | --- | --- | --- |"]
     for known in formats:
-        endings = " ".join(f"`{suffix}`" for suffix in known.suffixes)
+        endings = " ".join(f"`{suffix}`" for suffix in known.suffixes) or "(a directory)"
         needs = f"the extra `[{known.extra}]`" if known.extra else "nothing more"
         rows.append(f"| {known.name} {endings} | {known.writers} | {known.holds} | {known.axes} | {needs} |")
     return "\n".join(rows) + "\n"

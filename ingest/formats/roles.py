@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats.array_file import AxisOrder
 from topostrata.ingest.formats.stored import StoredArray
 
 Role = Literal["mask", "weight", "original", "bias", "norm", "buffer", "optimiser", "average", "other"]
@@ -28,8 +29,8 @@ _OPTIMISER = {
     "grad", "grads", "gradient", "gradients", "grad_avg",
 }  # fmt: skip
 _AVERAGES = {
-    "ema", "ema_model", "model_ema", "ema_state_dict", "ema_model_state_dict", "ema_params", "params_ema", "shadow",
-    "shadow_params", "swa", "swa_model", "averaged_model", "average_model",
+    "ema", "ema_model", "model_ema", "ema_state_dict", "state_dict_ema", "ema_model_state_dict", "ema_params",
+    "params_ema", "shadow", "shadow_params", "swa", "swa_model", "averaged_model", "average_model",
 }  # fmt: skip
 _BUFFERS = {
     "running_mean", "running_var", "num_batches_tracked", "batch_stats", "position_ids", "token_type_ids", "inv_freq",
@@ -86,12 +87,7 @@ def roles_of(arrays: Mapping[str, StoredArray]) -> list[ArrayRole]:
     """
     roles = [_role(array, arrays) for array in arrays.values()]
     if not any(role.holds_layer for role in roles):
-        roles = [
-            replace(role, role="weight", why="there is no other copy of the weights")
-            if role.role == "average"
-            else role
-            for role in roles
-        ]
+        roles = [_role(role.array, arrays, lone=True) if role.role == "average" else role for role in roles]
     masked = {role.stem: role.name for role in roles if role.role == "mask" and len(role.array.shape) >= 2}
     return [_beside_masks(role, masked) for role in roles]
 
@@ -120,6 +116,18 @@ def stem_of(name: str) -> str:
     return _stem(_tokens(name)) or name
 
 
+def axes_of_names(layers: Iterable[ArrayRole]) -> AxisOrder | None:
+    """The order of axes that files with such names have; None where the names do not tell, or differ."""
+    told: set[AxisOrder] = set()
+    for layer in layers:
+        name = layer.name.lower().removesuffix(":0")
+        if name.endswith(("kernel", "kernel_mask", "kernel.mask")):
+            told.add("in-out")
+        elif any(word in name for word in (".weight", "parametrizations")):
+            told.add("out-in")
+    return told.pop() if len(told) == 1 else None
+
+
 def _tokens(name: str) -> list[str]:
     return [token for token in re.split(r"[./:\[\]']+", name.removesuffix(":0")) if token]
 
@@ -143,11 +151,12 @@ def _stem(tokens: list[str]) -> str:
     return ".".join(tokens)
 
 
-def _role(array: StoredArray, arrays: Mapping[str, StoredArray]) -> ArrayRole:
+def _role(array: StoredArray, arrays: Mapping[str, StoredArray], *, lone: bool = False) -> ArrayRole:
+    """``lone``: an average over time of which there is no other copy is what it is an average of."""
     tokens = _tokens(array.name)
     lower = [token.lower() for token in tokens]
     stem = _stem(tokens) or array.name
-    role, why = _by_name(lower, array)
+    role, why = _by_name([word for word in lower if word not in _AVERAGES] if lone else lower, array)
     if role == "weight" and (pair := _PAIR.fullmatch(lower[-1])):
         partner = array.name[: len(array.name) - len(tokens[-1])] + f"w{pair[1]}"
         if partner in arrays and arrays[partner].shape == array.shape:

@@ -1,22 +1,26 @@
 """Directories of snapshots: which of their entries is which step, and which only look like one.
 
 ``epoch_010/``, ``step_10/``, ``checkpoint-2000/``, ``epoch_000.npz``, ``epoch=9-step=1000.ckpt``, or whatever
-``step_from`` says. A snapshot is a directory with one layer per file, a directory with one network, or a file.
+``step_from`` says. A snapshot is a directory with one layer per file, a directory with one network, a checkpoint of
+Orbax (whose manager calls a step by its number alone), or a file.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import registry
 from topostrata.ingest.formats.array_file import ArrayFile
 from topostrata.ingest.formats.layer_files import children, has_layer_files, read_layer_files
 from topostrata.ingest.formats.limits import Limits
+from topostrata.ingest.formats.orbax_directory import tree_in
 from topostrata.refs import MAX_STEP
 
 _WORDS = "step|steps|global_step|iter|iteration|checkpoint|ckpt|snapshot|mask|masks"
@@ -27,6 +31,7 @@ _NETWORKS = (
     "model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors", "pytorch_model.bin",
 )  # fmt: skip
 _BESIDE = re.compile(r"(?:optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state).*")
+_MOST_CONFIG = 1_000_000
 _SHARD = re.compile(r".+-\d+-of-\d+\.\w+")
 
 
@@ -49,7 +54,8 @@ def step_of(path: Path, step_from: str | None = None) -> Step:
         return Step(path, keyed.get("step", keyed.get("epoch")), keyed.get("epoch"))
     match = _NAMED.fullmatch(name)
     if match is None:
-        return Step(path, None)
+        numbered = name.isdecimal() and path.is_dir() and tree_in(path) is not None
+        return Step(path, _number(path, name) if numbered else None)
     number = _number(path, match["number"])
     return Step(path, number, number if (match["word"] or "").lower() == "epoch" else None)
 
@@ -75,19 +81,24 @@ def steps_in(directory: Path, step_from: str | None = None) -> tuple[list[Step],
     return [by_number[number] for number in sorted(by_number)], passed
 
 
-def opened(path: Path, limits: Limits) -> AbstractContextManager[ArrayFile]:
-    """The arrays of one snapshot: a file, a directory of layers, or a directory with one network."""
-    if not path.is_dir():
-        return registry.format_of(path).open(path, limits)
-    if has_layer_files(path):
-        return _layers(path, limits)
-    network = network_in(path)
+@contextmanager
+def opened(path: Path, limits: Limits) -> Iterator[ArrayFile]:
+    """The arrays of one snapshot: a file, a directory of layers or with one network, and its config; Orbax."""
+    if path.is_dir() and has_layer_files(path):
+        yield read_layer_files(path, limits)
+        return
+    network = network_in(path) if path.is_dir() else path
+    if network is None and (tree := tree_in(path)) is not None:
+        with registry.ORBAX.open(tree, limits) as file:
+            yield file
+        return
     if network is None:
         raise InvalidInputError(
             f"{path}: expected layer files weight_l0.npz, weight_l1.npz, ..., or a network in one file, found neither",
             hint=registry.hint(),
         )
-    return registry.format_of(network).open(network, limits)
+    with registry.format_of(network).open(network, limits) as file:
+        yield replace(file, config=_config(network.with_name("config.json")))
 
 
 def network_in(directory: Path) -> Path | None:
@@ -105,9 +116,14 @@ def network_in(directory: Path) -> Path | None:
     return files[0] if files else None
 
 
-@contextmanager
-def _layers(path: Path, limits: Limits) -> Iterator[ArrayFile]:
-    yield read_layer_files(path, limits)
+def _config(path: Path) -> dict[str, Any]:
+    """What a ``config.json`` says; nothing where there is none, or it is no such file."""
+    try:
+        with path.open("rb") as stream:
+            config = json.loads(stream.read(_MOST_CONFIG))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _readable(path: Path) -> bool:
@@ -116,7 +132,7 @@ def _readable(path: Path) -> bool:
 
 def _looks_like_a_snapshot(path: Path) -> bool:
     if path.is_dir():
-        return bool(_LOOKS.search(path.name)) or has_layer_files(path)
+        return bool(_LOOKS.search(path.name)) or has_layer_files(path) or tree_in(path) is not None
     return _readable(path) or bool(_LOOKS.match(path.name))
 
 

@@ -101,6 +101,7 @@ class SafeNpz(OpenedFile):
                 raise InvalidInputError(
                     f"{self.where}: member {name!r}: expected {ndim} dimensions, found shape {header.shape}"
                 )
+            self._limits.check_memory(f"{self.where}: member {name!r}", 2 * header.size * header.dtype.itemsize)
             data = _read_exactly(stream, header.size * header.dtype.itemsize, name)
         array = np.frombuffer(data, dtype=header.dtype)
         return array.reshape(header.shape, order="F" if header.fortran_order else "C")
@@ -201,6 +202,11 @@ def _check_end(stream: BinaryIO, where: str, limits: Limits) -> tuple[int, int]:
     tail = stream.read(65_557)
     at = len(tail) - _END.size if tail[-_END.size :].startswith(b"PK\x05\x06") else tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
+        stream.seek(0)
+        if stream.read(2) != b"PK":
+            raise InvalidInputError(
+                f"{where}: expected an .npz archive, found another file", hint="numpy.savez writes one"
+            )
         raise InvalidInputError(
             f"{where}: expected an .npz archive, found no end of a zip archive", hint="is the file cut off?"
         )

@@ -62,7 +62,7 @@ def _check_sizes(npz: SafeNpz, form: str, prefix: str, shape: tuple[int, int], a
             raise InvalidInputError(
                 f"{npz.where}: member '{prefix}indices': expected {count:,} (the last of indptr), found {held:,}"
             )
-    limits.check(at, connections=count)
+    limits.check_entries(at, count)
     if form in {"csr", "csc"} and count > shape[0] * shape[1]:
         raise InvalidInputError(
             f"{at}: expected at most {shape[0] * shape[1]:,} entries in a matrix of {shape[0]} x {shape[1]}, "

@@ -42,6 +42,30 @@ def from_float8(bits: NDArray[Any], kind: str) -> NDArray[np.float32]:
     return np.take(_table(kind), bits)
 
 
+def stored_as(name: str) -> np.dtype[Any] | None:
+    """The dtype in which arrays of a dtype lie in a file, by its name in JAX; None for one that holds no numbers.
+
+    >>> stored_as("bfloat16"), stored_as("float32"), stored_as("object")
+    (dtype('uint16'), dtype('float32'), None)
+    """
+    if name == "bfloat16":
+        return np.dtype("<u2")
+    if name in FLOAT8 or name in {"int4", "uint4", "int2", "uint2"}:
+        return np.dtype("u1" if name in FLOAT8 or name.startswith("u") else "i1")
+    try:
+        dtype = np.dtype(name if name.isidentifier() else "O")
+    except TypeError:
+        return None
+    return dtype.newbyteorder("<") if dtype.kind in "biufc" and dtype.isnative else None
+
+
+def from_stored(stored: NDArray[Any], name: str) -> NDArray[Any]:
+    """The values of an array that lies in a file as ``stored_as`` says."""
+    if name == "bfloat16":
+        return from_bfloat16(stored)
+    return from_float8(stored, name) if name in FLOAT8 else stored
+
+
 @cache
 def _table(kind: str) -> NDArray[np.float32]:
     values = [_value(pattern, kind) for pattern in range(256)]

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from topostrata import wiring_text
 from topostrata.errors import InvalidInputError, InvalidTopologyError, UnsupportedFormatError
-from topostrata.ingest.formats.limits import DEFAULT, Limits
+from topostrata.ingest.formats.limits import DEFAULT, PER_KEY, Limits
 from topostrata.ingest.formats.safe_npz import SafeNpz
 from topostrata.ingest.formats.safe_tensors import SafeTensors, parse_json
 from topostrata.runs import LayerMetrics, check_layer_metrics, check_metrics
@@ -208,7 +208,9 @@ def _read(
             f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
         )
     # A connection costs many times its bytes in the file: so their number is bounded before any is unpacked.
-    limits.check(where, connections=sum(size(f"{k}.indices") for k in stored))
+    count = sum(size(f"{k}.indices") for k in stored)
+    limits.check(where, connections=count)
+    limits.check_memory(where, PER_KEY * count)
     for k in stored:
         layer = wiring.layers[k]
         if size(f"{k}.indices") > layer.possible:

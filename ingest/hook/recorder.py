@@ -18,20 +18,22 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from topostrata.errors import InvalidTopologyError, LimitError, TopostrataError
-from topostrata.ingest.hook import sources, traced
-from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
+from topostrata.ingest.hook import sources, traced, turnover
+from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot, SpoolWriter
 from topostrata.ingest.hook.traced import TracedWiring
-from topostrata.runs import Status
+from topostrata.ingest.hook.turnover import Update
+from topostrata.runs import LayerMetrics, Status
 from topostrata.topology import Topology, Wiring
 
 logger = logging.getLogger("topostrata.hook")
 
 _TICK = 0.5  # seconds between two looks at what the sender says
+_NUMBER_BYTES = 200  # a number with its name, roughly
 _MOST_SENDERS = 4  # of a spool, one after the other where something kills them
 _AWAITED = (
     "snapshots wait in memory for the wiring, which the model's next forward pass gives, and none was seen yet: give "
@@ -41,20 +43,26 @@ _AWAITED = (
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One call of ``log``: what was copied in it."""
+    """One call of ``log``: what was copied in it. Without a reading it is numbers of the run at a step."""
 
     step: int
-    reading: sources.Reading | Topology
+    reading: sources.Reading | Topology | None
     recorded_at: datetime
     epoch: float | None
     metrics: Mapping[str, float]
+    number: int = 0  # how many calls there were
+    update: Update | None = None
+    layer_metrics: LayerMetrics = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """The memory that it takes in the queue."""
+        if self.reading is None:
+            return _NUMBER_BYTES * (len(self.metrics) + sum(map(len, self.layer_metrics.values())))
+        more = 0 if self.update is None else self.update.nbytes
         if isinstance(self.reading, Topology):
-            return sum(int(layer.mask.cells.nbytes) for layer in self.reading)
-        return self.reading.nbytes
+            return more + sum(int(layer.mask.cells.nbytes) for layer in self.reading)
+        return more + self.reading.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,9 @@ class Recorder:
         self._settled = False  # whether that is all that can be found
         self._waiting: list[Logged] = []  # for it, in the order of their steps
         self._refusal: InvalidTopologyError | None = None
+        self._previous: tuple[int, Topology] | None = None  # the number of its call, and the last snapshot
         self._writer: SpoolWriter | None = None
+        self._is_wired = False  # whether the wiring is written there
         self._sender: subprocess.Popen[bytes] | None = None
         self._senders = 0
         self._heard = b""
@@ -220,7 +230,7 @@ class Recorder:
 
     def _keep_waiting(self, logged: Logged) -> bool:
         """Whether it waits for its wiring."""
-        if not self._awaited or isinstance(logged.reading, Topology):
+        if not self._awaited or not isinstance(logged.reading, sources.Reading):
             return False
         with self._changed:
             self._waiting.append(logged)
@@ -266,9 +276,32 @@ class Recorder:
             self._changed.notify_all()
 
     def _save(self, logged: Logged) -> None:
+        record = self._record(logged)
+        for _ in range(2):
+            if self._writer is None:
+                self._open(record.topology.wiring if isinstance(record, SpooledSnapshot) else None)
+            assert self._writer is not None  # noqa: S101 - opened or raised
+            if isinstance(record, SpooledMetrics):
+                self._writer.metrics(record)
+            else:
+                if not self._is_wired:  # it began with numbers alone
+                    self._write_wiring(self._writer, record.topology.wiring)
+                self._writer.snapshot(record)
+            if self._writer.path.exists():
+                if isinstance(record, SpooledSnapshot):
+                    self.saved, self.last_saved = self.saved + 1, logged.step
+                return
+            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
+            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
+            self._writer.close()
+            self._writer, self._is_wired = None, False
+
+    def _record(self, logged: Logged) -> SpooledSnapshot | SpooledMetrics:
+        reading = logged.reading
+        if reading is None:
+            return SpooledMetrics(logged.step, logged.recorded_at, logged.epoch, logged.metrics, logged.layer_metrics)
         if self._refusal is not None:
             raise self._refusal
-        reading = logged.reading
         if isinstance(reading, Topology):
             topology = reading
         else:
@@ -278,32 +311,39 @@ class Recorder:
                 "a run's layers never change: expected those of its first snapshot, found others",
                 hint="start another run with this one as its parent",
             )
-        snapshot = SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics)
-        for _ in range(2):
-            if self._writer is None:
-                self._open(topology.wiring)
-            assert self._writer is not None  # noqa: S101 - opened or raised
-            self._writer.snapshot(snapshot)
-            if self._writer.path.exists():
-                self.saved, self.last_saved = self.saved + 1, logged.step
-                return
-            # By a sender on a node that does not see the lock, or by hand: no disk has what is written from now on.
-            self._troubles.say("spool-deleted", f"somebody deleted {self._writer.path}; another is begun")
-            self._writer.close()
-            self._writer = None
+        of_layers = self._turnover(logged, topology)
+        return SpooledSnapshot(logged.step, topology, logged.recorded_at, logged.epoch, logged.metrics, of_layers)
 
-    def _open(self, wiring: Wiring) -> None:
+    def _turnover(self, logged: Logged, topology: Topology) -> LayerMetrics:
+        """What the update did to each layer; nothing where nobody says, or where what is said cannot be."""
+        follows = self._previous is not None and logged.number == self._previous[0] + 1
+        previous = self._previous[1] if self._previous is not None and follows else None
+        self._previous = (logged.number, topology)
+        if logged.update is None:
+            return {}
+        try:
+            return turnover.of_layers(logged.update, topology, previous)
+        except Exception as error:  # noqa: BLE001 - the masks are recorded all the same
+            self._troubles.say("turnover", f"step {logged.step} is recorded without its turnover: {error}")
+            return {}
+
+    def _open(self, wiring: Wiring | None) -> None:
         plan = self._plan
         writer = SpoolWriter(plan.spool, plan.head, most_bytes=plan.spool_bytes)
         try:
-            writer.wiring(wiring)
+            if wiring is not None:
+                self._write_wiring(writer, wiring)
         except BaseException:
             writer.close()
             writer.path.unlink(missing_ok=True)
             raise
-        self._writer, self._wiring, self._senders = writer, wiring, 0
+        self._writer, self._senders = writer, 0
         if plan.sender is not None:
             self._guarded(lambda: self._start_sender(writer.path, plan.sender or {}), "the sender cannot be started")
+
+    def _write_wiring(self, writer: SpoolWriter, wiring: Wiring) -> None:
+        writer.wiring(wiring)
+        self._wiring, self._is_wired = wiring, True
 
     def _start_sender(self, spool: Path, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-P", "-m", "topostrata.service.cli.main", "sync", str(spool), "--watch", "--json"]

@@ -11,25 +11,36 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
+from types import FunctionType, MethodType, TracebackType
 from typing import Any, Literal, Self, SupportsFloat, get_args
 from urllib.parse import urlsplit
 
 import topostrata
 from topostrata.errors import InvalidInputError, SettingsError, TopostrataError
-from topostrata.ingest.hook import sources
+from topostrata.ingest.hook import sources, turnover
 from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
 from topostrata.ingest.hook.spool import Resume, RunHead
 from topostrata.ingest.hook.traced import TracedWiring
 from topostrata.ingest.hook.tracing.reading import plain_name
 from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
 from topostrata.matrices import check_words
+from topostrata.measures.gradients import GradientFlow, gradient_flow
 from topostrata.refs import check_run_id, check_step, parse_ref
-from topostrata.runs import HOWS, How, Parent, Status, check_epoch, check_metrics, check_tags
+from topostrata.runs import (
+    HOWS,
+    How,
+    Parent,
+    Status,
+    check_epoch,
+    check_metrics,
+    check_step_layer_metrics,
+    check_tags,
+)
 from topostrata.settings import PREFIX, Settings, load_settings
-from topostrata.topology import Orientation, Wiring
+from topostrata.topology import Orientation, Topology, Wiring
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -64,12 +75,20 @@ class TrainingRun:
     """
 
     def __init__(
-        self, recorder: Recorder | None, troubles: Troubles, orientation: Orientation | None, *, from_weights: bool
+        self,
+        recorder: Recorder | None,
+        troubles: Troubles,
+        orientation: Orientation | None,
+        *,
+        from_weights: bool,
+        every: int = 1,
     ) -> None:
         self._recorder, self._troubles = recorder, troubles
+        self._every = every
         self._orientation, self._from_weights = orientation, from_weights
         self._process = os.getpid()
-        self._logged, self._ended = 0, False
+        self._calls = self._logged = 0
+        self._ended = False
         self._step = -1
         self._lock = threading.RLock()  # a signal's handler may log in the midst of a log
         self._first_batch: FirstBatch | None = None
@@ -125,21 +144,36 @@ class TrainingRun:
         epoch: float | None = None,
         metrics: Mapping[str, SupportsFloat] | None = None,
         masks: Mapping[str, Any] | None = None,
+        dropped: Any = None,
+        grown: Any = None,
+        before: Any = None,
+        after_removal: Any = None,
     ) -> None:
         """Record the wiring as it is now. The masks are copied before this returns, all else happens elsewhere.
 
         ``source`` is a ``Topology``, a list or dictionary of arrays (NumPy, SciPy, torch), a torch module, a
         ``Masking`` object or a list of them, or a scheduler with ``backward_masks``; docs/hook.md lists what is read
-        where. ``masks`` states the masks beside a model, by the names of its parameters. ``step`` is one more than the
-        last by default. A smaller step than the last one of the run starts a fork, ``<run>-fork-<step>``.
+        where. A function of no arguments is called for one of these, at steps that are recorded. ``masks`` states the
+        masks beside a model, by the names of its parameters. ``step`` is one more than the last by default; of a run
+        with ``every=n``, each n-th is recorded. A smaller step than the last one of the run starts a fork,
+        ``<run>-fork-<step>``. Without ``source`` and ``masks`` the metrics are recorded
+        at a step without a snapshot.
+
+        Snapshots do not show a link that an update dropped and grew again at once. ``dropped`` and ``grown`` say what
+        it did, as masks by the names that ``source`` has; or ``after_removal`` says what was left when it had dropped.
+        The update began with the snapshot of the call before, or with the masks ``before``. Counts of each layer go
+        with the snapshot: ``dropped``, ``grown``, ``regrown_at_once``. What is not after = (before minus dropped) plus
+        grown is said, and not counted.
 
         >>> import topostrata as ts
         >>> ts.init("digits", mode="disabled").log([[[1, 0]]], step=0)
         """
         if not self._is_mine() or not _is_first_rank():
             return
+        update = {"dropped": dropped, "grown": grown, "before": before, "after_removal": after_removal}
+        self._calls += 1
         try:
-            self._log(source, step, epoch, metrics, masks)
+            self._log(source, step, epoch, metrics, masks, update)
         except Exception as error:  # noqa: BLE001 - never a harm to training
             kind = str(getattr(error, "code", type(error).__name__))
             self._troubles.say(kind, f"step {step} is not recorded: {error}")
@@ -161,6 +195,37 @@ class TrainingRun:
             self._watch(sources.module(model))
         except Exception as error:  # noqa: BLE001 - never a harm to training
             self._troubles.say("watch", f"the wiring is not traced: {error}")
+
+    def log_gradient_flow(
+        self,
+        gradients: Any,
+        masks: Any = None,
+        *,
+        step: int | None = None,
+        epoch: float | None = None,
+        biases: bool = False,
+        scale: Any = 1.0,
+    ) -> None:
+        """Record how the gradients flow now: call it after ``backward``, before the optimizer's step.
+
+        ``gradients``, ``masks``, ``biases`` and ``scale`` are those of ``topostrata.gradient_flow``; or a
+        ``GradientFlow`` that was measured before. ``egf_1``, ``egf_2`` and so on are metrics of the run at the step,
+        ``flow_1``, ``flow_2``, ``active``, ``gradient_norm_1`` and ``gradient_norm_2`` of each parameter by its name.
+        They are kept whether there is a snapshot at the step or not. ``step`` is one more than the last by default.
+
+        >>> import topostrata as ts
+        >>> ts.init("digits", mode="disabled").log_gradient_flow({"fc1": [[0.5, 0.0]]}, {"fc1": [[1, 0]]}, step=0)
+        """
+        if not self._is_mine() or not _is_first_rank():
+            return
+        try:
+            flow = gradients
+            if not isinstance(flow, GradientFlow):
+                flow = gradient_flow(gradients, masks, biases=biases, scale=scale)
+            self._log_flow(flow, step, epoch)
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            kind = str(getattr(error, "code", type(error).__name__))
+            self._troubles.say(f"flow-{kind}", f"step {step}: the gradient flow is not recorded: {error}")
 
     def flush(self, timeout: float | None = FINISH_S) -> bool:
         """Wait, so many seconds at most, until what was logged is on the job's disk; gives whether it is.
@@ -191,11 +256,18 @@ class TrainingRun:
         epoch: float | None,
         metrics: Mapping[str, SupportsFloat] | None,
         masks: Mapping[str, Any] | None,
+        update: Mapping[str, Any],
     ) -> None:
         with self._lock:  # a step that cannot be recorded has had its number all the same
             self._step = checked = check_step(self._step + 1 if step is None else step)
+        if checked % self._every:
+            return
+        if isinstance(source, FunctionType | MethodType | partial):
+            source = source()
         numbers, wrong = _numbers(metrics)
-        reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
+        reading: sources.Reading | Topology | None = None
+        if source is not None or masks is not None or not numbers:
+            reading = sources.read(source, masks, orientation=self._orientation, from_weights=self._from_weights)
         if isinstance(reading, sources.Reading):
             if reading.from_weights:
                 what = "there are no masks: every weight that is not 0 counts as a connection"
@@ -203,12 +275,40 @@ class TrainingRun:
             model = sources.model_of(source)
             if model is not None and sources.needs_wiring(reading):
                 self._watch(model)
+        changed = None
+        if reading is None:
+            self._calls -= 1  # no update of the wiring is missed by it
+        else:
+            orientation = self._orientation if isinstance(reading, Topology) else reading.orientation
+            try:
+                changed = turnover.read(update, orientation)
+            except Exception as error:  # noqa: BLE001 - never a harm to training
+                self._troubles.say("turnover", f"step {checked} is recorded without its turnover: {error}")
+        recorded_at = datetime.now(UTC)
+        self._put(Logged(checked, reading, recorded_at, check_epoch(epoch), numbers, self._calls, changed), wrong)
+
+    def _log_flow(self, flow: GradientFlow, step: int | None, epoch: float | None) -> None:
+        with self._lock:
+            self._step = checked = check_step(self._step + 1 if step is None else step)
+        of_run, of_layers = flow.as_metrics()
+        numbers, wrong = _numbers(of_run)
+        for parameter, measured in of_layers.items():
+            of_layers[parameter], more = _numbers(measured)
+            wrong += [f"{parameter}: {reason}" for reason in more]
+        of_layers = check_step_layer_metrics(of_layers)
+        if numbers or of_layers:
+            moment = datetime.now(UTC)
+            self._put(Logged(checked, None, moment, check_epoch(epoch), numbers, layer_metrics=of_layers), wrong)
+        else:
+            self._troubles.say("metric", f"step {checked}: the gradient flow is not recorded: {wrong[0]}")
+
+    def _put(self, logged: Logged, wrong: list[str]) -> None:
         for reason in wrong:
-            self._troubles.say("metric", f"step {checked} is recorded without it: {reason}")
+            self._troubles.say("metric", f"step {logged.step} is recorded without it: {reason}")
         with self._lock:
             self._logged += 1
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
-        self._recorder.put(Logged(checked, reading, datetime.now(UTC), check_epoch(epoch), numbers))
+        self._recorder.put(logged)
 
     def _watch(self, model: Any) -> None:
         assert self._recorder is not None  # noqa: S101 - what _is_mine says
@@ -274,6 +374,7 @@ def init(
     wiring: Wiring | None = None,
     orientation: Orientation | None = None,
     from_weights: bool = False,
+    every: int = 1,
     spool: str | os.PathLike[str] | None = None,
 ) -> TrainingRun:
     """Begin to record a training run; its id is ``run``.
@@ -289,8 +390,8 @@ def init(
     are the snapshot that it started from (how: fork; declared, or what a ``Parent`` says).
 
     ``wiring`` states what else is traced, from the first forward pass of the model, where the masks alone do not tell
-    it. ``orientation`` is that of the arrays that
-    are logged, ``from_weights`` the last resort where code keeps no masks.
+    it. ``orientation`` is that of the arrays that are logged, ``from_weights`` the last resort where code keeps no
+    masks. ``every`` is for a loop that logs each step: those that it divides are recorded.
 
     Raises ``InvalidRefError``, ``InvalidInputError`` and ``SettingsError`` for an argument or setting that is none;
     after that nothing raises.
@@ -306,7 +407,9 @@ def init(
         raise InvalidInputError(f"mode: expected one of {', '.join(get_args(Mode))}, found {chosen!r}")
     if wiring is not None and not isinstance(wiring, Wiring):
         raise InvalidInputError(f"wiring: expected a Wiring, found {type(wiring).__name__}")
-    check_words(orientation=orientation or "in-out")
+    check_words(orientation=orientation or "in-out", kernels=True)
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise InvalidInputError(f"every: expected a number of steps from 1 on, found {every!r}")
     place = _place(settings.store if store is None else store)
     head = RunHead(
         check_run_id(run),
@@ -319,7 +422,7 @@ def init(
     )
     troubles = Troubles(run)
     if chosen == "disabled" or not _is_first_rank():
-        return TrainingRun(None, troubles, orientation, from_weights=from_weights)
+        return TrainingRun(None, troubles, orientation, from_weights=from_weights, every=every)
     plan = Plan(
         head,
         _directory("spool", settings.spool if spool is None else spool),
@@ -328,7 +431,7 @@ def init(
         wiring,
         _environment(settings, token) if chosen == "online" else None,
     )
-    return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights)
+    return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights, every=every)
 
 
 _OPEN: set[TrainingRun] = set()  # also those that nobody refers to any more: their ends are written at the exit

@@ -24,6 +24,7 @@ from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.ingest.hook.tracing.reading import plain_name, without_wrappers
 from topostrata.topology import Mask, Orientation, Topology, Wiring
 
+_OF_WEIGHT = {"mask", "_weight_mask"}  # buffers beside a parameter `weight`
 _WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
 
 
@@ -60,7 +61,7 @@ class Reading:
 
     ``chain`` says whether their order is the network's: a list or dictionary states it, a ``Sequential`` has it; other
     objects have one of their own. ``parameters`` are the shapes of all weights of a model, in order; one
-    without a mask has all its connections.
+    without a mask has all its connections. ``turned`` are those with the other orientation.
     """
 
     arrays: Mapping[str, Copied]
@@ -68,6 +69,7 @@ class Reading:
     chain: bool
     parameters: Mapping[str, tuple[int, ...]]
     from_weights: bool = False
+    turned: frozenset[str] = frozenset()
 
     @property
     def nbytes(self) -> int:
@@ -84,29 +86,44 @@ def read(
 ) -> Reading | Topology:
     """Copy the masks of what was logged.
 
-    ``source`` is a ``Topology``, a list or dictionary of arrays (rows = sources unless ``orientation`` says otherwise),
-    or an object of torch: a module, a ``Masking`` or a list of them, a scheduler with ``backward_masks`` (rows =
-    targets). ``masks`` states them beside a model, by the names of its parameters. ``from_weights`` takes every weight
-    that is not 0 as a connection where there are no masks. Raises ``InvalidTopologyError``.
+    ``source`` is a ``Topology``, a list or dictionary of arrays (rows = sources unless ``orientation`` says otherwise;
+    kernels as height, width, sources, targets in nested dictionaries, as those of Flax), a state of optax that has
+    masks, or an object of torch: a module, an optimizer with masks, a ``Masking`` or a list of them, a scheduler with
+    ``backward_masks`` (rows = targets). ``masks`` states them beside a model or its parameters, by their names; packed
+    ones (a bit for each entry) take their shapes from there. ``from_weights`` takes every weight that is not 0 as a
+    connection where there are no masks. Raises ``InvalidTopologyError``.
     """
     if isinstance(source, Topology):
         return source
     source = unwrapped(source)
+    if masks is None and (state := _sparse_state(source)) is not None:
+        source, masks = getattr(source, "params", None), state.masks
     if masks is not None:
-        shapes = _parameters(source) if is_module(source) else {}
-        return _copied(dict(masks), shapes, orientation or ("out-in" if shapes else "in-out"), chain=not shapes)
+        return _stated(source, masks, orientation)
     if is_module(source):
         return _from_module(source, orientation or "out-in", from_weights=from_weights)
     listed = isinstance(source, list | tuple)
-    if isinstance(source, Mapping) or (listed and not all(map(_is_masking, source))):
-        pairs = source.items() if isinstance(source, Mapping) else ((f"l{k}", mask) for k, mask in enumerate(source))
-        named = {str(name): mask for name, mask in pairs}
-        return _copied(named, {}, orientation or "in-out", chain=True, from_weights=from_weights)
+    if isinstance(source, Mapping) or (listed and not (source and all(map(_is_masking, source)))):
+        return _of_tree(source, {}, orientation, from_weights=from_weights)
+    return _of_object(source, orientation or "out-in")
+
+
+def _stated(source: Any, masks: Mapping[str, Any], orientation: Orientation | None) -> Reading:
+    """Masks beside what they are of: a module, a tree of parameters, or nothing."""
+    if is_module(source):
+        return _copied(dict(masks), _parameters(source), orientation or "out-in", turned=_turned(source))
+    shapes = {name: _shape_of(leaf) for name, leaf in _leaves(source) if len(_shape_of(leaf)) > 1}
+    return _of_tree(masks, shapes, orientation)
+
+
+def _of_object(source: Any, orientation: Orientation) -> Reading:
+    """The masks of what trains a module beside it."""
     if hasattr(source, "backward_masks"):
-        return _copied(*_of_scheduler(source), orientation or "out-in", chain=False)
-    if _is_masking(source) or (listed and source):
-        maskings = source if listed else [source]
-        return _copied(_of_heads(maskings), {}, orientation or "out-in", chain=False)
+        return _copied(*_of_scheduler(source), orientation)
+    if _is_masking(source) or isinstance(source, list | tuple):
+        return _copied(_of_heads(source if isinstance(source, list | tuple) else [source]), {}, orientation)
+    if hasattr(source, "param_groups") and isinstance(getattr(source, "state", None), Mapping):
+        return _copied(*_of_optimizer(source), orientation)
     raise InvalidTopologyError(
         "log: expected a Topology, a list or dictionary of arrays, a torch module or an object with masks or "
         f"backward_masks, found {type(source).__name__}"
@@ -135,7 +152,30 @@ def assemble(reading: Reading, wiring: Wiring | None, left_out: Container[str] =
     if wiring is not None:
         arrays = {name: array for name, array in arrays.items() if name not in left_out}
         return wiring.place(_keyed(arrays, reading, wiring), orientation=reading.orientation)
-    return Topology.from_masks(arrays, orientation=reading.orientation)
+    for name in reading.turned:
+        arrays[name] = arrays[name].T
+    plain = "in-out" if reading.orientation == "hwio" else reading.orientation
+    return Topology.from_masks(arrays, orientation=plain)
+
+
+def placed(reading: Reading | Topology, wiring: Wiring) -> dict[str, Mask]:
+    """The masks of those layers of a wiring of which arrays were copied; tied layers have those of their owners.
+
+    Raises ``InvalidTopologyError`` for an array of which the wiring knows nothing.
+    """
+    if isinstance(reading, Topology):
+        return {layer.name: layer.mask for layer in reading}
+    keys = {y.name: y.name if y.part is None else y.part.parameter for y in wiring if y.name not in wiring.shared_with}
+    wanted = {*keys, *keys.values()}
+    arrays: dict[str, Any] = {_short(name, wanted): array for name, array in reading.arrays.items()}
+    present = [y for y in wiring if y.name in keys and (y.name in arrays or keys[y.name] in arrays)]
+    arrays = {name: array if isinstance(array, Mask) else array.array() for name, array in arrays.items()}
+    none = np.empty(0, dtype=np.int64)
+    for y in wiring:
+        if y.name in keys and y not in present:
+            arrays[y.name] = Mask(y.local_sources, y.target.size, none, y.taps)
+    topology = wiring.place(arrays, orientation=reading.orientation)
+    return {y.name: topology[y.name].mask for y in present}
 
 
 def unwrapped(source: Any) -> Any:
@@ -184,7 +224,8 @@ def _from_module(module: Any, orientation: Orientation, *, from_weights: bool) -
         masks = {name: parameter for name, parameter in module.named_parameters() if parameter.dim() > 1}
     else:
         from_weights = False
-    return _copied(masks, shapes, orientation, chain=_is_sequence(module), from_weights=from_weights)
+    chain, turned = _is_sequence(module), _turned(module)
+    return _copied(masks, shapes, orientation, chain=chain, from_weights=from_weights, turned=turned)
 
 
 def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
@@ -195,11 +236,12 @@ def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
         prefix = plain_name(f"{place}." if place else "")
         buffers, parameters = inner._buffers, inner._parameters  # noqa: SLF001 - what torch itself reads
         for name, buffer in buffers.items():
-            parameter = name.removesuffix("_mask")
-            if buffer is not None and name.endswith("_mask") and f"{parameter}_orig" in parameters:
+            parameter = "weight" if name in _OF_WEIGHT else name.removesuffix("_mask")
+            weight = parameters.get(f"{parameter}_orig", parameters.get(parameter))
+            if buffer is not None and parameter != name and weight is not None and buffer.shape == weight.shape:
                 yield prefix + parameter, buffer
-            elif buffer is not None and name == "_weight_mask":
-                yield prefix + "weight", buffer
+        if _is_kept_plainly(inner):
+            yield f"{prefix}weight", inner.weight_mask
         for name, steps in getattr(inner, "parametrizations", {}).items():
             masks = [step.mask for step in steps if hasattr(getattr(step, "mask", None), "detach")]
             if masks:
@@ -207,6 +249,18 @@ def masks_of_module(module: Any) -> Iterator[tuple[str, Any]]:
         for name, parameter in parameters.items():
             if parameter is not None and str(parameter.layout) != "torch.strided":
                 yield prefix + name, parameter
+
+
+def _is_kept_plainly(module: Any) -> bool:
+    """Whether a mask is a plain attribute of the module: those of CHT's layers, sources x targets as their weights."""
+    mask, weight = vars(module).get("weight_mask"), module._parameters.get("weight")  # noqa: SLF001
+    return hasattr(mask, "detach") and weight is not None and mask.shape == weight.shape
+
+
+def _turned(module: Any) -> frozenset[str]:
+    """The parameters that lie the other way around than those of torch."""
+    plainly = (place for place, inner in module.named_modules() if _is_kept_plainly(inner))
+    return frozenset(plain_name(f"{place}.weight" if place else "weight") for place in plainly)
 
 
 def _parameters(module: Any) -> dict[str, tuple[int, ...]]:
@@ -293,20 +347,74 @@ def _of_scheduler(scheduler: Any) -> tuple[dict[str, Any], dict[str, tuple[int, 
     return masks, shapes
 
 
+def _of_optimizer(optimizer: Any) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """The masks that an optimizer keeps with the state of each parameter, by the ``names`` of its groups."""
+    masks: dict[str, Any] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for group in optimizer.param_groups:
+        names = list(group.get("names") or ())
+        for k, parameter in enumerate(group["params"]):
+            name = names[k] if len(names) == len(group["params"]) else f"l{len(masks)}"
+            masks[name] = optimizer.state.get(parameter, {}).get("mask")
+            if parameter.dim() > 1:
+                shapes[name] = tuple(parameter.shape)
+    return masks, shapes
+
+
+def _sparse_state(source: Any, depth: int = 6) -> Any:
+    """The state of JaxPruner in that of an optax transformation or of a training, None where there is none."""
+    if isinstance(getattr(source, "masks", None), Mapping) and hasattr(source, "target_sparsities"):
+        return source
+    inner = [getattr(source, name, None) for name in ("opt_state", "inner_state", "inner_states")]
+    if isinstance(source, tuple):
+        inner += source
+    elif isinstance(source, Mapping) and depth < 6:
+        inner += source.values()
+    found = (_sparse_state(part, depth - 1) for part in inner if part is not None and depth)
+    return next((state for state in found if state is not None), None)
+
+
+def _of_tree(
+    masks: Any, shapes: Mapping[str, tuple[int, ...]], orientation: Orientation | None, *, from_weights: bool = False
+) -> Reading:
+    """The masks of a list or dictionary, whose order is stated; or of a nested one, whose order says nothing."""
+    nested = isinstance(masks, Mapping) and any(isinstance(value, Mapping) for value in masks.values())
+    if nested or shapes:
+        return _copied(dict(_leaves(masks)), shapes, orientation or "hwio", from_weights=from_weights)
+    return _copied(masks_by_name(masks), {}, orientation or "in-out", chain=True, from_weights=from_weights)
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The arrays of nested dictionaries and lists by their paths."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from _leaves(value, f"{prefix}/{name}" if prefix else str(name))
+    elif isinstance(tree, list | tuple) and prefix and not _shape_of(tree):
+        for k, value in enumerate(tree):
+            yield from _leaves(value, f"{prefix}/{k}")
+    elif prefix:
+        yield prefix, tree
+
+
+def _shape_of(leaf: Any) -> tuple[int, ...]:
+    return tuple(getattr(leaf, "shape", ()))
+
+
 def _copied(
     masks: Mapping[str, Any],
     shapes: Mapping[str, tuple[int, ...]],
     orientation: Orientation,
     *,
-    chain: bool,
+    chain: bool = False,
     from_weights: bool = False,
+    turned: frozenset[str] = frozenset(),
 ) -> Reading:
-    arrays = {}
+    arrays: dict[str, Copied] = {}
     for name, mask in masks.items():
         if mask is None:
             continue
         try:
-            copied = copy(mask, from_weights=from_weights)
+            copied = _unpacked(mask, shapes.get(name)) or copy(mask, from_weights=from_weights)
         except InvalidTopologyError as error:
             raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
         if name in shapes and _shape(copied) != shapes[name] and not isinstance(copied, Mask):
@@ -317,7 +425,26 @@ def _copied(
             arrays[name] = copied
     if not arrays:
         raise InvalidTopologyError("log: expected at least one mask of a matrix or kernel, found none")
-    return Reading(arrays, orientation, chain, shapes, from_weights)
+    others = turned & arrays.keys() if orientation == "out-in" else frozenset[str]()
+    return Reading(arrays, orientation, chain, shapes, from_weights, others)
+
+
+def _unpacked(mask: Any, shape: tuple[int, ...] | None) -> Bits | None:
+    """A mask with eight entries to a byte, as ``packbits`` makes them: what a copy is. None where it is none."""
+    if _shape_of(mask)[1:] or not str(getattr(mask, "dtype", "")).endswith("uint8") or hasattr(mask, "detach"):
+        return None
+    array = np.array(mask)
+    size = 0 if shape is None else prod(shape)
+    if shape is not None and len(shape) > 1 and array.shape == (-(-size // 8),):
+        if size % 8 and array[-1] & (0xFF >> size % 8):
+            raise InvalidTopologyError(f"mask: expected {size} bits and zeros after them, found others")
+        return Bits(shape, array)
+    if array.max(initial=0) > 1:
+        raise InvalidTopologyError(
+            f"mask: expected 0 and 1, found {array.size} bytes of other values, as packed masks have",
+            hint="log(params, masks=...) says the shapes of what is packed; so does a state that has params",
+        )
+    return None
 
 
 def copy(mask: Any, *, from_weights: bool = False) -> Copied:
@@ -364,13 +491,19 @@ def _check_values(binary: bool, from_weights: bool, finite: Any) -> None:
 
 def _keyed(arrays: Mapping[str, Any], reading: Reading, wiring: Wiring) -> dict[str, Any]:
     """The arrays by the names that the wiring has for them; weights of the model that it does not know are left out."""
-    wanted = {layer.name if layer.part is None else layer.part.parameter for layer in wiring} | {y.name for y in wiring}
-    named = {_short(name, wanted): (name, array) for name, array in arrays.items()}
-    return {key: array for key, (name, array) in named.items() if key in wanted or name in reading.arrays}
+    keys = {layer.name if layer.part is None else layer.part.parameter for layer in wiring}
+    said = {y.part.parameter for y in wiring if y.part is not None and y.part.orientation is not None}
+    wanted = keys | {y.name for y in wiring}
+    keyed = {}
+    for name, array in arrays.items():
+        key = _short(name, wanted)
+        if key in wanted or name in reading.arrays:
+            keyed[key] = array.T if name in reading.turned and key not in said else array
+    return keyed
 
 
 def _short(name: str, wanted: set[str]) -> str:
-    short = name.removesuffix(".weight")
+    short = name.removesuffix("/kernel").removesuffix(".weight")
     return short if name not in wanted and short in wanted else name
 
 
@@ -382,9 +515,10 @@ def _check_order(reading: Reading) -> None:
     if reading.chain:
         return
     named = {**reading.parameters, **{name: _shape(copied) for name, copied in reading.arrays.items()}}
-    turned = reading.orientation == "out-in"
     shapes = [
-        shape[::-1] if turned and not isinstance(reading.arrays.get(name), Mask) else shape
+        shape
+        if isinstance(reading.arrays.get(name), Mask) or (reading.orientation == "out-in") is (name in reading.turned)
+        else shape[::-1]
         for name, shape in named.items()
     ]
     plain = all(len(shape) == 2 for shape in shapes)

@@ -1,10 +1,10 @@
 """The spool of a run: a file on the job's own disk that outlives the job, the network and the archive.
 
 A file begins with a magic word. Records follow, each with a head (its number, kind and length, and a checksum of those)
-and a body with a checksum of its own. The first record says which run this is, the next the wiring, then come the
-snapshots; the last, where the run ended in good order, says how. Every record stands alone: what is lost with one that
-was damaged is that one. A file that ends within a record was being written when its job died: that record was never
-acknowledged.
+and a body with a checksum of its own. The first record says which run this is; the wiring stands before the first
+snapshot, numbers of the run at its steps anywhere; the last, where the run ended in good order, says how. Every record
+stands alone: what is lost with one that was damaged is that one. A file that ends within a record was being written
+when its job died: that record was never acknowledged.
 
 The writer holds a lock on its file, which the kernel drops when the process ends, however it ends. Some file systems
 keep locks to the machine that took them, so that a spool says where it is written, too.
@@ -30,11 +30,21 @@ from typing import Any, Literal, Self, get_args
 from topostrata import codec, wiring_text
 from topostrata.errors import CorruptError, LimitError, TopostrataError
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import HOWS, Parent, Status, check_epoch, check_metrics, check_tag
+from topostrata.runs import (
+    HOWS,
+    LayerMetrics,
+    Parent,
+    Status,
+    check_epoch,
+    check_layer_metrics,
+    check_metrics,
+    check_step_layer_metrics,
+    check_tag,
+)
 from topostrata.topology import Topology, Wiring
 
 Resume = Literal["allow", "must", "never"]
-Kind = Literal["run", "wiring", "snapshot", "end"]
+Kind = Literal["run", "wiring", "snapshot", "end", "metrics"]
 
 SUFFIX = ".spool"
 _DRAFT = ".new"
@@ -109,6 +119,18 @@ class SpooledSnapshot:
     recorded_at: datetime
     epoch: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    layer_metrics: LayerMetrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledMetrics:
+    """Numbers of the run at a step, of itself and of layers and parameters, as they were logged without masks."""
+
+    step: int
+    recorded_at: datetime
+    epoch: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    layer_metrics: LayerMetrics = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +138,9 @@ class RunEnd:
     """The run ended in good order."""
 
     status: Status
+
+
+Record = RunHead | Wiring | SpooledSnapshot | SpooledMetrics | RunEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +156,7 @@ class Damage:
 class Entry:
     """A record, and the place by which it is told from any other: where it ends, and the checksum of its head."""
 
-    value: RunHead | Wiring | SpooledSnapshot | RunEnd | Damage
+    value: Record | Damage
     end: int
     check: int
 
@@ -184,7 +209,7 @@ class SpoolWriter:
     def snapshot(self, snapshot: SpooledSnapshot) -> None:
         """One snapshot, of the wiring that was written last."""
         masks = [codec.encode(mask).data for mask in snapshot.topology.to_masks().values()]
-        document = {
+        document: dict[str, Any] = {
             "step": snapshot.step,
             "epoch": snapshot.epoch,
             "metrics": dict(snapshot.metrics),
@@ -192,7 +217,20 @@ class SpoolWriter:
             "digest": snapshot.topology.digest,
             "masks": [len(mask) for mask in masks],
         }
+        if snapshot.layer_metrics:
+            document["layer_metrics"] = {name: dict(numbers) for name, numbers in snapshot.layer_metrics.items()}
         self._append("snapshot", document, b"".join(masks))
+
+    def metrics(self, metrics: SpooledMetrics) -> None:
+        """Numbers of the run at a step."""
+        document = {
+            "step": metrics.step,
+            "epoch": metrics.epoch,
+            "metrics": dict(metrics.metrics),
+            "layer_metrics": {layer: dict(numbers) for layer, numbers in metrics.layer_metrics.items()},
+            "recorded_at": metrics.recorded_at.isoformat(),
+        }
+        self._append("metrics", document)
 
     def end(self, status: Status) -> None:
         """The run ended."""
@@ -209,7 +247,7 @@ class SpoolWriter:
         body = _LENGTH.pack(len(text)) + text + data
         head = _HEAD.pack(self._number, _KINDS.index(kind), len(body), zlib.crc32(body))
         record = head + _CHECK.pack(zlib.crc32(head)) + body
-        if self._end + len(record) > self._most_bytes and kind == "snapshot":
+        if self._end + len(record) > self._most_bytes and kind in {"snapshot", "metrics"}:
             raise LimitError(f"{self.path}: expected at most {self._most_bytes} bytes, found it full")
         self._write(record)
         self._number += 1
@@ -293,7 +331,7 @@ class SpoolReader:
         if self._last and self._bytes(len(self._last), self._start) != self._last:
             self._number, self._at, self._last = self._number - 1, self._start, b""
         for number, kind, check, body in self._records():
-            value: RunHead | Wiring | SpooledSnapshot | RunEnd | Damage
+            value: Record | Damage
             if isinstance(body, Damage):
                 value = body
             elif (number == 0) != (kind == "run"):
@@ -311,7 +349,7 @@ class SpoolReader:
             if not (isinstance(body, Damage) and body.rest):
                 yield Outline(kind, self._at, check)
 
-    def _decoded(self, number: int, kind: Kind, body: bytes) -> RunHead | Wiring | SpooledSnapshot | RunEnd | Damage:
+    def _decoded(self, number: int, kind: Kind, body: bytes) -> Record | Damage:
         try:
             value = _decode(kind, body, self._wiring)
         except (TopostrataError, ValueError, TypeError, KeyError, struct.error) as error:
@@ -363,7 +401,7 @@ class SpoolReader:
             yield number, _KINDS[kind], identity, Damage(number, message, rest=False) if damaged else body
 
 
-def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> RunHead | Wiring | SpooledSnapshot | RunEnd:
+def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> Record:
     (length,) = _LENGTH.unpack_from(body)
     at = _LENGTH.size + length
     document = json.loads(body[_LENGTH.size : at])
@@ -373,6 +411,14 @@ def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> RunHead | Wiring 
         return Wiring(wiring_text.from_document(document, "wiring", plain=document["format"] == 1))
     if kind == "end":
         return RunEnd(document["status"])
+    if kind == "metrics":
+        return SpooledMetrics(
+            check_step(document["step"]),
+            datetime.fromisoformat(document["recorded_at"]),
+            check_epoch(document["epoch"]),
+            check_metrics(document["metrics"]),
+            check_step_layer_metrics(document["layer_metrics"]),
+        )
     if wiring is None:
         raise CorruptError("expected the wiring before it, which is damaged")
     tied = wiring.shared_with
@@ -389,6 +435,7 @@ def _decode(kind: Kind, body: bytes, wiring: Wiring | None) -> RunHead | Wiring 
         datetime.fromisoformat(document["recorded_at"]),
         check_epoch(document["epoch"]),
         check_metrics(document["metrics"]),
+        check_layer_metrics(document.get("layer_metrics")),
     )
 
 

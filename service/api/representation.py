@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, Path, Query, Request, Response
 
 from topostrata.archive import Archive
-from topostrata.errors import InvalidInputError
+from topostrata.errors import InvalidInputError, LimitError
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.shape import as_json, shape
 from topostrata.store.runs import MAX_PAGE
@@ -112,3 +112,16 @@ def read_number(cursor: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise InvalidInputError("cursor: expected one that a page gave as `next`, found another")
     return int(text)
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise LimitError(f"body: expected at most {most} bytes, found more")
+    return bytes(body)

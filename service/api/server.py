@@ -60,7 +60,9 @@ def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.I
 
 
 def _listen(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    # asyncio turns Nagle's algorithm off (44 ms an answer on a kept connection) where the protocol says TCP, not 0.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((str(address), port))

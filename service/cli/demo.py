@@ -50,7 +50,7 @@ def demo(
     _clear(out)
     store = str(out / "archive")
     with open_archive(store) as archive:
-        _train(archive, data, epochs)
+        _train(out, data, epochs)
         story = _story(archive, out, epochs)
     if json_:
         answer(story)
@@ -79,30 +79,45 @@ def _clear(out: Path) -> None:
     (out / _MARK).touch()
 
 
-def _train(archive: Archive, data: Digits, epochs: int) -> None:
-    """Train every network and push each epoch's topology."""
+def _train(out: Path, data: Digits, epochs: int) -> None:
+    """Train every network as a training job that records itself, then send what they have recorded."""
+    import logging
+
+    from topostrata.ingest.hook.run import init
     from topostrata.runs import Parent
     from topostrata.service.demo.training import family, train
+    from topostrata.service.sync import Sender
+    from topostrata.settings import load_settings
 
     say(f"Training {_NETWORKS} SET networks, a static sparse and a dense one on scikit-learn's digits.")
     say("w1 is w0 with 1 % of its connections moved, w2 is w1 with 1 % moved, and so on to w4.")
     networks = family(networks=_NETWORKS)
-    plans: list[tuple[str, Network, Rewire, list[Parent]]] = [
-        (f"w{k}", network, "set", [Parent(f"w{k - 1}", 0, "perturbation")] if k else [])
+    plans: list[tuple[str, Network, Rewire, Parent | None]] = [
+        (f"w{k}", network, "set", Parent(f"w{k - 1}", 0, "perturbation") if k else None)
         for k, network in enumerate(networks)
     ]
-    plans += [("static", networks[0], "static", []), ("dense", networks[0], "dense", [])]
+    plans += [("static", networks[0], "static", None), ("dense", networks[0], "dense", None)]
+    store, spool = out / "archive", out / "spool"
+    logging.getLogger("topostrata.hook").setLevel(logging.ERROR)  # that snapshots wait to be sent is meant here
     done = 0
-    with progress("train and archive") as advance:
-        for run, network, rewire, parents in plans:
-            archive.create_run(
-                run, parents=parents, tags=[rewire], config={"epochs": epochs, "seed": network.seed, "rewire": rewire}
-            )
+    with (
+        progress("train and archive") as advance,
+        Sender(load_settings(), store=str(store), tell=lambda _kind, message: say(message)) as sender,
+    ):
+        for run, network, rewire, parent in plans:
+            config = {"epochs": epochs, "seed": network.seed, "rewire": rewire}
+            # Offline: a sender of its own, as a job online has, would load the engine's driver once for each network.
+            recorded = init(run, config=config, tags=[rewire], parent=parent, store=store, mode="offline", spool=spool)
             for record in train(network, data, epochs=epochs, rewire=rewire, run=run):
                 metrics = {"accuracy": record.accuracy}
-                archive.push(run, record.epoch, record.topology, epoch=record.epoch, metrics=metrics)
+                recorded.log(record.topology, step=record.epoch, epoch=record.epoch, metrics=metrics)
+                recorded.log_gradient_flow(record.flow, step=record.epoch, epoch=record.epoch)
                 done += 1
                 advance(done, len(plans) * (epochs + 1))
+            recorded.finish()
+            for kind, count in recorded.counts.troubles.items():
+                say(f"{run}: {kind}, {count} times")
+        sender.send(spool)
 
 
 def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:

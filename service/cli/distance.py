@@ -69,19 +69,23 @@ def nnstd(
     Of files or of the archive, layer by layer; 1 means that they have nothing in common.
     """
     from topostrata.distance.nnstd import nnstd as distance_of
+    from topostrata.errors import NotComparableError
     from topostrata.refs import is_path
     from topostrata.service.answers.distance import distance_answer
 
     _refuse_a_set([a, b, *context.args])
     _check_reading(reading, [a, b])
-    with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
-        if opened is not None and not is_path(a) and not is_path(b):
-            ours, theirs = opened.recorded(a, b)
-            label_a, label_b = ours.snapshot.id, theirs.snapshot.id
-            distance = opened.nnstd(ours, theirs, alignment=alignment, chance=chance)
-        else:
-            (label_a, topology_a), (label_b, topology_b) = _load(a, opened, reading), _load(b, opened, reading)
-            distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
+    try:
+        with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
+            if opened is not None and not is_path(a) and not is_path(b):
+                ours, theirs = opened.recorded(a, b)
+                label_a, label_b = ours.snapshot.id, theirs.snapshot.id
+                distance = opened.nnstd(ours, theirs, alignment=alignment, chance=chance)
+            else:
+                (label_a, topology_a), (label_b, topology_b) = _load(a, opened, reading), _load(b, opened, reading)
+                distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
+    except NotComparableError as error:
+        raise NotComparableError(f"{_printable(a)} and {_printable(b)}: {error.message}", hint=error.hint) from error
     result = distance_answer(label_a, label_b, distance)
     if json_:
         answer(result)

@@ -56,7 +56,12 @@ def evolution(
     if json_:
         answer(change)
         return
-    show(f"{change['from_run']}@{change['from']} to {run}@{change['to']}", layers_table(change["layers"]))
+    turnover = ("dropped", "grown", "regrown_at_once")
+    unknown = [name for name in turnover if all(layer[name] is None for layer in change["layers"])]
+    title = f"{change['from_run']}@{change['from']} to {run}@{change['to']}"
+    show(title, layers_table(change["layers"], without=unknown))
+    if unknown:
+        say("what was dropped and regrown at once is not known: run.log(dropped=, grown=) records it")
 
 
 def history(

@@ -19,6 +19,7 @@ from topostrata.service.cli import (
     inspect,
     lineage,
     measures,
+    metrics,
     operation,
     runs,
     sync,
@@ -52,7 +53,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (runs, inspect, distance, evolution, measures, lineage, cypher, transfer, sync, operation, demo):
+for group in (runs, metrics, inspect, distance, evolution, measures, lineage, cypher, transfer, sync, operation, demo):
     group.register(app)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, show, table
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, show, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,9 @@ _WHOLE = {
     "effective_connections": "effective connections",
     "effective_units": "effective units",
     "effective_paths_log10": "effective paths, log10",
+    "fan_in_cv": "fan-in cv",
+    "fan_out_cv": "fan-out cv",
+    "assortativity": "assortativity",
     "explored": "explored",
 }
 _DEGREES_ALONE = ("connections", "active_rate", "fan_in_", "fan_out_", "explored")
@@ -53,6 +56,10 @@ def measures(
     no_spectra: Annotated[
         bool, typer.Option("--no-spectra", help="Leave out the Ramanujan gaps, which take the longest.")
     ] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Store them as metrics of the snapshots that REF names, a glob too ('w0@*')."),
+    ] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -62,6 +69,13 @@ def measures(
     """
     from topostrata.service.answers.measures import snapshot_answer
 
+    if keep:
+        if null:
+            raise typer.BadParameter("expected no copies beside measures that are kept", param_hint="--null")
+        with archive(store) as opened, progress("measure") as advance:
+            refs = [str(ref) for ref in opened.keep_measures(ref, spectra=not no_spectra, progress=advance)]
+        answer({"kept": refs}) if json_ else show(f"{len(refs)} snapshots have new metrics: `topostrata metrics RUN`")
+        return
     with archive(store) as opened:
         (entry,) = opened.recorded(ref)
         measured = opened.measures(entry, null=null, seed=seed, spectra=not no_spectra)

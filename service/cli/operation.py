@@ -161,6 +161,9 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "pandas": "pandas",
         "parquet": "pyarrow",
         "dask": "distributed",
+        "keras": "h5py",
+        "flax": "msgpack",
+        "orbax": "tensorstore",
         "py2neo": "py2neo",
         "demo": "sklearn",
     }

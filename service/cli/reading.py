@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.registry import help_text
 from topostrata.service.cli.output import say
-from topostrata.words import Bias, FileOrientation, Flatten, Zeros
+from topostrata.words import Bias, FileOrientation, Flatten, Heads, Zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,10 +58,26 @@ def _read_options(
             "--zeros", help="Is a stored zero a connection? [default: no; in sparse float parameters of torch: yes]"
         ),
     ] = None,
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            "--heads",
+            metavar="NUMBER",
+            help="Heads of an attention; 'unknown' holds its units by index. [default: what config.json tells]",
+        ),
+    ] = None,
     step_from: Annotated[
         str | None,
         typer.Option("--step-from", metavar="REGEX", help="Its first group is the step in the name of a file."),
     ] = None,
+    over_time: Annotated[
+        bool,
+        typer.Option(
+            "--over-time",
+            help="One file holds several snapshots: the first axis of each array is time, or names begin with a step. "
+            "[steps: an array 'steps' of the file, else --step as often, else 0, 1, 2, ...]",
+        ),
+    ] = False,
 ) -> Reading:
     return {
         "wiring": wiring,
@@ -69,8 +86,20 @@ def _read_options(
         "flatten": flatten,
         "bias": bias,
         "zeros": zeros,
+        "heads": _heads(heads),
         "step_from": step_from,
+        "over_time": over_time,
     }
+
+
+def _heads(heads: str | None) -> Heads | None:
+    if heads is None:
+        return None
+    if heads == "unknown":
+        return "unknown"
+    if not heads.isdecimal() or len(heads) > 9:
+        raise InvalidInputError(f"--heads: expected a number from 1 on, or unknown, found {heads[:40]!r}")
+    return int(heads)
 
 
 def with_reading(verb: Callable[..., None]) -> Callable[..., None]:

@@ -27,6 +27,7 @@ from topostrata.service.cli.reading import Reading, SourceArgument, reading_answ
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from topostrata.archive import Archive
     from topostrata.ingest.load import Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
 
@@ -61,6 +62,9 @@ def push(
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
+    measures: Annotated[
+        bool, typer.Option("--measures", help="Store their measures as metrics too, without those of spectra.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on with the snapshots that appear in the directory, until Ctrl-C.")
     ] = False,
@@ -75,7 +79,8 @@ def push(
     from topostrata.runs import Parent
 
     check_run_id(run)
-    files = check_files(source, steps=step or [], **reading)
+    with progress(f"check {source}") as advance:
+        files = check_files(source, steps=step or [], progress=advance, **reading)
     if not quiet and not json_:
         tell(files.wiring, files.evidence, files.notes)
     projection: Projection = project if project in {"all", "none"} else project.split(",")
@@ -90,6 +95,7 @@ def push(
             projection=projection,
             progress=advance,
         )
+        _keep_measures(opened, pushed, wanted=measures)
         stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
         gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
         _show_pushed(pushed, files, gained if pushed.run_changed else [], json_=json_)
@@ -97,7 +103,14 @@ def push(
             say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
         if watch:
             for more in new_snapshots(files, _pause):
-                _show_pushed(opened.push_files(more, run, projection=projection), more, [], json_=json_)
+                pushed = opened.push_files(more, run, projection=projection)
+                _keep_measures(opened, pushed, wanted=measures)
+                _show_pushed(pushed, more, [], json_=json_)
+
+
+def _keep_measures(opened: Archive, pushed: Pushed, *, wanted: bool) -> None:
+    if wanted:
+        opened.keep_measures([f"{pushed.run}@{snapshot.step}" for snapshot in pushed.snapshots], spectra=False)
 
 
 def _pause() -> bool:
@@ -139,7 +152,7 @@ def ls(
             if png is not None:
                 from topostrata.service.plots import metric_curves
 
-                metric_curves(pattern, history, png)
+                metric_curves(pattern, opened.metrics(pattern), png)
             snapshots = as_json(history)
             if json_:
                 answer({"run": pattern, "snapshots": snapshots})

@@ -122,7 +122,7 @@ def ls(path: PathArgument = None, json_: JsonFlag = False) -> None:
 def show_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A spool.")], json_: JsonFlag = False) -> None:
     """Show what is in a spool, a line for each record."""
     from topostrata.errors import InvalidInputError
-    from topostrata.ingest.hook.spool import Damage, RunEnd, SpooledSnapshot, read
+    from topostrata.ingest.hook.spool import Damage, RunEnd, SpooledMetrics, SpooledSnapshot, read
     from topostrata.service.sync import spools
 
     if file.is_dir():
@@ -141,6 +141,9 @@ def show_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A spool.")]
         }
         if isinstance(value, SpooledSnapshot):
             row |= {"kind": "snapshot", "step": value.step, "connections": value.topology.nnz}
+        elif isinstance(value, SpooledMetrics):
+            count = len(value.metrics) + sum(map(len, value.layer_metrics.values()))
+            row |= {"kind": "metrics", "step": value.step, "note": counted(count, "number")}
         elif isinstance(value, RunEnd):
             row |= {"kind": "end", "note": value.status}
         elif isinstance(value, Damage):

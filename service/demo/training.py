@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.measures.gradients import GradientFlow, gradient_flow
 from topostrata.topology import Topology
 
 Rewire = Literal["set", "static", "dense"]
@@ -71,10 +72,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One network after one epoch: its wiring, its accuracy on the test digits, its training loss.
+    """One network after one epoch: its wiring, its accuracy on the test digits, its gradient flow, its training loss.
 
     The accuracy is that of exactly this wiring, because SET rewires after the epoch has been recorded. Epoch 0 is the
-    network before training, so it has no loss.
+    network before training, so it has no loss. The gradients are those of all training digits.
     """
 
     run: str
@@ -82,6 +83,7 @@ class Recorded:
     topology: Topology
     accuracy: float
     loss: float | None
+    flow: GradientFlow
 
 
 def load_digits() -> Digits:
@@ -163,14 +165,16 @@ def _epochs(
     batches = _generator(network.seed, network.index, _BATCHES)
     rewiring = _generator(network.seed, network.index, _REWIRING)
     topology = network.topology
-    yield Recorded(network.run, 0, topology, learner.accuracy(data.test, data.test_classes), None)
+    flow = learner.flow(data.train, data.train_classes)
+    yield Recorded(network.run, 0, topology, learner.accuracy(data.test, data.test_classes), None, flow)
     for epoch in range(1, epochs + 1):
         if zeta and epoch > 1:
             learner.rewire(zeta, rewiring)
             topology = Topology.from_masks(learner.masks)
         pace = 1 - (epoch - 1) / epochs
         loss = learner.learn(data.train, data.train_classes, batch, pace, batches)
-        yield Recorded(network.run, epoch, topology, learner.accuracy(data.test, data.test_classes), loss)
+        flow = learner.flow(data.train, data.train_classes)
+        yield Recorded(network.run, epoch, topology, learner.accuracy(data.test, data.test_classes), loss, flow)
 
 
 class _Learner:
@@ -214,6 +218,13 @@ class _Learner:
         """Share of the inputs whose class has the largest output, 0 to 1."""
         outputs = _activations(self.weights, self.biases, inputs)[-1]
         return float(np.mean(np.argmax(outputs, axis=1) == classes))
+
+    def flow(self, inputs: Floats, classes: NDArray[np.int64]) -> GradientFlow:
+        """How the gradients of these inputs flow, by the names of the layers and of their biases."""
+        _, weight_slopes, bias_slopes = loss_and_gradients(self.weights, self.biases, inputs, classes)
+        slopes = {f"l{k}": slope for k, slope in enumerate(weight_slopes)}
+        slopes |= {f"l{k}.bias": slope for k, slope in enumerate(bias_slopes)}
+        return gradient_flow(slopes, self.masks)
 
     def rewire(self, zeta: float, rng: np.random.Generator) -> None:
         """One step of SET in every sparse layer. A full layer has no free places and stays as it is."""

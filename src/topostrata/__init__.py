@@ -67,10 +67,11 @@ if TYPE_CHECKING:
     from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, Unprojected
+    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
     from topostrata.service.plots import (
         births_and_deaths,
         clustered_map,
@@ -107,6 +108,7 @@ __all__ = [
     "EngineError",
     "Evolution",
     "Exported",
+    "FlowCorrelation",
     "Frame",
     "GradientFlow",
     "Hub",
@@ -155,6 +157,7 @@ __all__ = [
     "RecordedSnapshot",
     "Ref",
     "Run",
+    "RunGradientFlow",
     "RunHistory",
     "RunLayer",
     "RunSurvival",
@@ -164,6 +167,7 @@ __all__ = [
     "Space",
     "SpaceMeasures",
     "SpaceStructure",
+    "StepMetrics",
     "StepOrderError",
     "StoreUnavailableError",
     "StoredInference",
@@ -317,6 +321,10 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.run_flow": (
+        "FlowCorrelation",
+        "RunGradientFlow",
+    ),
     "measures.spectra": ("Ramanujan",),
     "measures.structure": (
         "Degrees",
@@ -333,6 +341,7 @@ _HOMES = {
         "Run",
         "RunLayer",
         "Snapshot",
+        "StepMetrics",
         "Unprojected",
     ),
     "service.plots": (

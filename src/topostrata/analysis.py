@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from topostrata.distance.alignments import DEFAULT, Alignment
-from topostrata.errors import InvalidInputError
+from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.refs import Ref
-from topostrata.runs import Snapshot
+from topostrata.runs import Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Timeline
     from topostrata.measures.panel import Measures
+    from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
     from topostrata.store.masks import MaskStore
     from topostrata.topology import Topology
@@ -253,6 +254,67 @@ class Analysis:
         at = history.place(entry.snapshot.step)
         explored = {layer.name: float(layer.exploration[at]) for layer in history.layers}
         return over_run(measured, explored, float(history.total.exploration[at]))
+
+    # Gradient flow
+
+    def gradient_flows(self, patterns: Iterable[str] | str = "*", *, moments: int = 11) -> list[RunGradientFlow]:
+        """The gradient flow of runs, each the mean over so many moments spread evenly over its training.
+
+        ``patterns`` are runs and globs of runs. The numbers are those that ``run.log_gradient_flow`` recorded; of the
+        runs that a glob names, those that have none are left out.
+
+        Raises ``NotFoundError`` where a pattern names no run, ``InvalidInputError`` where a run has fewer moments or
+        they are not spread over its training.
+
+        >>> for step in range(4):
+        ...     _ = archive.push_metrics("x9", step, {"egf_2": step / 4})
+        >>> flow = archive.gradient_flows("x9", moments=2)[0]
+        >>> flow.steps, flow.egf_2
+        ((0, 3), 0.375)
+        """
+        return self._flows(patterns, moments)[0]
+
+    def flow_correlations(
+        self, metric: str, patterns: Iterable[str] | str = "*", *, moments: int = 11
+    ) -> list[FlowCorrelation]:
+        """How gradient flow goes with a metric over runs: Kendall's tau of each measure, with its 95 % interval.
+
+        Of the metric the last value of a run counts, such as its accuracy at the end. Runs that have either alone are
+        left out; ``runs`` of the answer are those that count.
+
+        Raises what ``gradient_flows`` raises, and ``InvalidInputError`` for fewer than 8 such runs or where all have
+        the same value.
+
+        >>> for k in range(8):
+        ...     for step in (0, 1):
+        ...         _ = archive.push_metrics(f"y{k}", step, {"egf_2": k + step, "accuracy": k / 10 + step / 100})
+        >>> [(c.measure, c.n, c.tau) for c in archive.flow_correlations("accuracy", "y*", moments=2)]
+        [('egf_2', 8, 1.0)]
+        """
+        from topostrata.measures.run_flow import flow_correlations
+
+        flows, entries = self._flows(patterns, moments)
+        reached = {run: [y.metrics[metric] for y in entries[run] if metric in y.metrics] for run in entries}
+        return flow_correlations(flows, metric, {run: values[-1] for run, values in reached.items() if values})
+
+    def _flows(
+        self, patterns: Iterable[str] | str, moments: int
+    ) -> tuple[list[RunGradientFlow], dict[str, list[StepMetrics]]]:
+        from fnmatch import fnmatchcase
+
+        from topostrata.measures.run_flow import MEASURES, run_gradient_flow
+
+        known = [run.id for run in self._runs.runs()]
+        flows, entries = {}, {}
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            runs = [run for run in known if fnmatchcase(run, pattern)]
+            if not runs:
+                raise NotFoundError(f"run {pattern!r}: expected one or more in the archive, found none")
+            for run in runs:
+                entries[run] = self._runs.metrics(run)
+                if run == pattern or any(name in entry.metrics for entry in entries[run] for name in MEASURES):
+                    flows[run] = run_gradient_flow(run, entries[run], moments=moments)
+        return list(flows.values()), entries
 
     # Lineage
 

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from topostrata.analysis import Analysis
 from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
-from topostrata.runs import ArchiveCounts, LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, Unprojected
+from topostrata.runs import (
+    ArchiveCounts,
+    LayerMetrics,
+    Parent,
+    Run,
+    RunLayer,
+    Snapshot,
+    Status,
+    StepMetrics,
+    Unprojected,
+)
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
@@ -185,6 +195,33 @@ class Archive(Analysis):
             projection=projection,
         )
 
+    def push_metrics(
+        self,
+        run: str,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        layer_metrics: LayerMetrics | None = None,
+        epoch: float | None = None,
+        recorded_at: datetime | None = None,
+    ) -> Outcome:
+        """Store numbers of a run at a step, whether it has a snapshot there or not: ``"added"`` or ``"unchanged"``.
+
+        ``layer_metrics`` are those of layers and parameters by name; also biases and norms, which are no layers of a
+        wiring, have names here. New ones are added to those that are there. Steps may come in any order. A run that is
+        not there yet is made.
+
+        Raises ``ConflictError`` for another value of a recorded metric, ``InvalidInputError`` for metrics that are none
+        and where there are none. Then nothing is written.
+
+        >>> of_layers = {"l0": {"flow_2": 0.75}, "l0.bias": {"flow_2": 0.1}}
+        >>> archive.push_metrics("x7", 7, {"egf_2": 0.5}, layer_metrics=of_layers)
+        'added'
+        """
+        return self._loader.push_metrics(
+            run, step, metrics, layer_metrics=layer_metrics, epoch=epoch, recorded_at=recorded_at
+        )
+
     def push_files(
         self,
         path: str | os.PathLike[str] | CheckedFiles,
@@ -223,6 +260,44 @@ class Archive(Analysis):
         return push_files(
             self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
         )
+
+    def keep_measures(
+        self,
+        patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
+        *,
+        spectra: bool = True,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> list[Ref]:
+        """Store the measures of snapshots as their metrics and those of their layers; gives those that have new ones.
+
+        The numbers are those of ``measures``, ``explored`` among them, by the same names; those of parts as
+        ``ramanujan_gap``. A metric that a snapshot has stays as it is. Raises what ``expand`` and ``push`` raise.
+
+        >>> archive.keep_measures("w1@*", spectra=False)
+        [Ref(run='w1', step=10), Ref(run='w1', step=20)]
+        >>> archive.snapshot("w1@20").metrics["active_rate"], archive.snapshot("w1@20").layer_metrics["l1"]["fan_in_cv"]
+        (1.0, 0.3333333333333333)
+        """
+        from topostrata.measures.panel import as_metrics
+
+        refs = self.expand(patterns)
+        changed = []
+        for done, ref in enumerate(refs, start=1):
+            (entry,) = self.recorded(ref)
+            snapshot = entry.snapshot
+            of_network, of_layers = as_metrics(self.measures(entry, spectra=spectra))
+            metrics = {name: value for name, value in of_network.items() if name not in snapshot.metrics}
+            layer_metrics: dict[str, dict[str, float]] = {}
+            for layer, numbers in of_layers.items():
+                recorded = snapshot.layer_metrics.get(layer, {})
+                layer_metrics[layer] = {name: value for name, value in numbers.items() if name not in recorded}
+            if metrics or any(layer_metrics.values()):
+                self.push(
+                    snapshot.run, snapshot.step, self.topology(entry), metrics=metrics, layer_metrics=layer_metrics
+                )
+                changed.append(ref)
+            progress(done, len(refs))
+        return changed
 
     # Runs and snapshots
 
@@ -278,6 +353,46 @@ class Archive(Analysis):
         ['w0@5', 'w0@10']
         """
         return self._runs.snapshots_page(run, limit=limit, after=after)
+
+    def metrics(self, run: str, *, metric: str | None = None, layer: str | None = None) -> list[StepMetrics]:
+        """The metrics of a run over its steps: those of its snapshots, and those that it has at other steps.
+
+        ``metric`` and ``layer`` leave out all others; of the run's own numbers too, where a layer is named. Where a
+        snapshot and ``push_metrics`` have one of a name at a step, the snapshot's counts. Raises ``NotFoundError``
+        where there is no such run.
+
+        >>> [(entry.step, entry.metrics) for entry in archive.metrics("w0", metric="accuracy")]
+        [(0, {'accuracy': 0.5}), (5, {'accuracy': 0.75}), (10, {'accuracy': 0.875})]
+        """
+        return [chosen for entry in self._runs.metrics(run) if (chosen := entry.only(metric, layer))]
+
+    def metrics_page(
+        self, run: str, *, metric: str | None = None, layer: str | None = None, limit: int = MAX_PAGE, after: int = -1
+    ) -> list[StepMetrics]:
+        """At most ``limit`` steps of these, those after the step ``after``; see ``metrics`` for all.
+
+        Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a limit that is not 1 to 1000.
+
+        >>> [entry.step for entry in archive.metrics_page("w0", metric="accuracy", limit=1, after=0)]
+        [5]
+        """
+        entries: list[StepMetrics] = []
+        while page := self._runs.metrics_page(run, limit=limit, after=after):
+            entries += [chosen for entry in page if (chosen := entry.only(metric, layer))]
+            after = page[-1].step
+            if len(entries) >= limit:
+                break
+        return entries[:limit]
+
+    def step_metrics(self, run: str) -> Iterator[StepMetrics]:
+        """Only what ``push_metrics`` stored, by steps, read as it is asked for: what moves with a run.
+
+        >>> archive.push_metrics("x8", 3, {"loss": 0.5})
+        'added'
+        >>> [(entry.step, entry.metrics) for entry in archive.step_metrics("x8")]
+        [(3, {'loss': 0.5})]
+        """
+        return self._runs.step_metrics(run)
 
     def snapshot(self, ref: Ref | str) -> Snapshot:
         """One snapshot, or ``NotFoundError``; ``InvalidRefError`` for text that is no ref.

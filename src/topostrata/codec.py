@@ -21,6 +21,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from topostrata.errors import CorruptError, LimitError, TopostrataError
+from topostrata.memory import check_memory
 from topostrata.topology import Mask
 
 Kind = Literal["full", "delta"]
@@ -67,7 +68,7 @@ def decode(data: bytes, base: Mask | None = None) -> Mask:
     try:
         return _decode_body(memoryview(body), base)
     except (struct.error, zstandard.ZstdError, ValueError, OverflowError) as error:
-        if isinstance(error, CorruptError):
+        if isinstance(error, CorruptError | LimitError):
             raise
         reason = error.message if isinstance(error, TopostrataError) else type(error).__name__
         raise CorruptError(f"packed mask: its parts do not fit together: {reason}") from error
@@ -139,22 +140,28 @@ def _unpack_gaps(body: memoryview, at: int, most: int) -> tuple[NDArray[np.int64
     at += _STREAM.size
     if width > 8 or count > min(most, _MAX_CONNECTIONS) or (width == 0 and count > 1):
         raise CorruptError(f"packed mask: a stream of {count} gaps in {width} planes, where {most} are possible")
-    planes = []
+    frames = []
     for _ in range(width):
         (length,) = struct.unpack_from("<I", body, at)
         at += 4
-        planes.append(_unpack_plane(body[at : at + length], count))
+        frames.append(body[at : at + length])
+        _check_plane(frames[-1], count)
         at += length
+    check_memory("packed mask", count * (2 * width + 24))
+    planes = [_unpack_plane(frame, count) for frame in frames]
     gaps = np.zeros((count, 8), dtype=np.uint8)
     for k, plane in enumerate(planes):
         gaps[:, k] = plane
     return np.cumsum(gaps.reshape(-1).view("<i8"), dtype=np.int64), at
 
 
-def _unpack_plane(frame: memoryview, count: int) -> NDArray[np.uint8]:
+def _check_plane(frame: memoryview, count: int) -> None:
     claimed = zstandard.get_frame_parameters(frame).content_size
     if claimed != count or count > (len(frame) + 1) * _MAX_RATIO:
         raise CorruptError(f"packed mask: expected a plane of {count} bytes, found {len(frame)} that claim {claimed}")
+
+
+def _unpack_plane(frame: memoryview, count: int) -> NDArray[np.uint8]:
     plane = np.frombuffer(zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False), dtype=np.uint8)
     if plane.size != count:
         raise CorruptError(f"packed mask: expected a plane of {count} bytes, found {plane.size}")

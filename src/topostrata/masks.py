@@ -177,7 +177,7 @@ class Mask:
             sources, targets, rows, columns = targets, sources, columns, rows
         if rows % taps or not rows or not columns:
             raise InvalidTopologyError(f"mask: expected (n_source * {taps}) x n_target entries, found shape {shape}")
-        return Mask(rows // taps, columns, np.unique(targets * rows + sources), taps)
+        return Mask(rows // taps, columns, np.sort(targets * rows + sources), taps)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The mask as a dense boolean array of shape (n_source * taps, n_target); what ``np.asarray(mask)`` gives."""

@@ -91,7 +91,7 @@ def _cut(layer: LayerShape, key: str, stored: Entries, orientation: Orientation)
     keys, targets = keys[inside], targets[inside]
     if part.order:
         keys = _keys_in_order(layer, part)[keys]
-    cells = np.unique(targets * (layer.local_sources * layer.taps) + keys)
+    cells = np.sort(targets * (layer.local_sources * layer.taps) + keys)
     return Mask(layer.local_sources, layer.target.size, cells, layer.taps)
 
 

@@ -149,4 +149,4 @@ def _some(runs: list[str], most: int = 5) -> str:
     if not runs:
         return "no runs"
     more = f" and {len(runs) - most} more" if len(runs) > most else ""
-    return f"{len(runs)} runs: {', '.join(runs[:most])}{more}"
+    return f"{len(runs)} run{'s' if len(runs) > 1 else ''}: {', '.join(runs[:most])}{more}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,6 +22,8 @@ ProjectionState = Literal["follow", "off", "limit"]
 HOWS: tuple[How, ...] = ("resume", "fork", "perturbation", "pruned", "declared")
 
 MAX_METRICS = 64
+MAX_NAMES = 10_000  # of layers and parameters that have metrics at a step
+MAX_NAME = 256  # characters of such a name
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TAG = re.compile(r"[^\s,]{1,100}")
 
@@ -69,6 +71,43 @@ class Snapshot:
     def id(self) -> str:
         """``run@step``."""
         return f"{self.run}@{self.step}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """Numbers of a run at a step, where it may have a snapshot or none. ``recorded_at`` is in UTC.
+
+    ``layer_metrics`` are those of single layers and parameters, also of biases and norms, by name.
+    """
+
+    run: str
+    step: int
+    recorded_at: datetime
+    epoch: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    layer_metrics: LayerMetrics = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """``run@step``."""
+        return f"{self.run}@{self.step}"
+
+    def only(self, metric: str | None = None, layer: str | None = None) -> StepMetrics | None:
+        """Those of that name (None: all), of that layer alone (None: of all and of the run); None where it has none.
+
+        >>> from datetime import UTC, datetime
+        >>> entry = StepMetrics("w0", 1, datetime(2026, 1, 1, tzinfo=UTC), metrics={"loss": 1.0, "egf_2": 0.5})
+        >>> entry.only("loss").metrics, entry.only("accuracy")
+        ({'loss': 1.0}, None)
+        """
+
+        def chosen(metrics: Mapping[str, float]) -> dict[str, float]:
+            return {name: value for name, value in metrics.items() if metric in {None, name}}
+
+        of_run = chosen(self.metrics) if layer is None else {}
+        of_layers = {name: chosen(metrics) for name, metrics in self.layer_metrics.items() if layer in {None, name}}
+        of_layers = {name: metrics for name, metrics in of_layers.items() if metrics}
+        return replace(self, metrics=of_run, layer_metrics=of_layers) if of_run or of_layers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +203,7 @@ def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:
             raise InvalidInputError(
                 f"metric {name!r}: expected a name of lower-case letters, digits and '_', at most 64, from a letter on"
             )
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise InvalidInputError(f"metric {name!r}: expected a finite number, found {value!r}")
-        checked[name] = number
+        checked[name] = _finite(value, f"metric {name!r}")
     if len(checked) > MAX_METRICS:
         raise InvalidInputError(f"metrics: expected at most {MAX_METRICS}, found {len(checked)}")
     return checked
@@ -191,16 +224,37 @@ def check_layer_metrics(layer_metrics: LayerMetrics | None) -> dict[str, dict[st
     return checked
 
 
+def check_step_layer_metrics(layer_metrics: LayerMetrics | None) -> dict[str, dict[str, float]]:
+    """The metrics of layers and parameters at a step, which need be no layers of a wiring, as ``check_layer_metrics``.
+
+    The names are of 1 to 256 characters that can be printed, at most 10,000.
+    """
+    checked = check_layer_metrics(layer_metrics)
+    for name in checked:
+        if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()):
+            raise InvalidInputError(
+                f"layer metrics: expected a name of 1 to {MAX_NAME} characters that can be printed, "
+                f"found {str(name)[:80]!r}"
+            )
+    if len(checked) > MAX_NAMES:
+        raise InvalidInputError(f"layer metrics: expected at most {MAX_NAMES} names, found {len(checked)}")
+    return checked
+
+
 def check_epoch(epoch: float | None) -> float | None:
     """The epoch as a finite number, or ``None`` where there is none."""
-    if epoch is None:
-        return None
+    return None if epoch is None else _finite(epoch, "epoch")
+
+
+def _finite(value: Any, what: str) -> float:
+    """A number of Python, NumPy or torch; a truth value or text, which ``float`` takes too, is none."""
+    dtype = str(getattr(value, "dtype", type(value).__name__))
     try:
-        number = float(epoch)
+        number = math.nan if isinstance(value, str | bytes) or dtype.endswith("bool") else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidInputError(f"epoch: expected a finite number, found {epoch!r}")
+        raise InvalidInputError(f"{what}: expected a finite number, found {value!r}")
     return number
 
 

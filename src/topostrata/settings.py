@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     neo4j_ca_file: Path | None = Field(None, description="certificates to trust on a Neo4j server reached by +s://")
     query_timeout_s: float = Field(10.0, gt=0, le=600, description="longest a user's Cypher query may take, seconds")
     query_rows: int = Field(1000, ge=1, le=1_000_000, description="most rows a user's Cypher query gives")
+    memory_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="most memory that reading a snapshot or matching two networks may take, bytes; "
+        "default: half of the machine's",
+    )
     max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
     api_token: SecretStr | None = Field(None, description="token that every REST request must show")
     api_token_file: Path | None = Field(None, description="file that holds the token")

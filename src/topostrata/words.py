@@ -11,4 +11,5 @@ Bias = Literal["auto", "last-row", "none"]  # is the last row of each matrix a b
 Zeros = Literal["absent", "present"]  # what a stored zero of a sparse matrix is
 FileOrientation = Literal["in-out", "out-in", "oihw", "hwio"]  # the order of a matrix's or kernel's axes
 Flatten = Literal["channels-first", "channels-last"]  # how a linear layer reads a picture
+Heads = int | Literal["unknown"]  # of an attention; unknown: its units are held by index
 ConnectionStatus = Literal["survived", "regrown", "died", "born"]  # between two steps

@@ -39,6 +39,11 @@ class Pushed:
         """A metric that rises, falls, and has equal values."""
         return (len(run) + step * 7 % 11) / 20
 
+    def turnover(self, run: str, step: int) -> dict[str, dict[str, float]]:
+        """What a job said of its updates: in one layer, of all snapshots but the first."""
+        counts = {"dropped": step % 3 * 4.0, "grown": 9.0, "regrown_at_once": step % 3 * 1.0}
+        return {"l1": counts} if run == "w0" and step else {}
+
 
 def small_demo() -> Pushed:
     """Like the demo's archive, and small: w0 with a child and a grandchild, and w0's wiring without any rewiring."""
@@ -70,7 +75,9 @@ def demo(target: Target) -> Iterator[Archive]:
                 parents=[PUSHED.parents[run]] if run in PUSHED.parents else [],
             )
             for step, topology in history.snapshots:
-                archive.push(run, step, topology, metrics={"accuracy": PUSHED.accuracy(run, step)})
+                metrics, of_layers = {"accuracy": PUSHED.accuracy(run, step)}, PUSHED.turnover(run, step)
+                archive.push(run, step, topology, metrics=metrics, layer_metrics=of_layers)
+                archive.push_metrics(run, step, layer_metrics={"l1": {"flow_2": step / 8}, "l1.bias": {"flow_2": 9.0}})
         for step in PUSHED.runs["w0"].steps:
             archive.nnstd(f"w0@{step}", f"w1@{step}")
         archive.distances(["w*@0"])
@@ -88,6 +95,15 @@ def alive(run: str, layer: str, step: int) -> set[Connection]:
 
 def leaving(run: str, space: str) -> list[str]:
     return [layer.name for layer in PUSHED.runs[run].layers if layer.source.name == space]
+
+
+def turnover() -> Rows:
+    rows: Rows = []
+    for step in PUSHED.runs["w0"].steps:
+        for layer, counts in PUSHED.turnover("w0", step).items():
+            dropped, grown, both = counts.values()
+            rows.append([step, layer, dropped, grown, both, both / dropped if dropped else None])
+    return rows
 
 
 def lives(run: str, layer: str) -> list[tuple[Connection, int, int | None]]:
@@ -279,6 +295,7 @@ ORACLES: dict[str, Callable[[], Rows]] = {
     "fan_in_distribution": fan_in_distribution,
     "fan_out": lambda: [list(item) for item in sorted(PUSHED.runs["w0"].fan_out("hidden1", 30).items())],
     "few_outputs": few_outputs,
+    "gradient_flow": lambda: [[step, step / 8, *numbers] for step, *numbers in births_and_deaths()],
     "hubs": hubs,
     "inputs": inputs,
     "lives": lambda: [list(item) for item in sorted(Counter(len(steps) for steps in births("l0").values()).items())],
@@ -298,6 +315,7 @@ ORACLES: dict[str, Callable[[], Rows]] = {
     "short_lives": short_lives,
     "survival": survival,
     "survivors": lambda: [list(connection) for connection in sorted(PUSHED.runs["w0"].survivors("l1", 0, 30))],
+    "turnover": turnover,
     "tagged_runs": lambda: [[run, "open", f'{{"run": "{run}"}}'] for run in ("w0", "w1", "w2")],
 }
 PICTURES = {"family_tree", "inputs_picture", "paths"}  # nodes, relationships and paths, which have tests of their own

@@ -41,6 +41,7 @@ def oracle(history: History, layer: str, first: int, last: int) -> dict[str, obj
         "dead_from": width - len(fed[0]),
         "dead_to": width - len(fed[1]),
         "revived": len(fed[1] - fed[0]),
+        **dict.fromkeys(("dropped", "grown", "regrown_at_once")),  # not known of snapshots alone
     }
 
 
@@ -62,6 +63,20 @@ def test_evolution_is_what_sets_say(archive: Archive, target: Target, seed: int)
                     assert layer.survived + layer.regrown + layer.born == layer.alive_to
         whole = fresh.evolution("w0")
         assert (whole.from_step, whole.to_step) == (history.steps[0], history.steps[-1])
+
+
+def test_turnover_is_the_sum_of_what_every_update_was_said_to_do(archive: Archive) -> None:
+    """Over the snapshots after the first step; not known where one of them does not say it, and never 0 for that."""
+    history = random_history(3, snapshots=4)
+    name = history.layers[0].name
+    for k, (step, topology) in enumerate(history.snapshots):
+        counts = {"dropped": 3 + k, "grown": 5, "regrown_at_once": k}
+        archive.push("w0", step, topology, layer_metrics={name: counts} if k > 1 else {})
+    first, *others = archive.evolution("w0", history.steps[1]).layers
+    assert (first.dropped, first.grown, first.regrown_at_once) == (5 + 6, 10, 2 + 3)
+    unknown = [archive.evolution("w0").layers[0], archive.evolution("w0", history.steps[0], history.steps[1]).layers[0]]
+    for layer in (*others, *unknown):
+        assert (layer.dropped, layer.grown, layer.regrown_at_once) == (None, None, None)
 
 
 def test_a_connection_that_came_back_is_regrown_and_not_survived(archive: Archive) -> None:

@@ -44,6 +44,11 @@ OWN: dict[str, dict[str, Any]] = {
     "distance/lock_distance_block": {"id": "b9"},
     "distance/put_distance_block": {"id": "b0"},
     "runs/create_snapshot": {"step": 9, "before": "w0@1"},
+    "runs/create_step_metrics": {"step": 9},
+    "runs/add_step_metrics": {"id": "w0@7"},
+    "runs/add_step_layer_metrics": {"id": "w0@7", "rows": [["l0.bias", {"metric_x": 1.0}]]},
+    "runs/step_metrics_by_id": {"id": "w0@7"},
+    "runs/step_metrics": {"after": -1},
     "runs/set_wiring": {"rows": [["l0", None, None]]},
     "runs/add_layer_metrics": {"rows": [["l0", {"metric_x": 1.0}]]},
     "projection/create_indexed_neurons": {"rows": [[0, {"heads": 0}]]},
@@ -84,6 +89,7 @@ def small(target: Target) -> Iterator[Archive]:
             opened.push("w0", step, Topology.from_masks([churn, np.ones((3, 3)), np.ones((3, 2))]))
         opened.push("w1", 0, Topology.from_masks([np.eye(3)]), projection="none")
         opened.update_run("w1", parents=[Parent("w0", 0, "fork")])
+        opened.push_metrics("w0", 7, {"egf_2": 0.5}, layer_metrics={"l0.bias": {"flow_2": 0.5}})
         for name, values in PREPARED.items():
             opened._store.write(lambda tx, n=name, v=values: tx.run(n, **(sample(n) | v)))  # type: ignore[misc]
         yield opened

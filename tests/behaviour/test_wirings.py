@@ -167,6 +167,9 @@ def test_layers_have_their_groups_and_the_layer_they_are_tied_with(archive: Arch
     tied = archive.cypher("MATCH (y:Layer) WHERE y.shared_with = 'wte' RETURN y.run AS run, y.name AS name").rows
     assert tied == [["gpt", "lm_head"]]
     assert [(y.name, y.shared_with) for y in archive.layers("gpt") if y.shared_with] == [("lm_head", "wte")]
+    with pytest.raises(NotFoundError, match="found 'lm_head'") as caught:
+        archive.connections("gpt", "lm_head")
+    assert caught.value.hint == "'lm_head' is tied with 'wte', which has its connections: --layer wte"
 
 
 def test_a_run_keeps_its_wiring(archive: Archive) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.faulty_service import WRONGS, faulty, one_after_the_other
-from tests.training_job import expected, masks
+from tests.training_job import expected, left, masks, turnover
 from topostrata.ingest.hook.run import TrainingRun, init
 from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
 from topostrata.service import client
@@ -57,7 +57,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
 def record(directory: Path, store: str, run: str, steps: int = 3, **options: Any) -> Path:
     with init(run, store=store, spool=directory, mode="offline", **options) as training:
         for step in range(steps):
-            training.log(masks(run, step), step=step)
+            training.log(masks(run, step), step=step, after_removal=left(run, step) if step else None)
     (file,) = spools(directory)
     return file
 
@@ -95,6 +95,10 @@ def test_what_a_service_does_wrong_costs_nothing_but_time(real: Real, wrong: str
     assert state.is_sent
     assert said == ["store-unavailable"]
     assert digests(real, run) == digests_of(run)
+    assert [ask(real, f"{run}/snapshots/{step}")["layer_metrics"] for step in (1, 2)] == [
+        turnover(run, 1),
+        turnover(run, 2),
+    ]
     assert len(sent) == len(set(sent)) + (wrong in {"lost answer", "reset answer"})
     assert list(tmp_path.iterdir()) == []
 

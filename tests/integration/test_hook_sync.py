@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.stores import STORES, Target, wipe
-from tests.training_job import expected, masks
+from tests.training_job import expected, left, masks, turnover
 from topostrata.ingest.hook.run import init
 from topostrata.ingest.hook.spool import Node, RunHead, SpooledSnapshot, SpoolWriter
 from topostrata.service.sync import Sender, spools
@@ -64,6 +65,25 @@ def test_a_resumed_run_goes_on(empty: Target, tmp_path: Path) -> None:
     record(tmp_path, [1, 2, 3])
     assert sync(empty, tmp_path) == []
     assert steps_of(empty) == {"w0": [0, 1, 2, 3]}
+
+
+def test_what_an_update_did_goes_with_its_snapshot(empty: Target, tmp_path: Path) -> None:
+    """Into the metrics of layers, and from there into the answers about the run; the same again changes nothing."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        for step in range(3):
+            run.log(masks("a", step), step=step, after_removal=left("a", step) if step else None)
+    for _ in range(2):
+        assert sync(empty, tmp_path, keep=True) == []
+    with empty.open() as archive:
+        assert [snapshot.layer_metrics for snapshot in archive.snapshots("w0")] == [
+            {}, turnover("a", 1), turnover("a", 2),
+        ]  # fmt: skip
+        for layer in archive.evolution("w0").layers:
+            for name in ("dropped", "grown", "regrown_at_once"):
+                assert getattr(layer, name) == sum(turnover("a", step)[layer.name][name] for step in (1, 2))
+    command = [sys.executable, "-m", "topostrata.service.cli.main", "evolution", "w0", "--store", empty.uri]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    assert "regrown at once" in shown.stdout
 
 
 def test_a_run_that_goes_back_becomes_a_fork(empty: Target, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Neo4jServer]:
                 history = sparse_history(number, snapshots=4, widths=(60, 60, 30), density=0.1, churn=0.3)
                 for step, topology in history.snapshots:
                     archive.push(f"run{number}", step, topology)
+                    archive.push_metrics(f"run{number}", step, {"egf_2": 0.5}, layer_metrics={"l0": {"flow_2": 0.5}})
         with running.driver() as driver, driver.session(database="neo4j") as session:
             for number in range(20):
                 inference = INFERENCE | {"id": f"i{number}"}

@@ -138,3 +138,13 @@ def test_an_export_of_format_2_holds_what_it_held(tmp_path: Path) -> None:
             assert list(archive.verify()) == []
     finally:
         stop(directory, force=True)
+
+
+def test_an_old_archive_takes_metrics_at_steps_without_a_snapshot(archive: Archive) -> None:
+    """What it has no place for is read as nothing, and has one, unique by its id, once it is written."""
+    run = archive.runs()[0].id
+    assert list(archive.step_metrics(run)) == []
+    assert archive.push_metrics(run, 7, {"egf_2": 0.5}, layer_metrics={"l0.bias": {"flow_2": 0.25}}) == "added"
+    (entry,) = archive.reopened().step_metrics(run)
+    assert (entry.step, entry.metrics, entry.layer_metrics) == (7, {"egf_2": 0.5}, {"l0.bias": {"flow_2": 0.25}})
+    assert list(archive.verify()) == []

@@ -16,13 +16,15 @@ from topostrata.ingest.hook.tracing.axes_of_tensors import Dim
 from topostrata.ingest.hook.tracing.contexts import pieces
 from topostrata.ingest.hook.tracing.forward import Seen, watch
 from topostrata.ingest.hook.tracing.reading import Reading, plain_name, read
+from topostrata.ingest.hook.tracing.trace import trace_report
 from topostrata.topology import Wiring
 
 Permutations = dict[str, NDArray[np.int64]]
 
 
 def traced(example: Example) -> tuple[Seen, Reading]:
-    seen = watch(example.model, example.args, example.named, "fake")
+    mode = trace_report(example.model, example.args, example.named).mode
+    seen = watch(example.model, example.args, example.named, mode)
     return seen, read(seen)
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch.testing._internal.two_tensor import TwoTensor
 
 from tests.torch import golden_checkpoints as maker
+from tests.torch.libraries import since
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
 from topostrata.ingest.formats.safe_tensors import SafeTensors
 from topostrata.ingest.formats.shards import Shards, index_of
@@ -155,7 +156,7 @@ def test_a_big_endian_checkpoint_reads_as_torch_reads_it(tmp_path: Path) -> None
                 data = np.frombuffer(data, f"V{width}").view(f"u{width}").byteswap().tobytes()
             big.writestr(info.filename, data)
     assert_as_torch(there, content)
-    assert_as_torch(there, torch.load(there))
+    assert_as_torch(there, torch.load(there, weights_only=True))
 
 
 def test_the_oldest_form_reads_as_torch_reads_it(tmp_path: Path) -> None:
@@ -165,6 +166,7 @@ def test_the_oldest_form_reads_as_torch_reads_it(tmp_path: Path) -> None:
     assert_as_torch(path, torch.load(path, weights_only=False))
 
 
+@since("set_crc32_options")
 def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     """torch can be told to leave checksums away."""
     path = tmp_path / "plain.pt"
@@ -207,6 +209,7 @@ def test_random_views_of_one_storage_read_as_torch_reads_them(tmp_path: Path) ->
     assert_as_torch(path, content)
 
 
+@since("float4_e2m1fn_x2")
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_what_has_no_plain_numbers_is_left_out_by_name(tmp_path: Path) -> None:
     """Nested tensors, 4-bit floats and tensors of other classes are named with a reason; the rest of the file is read."""
@@ -223,6 +226,7 @@ def test_what_has_no_plain_numbers_is_left_out_by_name(tmp_path: Path) -> None:
         assert [part.name for part in checkpoint.left_out] == ["float4", "nested", "two"]
 
 
+@since("float8_e8m0fnu")
 def test_every_pattern_of_float8_in_safetensors_has_torchs_value(tmp_path: Path) -> None:
     """What the safetensors library writes from torch, bfloat16 beside it."""
     content = {

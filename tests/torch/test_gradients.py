@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_, parametrize, prune
 from torch.nn.utils.parametrizations import weight_norm
 
+from tests.torch.libraries import since
 from topostrata.errors import InvalidInputError
 from topostrata.measures.gradients import GradientFlow, gradient_flow
 
@@ -223,10 +224,11 @@ def test_of_several_processes_it_is_the_mean_gradient(tmp_path: Path) -> None:
         pass
     model = Network()
     cost(model).backward()
-    flows = [torch.load(tmp_path / str(rank)) for rank in (0, 1)]
+    flows = [torch.load(tmp_path / str(rank), weights_only=True) for rank in (0, 1)]
     assert flows == pytest.approx([gradient_flow(model).egf_2] * 2, rel=1e-5)
 
 
+@since("public DTensor and fully_shard")
 def test_sharded_gradients_are_refused(tmp_path: Path) -> None:
     """A process has a part of each; the message says how to gather them."""
     from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh

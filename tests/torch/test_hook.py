@@ -14,7 +14,8 @@ from torch.nn.utils import parametrize, prune
 from topostrata.errors import InvalidTopologyError
 from topostrata.ingest.hook import sources
 from topostrata.ingest.hook.run import init
-from topostrata.ingest.hook.spool import SpooledSnapshot, read
+from topostrata.ingest.hook.spool import SpooledMetrics, SpooledSnapshot, read
+from topostrata.measures.gradients import gradient_flow
 from topostrata.topology import Topology, Wiring
 
 
@@ -145,3 +146,28 @@ def test_recording_changes_nothing_of_the_training(tmp_path: Path) -> None:
     (file,) = tmp_path.glob("*.spool")
     assert sum(isinstance(entry.value, SpooledSnapshot) for entry in read(file)) == 5
     assert copy.deepcopy(Network()) is not None
+
+
+def test_the_gradient_flow_of_a_training_is_recorded(tmp_path: Path) -> None:
+    """Of a pruned model between backward and step, scaled as it is; what is recorded is what was measured."""
+    model = Network()
+    prune.random_unstructured(model.fc1, "weight", 0.5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    expected = []
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        for step in range(3):
+            optimizer.zero_grad()
+            scaler.scale(model(torch.randn(8, 6)).square().mean()).backward()
+            expected.append(gradient_flow(model, scale=256.0).as_metrics())
+            run.log_gradient_flow(nn.DataParallel(model), step=step, scale=scaler)
+            scaler.step(optimizer)
+            scaler.update()
+        run.log_gradient_flow(Network(), step=9)  # no backward
+        assert run.flush()
+        assert dict(run.counts.troubles) == {"flow-invalid-input": 1}
+    (file,) = tmp_path.glob("*.spool")
+    records = [entry.value for entry in read(file) if isinstance(entry.value, SpooledMetrics)]
+    assert [(record.metrics, record.layer_metrics) for record in records] == expected
+    assert set(expected[0][1]) == {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"}
+    assert expected[0][1]["fc1.weight"]["active"] == 15

@@ -215,6 +215,7 @@ def _forward_and_leave(model: nn.Module, run: TrainingRun) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # JAX, where another test has imported it
 def test_a_forked_process_does_not_trace(tmp_path: Path) -> None:
     """What runs there is no part of the run."""
     model = pruned()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import topostrata as ts
 from tests import wirings
+from tests.torch.libraries import IS_NEWEST
 from tests.torch.models import MODELS, Example, LeNet, gpt2, lenet, mlp, pruned
 from tests.torch.relabelling import relabelled_state, traced
 from topostrata.errors import InvalidInputError, InvalidTopologyError, TopostrataError
@@ -93,7 +94,8 @@ def test_a_traced_wiring_has_the_free_axes_of_the_model(name: str) -> None:
     report = trace_report(example.model, example.args, example.named)
     assert free_axes(report.wiring) == (FREE_AXES | wirings.FREE_AXES)[name]
     assert (report.unknown, report.unused, report.unplaced) == ({}, (), {})
-    assert (report.mode, report.left_out) == ("fake", "")
+    data_decide = name == "bert" and not IS_NEWEST  # in the transformers that goes with it
+    assert (report.mode, report.left_out) == ("real" if data_decide else "fake", "")
     assert report.wiring.normal_order == tuple(range(len(report.wiring)))
     assert Wiring.from_toml(report.wiring.to_toml()) == report.wiring
     assert set(report.fixed) == {axis.name for axis in report.wiring.axes if axis.fixed}
@@ -360,6 +362,8 @@ def trained(
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_is_the_same_to_the_bit(name: str, compiled: bool) -> None:
     """Losses, weights, statistics and the random state after three steps are those without the hook."""
+    if name == "gpt2" and compiled and not IS_NEWEST:
+        pytest.skip(f"torch {torch.__version__} does not compile the GPT-2 of the transformers that goes with it")
     reports: list[TraceReport | TopostrataError] = []
     with_hook = trained(TRAINED[name], reports.append, compiled)
     without = trained(TRAINED[name], None, compiled)

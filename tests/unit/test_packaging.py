@@ -64,8 +64,8 @@ def names(requirements: list[str]) -> set[str]:
 
 
 BASE = names(PROJECT["dependencies"])
-# Imported only to look into a model of the user's, which cannot be there without it.
-BROUGHT_BY_THE_USER = {"torch"}
+# Imported only to look into a model of the user's or to be called by a trainer, which cannot be there without it.
+BROUGHT_BY_THE_USER = {"lightning", "pytorch_lightning", "torch", "transformers"}
 OPTIONAL = {name for requirements in EXTRAS.values() for name in names(requirements)}
 
 

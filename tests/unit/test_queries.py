@@ -126,7 +126,7 @@ def test_the_schema_can_be_applied_again(name: str) -> None:
     matches = [re.match(r"CREATE (?:CONSTRAINT|INDEX) (\w+) IF NOT EXISTS ", text) for text in queries.statements(name)]
     assert all(matches), queries.statements(name)
     names = [match[1] for match in matches if match]
-    assert len(set(names)) == len(names) > 5
+    assert len(set(names)) == len(names) > 0
 
 
 def test_no_cypher_stands_in_python() -> None:

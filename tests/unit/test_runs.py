@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topostrata.errors import InvalidInputError
-from topostrata.runs import MAX_METRICS, Snapshot, check_metrics, check_tag, check_tags
+from topostrata.runs import (
+    MAX_METRICS,
+    Snapshot,
+    check_epoch,
+    check_layer_metrics,
+    check_metrics,
+    check_tag,
+    check_tags,
+)
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -25,10 +33,10 @@ def test_finite_metrics_pass_as_floats(metrics: dict[str, float]) -> None:
 
 
 def test_numbers_of_other_types_become_floats() -> None:
-    """Integers, booleans and NumPy scalars are metrics too; none at all is none."""
+    """Integers and NumPy scalars are metrics too; none at all is none."""
     scalar: Any = np.float32(0.5)
-    metrics = check_metrics({"a": 3, "b": scalar, "c": True})
-    assert metrics == {"a": 3.0, "b": 0.5, "c": 1.0}
+    metrics = check_metrics({"a": 3, "b": scalar})
+    assert metrics == {"a": 3.0, "b": 0.5}
     assert all(type(value) is float for value in metrics.values())
     assert check_metrics(None) == check_metrics({}) == {}
 
@@ -80,3 +88,15 @@ def test_a_metric_too_large_for_a_float_is_named() -> None:
     """Whole numbers of Python have no limit, metrics have."""
     with pytest.raises(InvalidInputError, match="metric 'loss': expected a finite number"):
         check_metrics({"loss": 10**400})
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.array(True), "0.5", b"1", None])
+def test_what_float_takes_besides_numbers_is_no_metric(value: Any) -> None:
+    """A truth value and a text are refused as a metric, as one of a layer, and (but for None) as an epoch."""
+    with pytest.raises(InvalidInputError, match="metric 'loss': expected a finite number"):
+        check_metrics({"loss": value})
+    with pytest.raises(InvalidInputError, match="layer 'fc1': metric 'loss': expected a finite number"):
+        check_layer_metrics({"fc1": {"loss": value}})
+    if value is not None:
+        with pytest.raises(InvalidInputError, match="epoch: expected a finite number"):
+            check_epoch(value)

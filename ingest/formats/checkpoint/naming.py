@@ -40,6 +40,7 @@ from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.stored import LeftOut, StoredArray
 
 LONE = "array"
+_ARGUMENTS = ("model_args", "hyper_parameters", "hparams", "config", "model_config")
 _MAX_DEPTH = 200
 _MAX_STEPS = 2_000_000
 _MAX_NAME = 1000
@@ -195,12 +196,19 @@ class Names:
 
 
 def numbers_of(root: Any) -> dict[str, int | float]:
-    """The plain numbers beside the arrays of a checkpoint (epoch, step), from its outermost dictionary."""
+    """The plain numbers beside the arrays of a checkpoint (epoch, step), from its outermost dictionary.
+
+    So are those of the arguments that the network was made with, as ``model_args.n_head``.
+    """
     if not isinstance(root, dict):
         return {}
+    every = dict(root)
+    for name in _ARGUMENTS:
+        if isinstance(arguments := root.get(name), dict):
+            every |= {f"{name}.{key}": value for key, value in arguments.items() if type(key) is str}
     return {
         key: value
-        for key, value in root.items()
+        for key, value in every.items()
         if type(key) is str and key.isprintable()
         if (type(value) is int and abs(value) < 2**63) or (type(value) is float and math.isfinite(value))
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import partial
 from typing import Any
@@ -51,6 +52,6 @@ def _shape(described: Any) -> tuple[int, int] | None:
 
 
 def _read(form: str, arrays: list[Any], shape: tuple[int, int], *, where: str, limits: Limits) -> Entries:
+    limits.check_entries(where, max(math.prod(array.shape) for array in arrays))
     *index, values = (read_array(array, where=where, limits=limits) for array in arrays)
-    limits.check(where, connections=values.size)
     return matrix_entries(form, index, values, shape, where=where)

@@ -90,9 +90,9 @@ def read_tensor(tensor: Tensor, *, where: str, limits: Limits) -> NDArray[Any]:
 
 def read_sparse(sparse: SparseTensor, *, where: str, limits: Limits) -> Entries:
     """The entries of a sparse tensor."""
+    limits.check_entries(where, math.prod(sparse.values.shape))
     values = read_tensor(sparse.values, where=f"{where}: values", limits=limits)
     parts = [read_tensor(part, where=f"{where}: indices", limits=limits) for part in sparse.parts]
-    limits.check(where, connections=values.size)
     if sparse.layout == "coo":
         return summed(*_of_coordinates(parts[0], values, len(sparse.shape), where), sparse.shape, where=where)
     if len(sparse.shape) != 2 or values.ndim != (3 if sparse.layout in {"bsr", "bsc"} else 1):
@@ -158,6 +158,7 @@ def read_array(array: NumpyArray, *, where: str, limits: Limits) -> NDArray[Any]
         raise InvalidInputError(f"{where}: expected an array of numbers, found one that was never filled")
     check_shape(array.shape, dtype.itemsize, where=where)
     limits.check(where, total_bytes=math.prod(array.shape) * dtype.itemsize)
+    limits.check_memory(where, 2 * math.prod(array.shape) * dtype.itemsize)
     data = array.data.read() if isinstance(array.data, Span) else array.data
     if not isinstance(data, bytes) or len(data) != math.prod(array.shape) * dtype.itemsize:
         raise InvalidInputError(f"{where}: expected as many bytes as the shape says, found others")

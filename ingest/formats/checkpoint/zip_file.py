@@ -65,7 +65,7 @@ def record(whole: Window, member: Member) -> Record:
     at = f"{whole.where}: member {member.name[:80]!r}"
     if member.method != 0 or member.packed != member.size:
         raise InvalidInputError(
-            f"{at}: expected it stored, as torch.save writes it, found it compressed",
+            f"{at}: expected it stored, as torch and Keras write it, found it compressed",
             hint="the file was packed again: unpack it and pack it with `zip -0 -r`",
         )
     if member.flags & _ENCRYPTED:

@@ -178,6 +178,8 @@ class FirstBatch:
 
     def take(self, module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Trace the module, which is about to be called with these arguments. Raises nothing."""
+        if _is_redirected(module):
+            return
         if os.getpid() != self._process or not self._lock.acquire(blocking=False):
             return
         self.remove()
@@ -206,6 +208,15 @@ class FirstBatch:
         if id(module) not in self._undo:
             hook = module.register_forward_pre_hook(_Hook(self, import_module("torch").compiler), with_kwargs=True)
             self._undo[id(module)] = hook.remove
+
+
+def _is_redirected(module: Any) -> bool:
+    """Whether what is called is no forward pass but another method, which Lightning sends through a wrapper as one.
+
+    Traced, a training step would be taken twice, once with tensors that hold nothing; it calls the forward pass inside.
+    """
+    home = getattr(vars(module).get("forward"), "__module__", None) or ""
+    return home.partition(".")[0] in {"lightning", "lightning_fabric", "pytorch_lightning"}
 
 
 class _Hook:

@@ -15,8 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
-from topostrata.errors import ChangedError, ConflictError, LimitError
+from topostrata.errors import ChangedError, ConflictError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
+from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import How, Parent, Run, Snapshot, Status
 from topostrata.service.answers.shape import answer_type
@@ -30,6 +31,7 @@ from topostrata.service.api.representation import (
     is_stale,
     page,
     page_type,
+    read_body,
     read_cursor,
     read_number,
     represent,
@@ -40,7 +42,8 @@ router = APIRouter(tags=["runs"])
 
 _UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
 _PER_CONNECTION = 8  # of the largest body; a connection takes some 64 bytes of memory while it is decoded
-_DECODING = BoundedSemaphore(2)  # bodies that are unpacked at once; each takes several times its size in memory
+_AT_ONCE = 2  # bodies that are unpacked at once; each takes several times its size in memory
+_DECODING = BoundedSemaphore(_AT_ONCE)
 
 _TOML = "application/toml"
 _JSON = "application/json"
@@ -194,7 +197,7 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:
         raise HTTPException(415, f"expected a body of {', '.join(sorted(_BODIES))}, found {kind}")
-    body = await _body(request, archive.settings.max_body_bytes)
+    body = await read_body(request, archive.settings.max_body_bytes)
     return await run_in_threadpool(_store, request, archive, Ref(run, step), body)
 
 
@@ -237,7 +240,8 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Re
 
 def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Response:
     most = archive.settings.max_body_bytes
-    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION)
+    memory = most_memory() // _AT_ONCE
+    limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION, memory=memory)
     with _DECODING:
         frame = read_snapshot_bytes(BytesIO(body), limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter
@@ -261,19 +265,6 @@ async def _document(request: Request, kind: type[_B]) -> _B:
     if media != _JSON:
         raise HTTPException(415, f"expected a body of {_JSON}, found {media or 'none that says what it is'}")
     try:
-        return kind.model_validate_json(await _body(request, _MOST_TEXT))
+        return kind.model_validate_json(await read_body(request, _MOST_TEXT))
     except ValidationError as error:
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise LimitError(f"body: expected at most {most} bytes, found more")
-    return bytes(body)

@@ -17,10 +17,11 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from topostrata.distance import matching
+from topostrata.distance import matching, room
 from topostrata.distance.kernels import S, cost, grown, increments
 
 LARGEST = 65535  # shared elements that a count can hold
+_PER_PAIR = 2  # bytes of a count
 _CHUNK = 64
 _CORE = 24  # columns per row in the first core, and how many join it in a round
 _NEAR = S // 1000  # pairs that miss by this little join as well, so that few rounds are needed
@@ -317,6 +318,7 @@ def tight_others(offsets, columns, costs, u, v, row_of, n):
 
 def solve(n: int, sets_a: Any, sets_b: Any, names: Any, empty_a: Any, empty_b: Any) -> tuple[Any, ...]:
     """As ``matching.solve`` for the fan-in sets ``sets_a`` and ``sets_b`` (``sets.Sets``) of n rows and columns."""
+    room.check_matrix(len(sets_a.sizes), len(sets_b.sizes), _PER_PAIR)
     counts = shared_counts(sets_a, sets_b, names)
     offsets, columns, costs = first_core(n, counts, sets_a.sizes, sets_b.sizes, _CORE)
     u, v, column_of, row_of = matching.optimum(matching.listed(offsets, columns, costs), S)
@@ -338,9 +340,8 @@ def solve(n: int, sets_a: Any, sets_b: Any, names: Any, empty_a: Any, empty_b: A
     if not everything:  # more tight pairs in one row than a round returns
         more, more_columns, more_costs, _, _ = price(counts, sets_a.sizes, sets_b.sizes, u, v, 0, n)
     starts, tight = tight_others(more, more_columns, more_costs, u, v, row_of, n)
-    ends = column_of, row_of, u == S, v == 0, empty_a, empty_b
-    component, sizes = matching.components(starts, tight, *ends)
-    return column_of, row_of, *matching.tied_pairs(starts, tight, *ends, component, sizes)
+    _, *tied = matching.tied(starts, tight, column_of, row_of, u == S, v == 0, empty_a, empty_b)
+    return column_of, row_of, *tied
 
 
 def shared_counts(sets_a, sets_b, names):

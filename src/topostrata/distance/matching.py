@@ -29,6 +29,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from topostrata.distance import room
 from topostrata.distance.kernels import grown
 
 Ints = NDArray[np.int64]
@@ -481,22 +482,6 @@ def tied_pairs(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empt
 
 
 @njit(cache=True, nogil=True)
-def ties(problem, bypass, empty_a, empty_b, u, v, column_of, row_of):
-    """Complete what ``assign`` matched, and find what other optima there are.
-
-    Returns the component of every row, and the tied pairs: rows, offsets and columns.
-    """
-    complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
-    starts, tight = tight_pairs(problem, u, v, row_of)
-    to_hub, from_hub = u == bypass, v == 0
-    component, sizes = components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b)
-    rows, offsets, columns = tied_pairs(
-        starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes
-    )
-    return component, rows, offsets, columns
-
-
-@njit(cache=True, nogil=True)
 def loosened(near, columns, costs, u, v, column_of, row_of):
     """Fit the duals of fewer listed pairs to these: rows whose dual is too large lose their partner; returns them."""
     n = len(near) - 1
@@ -534,6 +519,43 @@ def optimum(problem: tuple[NDArray[Any], ...], bypass: int) -> tuple[Ints, Ints,
     column_of, row_of = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
     assign(problem, bypass, u, v, column_of, row_of)
     return u, v, column_of, row_of
+
+
+def ties(
+    problem: tuple[NDArray[Any], ...],
+    bypass: int,
+    empty_a: Bools,
+    empty_b: Bools,
+    u: Ints,
+    v: Ints,
+    column_of: Ints,
+    row_of: Ints,
+) -> tuple[Ints, Ints, Ints, NDArray[np.uint32]]:
+    """Complete what ``assign`` matched, and find what other optima there are.
+
+    Returns the component of every row, and the tied pairs: rows, offsets and columns.
+    """
+    complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
+    starts, tight = tight_pairs(problem, u, v, row_of)
+    return tied(starts, tight, column_of, row_of, u == bypass, v == 0, empty_a, empty_b)
+
+
+def tied(
+    starts: Ints,
+    tight: NDArray[np.uint32],
+    column_of: Ints,
+    row_of: Ints,
+    to_hub: Bools,
+    from_hub: Bools,
+    empty_a: Bools,
+    empty_b: Bools,
+) -> tuple[Ints, Ints, Ints, NDArray[np.uint32]]:
+    """What ``ties`` returns, given the tight pairs of a complete match; ``LimitError`` for more than memory holds."""
+    ends = column_of, row_of, to_hub, from_hub, empty_a, empty_b
+    component, sizes = components(starts, tight, *ends)
+    room.check_tied(tight, *ends[1:], component, sizes)
+    rows, offsets, columns = tied_pairs(starts, tight, *ends, component, sizes)
+    return component, rows, offsets, columns
 
 
 def solve(problem: tuple[NDArray[Any], ...], bypass: int, empty_a: Bools, empty_b: Bools) -> tuple[Any, ...]:

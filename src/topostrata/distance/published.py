@@ -17,11 +17,14 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from topostrata.distance import room
 from topostrata.distance.canonical import keymap
 from topostrata.distance.comparison import Comparison
 from topostrata.distance.prepared import Prepared
 
 Ints = NDArray[np.int64]
+
+_PER_PAIR = 8  # bytes of a cost
 
 
 @njit(cache=True, nogil=True)
@@ -171,6 +174,7 @@ def reference(a: Prepared, b: Prepared) -> Comparison:
             continue
         sets_a, sets_b = a.fan_in[space], b.fan_in[space]
         names = keymap(sets_a, sets_b, partner)
+        room.check_matrix(a.sizes[space], b.sizes[space], _PER_PAIR)
         costs = float_costs(sets_a.ptr, sets_a.keys, names, sets_b.sizes, sets_b.back, sets_b.holders)
         if costs.shape[0] == costs.shape[1]:
             rows, columns = np.arange(len(costs)), assign_in_order(costs)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance import kernels, matching
+from topostrata.distance import kernels, matching, room
 from topostrata.distance.canonical import canonical, check_limits, keymap, row_value
 from topostrata.distance.comparison import Comparison, inverse, of_equals, symmetric
 from topostrata.distance.prepared import Prepared
@@ -78,6 +78,7 @@ def _propose(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]) 
     n = max(n_a, n_b)
     ins, more = _side(a.fan_in[space], b.fan_in[space], partner)
     outs, most = _side(a.fan_out[space], b.fan_out[space], partner)
+    room.check_pairs(n, more + most)
     offsets, columns, costs = kernels.joint_costs(n, ins, outs, more + most)
     problem = matching.listed(offsets, columns, costs)
     none = np.zeros(n, dtype=np.bool_)
@@ -93,7 +94,6 @@ def _side(sets_a: Sets, sets_b: Sets, partner: Mapping[int, Ints]) -> tuple[tupl
     """What ``joint_costs`` needs of one direction, and the room its pairs may take."""
     names = keymap(sets_a, sets_b, partner)
     empties = np.flatnonzero(sets_b.empty)
-    room = int(kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)[0]) + int(sets_a.empty.sum()) * len(
-        empties
-    )
-    return (sets_a.ptr, sets_a.keys, names, sets_b.sizes, sets_b.back, sets_b.holders, sets_a.empty, empties), room
+    pairs = int(kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)[0])
+    pairs += int(sets_a.empty.sum()) * len(empties)
+    return (sets_a.ptr, sets_a.keys, names, sets_b.sizes, sets_b.back, sets_b.holders, sets_a.empty, empties), pairs

@@ -9,13 +9,15 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from topostrata.distance import partners
+from topostrata.distance import partners, room
 from topostrata.distance.comparison import Comparison, Ready, inverse
 from topostrata.distance.plan import Plan, Row
 from topostrata.topology import Layer
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+_PER_PAIR = 48  # bytes: shared, total, union, distance and their differences
 
 
 def reference(a: Ready, b: Ready) -> Comparison:
@@ -37,6 +39,7 @@ def reference(a: Ready, b: Ready) -> Comparison:
         if not entering:
             partner[space] = forth[space] = np.arange(plan.spaces[space].size)
             continue
+        room.check_matrix(plan.spaces[space].size, b.plan.spaces[space].size, _PER_PAIR)
         costs = _costs(first, second, plan, entering, partner)
         rows, columns = linear_sum_assignment(costs)
         forth[space] = np.full(costs.shape[0], -1, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,6 +18,7 @@ from topostrata.words import ConnectionStatus
 if TYPE_CHECKING:
     import pandas as pd
 
+TURNOVER = ("dropped", "grown", "regrown_at_once")
 Cells = NDArray[np.int64]
 
 
@@ -31,6 +32,11 @@ class LayerEvolution:
     distance of their fan-in sets (NNSTD without matching: Liu et al. 2020, section 3). Both go from 0 (the same) to 1
     (nothing shared). ``dead_from`` and ``dead_to`` count target units without inputs, ``revived`` those that had none
     and have some.
+
+    ``dropped``, ``grown`` and ``regrown_at_once`` are what the training job said of its updates (``log(dropped=,
+    grown=)``), summed over the snapshots after the first step: links that were dropped, links that were grown, and
+    those that were both in one update, which no snapshot shows. None: not known, as the job did not say it of every
+    one of them.
     """
 
     name: str
@@ -45,6 +51,9 @@ class LayerEvolution:
     dead_from: int
     dead_to: int
     revived: int
+    dropped: int | None = None
+    grown: int | None = None
+    regrown_at_once: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +113,10 @@ def connection_changes(masks: Iterable[Mask]) -> ConnectionChanges:
     )
 
 
-def between(name: str, masks: Iterable[Mask]) -> LayerEvolution:
+def between(name: str, masks: Iterable[Mask], updates: Sequence[Mapping[str, float]] = ()) -> LayerEvolution:
     """Count what became of the connections, given the masks of every recorded step from the first to the last.
+
+    ``updates`` are the layer's metrics at every one of them but the first.
 
     >>> a, b = (Mask(2, 2, np.array(cells)) for cells in ([0, 1, 2], [0, 3]))
     >>> layer = between("l0", [a, b])
@@ -130,7 +141,13 @@ def between(name: str, masks: Iterable[Mask]) -> LayerEvolution:
         dead_from=int(dead_before.sum()),
         dead_to=int(dead_after.sum()),
         revived=int((dead_before & ~dead_after).sum()),
+        **_turnover(updates),
     )
+
+
+def _turnover(updates: Sequence[Mapping[str, float]]) -> dict[str, int | None]:
+    known = bool(updates) and all(name in update for update in updates for name in TURNOVER)
+    return {name: int(sum(update[name] for update in updates)) if known else None for name in TURNOVER}
 
 
 def _unit_distance(changes: ConnectionChanges) -> float:

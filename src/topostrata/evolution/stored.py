@@ -20,7 +20,7 @@ from topostrata.evolution.survival import RunSurvival, layer_survival
 from topostrata.frames import columns, frame
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
-from topostrata.store.runs import VERIFY, find_run, layers_of, masks_between, parents_of, steps_of
+from topostrata.store.runs import VERIFY, find_run, layer_metrics_of, layers_of, masks_between, parents_of, steps_of
 from topostrata.topology import Mask
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class _Course:
     moments: tuple[Moment, ...]
     layers: tuple[str, ...]
     digests: Mapping[tuple[str, str, int], str]  # by layer, run and step
+    metrics: Mapping[str, Mapping[str, Mapping[str, float]]]  # by snapshot and layer
 
 
 class StoredEvolution:
@@ -125,8 +126,12 @@ class StoredEvolution:
         With ``through_parents`` the history begins in the run's ancestors: ``first`` is then a step of the ancestor
         that has it, the nearest one where several do.
         """
-        course = self._course(run, first, last, through_parents=through_parents)
-        layers = tuple(between(name, (mask for _, mask in masks)) for name, masks in self._followed(course))
+        course = self._course(run, first, last, turnover=True, through_parents=through_parents)
+        updates = [course.metrics.get(str(moment), {}) for moment in course.moments[1:]]
+        layers = tuple(
+            between(name, (mask for _, mask in masks), [update.get(name, {}) for update in updates])
+            for name, masks in self._followed(course)
+        )
         start, end = course.moments[0], course.moments[-1]
         return Evolution(run, from_step=start.step, to_step=end.step, layers=layers, from_run=start.run)
 
@@ -144,6 +149,7 @@ class StoredEvolution:
         last: int | None = None,
         *,
         layer: str | None = None,
+        turnover: bool = False,
         through_parents: bool,
     ) -> _Course:
         """Read what a history consists of in one transaction: of all layers, or of the one that is named."""
@@ -154,14 +160,22 @@ class StoredEvolution:
             runs = list(dict.fromkeys(moment.run for moment in moments))
             names = _shared_layers(tx, runs)
             if layer is not None and layer not in names:
-                raise NotFoundError(f"run {run!r}: expected one of the layers {', '.join(names)}, found {layer!r}")
+                owner = next((y.shared_with for y in layers_of(tx, [run])[run] if y.name == layer), None)
+                raise NotFoundError(
+                    f"run {run!r}: expected one of the layers {', '.join(names)}, found {layer!r}",
+                    hint=f"{layer!r} is tied with {owner!r}, which has its connections: --layer {owner}"
+                    if owner
+                    else None,
+                )
             layers = names if layer is None else (layer,)
             digests = {}
             for member in runs:
                 steps = [moment.step for moment in moments if moment.run == member]
                 for step, name, digest in masks_between(tx, member, layers, steps[0], steps[-1]):
                     digests[name, member, step] = digest
-            return _Course(moments, layers, digests)
+            return _Course(
+                moments, layers, digests, layer_metrics_of(tx, [str(moment) for moment in moments] if turnover else [])
+            )
 
         return self._store.read_with(work)
 

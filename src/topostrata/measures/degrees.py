@@ -50,7 +50,15 @@ def assortativity(layer: Layer) -> float | None:
     >>> round(assortativity(Topology.from_masks([[[1, 1], [1, 0]]])["l0"]), 9)
     -0.5
     """
-    fan_out, fan_in = layer.fan_out[layer.sources], layer.fan_in[layer.targets]
+    return correlation(layer.fan_out[layer.sources], layer.fan_in[layer.targets])
+
+
+def correlation(fan_out: Counts, fan_in: Counts) -> float | None:
+    """The Pearson correlation of the degrees at the ends of connections; ``None`` where either is the same at all.
+
+    >>> round(correlation(np.array([1, 2, 2]), np.array([2, 1, 2])), 9)
+    -0.5
+    """
     if not fan_out.size or np.ptp(fan_out) == 0 or np.ptp(fan_in) == 0:
         return None
     out, into = fan_out - fan_out.mean(), fan_in - fan_in.mean()

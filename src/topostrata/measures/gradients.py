@@ -20,6 +20,10 @@ from topostrata import matrices
 from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.ingest.hook import sources
 
+# What is recorded of a run and of each of its parameters, by the names of their fields.
+_OF_RUN = ("egf_1", "egf_2", "egf_1_per_weight", "egf_2_per_weight", "gradient_norm_1", "gradient_norm_2")
+_OF_PARAMETER = ("flow_1", "flow_2", "active", "gradient_norm_1", "gradient_norm_2")
+
 _BLOCK = 2**16  # entries that are widened to float64 at once, so that they stay in the cache
 _DEVICE_BLOCK = 2**24
 
@@ -61,6 +65,16 @@ class GradientFlow:
     gradient_norm_2: float
     parameters: tuple[ParameterFlow, ...]
     missing: tuple[str, ...] = ()
+
+    def as_metrics(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Those of the network, and those of each parameter by its name, as ``archive.push_metrics`` takes them.
+
+        >>> of_run, of_layers = gradient_flow({"fc1": [[3.0, 4.0]]}).as_metrics()
+        >>> of_run["egf_2"], of_layers["fc1"]["flow_2"]
+        (5.0, 5.0)
+        """
+        of_run = {name: float(getattr(self, name)) for name in _OF_RUN}
+        return of_run, {p.name: {name: float(getattr(p, name)) for name in _OF_PARAMETER} for p in self.parameters}
 
 
 class _Named(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from topostrata.errors import InvalidInputError
-from topostrata.measures.degrees import PowerLaw, assortativity, power_law, variation
+from topostrata.measures.degrees import PowerLaw, assortativity, correlation, power_law, variation
 from topostrata.measures.null import degree_kept
 from topostrata.measures.paths import effective_part, effective_paths
 from topostrata.measures.spectra import Ramanujan, ramanujan
@@ -71,6 +71,8 @@ class Measures:
     """The measures of one snapshot: those of the whole network, of its spaces and of its layers.
 
     ``active_rate`` is the share of units that have a connection: an output, or in a space that no layer reads an input.
+    ``fan_in_cv``, ``fan_out_cv`` and ``assortativity`` are those of the units of all spaces together, each with its
+    connections from and to all layers that enter and read its space.
     ``effective_paths`` counts the paths from inputs to outputs; it may have hundreds of digits, and
     ``effective_paths_log10`` is its logarithm (``None`` for no path). ``refused`` says by name which measures this
     network has not, and why. ``null`` is as in ``LayerMeasures``, over ``copies`` copies from ``seed`` on.
@@ -85,6 +87,9 @@ class Measures:
     spaces: tuple[SpaceMeasures, ...]
     layers: tuple[LayerMeasures, ...]
     refused: Mapping[str, str]
+    fan_in_cv: float | None = None
+    fan_out_cv: float | None = None
+    assortativity: float | None = None
     explored: float | None = None
     copies: int = 0
     seed: int = 0
@@ -128,6 +133,28 @@ def over_run(measured: Measures, explored: Mapping[str, float], total: float) ->
     return replace(measured, layers=layers, explored=total)
 
 
+def as_metrics(measured: Measures) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The numbers of the network and of each layer by their names, as ``archive.push`` takes metrics.
+
+    Those of parts as ``ramanujan_gap``. The count of paths is left out, which may be beyond a float; its logarithm is
+    there.
+
+    >>> of_network, of_layers = as_metrics(measure(Topology.from_masks([[[1, 1], [0, 1]]])))
+    >>> of_network["active_rate"], of_layers["l0"]["effective_connections"]
+    (1.0, 3.0)
+    """
+
+    def numbers(measured: Any) -> dict[str, float]:
+        values = _numbers(measured).items()
+        return {
+            name.replace(".", "_"): float(value)
+            for name, value in values
+            if value is not None and name != "effective_paths" and math.isfinite(value)
+        }
+
+    return numbers(measured), {layer.name: numbers(layer) for layer in measured.layers}
+
+
 def _measured(topology: Topology, *, spectra: bool) -> Measures:
     part = effective_part(topology)
     owners = [layer for layer in topology.layers if layer.name not in topology.wiring.shared_with]
@@ -161,6 +188,28 @@ def _measured(topology: Topology, *, spectra: bool) -> Measures:
         spaces,
         layers,
         refused,
+        *_whole_degrees(topology),
+    )
+
+
+def _whole_degrees(topology: Topology) -> tuple[float | None, float | None, float | None]:
+    """Fan-in CV over the units of spaces that are entered, fan-out CV over those that are read, and assortativity.
+
+    Tied layers count in each of their places, where their connections are inputs and outputs of other units.
+    """
+    into = {layer.target.name: np.zeros(layer.target.size, dtype=np.int64) for layer in topology.layers}
+    out = {layer.source.name: np.zeros(layer.source.size, dtype=np.int64) for layer in topology.layers}
+    for layer in topology.layers:
+        into[layer.target.name] += layer.fan_in
+        out[layer.source.name] += layer.fan_out
+    ends = [
+        (out[layer.source.name][layer.sources], into[layer.target.name][layer.targets]) for layer in topology.layers
+    ]
+    fan_out, fan_in = (np.concatenate(side) for side in zip(*ends, strict=True))
+    return (
+        variation(np.concatenate(list(into.values()))),
+        variation(np.concatenate(list(out.values()))),
+        correlation(fan_out, fan_in),
     )
 
 

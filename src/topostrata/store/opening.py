@@ -36,7 +36,8 @@ def prepare(store: GraphStore) -> None:
     """Give an empty database its schema and the archive's own node; refuse an archive of a format we do not know."""
     nodes = store.read("archive/archive")
     if not nodes:
-        store.schema(queries.statements("schema/001-archive"))
+        for name in ("schema/001-archive", "schema/002-step-metrics"):
+            store.schema(queries.statements(name))
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         store.write(
             lambda tx: tx.run(

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from topostrata.errors import CorruptError, InvalidInputError, InvalidRefError, NotFoundError, TopostrataError
 from topostrata.refs import Ref, expand, parse_ref
-from topostrata.runs import ArchiveCounts, Descent, LayerMetrics, Parent, Run, RunLayer, Snapshot, Unprojected
+from topostrata.runs import (
+    ArchiveCounts,
+    Descent,
+    LayerMetrics,
+    Parent,
+    Run,
+    RunLayer,
+    Snapshot,
+    StepMetrics,
+    Unprojected,
+)
 from topostrata.store.graph import GraphStore, Row, Transaction
 
 if TYPE_CHECKING:
@@ -80,6 +90,34 @@ class RunStore:
             return page
 
         return self._store.read_with(work)
+
+    def metrics(self, run: str) -> list[StepMetrics]:
+        """All metrics of a run by their steps: those of its snapshots and those that it has beside them."""
+        pages, after = [], -1
+        while page := self.metrics_page(run, limit=MAX_PAGE, after=after):
+            pages += page
+            after = page[-1].step
+        return pages
+
+    def metrics_page(self, run: str, *, limit: int, after: int) -> list[StepMetrics]:
+        """A page of these, those after the step ``after``."""
+        _check_page(limit)
+
+        def work(tx: Transaction) -> list[StepMetrics]:
+            snapshots = _snapshots_page(tx, run, limit=limit, after=after)
+            beside = step_metrics_page(tx, run, limit=limit, after=after)
+            if not (snapshots or beside):
+                find_run(tx, run)
+            return _merged(snapshots, beside)[:limit]
+
+        return self._store.read_with(work)
+
+    def step_metrics(self, run: str) -> Iterator[StepMetrics]:
+        """The metrics that a run has beside its snapshots, by their steps."""
+        after = -1
+        while page := self._store.read_with(lambda tx, at=after: step_metrics_page(tx, run, limit=MAX_PAGE, after=at)):  # type: ignore[misc]
+            yield from page
+            after = page[-1].step
 
     def snapshot(self, ref: Ref | str) -> Snapshot:
         """One snapshot, or ``NotFoundError``."""
@@ -175,6 +213,17 @@ def find_snapshots(tx: Transaction, ids: Sequence[str]) -> dict[str, Snapshot]:
     return {snapshot.id: snapshot for page in pages for snapshot in _snapshots(tx, page)}
 
 
+def step_metrics_page(tx: Transaction, run: str, *, limit: int, after: int) -> list[StepMetrics]:
+    """A page of the metrics that a run has beside its snapshots, those after the step ``after``."""
+    return [_step_metrics(row) for row in tx.run("runs/step_metrics", run=run, after=after, limit=limit)]
+
+
+def find_step_metrics(tx: Transaction, id_: str) -> StepMetrics | None:
+    """The metrics of that id, ``run@step``, that a run has beside its snapshots."""
+    row = tx.one("runs/step_metrics_by_id", id=id_)
+    return None if row is None else _step_metrics(row)
+
+
 def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snapshot]:
     """The snapshot of each ref, or ``NotFoundError`` for the first that names none."""
     parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in map(_checked, refs)]
@@ -242,6 +291,16 @@ def masks_between(tx: Transaction, run: str, layers: Iterable[str], first: int, 
     return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
 
 
+def layer_metrics_of(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """The metrics of the layers of these snapshots: only of layers that have some."""
+    layer_metrics: dict[str, dict[str, dict[str, float]]] = {id_: {} for id_ in ids}
+    for page in _pages(ids):
+        for row in tx.run("runs/layer_metrics", ids=list(page)):
+            if metrics := _metrics(row["mask"]):
+                layer_metrics[row["id"]][row["layer"]] = metrics
+    return layer_metrics
+
+
 def parents_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[Parent, ...]]:
     """The declared parents of each of these runs, by their ids and steps."""
     parents: dict[str, tuple[Parent, ...]] = dict.fromkeys(runs, ())
@@ -283,11 +342,7 @@ def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int) -> lis
 
 def _snapshots(tx: Transaction, rows: Sequence[Row]) -> list[Snapshot]:
     nodes = [row["snapshot"] for row in rows]
-    ids = [node["id"] for node in nodes if node.get("has_layer_metrics")]
-    layer_metrics: dict[str, dict[str, dict[str, float]]] = {id_: {} for id_ in ids}
-    for row in tx.run("runs/layer_metrics", ids=ids) if ids else ():
-        if metrics := _metrics(row["mask"]):
-            layer_metrics[row["id"]][row["layer"]] = metrics
+    layer_metrics = layer_metrics_of(tx, [node["id"] for node in nodes if node.get("has_layer_metrics")])
     return [_snapshot(node, layer_metrics.get(node["id"], {})) for node in nodes]
 
 
@@ -302,6 +357,43 @@ def _snapshot(node: Mapping[str, Any], layer_metrics: LayerMetrics) -> Snapshot:
         metrics=_metrics(node),
         layer_metrics=layer_metrics,
     )
+
+
+def _step_metrics(row: Row) -> StepMetrics:
+    node = row["metrics"]
+    layers = sorted(row["layers"], key=lambda layer: str(layer["layer"]))
+    return StepMetrics(
+        node["run"],
+        node["step"],
+        datetime.fromisoformat(node["recorded_at"]),
+        epoch=node.get("epoch"),
+        metrics=_metrics(node),
+        layer_metrics={layer["layer"]: _metrics(layer) for layer in layers},
+    )
+
+
+def _merged(snapshots: Iterable[Snapshot], beside: Iterable[StepMetrics]) -> list[StepMetrics]:
+    """All metrics by step; where both have one of a name, the snapshot's counts."""
+    by_step = {metrics.step: metrics for metrics in beside}
+    for snapshot in snapshots:
+        other = by_step.get(snapshot.step)
+        names = {*snapshot.layer_metrics, *(() if other is None else other.layer_metrics)}
+        merged = StepMetrics(
+            snapshot.run,
+            snapshot.step,
+            snapshot.recorded_at,
+            epoch=snapshot.epoch if other is None or snapshot.epoch is not None else other.epoch,
+            metrics={**({} if other is None else other.metrics), **snapshot.metrics},
+            layer_metrics={
+                name: {
+                    **({} if other is None else other.layer_metrics.get(name, {})),
+                    **snapshot.layer_metrics.get(name, {}),
+                }
+                for name in sorted(names)
+            },
+        )
+        by_step[snapshot.step] = merged
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def _metrics(properties: Mapping[str, Any]) -> dict[str, float]:
@@ -382,7 +474,8 @@ def _holds(tx: Transaction) -> str:
     runs = [row["run"] for row in tx.run("runs/steps")]
     if not runs:
         return "it is empty"
-    return f"it holds {len(runs)} runs: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}"
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    return f"it holds {count}: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}"
 
 
 VERIFY = "`topostrata verify` says what else is damaged"

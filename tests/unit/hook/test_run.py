@@ -9,9 +9,10 @@ import logging
 import pickle
 import sys
 import weakref
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -55,6 +56,8 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"fork_from": "w0"}, InvalidInputError, "fork_from: expected run@STEP with a number"),
         ({"parent": "w0@first"}, InvalidInputError, "parent: expected run@STEP"),
         ({"wiring": 3}, InvalidInputError, "wiring: expected a Wiring, found int"),
+        ({"every": 0}, InvalidInputError, "every: expected a number of steps from 1 on, found 0"),
+        ({"every": 2.0}, InvalidInputError, "every: expected a number of steps from 1 on, found 2.0"),
         ({"store": "http://user:word@localhost"}, SettingsError, "no password or token"),
         ({"store": "neo4j://neo4j:word@localhost"}, SettingsError, "no password or token"),
         ({"token": "short", "mode": "online"}, SettingsError, "32 random characters"),
@@ -109,6 +112,43 @@ def test_a_spool_says_all_of_the_run(tmp_path: Path) -> None:
     assert (first.step, first.epoch, first.metrics, second.step) == (3, 1.5, {"loss": 0.5}, 4)
     assert first.topology == Topology.from_masks(MASKS)
     assert values[-1] == RunEnd("finished")
+
+
+def test_a_loop_that_logs_each_step_records_each_so_many(tmp_path: Path) -> None:
+    """Whether it states its steps or not; a function is called for the masks of those that are recorded."""
+    calls: list[int] = []
+
+    def masks(step: int) -> list[Any]:
+        calls.append(step)
+        return MASKS
+
+    with init("w0", mode="offline", spool=tmp_path, every=3) as run:
+        for step in range(8):
+            run.log(partial(masks, step), step=step if step < 4 else None)
+        counts = run.counts
+    assert calls == [0, 3, 6] == [snapshot.step for snapshot in snapshots(tmp_path)]
+    assert counts.logged == 3
+    assert not counts.troubles
+
+
+class Pruner:
+    """It keeps masks, and is called for a step of its own, as the scheduler of rigl-torch is."""
+
+    masks: ClassVar = {"l0": MASKS[0].T, "l1": MASKS[1].T}
+
+    def __call__(self) -> None:
+        raise AssertionError("log is no step of the pruner")
+
+
+def test_a_function_that_raises_does_so_behind_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As what cannot be read: said, counted, and the next one is recorded. An object that can be called is none."""
+    with caplog.at_level(logging.WARNING, "topostrata.hook"), init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(lambda: 1 / 0)
+        run.log(partial(list, MASKS))
+        run.log(Pruner())
+        assert dict(run.counts.troubles) == {"ZeroDivisionError": 1}
+    assert [snapshot.step for snapshot in snapshots(tmp_path)] == [1, 2]
+    assert "step None is not recorded: division by zero" in caplog.text
 
 
 def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.held_runs import HeldRuns, family
+from tests.held_runs import BEGIN, HeldRuns, family
 from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
 from topostrata.ingest.formats import export_file, snapshot_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import Limits
-from topostrata.runs import Snapshot
+from topostrata.runs import Snapshot, StepMetrics
 from topostrata.topology import Topology
 
 Whole = list[tuple[RunRecord, list[tuple[Snapshot, Topology]]]]
@@ -26,7 +26,9 @@ Whole = list[tuple[RunRecord, list[tuple[Snapshot, Topology]]]]
 
 def written(runs: HeldRuns) -> bytes:
     stream = io.BytesIO()
-    export_file.write(stream, runs.records, lambda record: runs.snapshots(record.run.id), runs.topology)
+    export_file.write(
+        stream, runs.records, lambda record: runs.snapshots(record.run.id), runs.topology, runs.step_metrics
+    )
     return stream.getvalue()
 
 
@@ -198,8 +200,8 @@ def test_what_does_not_add_up_is_refused(tmp_path: Path, change: str) -> None:
 def test_an_unknown_format_number_is_refused(tmp_path: Path) -> None:
     """A file of a later version is told from a damaged one."""
     path = tmp_path / "runs.zip"
-    path.write_bytes(rewritten(written(family(4)), edit("archive.json", 0, format=3, later=True)))
-    with pytest.raises(UnsupportedFormatError, match="expected format 1 or 2, found 3"):
+    path.write_bytes(rewritten(written(family(4)), edit("archive.json", 0, format=4, later=True)))
+    with pytest.raises(UnsupportedFormatError, match="expected format 1 to 3, found 4"):
         read(path)
 
 
@@ -241,3 +243,47 @@ def test_a_line_that_does_not_end_is_refused(tmp_path: Path) -> None:
             new.writestr(info.filename, content)
     with pytest.raises(LimitError, match="line 1: expected at most 16,777,216 bytes"):
         read(path)
+
+
+def measured(seed: int) -> HeldRuns:
+    """A family of which two runs have metrics beside their snapshots."""
+    runs = family(seed)
+    first, last = runs.records[0].run.id, runs.records[-1].run.id
+    runs.beside[first] = [
+        StepMetrics(first, 0, BEGIN, metrics={"egf_2": 0.25}),
+        StepMetrics(first, 7, BEGIN, epoch=0.5, layer_metrics={"fc1.bias": {"flow_1": 1.0, "flow_2": 2.0}}),
+    ]
+    runs.beside[last] = [StepMetrics(last, 3, BEGIN, metrics={"loss": 0.1})]
+    return runs
+
+
+def test_metrics_beside_snapshots_are_read_as_written(tmp_path: Path) -> None:
+    """They make a file of format 3, and equal runs give equal bytes still; without them no member is written."""
+    runs = measured(3)
+    (tmp_path / "runs.zip").write_bytes(written(runs))
+    with ExportFile(tmp_path / "runs.zip") as file:
+        file.check()
+        assert file.format == 3
+        assert {record.run.id: list(entries) for record, entries in file.step_metrics()} == runs.beside
+    assert written(measured(3)) == written(runs)
+    with zipfile.ZipFile(io.BytesIO(written(family(3)))) as plain:
+        assert "metrics.jsonl" not in plain.namelist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda members: members.pop("metrics.jsonl"), "expected metrics.jsonl in format 3 and in no other, found 3"),
+        (lambda m: m.update({"archive.json": m["archive.json"].replace(b": 3,", b": 2,", 1)}), "in no other, found 2"),
+        (lambda m: m.update({"metrics.jsonl": m["metrics.jsonl"].replace(b"0.25", b'"a"')}), "line 1: metric 'egf_2'"),
+        (lambda m: m.update({"metrics.jsonl": m["metrics.jsonl"].replace(b'"step": 7', b'"step": 0')}), "line 2: expected the runs in"),
+        (lambda m: m.update({"metrics.jsonl": m["metrics.jsonl"] + m["metrics.jsonl"]}), "line 4: expected the runs in"),
+        (lambda m: m.update({"metrics.jsonl": b'{"run": "w0"}'}), "metrics.jsonl: line 1: expected"),
+    ],
+)  # fmt: skip
+def test_damaged_metrics_are_named(tmp_path: Path, change: Callable[[dict[str, bytes]], object], message: str) -> None:
+    """A missing member, one in another format, numbers that are none, runs and steps out of order."""
+    path = tmp_path / "runs.zip"
+    path.write_bytes(rewritten(written(measured(3)), change))
+    with pytest.raises(InvalidInputError, match=message), ExportFile(path) as file:
+        file.check()

@@ -52,6 +52,27 @@ def test_a_bias_row_shows_in_the_shapes(tmp_path: Path) -> None:
     assert frame.topology == Topology.from_masks([array[:-1] for array in arrays])
 
 
+@pytest.mark.parametrize(
+    ("names", "shapes"),
+    [
+        (("a", "b"), [(2, 2), (3, 3)]),
+        (("l0", "l1"), [(2, 2), (3, 3)]),
+        (("l0", "l1"), [(2, 2), (3, 2)]),
+        (("a", "b"), [(7, 3), (4, 5)]),
+    ],
+)
+def test_a_bias_row_that_only_the_chain_asks_for(
+    tmp_path: Path, names: tuple[str, str], shapes: list[tuple[int, int]]
+) -> None:
+    """Where the names give no order, or the other order of axes chains as well, it is asked."""
+    arrays = {name: np.ones(shape) for name, shape in zip(names, shapes, strict=True)}
+    np.savez(tmp_path / "net.npz", **arrays)  # type: ignore[arg-type]  # numpy's stubs want its own option
+    with pytest.raises(InvalidInputError, match=r"only if the last row of each matrix is a bias.*--bias last-row"):
+        read(tmp_path / "net.npz")
+    (frame,) = read(tmp_path / "net.npz", bias="last-row")
+    assert [layer.source.size for layer in frame.topology] == [shapes[0][0] - 1, shapes[1][0] - 1]
+
+
 def test_a_fortran_ordered_matrix_is_the_same_matrix(tmp_path: Path) -> None:
     """The order of the values in memory makes no difference."""
     arrays = [matrix(6, 3).toarray(), matrix(3, 4).toarray()]

@@ -36,7 +36,7 @@ def test_a_format_is_known_by_its_suffix_else_by_its_first_bytes(tmp_path: Path)
         path = tmp_path / name
         path.write_bytes(begin)
         assert registry.format_of(path, (*FORMATS, NEW)).name == expected
-    with pytest.raises(InvalidInputError, match=r"b: expected a \.npz, .* or \.mat file, found another"):
+    with pytest.raises(InvalidInputError, match=r"b: expected a \.npz, .* or \.flax file, found another"):
         registry.format_of(tmp_path / "b", FORMATS)
 
 
@@ -48,7 +48,7 @@ def test_every_format_has_its_reader(known: Format) -> None:
 
 
 @pytest.mark.checkout
-def test_the_page_has_the_table() -> None:
+def test_the_page_has_the_tables() -> None:
     """docs/formats.md is what ``python docs/make_formats.py`` writes."""
     spec = importlib.util.spec_from_file_location("make_formats", DOCS / "make_formats.py")
     assert spec is not None
@@ -56,4 +56,4 @@ def test_the_page_has_the_table() -> None:
     make_formats = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_formats)
     text = (DOCS / "formats.md").read_text(encoding="utf-8")
-    assert make_formats.page(text, registry.table()) == text
+    assert make_formats.page(text, make_formats.tables()) == text

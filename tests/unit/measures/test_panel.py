@@ -325,3 +325,44 @@ def test_numbers_of_copies_and_seeds_are_checked() -> None:
     for null, seed in ((-1, 0), (1001, 0), (1, -1)):
         with pytest.raises(InvalidInputError, match="expected 0 to 1000 copies and a seed of 0 or above"):
             measure(topology, null=null, seed=seed)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_measures_of_the_whole_network_are_those_of_its_units(name: str) -> None:
+    """Degrees of each unit over all layers at its space, counted connection by connection."""
+    topology = NETWORKS[name]
+    into: Counter[tuple[str, int]] = Counter()
+    out: Counter[tuple[str, int]] = Counter()
+    joined = []
+    for layer in topology.layers:
+        for source, _, target in connections(layer):
+            joined.append(((layer.source.name, source), (layer.target.name, target)))
+            out[joined[-1][0]] += 1
+            into[joined[-1][1]] += 1
+    entered = {layer.target.name: layer.target.size for layer in topology.layers}
+    read = {layer.source.name: layer.source.size for layer in topology.layers}
+    fan_in = np.array([into[space, unit] for space, size in entered.items() for unit in range(size)])
+    fan_out = np.array([out[space, unit] for space, size in read.items() for unit in range(size)])
+    measured = measure(topology, spectra=False)
+    if not joined:
+        assert (measured.fan_in_cv, measured.fan_out_cv, measured.assortativity) == (None, None, None)
+        return
+    assert measured.fan_in_cv == pytest.approx(fan_in.std() / fan_in.mean(), rel=1e-12)
+    assert measured.fan_out_cv == pytest.approx(fan_out.std() / fan_out.mean(), rel=1e-12)
+    at_sources, at_targets = [out[a] for a, _ in joined], [into[b] for _, b in joined]
+    if len(set(at_sources)) == 1 or len(set(at_targets)) == 1:
+        assert measured.assortativity is None
+    else:
+        correlation = scipy.stats.pearsonr(at_sources, at_targets).statistic
+        assert measured.assortativity == pytest.approx(correlation, rel=1e-9, abs=1e-12)
+
+
+def test_of_one_layer_the_network_is_the_layer() -> None:
+    """Its CVs and assortativity are the layer's, and there is none where all degrees are the same."""
+    topology = Topology.from_masks([[[1, 1, 0], [1, 0, 0], [1, 1, 1]]])
+    measured = measure(topology)
+    (layer,) = measured.layers
+    numbers = (measured.fan_in_cv, measured.fan_out_cv, measured.assortativity)
+    assert numbers == (layer.fan_in_cv, layer.fan_out_cv, layer.assortativity)
+    full = measure(Topology.from_masks([np.ones((3, 3))]))
+    assert (full.fan_in_cv, full.fan_out_cv, full.assortativity) == (0, 0, None)

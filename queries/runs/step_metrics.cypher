@@ -1,0 +1,10 @@
+// purpose: A page of the metrics of a run at its steps, in their order, with those of its layers and parameters.
+// parameters: run, after, limit
+// columns: metrics, layers
+MATCH (:Run {id: $run})-[:HAS_METRICS]->(m:StepMetrics)
+WHERE m.step > $after
+WITH m ORDER BY m.step LIMIT $limit
+OPTIONAL MATCH (m)-[:OF_LAYER]->(y:LayerMetrics)
+WITH m, collect(y) AS layers
+RETURN m AS metrics, layers
+ORDER BY m.step
