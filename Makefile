@@ -12,13 +12,14 @@ ARGS   ?=
 TWO    := $(if $(TOPOSTRATA_TEST_NEO4J),,--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch quick bounds lies lint types wheel check clean
+.PHONY: help demo test test-torch quick soak bounds lies lint types wheel check clean
 
 help:
 	@echo "make demo    train small sparse networks, archive them, show the story (ARGS=--no-serve ends)"
 	@echo "make test    all tests, with a real embedded engine, but for those that need torch"
 	@echo "make test-torch  the tests that need torch, in an environment of their own (4 GB; TORCH=2.4: the oldest)"
 	@echo "make quick   the tests that take no engine"
+	@echo "make soak    the whole campaign of faults on training jobs, whose table it writes into docs/reliability.md"
 	@echo "make bounds  the tests of the compiled kernels, every index of them checked"
 	@echo "make lies    800 files whose numbers lie, by every door; make test reads a tenth of them"
 	@echo "make wheel   build the wheel, and try each extra alone in a fresh environment"
@@ -47,6 +48,9 @@ test-torch: $(TORCH_VENV)/.ready
 
 quick: $(READY)
 	$(BIN)/python -m pytest tests/unit tests/oracle -m "not slow" $(ARGS)
+
+soak: $(READY)
+	TOPOSTRATA_TEST_SOAK=1 TOPOSTRATA_TEST_CHAOS_TO=docs/reliability.md $(BIN)/python -m pytest tests/integration/test_hook_chaos.py $(ARGS)
 
 bounds: $(READY)
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.bounds" $(BIN)/python -m pytest tests/unit/distance tests/oracle $(ARGS)

@@ -1,15 +1,19 @@
-"""What recording costs a training loop: time in the caller's thread for ``log`` and ``log_gradient_flow``, and memory.
+"""What recording costs a training: the caller's time for ``log`` and ``log_gradient_flow``, a step's, and memory.
 
 python bench/hook.py
 
-Gradients of torch are measured where torch is installed; its own norm of all gradients stands beside them.
+The rows of torch are made where torch is installed (.venv-torch), those of CUDA where it has a device. Torch's own norm
+of all gradients stands beside ours.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,7 @@ except ImportError:
 
 SIZES = {"20 thousand": (100, 200), "1 million": (1000, 1000), "25 million": (5000, 5000)}
 GOAL_MS, GOAL_NS = 2.0, 10.0  # a call, and an entry
+STEPS, ROUNDS = 20, 5  # of a training, and how often each of the two is timed
 
 
 def calls(mask: Any, count: int) -> list[float]:
@@ -36,7 +41,7 @@ def calls(mask: Any, count: int) -> list[float]:
             began = time.perf_counter()
             run.log([mask], step=step)
             taken.append((time.perf_counter() - began) * 1000)
-            run.flush(600)
+            run.flush(None)
         assert run.counts.saved == count, run.counts
     return taken
 
@@ -83,26 +88,97 @@ def norm_calls(tensor: Any) -> list[float]:
     return taken
 
 
-def main() -> None:
-    print(surroundings("numpy", "scipy"))
-    print("\n| entries | kind | median ms | worst ms | goal ms | copy, bytes an entry |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    rng = np.random.default_rng(0)
+def masks(shape: tuple[int, int]) -> dict[str, Any]:
+    """The same mask in every kind that there is here."""
+    dense = np.random.default_rng(0).random(shape) < 0.05
+    kinds = {"bool": dense, "float32": dense.astype(np.float32), "CSR, 5 %": sp.csr_array(dense)}
+    if torch is not None:
+        kinds["torch, float32"] = torch.tensor(kinds["float32"])
+        if torch.cuda.is_available():
+            kinds["torch on CUDA, bool"] = torch.tensor(dense, device="cuda")
+            kinds["torch on CUDA, float32"] = torch.tensor(kinds["float32"], device="cuda")
+    return kinds
+
+
+def caller() -> None:
+    """The time of a call, and what its copy takes."""
+    print(
+        "\n| entries | kind | median ms | worst ms | goal ms | copy, bytes an entry | memory of the process, MB more |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, shape in SIZES.items():
-        dense = rng.random(shape) < 0.05
-        entries = dense.size
-        kinds = {"bool": dense, "float32": dense.astype(np.float32), "CSR, 5 %": sp.csr_array(dense)}
-        for kind, mask in kinds.items():
+        entries = shape[0] * shape[1]
+        for kind, mask in masks(shape).items():
+            before = peak()
             taken = calls(mask, 20 if entries < 10**7 else 5)
             copied = sources.read([mask])
             assert isinstance(copied, sources.Reading)
             goal = GOAL_MS + GOAL_NS * entries / 1e6
             print(
                 f"| {name} | {kind} | {statistics.median(taken):.2f} | {max(taken):.2f} | {goal:.1f} | "
-                f"{copied.nbytes / entries:.3f} |",
+                f"{copied.nbytes / entries:.3f} | {peak() - before:.0f} |",
                 flush=True,
             )
+
+
+def peak() -> float:
+    """The most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def trained(record: bool, every: int, device: str) -> float:
+    """Milliseconds of a step of a real training, the mean; with the masks logged at each ``every``-th step."""
+    from torch import nn  # noqa: PLC0415
+    from torch.nn.utils import prune  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    widths = (784, 1000, 1000, 10)
+    layers = [nn.Linear(*pair) for pair in pairwise(widths)]
+    for layer in layers:
+        prune.random_unstructured(layer, "weight", 0.9)
+    model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2]).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    images, labels = torch.rand(128, 784, device=device), torch.randint(10, (128,), device=device)
+    taken = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ts.init("bench", mode="offline" if record else "disabled", spool=folder) as run,
+    ):
+        for step in range(STEPS):
+            began = time.perf_counter()
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            if step % every == 0:
+                run.log(model, step=step)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            taken.append((time.perf_counter() - began) * 1000)
+        run.flush(None)
+    return statistics.mean(taken[every:])  # its first step builds what the others use
+
+
+def step_time() -> None:
+    """A training with the hook against the same without, one after the other, several times."""
+    print(f"\nMLP 784-1000-1000-10, masks of 1.8 million entries, batches of 128, {ROUNDS} times {STEPS} steps each:")
+    print("\n| device | logged | step without, ms | step with, ms | overhead |")
+    print("| --- | --- | --- | --- | --- |")
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        for every in (1, 10):
+            pairs = [(trained(False, every, device), trained(True, every, device)) for _ in range(ROUNDS)]
+            plain, recorded = (statistics.median(times) for times in zip(*pairs, strict=True))
+            overhead = statistics.median(with_hook / without - 1 for without, with_hook in pairs)
+            when = "each step" if every == 1 else f"each {every}th step"
+            print(f"| {device} | {when} | {plain:.1f} | {recorded:.1f} | {overhead:+.1%} |", flush=True)
+
+
+def main() -> None:
+    packages = ["numpy", "scipy"] if torch is None else ["numpy", "scipy", "torch"]
+    print(surroundings(*packages), f"load {os.getloadavg()[0]:.1f}", sep=", ")
+    caller()
     flows()
+    if torch is not None:
+        step_time()
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class SpoolState:
 
 
 @dataclass(slots=True)
-class _Mark:
+class Mark:
     """What is remembered beside a spool, so that it need not be sent again from its beginning.
 
     The last record that was sent is known by its ``end`` and its ``check``: the job may have taken it back when its
@@ -252,7 +252,7 @@ class Sender:
             if mark.step < 0:  # whether metrics are still there is not asked: they are sent again
                 mark.end, mark.check, mark.measured, opened.passed = entry.end, entry.check, -1, 0
             return destination
-        opened.mark = _Mark(destination.location, entry.end, entry.check, destination.begin(head, self._tell))
+        opened.mark = Mark(destination.location, entry.end, entry.check, destination.begin(head, self._tell))
         opened.passed = 0
         return destination
 
@@ -264,7 +264,11 @@ class Sender:
             raise
         except (ConflictError, InputError, LimitError) as error:
             opened.refused += 1
-            self._tell("refused", f"{mark.run}@{record.step}: the archive does not take it: {error}")
+            self._tell(
+                "refused",
+                f"{mark.run}@{record.step}: the archive does not take it: {error}. It stays in the spool: "
+                f"`topostrata spool show {opened.path}`",
+            )
             return
         opened.added += outcome == "added"
         opened.unchanged += outcome == "unchanged"
@@ -285,7 +289,8 @@ class Sender:
             destination.begin_fork(fork, mark.run, record.step, head)
             with contextlib.suppress(ConflictError):
                 outcome = push(fork, record)  # type: ignore[arg-type]
-                self._tell("forked", f"run {mark.run}: {reason}; from step {record.step} on it is {fork}")
+                from_there = f"from step {record.step} on it is {fork}; `topostrata lineage {mark.run}` shows both"
+                self._tell("forked", f"run {mark.run}: {reason}; {from_there}")
                 mark.run = fork
                 return outcome
         raise ConflictError(f"run {mark.run!r}: expected an id for a fork at step {record.step}, found none free")
@@ -358,20 +363,20 @@ def is_live(path: Path) -> bool:
         return False
 
 
-def read_mark(path: Path) -> _Mark:
+def read_mark(path: Path) -> Mark:
     """How far a spool is sent; from its beginning where that is not known, or of a record that is there no more."""
     try:
         claim = json.loads(_mark_path(path).read_text(encoding="utf-8"))
         numbers = int(claim["end"]), int(claim["check"])
         if numbers in {(record.end, record.check) for record in spool.outline(path)}:
             steps = int(claim["step"]), int(claim.get("measured", -1))
-            return _Mark(str(claim["store"]), *numbers, str(claim["run"]), *steps)
+            return Mark(str(claim["store"]), *numbers, str(claim["run"]), *steps)
     except (OSError, ValueError, TypeError, KeyError, TopostrataError):
         pass
-    return _Mark()
+    return Mark()
 
 
-def write_mark(path: Path, mark: _Mark) -> None:
+def write_mark(path: Path, mark: Mark) -> None:
     """Remember it, where the directory can be written."""
     draft = _mark_path(path).with_suffix(f".{os.getpid()}")  # two senders may be at it
     with contextlib.suppress(OSError):

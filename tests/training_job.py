@@ -32,7 +32,7 @@ class Job:
     mode: str = "offline"
     steps: int = 20
     size: int = 40  # units of a layer
-    how: str = "finish"  # what it does at the end: finish, exit, raise, wait, fork
+    how: str = "finish"  # what it does at the end: finish, exit, raise, wait, fork, pause
     most_file_bytes: int = 0  # RLIMIT_FSIZE
     timeout: float = 60
     fork_from: str | None = None
@@ -107,7 +107,7 @@ class Training:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    os.write(1, f"{line}\n".encode())  # in one piece: it may be killed at any moment
 
 
 def log(run: ts.TrainingRun, job: Job, step: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from tests.stores import STORES, Target, wipe
 from tests.training_job import expected, left, masks, turnover
 from topostrata.ingest.hook.run import init
+from topostrata.ingest.hook.spool import Node, RunHead, SpooledSnapshot, SpoolWriter
 from topostrata.service.sync import Sender, spools
 
 
@@ -104,6 +107,45 @@ def test_a_run_that_goes_back_becomes_a_fork(empty: Target, tmp_path: Path) -> N
         }
         assert archive.topology("w0-fork-3@5") == expected("b", 5)
         assert archive.topology("w0-fork-4@5") == expected("c", 5)
+
+
+def test_a_job_with_other_layers_is_told_as_that(empty: Target, tmp_path: Path) -> None:
+    """Its snapshots go to a fork, too; that it went back to an earlier step would be wrong, and helps nobody."""
+    record(tmp_path, [0, 1])
+    sync(empty, tmp_path)
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(masks("b", 2, 20), step=2)
+    said: list[str] = []
+    with Sender(empty.settings, store=empty.uri, tell=lambda _kind, message: said.append(message)) as sender:
+        assert all(state.is_sent for state in sender.send(tmp_path))
+    assert steps_of(empty) == {"w0": [0, 1], "w0-fork-2": [2]}
+    assert "expected layer 'l0' (input 40" in said[0]
+    assert "goes back" not in said[0]
+    assert "from step 2 on it is w0-fork-2; `topostrata lineage w0` shows both" in said[0]
+
+
+def test_a_spool_of_a_job_elsewhere_is_sent_and_kept(
+    empty: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Until the job says that it is done: whether it runs is not seen here, and what it saves next must not be lost."""
+    monkeypatch.setattr(Node, "here", lambda: Node("node7", "started at another time"))
+    writer = SpoolWriter(tmp_path, RunHead("w0", datetime.now(UTC)), most_bytes=2**20)
+    monkeypatch.undo()
+    fcntl.flock(writer._file, fcntl.LOCK_UN)  # as a file system shows it that keeps locks to one machine
+    writer.wiring(expected("a", 0).wiring)
+    said: list[str] = []
+    with Sender(empty.settings, store=empty.uri, tell=lambda kind, _message: said.append(kind)) as sender:
+        for step in (0, 1):
+            writer.snapshot(SpooledSnapshot(step, expected("a", step), datetime.now(UTC)))
+            (state,) = sender.send(tmp_path)
+            assert (state.live, state.elsewhere, state.is_sent, state.added) == (False, "node7", True, step + 1)
+        assert set(said) == {"elsewhere"}
+        writer.end("finished")
+        (state,) = sender.send(tmp_path)
+    writer.close()
+    assert state.elsewhere is None
+    assert spools(tmp_path) == []
+    assert steps_of(empty) == {"w0": [0, 1]}
 
 
 def test_two_forks_from_one_step_are_two_runs(empty: Target, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from typer.testing import CliRunner
 
 from topostrata.errors import InvalidInputError, TopostrataError
 from topostrata.ingest.hook.run import init
+from topostrata.ingest.hook.spool import Node, RunHead, SpooledSnapshot, SpoolWriter, outline
 from topostrata.service.cli.main import app
-from topostrata.service.sync import inspect, spools
+from topostrata.service.sync import Mark, inspect, spools, write_mark
+from topostrata.topology import Topology
 
 
 def run(*arguments: str | Path) -> str:
@@ -54,3 +57,41 @@ def test_clean_deletes_nothing_that_is_no_spool(tmp_path: Path) -> None:
     assert notes.exists()
     run("spool", "clean", "--all", "--yes", tmp_path)
     assert not damaged.exists()
+
+
+def test_clean_keeps_what_a_job_elsewhere_may_be_writing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its lock may not be seen here; once it is known to have ended, or with --all, it goes."""
+    monkeypatch.setattr(Node, "here", lambda: Node("node7", "started at another time"))
+    files = []
+    for ended in (False, True):
+        writer = SpoolWriter(tmp_path, RunHead("w0", datetime.now(UTC)), most_bytes=2**20)
+        topology = Topology.from_masks([np.eye(3)])
+        writer.wiring(topology.wiring)
+        writer.snapshot(SpooledSnapshot(0, topology, datetime.now(UTC)))
+        if ended:
+            writer.end("finished")
+        writer.close()
+        last = outline(writer.path)[2]
+        write_mark(writer.path, Mark("archive", last.end, last.check, "w0", 0))
+        files.append(writer.path)
+    monkeypatch.undo()
+    assert [inspect(file).elsewhere for file in files] == ["node7", None]
+    assert all(inspect(file).is_sent for file in files)
+    run("spool", "clean", "--yes", tmp_path)
+    assert spools(tmp_path) == files[:1]
+    run("spool", "clean", "--all", "--yes", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clean_deletes_what_killed_jobs_and_senders_had_begun(tmp_path: Path) -> None:
+    """Drafts that nobody has locked; those beside a spool go with it."""
+    (tmp_path / ".w0.12345678.new").write_bytes(b"TSSPOOL1")
+    with init("w0", mode="offline", spool=tmp_path) as training:
+        training.log([np.eye(3)])
+    (file,) = spools(tmp_path)
+    file.with_name(f"{file.name}.4711").write_text("half a mark")
+    assert "would delete" in run("spool", "clean", tmp_path)
+    run("spool", "clean", "--yes", tmp_path)
+    assert sorted(tmp_path.iterdir()) == [file, file.with_name(f"{file.name}.4711")]
+    run("spool", "clean", "--all", "--yes", tmp_path)
+    assert list(tmp_path.iterdir()) == []
