@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import numpy as np
@@ -194,6 +195,19 @@ def demo() -> None:
     topostrata("engine", "stop", "--force", "--store", "demo-out/archive")
 
 
+def torch() -> None:
+    """A comparison of a sparse with a dense network, in an archive."""
+    from topostrata.experiments import scsdc
+
+    rng = np.random.default_rng(0)
+    points, classes = rng.normal(0, 1, (40, 6)).astype(np.float32), np.arange(40) % 2
+    data = SimpleNamespace(train=points, train_classes=classes, test=points, test_classes=classes)
+    study = scsdc.Study("s", (3,), 6, 1, ("sgd",), ("none",), seeds=(0,), epochs=1)
+    with ts.open("archive") as archive:
+        assert scsdc.run(study, data, archive).cells[0].pairs == 1
+    topostrata("engine", "stop", "--force", "--store", "archive")
+
+
 PROMISES: dict[str, Callable[[], None]] = {
     "base": base,
     "dask": dask,
@@ -208,6 +222,7 @@ PROMISES: dict[str, Callable[[], None]] = {
     "plot": plot,
     "py2neo": py2neo,
     "server": server,
+    "torch": torch,
 }
 
 

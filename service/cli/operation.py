@@ -166,6 +166,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "orbax": "tensorstore",
         "py2neo": "py2neo",
         "demo": "sklearn",
+        "torch": "torch",
     }
     for extra, module in extras.items():
         state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"

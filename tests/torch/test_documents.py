@@ -17,7 +17,7 @@ from torch.nn.utils import prune
 from transformers import Trainer, TrainingArguments
 
 import topostrata as ts
-from tests.torch import test_lightning, test_transformers
+from tests.torch import test_lightning, test_scsdc, test_transformers
 from tests.torch.spools import head, snapshots
 from topostrata.store.embedded import stop
 
@@ -110,6 +110,20 @@ def test_the_hugging_face_block_of_the_hooks_page_records(shown: dict[str, str],
     }
     exec(shown["Hugging Face"], names)
     assert [snapshot.step for snapshot in snapshots(tmp_path, "pruned-bert-1")] == [0, 8]
+
+
+def test_the_experiments_page_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its block trains a study and prints the table; here with fewer pairs and epochs."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, PYTHON)
+    for long, short in (("(32, 64)", "(6,)"), ("256", "12"), ("(0, 1, 2)", "(0,)"), ("epochs=20", "epochs=1")):
+        assert long in block
+        block = block.replace(long, short)
+    names: dict[str, Any] = {"data": test_scsdc.clouds()}
+    exec(block.replace("processes=2", "processes=1"), names)
+    assert [cell.pairs for cell in names["table"].cells] == [1] * 6
+    stop(tmp_path / "archive", force=True)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ FLOORS = [
     ["evolution", "lineage", "measures"],
     ["analysis"],
     ["archive"],
-    ["service.answers", "service.client", "service.demo"],
+    ["experiments", "service.answers", "service.client", "service.demo"],
     ["service.destinations", "service.plots"],
     ["service.sync"],
     ["service.api"],

@@ -75,7 +75,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     top_levels -= BROUGHT_BY_THE_USER
     homes = packages_distributions()
     distributions = {canonicalize_name(homes[name][0]) for name in top_levels}
-    assert distributions == (BASE | OPTIONAL) - set(NOT_IMPORTED)
+    assert distributions == (BASE | OPTIONAL) - set(NOT_IMPORTED) - BROUGHT_BY_THE_USER
     assert set(NOT_IMPORTED) <= OPTIONAL
     assert not BASE & OPTIONAL
 
