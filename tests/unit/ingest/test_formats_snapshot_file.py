@@ -282,8 +282,8 @@ def layers(**changed: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"spaces": ...}, "expected format, layers, spaces .*, found digest"),
-        ({"color": "red"}, "expected format, layers, spaces .*, found color"),
+        ({"spaces": ...}, "expected format, layers, spaces, .*; found no spaces"),
+        ({"color": "red"}, "expected format, layers, spaces, .*; found unknown color"),
         ({"spaces": []}, "spaces: expected a list with at least one entry"),
         ({"spaces": [5, 6, 7]}, r"spaces\[0\]: expected an object with labelled, name, size, found 5"),
         ({"spaces": spaces(size=0)}, r"spaces\[0\] \(input\): size: expected a whole number from 1 on, found 0"),
