@@ -78,7 +78,7 @@ def test_any_name_comes_back(names: list[str], layer: str) -> None:
         (("= 300", "= [1]"), r"net.toml: spaces\[1\] \(hidden\): axes: expected a list of names, found \[1\]"),
         (("= 300", "= { size = 300, fixed = true }"), "net.toml: spaces.hidden: expected size"),
         (('source = "hidden"', 'source = "hiden"'), r"net.toml: layers\[1\] \(fc2\): source: expected one of the spaces input, hidden, output, found 'hiden'"),
-        (('name = "fc2", ', ""), r"net.toml: layers\[1\]: expected name, source, target .*: without name"),
+        (('name = "fc2", ', ""), r"net.toml: layers\[1\]: expected name, source, target, .*; found no name"),
         (('name = "fc2", ', 'name = "fc2", tap = 3, '), r"net.toml: layers\[1\] \(fc2\): expected name, source, target, .*; found unknown tap"),
         (('"fc2"', '"fc1"'), "net.toml: layer 'fc1': expected unique layer names"),
         (('target = "hidden"', 'target = "hidden", groups = 2'), r"net.toml: layers\[0\] \(fc1\): layer 'fc1': expected 'input' and 'hidden' to begin"),
