@@ -45,8 +45,8 @@ def from_float8(bits: NDArray[Any], kind: str) -> NDArray[np.float32]:
 def stored_as(name: str) -> np.dtype[Any] | None:
     """The dtype in which arrays of a dtype lie in a file, by its name in JAX; None for one that holds no numbers.
 
-    >>> stored_as("bfloat16"), stored_as("float32"), stored_as("object")
-    (dtype('uint16'), dtype('float32'), None)
+    >>> stored_as("bfloat16").name, stored_as("float32").name, stored_as("object")
+    ('uint16', 'float32', None)
     """
     if name == "bfloat16":
         return np.dtype("<u2")

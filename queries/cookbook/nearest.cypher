@@ -2,7 +2,7 @@
 // purpose: Of those whose distance is known, by one alignment.
 // parameters: snapshot, alignment
 // columns: snapshot, nnstd
-// example: {"snapshot": "w0@0", "alignment": "canonical"}
+// example: {"snapshot": "w0@0", "alignment": "overlap"}
 MATCH (:Snapshot {id: $snapshot})-[d:DISTANCE]-(o:Snapshot)
 WHERE d.alignment = $alignment
 RETURN o.id AS snapshot, min(d.nnstd) AS nnstd

@@ -255,13 +255,13 @@ def shared_masks() -> Rows:
 
 def nearest() -> Rows:
     first = PUSHED.runs["w0"].at(0)
-    rows = [[f"{run}@0", nnstd(first, PUSHED.runs[run].at(0), alignment="canonical").nnstd] for run in ("w1", "w2")]
+    rows = [[f"{run}@0", nnstd(first, PUSHED.runs[run].at(0), alignment="overlap").nnstd] for run in ("w1", "w2")]
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
 def closest_step() -> Rows:
     rows = [
-        [step, nnstd(topology, PUSHED.runs["w1"].at(step), alignment="canonical").nnstd]
+        [step, nnstd(topology, PUSHED.runs["w1"].at(step), alignment="overlap").nnstd]
         for step, topology in PUSHED.runs["w0"].snapshots
     ]
     return sorted(rows, key=lambda row: (row[1], row[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from topostrata.ingest.hook.spool import RunEnd, RunHead, SpooledSnapshot, read
+from topostrata.ingest.hook.spool import RunEnd, RunHead, SpooledMetrics, SpooledSnapshot, read
 from topostrata.runs import Status
 
 
@@ -17,6 +17,11 @@ def head(folder: Path, run: str) -> RunHead:
 def snapshots(folder: Path, run: str) -> list[SpooledSnapshot]:
     """The run's snapshots, in the order in which they were logged."""
     return [entry.value for entry in read(_file(folder, run)) if isinstance(entry.value, SpooledSnapshot)]
+
+
+def measured(folder: Path, run: str) -> list[SpooledMetrics]:
+    """The run's numbers without masks, in the order in which they were logged."""
+    return [entry.value for entry in read(_file(folder, run)) if isinstance(entry.value, SpooledMetrics)]
 
 
 def status(folder: Path, run: str) -> Status | None:

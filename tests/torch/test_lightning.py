@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ModelPruning
 from torch import nn
 from torch.nn.utils import prune
 
-from tests.torch.spools import head, snapshots, status
+from tests.torch.spools import head, measured, snapshots, status
 from topostrata.errors import InvalidInputError, InvalidRefError
 from topostrata.integrations.lightning import TopostrataCallback
 from topostrata.runs import Parent
@@ -134,6 +134,50 @@ def test_steps_are_those_of_the_optimizer_where_gradients_accumulate(tmp_path: P
     recorded = TopostrataCallback("w0", every=1, mode="offline", spool=tmp_path)
     fit(pruned(), recorded, epochs=1, accumulate_grad_batches=4)
     assert [snapshot.step for snapshot in snapshots(tmp_path, "w0")] == [0, 1, 2]
+
+
+class Watched(Classifier):
+    """It measures by itself how its gradients flow before each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flows: list[float] = []
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        weights = [self.network[0].weight_orig, self.network[2].weight_orig]
+        self.flows.append(sum(float(weight.grad.norm()) for weight in weights) / 2)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_the_gradient_flow_is_measured_before_the_step(tmp_path: Path, precision: str) -> None:
+    """At each second step, summed over the batches of the step, and not clipped yet."""
+    torch.manual_seed(0)
+    module = Watched()
+    for layer in (module.network[0], module.network[2]):
+        prune.random_unstructured(layer, "weight", 0.5)
+    recorded = TopostrataCallback("w0", gradient_flow=2, mode="offline", spool=tmp_path)
+    fit(module, recorded, epochs=2, accumulate_grad_batches=2, gradient_clip_val=1e-3, precision=precision)
+    flows = measured(tmp_path, "w0")
+    assert [(flow.step, flow.epoch) for flow in flows] == [(0, 0), (2, 0), (4, 1), (6, 1)]
+    assert [flow.metrics["egf_2"] for flow in flows] == pytest.approx(module.flows[::2])
+    assert min(module.flows) > 2e-3
+    assert [snapshot.step for snapshot in snapshots(tmp_path, "w0")] == [0, 4, 8]
+
+
+def test_the_gradient_flow_takes_the_masks_of_the_source(tmp_path: Path) -> None:
+    """Where training keeps them beside a dense model; what fails is said, and training goes on."""
+    masks = {"network.0.weight": torch.rand(5, 6) < 0.5, "network.2.weight": torch.rand(3, 5) < 0.5}
+    recorded = TopostrataCallback(
+        "w0", gradient_flow=8, source=lambda _: masks, orientation="out-in", mode="offline", spool=tmp_path
+    )
+    fit(Classifier(), recorded, epochs=1)
+    (flow,) = measured(tmp_path, "w0")
+    assert {name: numbers["active"] for name, numbers in flow.layer_metrics.items() if name in masks} == {
+        name: int(mask.sum()) for name, mask in masks.items()
+    }
+    failing = TopostrataCallback("w1", gradient_flow=8, source=lambda _: 1 / 0, mode="offline", spool=tmp_path)
+    fit(Classifier(), failing, epochs=1)
+    assert any(kind.startswith("flow") for kind in failing._recording.run.counts.troubles)
 
 
 class Forwarding(Classifier):

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize, prune
 from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 import topostrata as ts
-from tests.torch.spools import head, snapshots, status
+from tests.torch.spools import head, measured, snapshots, status
 from topostrata.errors import InvalidInputError, InvalidRefError
 from topostrata.integrations.transformers import TopostrataCallback
 from topostrata.runs import Parent
@@ -181,6 +181,28 @@ def test_masks_are_read_between_their_change_and_their_end(tmp_path: Path, first
         expected = begin.flatten().roll(snapshot.step).view_as(begin).T.numpy()
         assert (snapshot.topology["fc1.weight"].mask.to_csc().toarray() == expected).all()
     assert not parametrize.is_parametrized(model)
+
+
+class Watching(TrainerCallback):
+    """It measures by itself how the gradients flow before each step."""
+
+    def __init__(self) -> None:
+        self.flows: list[float] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        weights = [model.fc1.weight_orig, model.fc2.weight_orig]
+        self.flows.append(sum(float(weight.grad.norm()) for weight in weights) / 2)
+
+
+def test_the_gradient_flow_is_measured_before_the_step(tmp_path: Path) -> None:
+    """At each third step, summed over the batches of the step, as the trainer has clipped it."""
+    watching = Watching()
+    recorded = TopostrataCallback("w0", gradient_flow=3, mode="offline", spool=tmp_path)
+    fit(tmp_path, pruned(), watching, recorded, gradient_accumulation_steps=2, max_grad_norm=1e-3)
+    flows = measured(tmp_path, "w0")
+    assert [flow.step for flow in flows] == [0, 3, 6]
+    assert [flow.metrics["egf_2"] for flow in flows] == pytest.approx(watching.flows[::3])
+    assert max(watching.flows) < 1e-3
 
 
 def test_training_is_the_same_to_the_bit(tmp_path: Path) -> None:

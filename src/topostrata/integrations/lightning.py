@@ -25,6 +25,10 @@ class TopostrataCallback(Callback):
     the module has logged by then. ``source`` gives what is logged where it is not the module itself: a network inside
     it, a ``Masking``, a list of masks.
 
+    ``gradient_flow=n`` records how the gradients flow at each n-th optimizer step, before it is taken: as the trainer
+    has summed them over accumulated batches and processes and divided the scale of mixed precision out, not yet
+    clipped.
+
     Masks are read after the optimizer step, in the order of the trainer's callbacks: place it after those that prune.
     It reads nothing at the end of the training, where ``ModelPruning`` and others make masks permanent. A training that
     goes on from a checkpoint of another run descends from it.
@@ -33,10 +37,16 @@ class TopostrataCallback(Callback):
     """
 
     def __init__(
-        self, run: str, *, every: int | None = None, source: Callable[[Any], Any] | None = None, **options: Any
+        self,
+        run: str,
+        *,
+        every: int | None = None,
+        gradient_flow: int | None = None,
+        source: Callable[[Any], Any] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
-        self._recording = Recording(run, every, source, options)
+        self._recording = Recording(run, every, gradient_flow, source, options)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to record."""
@@ -49,6 +59,10 @@ class TopostrataCallback(Callback):
                 "TopostrataCallback stands before ModelPruning: what that prunes at the end of an epoch is recorded an "
                 "epoch later, and after the last epoch not at all; place it after ModelPruning"
             )
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Record the gradient flow, where it is due."""
+        self._recording.measure(pl_module, step=trainer.global_step, epoch=trainer.current_epoch)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Record, after so many optimizer steps."""

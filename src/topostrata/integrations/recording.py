@@ -23,16 +23,25 @@ _CHECKPOINT_S = 1.0  # what a checkpoint waits at most for the snapshot that it 
 class Recording:
     """The run of a callback, from the moment at which the training begins.
 
-    ``every`` is how many optimizer steps lie between two snapshots; None: an epoch. ``source`` gives what is logged,
-    from the model that the loop hands to its callbacks; None: the model. The rest are the arguments of ``ts.init``,
-    which are checked here: a mistake in them raises where the callback is made, not in the midst of training.
+    ``every`` is how many optimizer steps lie between two snapshots; None: an epoch. ``gradient_flow`` is how many lie
+    between two measurements of the gradients; None: there are none. ``source`` gives what is logged, from the model
+    that the loop hands to its callbacks; None: the model. The rest are the arguments of ``ts.init``, which are checked
+    here: a mistake in them raises where the callback is made, not in the midst of training.
     """
 
     def __init__(
-        self, run: str, every: int | None, source: Callable[[Any], Any] | None, options: Mapping[str, Any]
+        self,
+        run: str,
+        every: int | None,
+        gradient_flow: int | None,
+        source: Callable[[Any], Any] | None,
+        options: Mapping[str, Any],
     ) -> None:
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise InvalidInputError(f"every: expected a number of optimizer steps from 1 on, or None, found {every!r}")
+        for name, steps in (("every", every), ("gradient_flow", gradient_flow)):
+            if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+                raise InvalidInputError(
+                    f"{name}: expected a number of optimizer steps from 1 on, or None, found {steps!r}"
+                )
         if source is not None and not callable(source):
             raise InvalidInputError(f"source: expected a function of the model, found {type(source).__name__}")
         mode = options.get("mode")
@@ -40,6 +49,7 @@ class Recording:
             raise InvalidInputError(f"mode: expected one of {', '.join(get_args(Mode))}, found {mode!r}")
         self.run: TrainingRun = init(run, **{**options, "mode": "disabled"})
         self.every = every
+        self._flow_every, self._measured = gradient_flow, -1
         self._id, self._source, self._options = run, source or _itself, dict(options)
         self._last: int | None = None
         self._origin: tuple[str, int] | None = None
@@ -61,7 +71,7 @@ class Recording:
             self.run = init(self._id, **options)
         except TopostrataError as error:  # the environment is another than where the callback was made
             logger.warning("run %s is not recorded: %s", self._id, error)
-        self._last = step or None
+        self._last, self._measured = step or None, -1
         reading = self._read(model)
         if isinstance(reading, sources.Reading) and sources.needs_wiring(reading):
             self.run.watch(model)  # the first batch comes before the first mask, where a network is pruned later
@@ -80,6 +90,17 @@ class Recording:
         if step != self._last:
             self._last = step
             self.run.log(partial(self._source, model), step=step, epoch=epoch, metrics=named(metrics or {}))
+
+    def measure(self, model: Any, *, step: int, epoch: float | None, scale: Any = 1.0) -> None:
+        """Record the gradient flow where it is due, once a step: before the optimizer takes it."""
+        if self._flow_every is None or step % self._flow_every or step == self._measured:
+            return
+        self._measured = step
+        chosen = _guarded(self._source, model)
+        if sources.is_module(chosen):
+            self.run.log_gradient_flow(chosen, step=step, epoch=epoch, scale=scale)
+        else:
+            self.run.log_gradient_flow(model, chosen, step=step, epoch=epoch, scale=scale)
 
     def end(self, status: Status) -> None:
         """The training ends; a second time changes nothing."""
@@ -107,6 +128,14 @@ class Recording:
             return sources.read(self._source(model), orientation=self._options.get("orientation"), from_weights=True)
         except Exception:  # noqa: BLE001 - never a harm to training
             return None
+
+
+def _guarded(source: Callable[[Any], Any], model: Any) -> Any:
+    """What the source gives; where it fails, something that the hook names as no masks."""
+    try:
+        return source(model)
+    except Exception as error:  # noqa: BLE001 - never a harm to training
+        return error
 
 
 def _itself(model: Any) -> Any:

@@ -22,6 +22,10 @@ class TopostrataCallback(TrainerCallback):
     evaluates at that step (of several evaluation sets, on the first), but for measured times. ``source`` gives what is
     logged where it is not the model itself: a network inside it, a ``Masking``, a list of masks.
 
+    ``gradient_flow=n`` records how the gradients flow at each n-th optimizer step, before it is taken: as the trainer
+    has summed them over accumulated batches and processes, divided the scale of mixed precision out, and clipped them
+    to ``max_grad_norm``.
+
     Masks are read after the optimizer step and the gradients' reset, where those that change them at the optimizer step
     are done. It reads nothing at the end of the training, where other callbacks make masks permanent. A training that
     goes on from a checkpoint of another run descends from it.
@@ -30,9 +34,15 @@ class TopostrataCallback(TrainerCallback):
     """
 
     def __init__(
-        self, run: str, *, every: int | None = None, source: Callable[[Any], Any] | None = None, **options: Any
+        self,
+        run: str,
+        *,
+        every: int | None = None,
+        gradient_flow: int | None = None,
+        source: Callable[[Any], Any] | None = None,
+        **options: Any,
     ) -> None:
-        self._recording = Recording(run, every, source, options)
+        self._recording = Recording(run, every, gradient_flow, source, options)
         self._metrics: dict[str, Any] = {}
         self._is_due = False
 
@@ -49,6 +59,14 @@ class TopostrataCallback(TrainerCallback):
         """Forget the metrics of the step before."""
         self._record_due(state, model)
         self._metrics = {}
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
+    ) -> None:
+        """Record the gradient flow, where it is due."""
+        scaler = getattr(optimizer, "scaler", None)
+        scale = 1.0 if scaler is None else scaler
+        self._recording.measure(model, step=state.global_step, epoch=state.epoch, scale=scale)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Record, after so many optimizer steps."""
