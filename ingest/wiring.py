@@ -88,12 +88,7 @@ def decide(file: ArrayFile, options: Options) -> Reading:
             )
     names = [layer.stem for layer in layers]
     if not ordered and len(layers) > 1 and (reason := file.branches or branching(names)) is not None:
-        raise InvalidInputError(
-            f"{file.where}: expected layers that follow each other, found {reason}: which layer feeds which is not in "
-            f"the file{resembles or ''}",
-            hint="write the wiring down: `topostrata inspect FILE --write net.toml`, edit it (docs/wiring.md), "
-            "then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
-        )
+        raise _no_chain(file, reason, resembles or "")
     search = _Search(file, layers, options, said=ordered)
     axes, order, evidence = search.decide()
     parts = [search.parts(axes)[k] for k in order]
@@ -102,6 +97,8 @@ def decide(file: ArrayFile, options: Options) -> Reading:
     planned = plan(parts, bias=bias, where=file.where, limits=options.limits)
     flatten = _flatten(parts, planned, axes, options, file)
     planned = Plan(planned.last_row, planned.fits, flatten or "channels-first")
+    if not (ordered or file.ordered) and (block := _inverted_residual(parts, planned)) is not None:
+        raise _no_chain(file, f"inverted residual blocks ({block.name!r}), whose result is added to what they read", "")
     if flatten:
         evidence = (*evidence, f"pictures are flattened {flatten}")
     if planned.last_row:
@@ -115,10 +112,45 @@ def decide(file: ArrayFile, options: Options) -> Reading:
     )
 
 
+def _refuse_objects(file: ArrayFile, roles: Sequence[ArrayRole]) -> None:
+    if objects := [name for name, array in file.arrays.items() if array.dtype == "object"]:
+        names = [role.name for role in roles if role.holds_layer]
+        raise InvalidInputError(
+            f"{file.at(objects[0])}: array {objects[0]!r}: expected bool, integers or floats, found Python objects, "
+            "which may be masks and are never read: they could hold code",
+            hint=f"leave it out: --layers '{','.join(names)}'"
+            if names
+            else "save each mask as an array of its own: np.savez('masks.npz', l0=mask0, l1=mask1)",
+        )
+
+
+def _no_chain(file: ArrayFile, reason: str, resembles: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{file.where}: expected layers that follow each other, found {reason}: which layer feeds which is not in "
+        f"the file{resembles}",
+        hint="write the wiring down: `topostrata inspect FILE --write net.toml`, edit it (docs/wiring.md), "
+        "then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
+    )
+
+
+def _inverted_residual(parts: Sequence[FileLayer], planned: Plan) -> FileLayer | None:
+    """The first layer of a block that widens, filters each channel and narrows to the width that it read.
+
+    Such blocks add what they read to their result (Sandler et al., "MobileNetV2", CVPR 2018), whatever their names.
+    """
+    for k, (wide, depthwise, narrow) in enumerate(zip(parts, parts[1:], parts[2:], strict=False)):
+        channelwise = planned.fits[k + 1].groups == depthwise.n_target == wide.n_target
+        pointwise = wide.kernel and narrow.kernel and wide.taps == narrow.taps == 1
+        if channelwise and pointwise and narrow.n_target == wide.n_source < wide.n_target:
+            return wide
+    return None
+
+
 def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[list[ArrayRole], bool]:
     """The arrays that are layers, and whether their order was said."""
     if options.layers:
         return _picked(roles, options.layers, file.where)
+    _refuse_objects(file, roles)
     layers = chosen(roles, file.where)
     masked = {role.stem: role for role in roles if role.role == "original"}
     for layer in layers:

@@ -89,7 +89,10 @@ class _Tree:
     def _node(self, reader: _Reader, keys: tuple[str, ...]) -> None:
         self._nodes += 1
         if len(keys) > _MAX_DEPTH or self._nodes > _MAX_NODES:
-            raise InvalidInputError(f"{self._where}: expected a tree of at most {_MAX_NODES:,} parts, found more")
+            raise InvalidInputError(
+                f"{self._where}: expected a tree of at most {_MAX_NODES:,} parts, nested at most {_MAX_DEPTH} deep, "
+                f"found more at byte {reader.tell():,}"
+            )
         begin, kind = reader.tell(), reader.kind()
         if kind == "array":
             for k in range(reader.array()):

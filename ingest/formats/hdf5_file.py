@@ -26,6 +26,7 @@ from topostrata.ingest.formats.small_floats import from_stored, stored_as
 from topostrata.ingest.formats.stored import LeftOut, StoredArray, check_shape, native
 
 _MAX_DEPTH = 64
+_MAGIC = b"\x89HDF\r\n\x1a\n"
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
 _BITS = {1: "float8_e4m3fn", 2: "bfloat16"}  # what Keras stores as bytes that have no type, unless it says another
 
@@ -176,8 +177,17 @@ def hdf5(window: Window, *, limits: Limits) -> Iterator[Hdf5]:
     except ImportError as error:
         raise MissingExtraError(f"{window.where}: an HDF5 file", "keras") from error
     limits.check(window.where, total_bytes=window.size)
-    with one_error(window.where):
+    try:
         file = h5py.File(Bytes(window), "r")
+    except OSError as error:
+        whole = window.size >= len(_MAGIC) and window.read(0, len(_MAGIC)) == _MAGIC
+        raise InvalidInputError(
+            f"{window.where}: expected an HDF5 file, found "
+            + (f"a damaged one: {str(error)[:200]}" if whole else f"one of {window.size:,} bytes that is none"),
+            hint="is it cut off, or still being written?"
+            if whole
+            else "model.save_weights('net.weights.h5') writes one",
+        ) from error
     with file:
         with one_error(window.where):
             content = Hdf5(file, window, limits=limits)

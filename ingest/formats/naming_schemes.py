@@ -9,7 +9,7 @@ alphabet tells nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 # Words of one row come in this order; words of one group are not ordered by it.
@@ -60,11 +60,29 @@ _BRANCHES = (
         re.compile(r"(?:^|[._])(?:attn|attention|self_attn|self_attention|MultiHeadDotProductAttention_\d+)[._]"),
         "attention",
     ),
-    (re.compile(r"(?:^|\.)(?:downsample|shortcut|skip|identity|skip_connection|proj_shortcut)(?:\.|$)"), "a shortcut"),
-    (re.compile(r"(?:^|\.)layer\d+\.\d+\.conv\d+$"), "residual blocks, whose result is added to what they read"),
-    (re.compile(r"(?:^|\.)features\.\d+\.conv\."), "inverted residual blocks"),
     (
-        re.compile(r"weight_[ih]h|(?:^|\.)(?:lstm|gru|rnn)\w*(?:\.|$)|recurrent"),
+        re.compile(r"(?:^|\.)(?:downsample|\w*shortcut|skip|identity|skip_connection)(?:\.|$)", re.IGNORECASE),
+        "a shortcut",
+    ),
+    (re.compile(r"(?:^|\.)layer\d+\.\d+\.conv\d+$"), "residual blocks, whose result is added to what they read"),
+    (
+        re.compile(r"(?:^|\.)features(?:\.\d+)?\.\d+\.(?:conv|block)\."),
+        "blocks whose result is added to what they read",
+    ),
+    (re.compile(r"(?:^|\.)(?:dwconv|pwconv\d*)$"), "blocks whose result is added to what they read"),
+    (re.compile(r"(?:^|\.)dense_?layer_?\d+(?:\.|$)"), "dense blocks, whose layers read all layers before them"),
+    (
+        re.compile(r"(?:^|\.)(?:branch(?:es|_?\w*\d\w*)|expand\dx\d)(?:\.|$)"),
+        "branches side by side",
+    ),
+    (
+        re.compile(r"(?:^|\.)(?:se|se_\w+|squeeze_excite|squeeze_excitation)\."),
+        "squeeze and excitation, which scales the units that it reads",
+    ),
+    (
+        re.compile(
+            r"weight_[ih]h|(?:^|[._])[ih]h(?:_l\d+(?:_reverse)?)?$|(?:^|\.)(?:lstm|gru|rnn)\w*(?:\.|$)|recurrent"
+        ),
         "a recurrent layer, which reads itself",
     ),
     (re.compile(r"(?:^|\.)(?:gate_proj|wi_1|w3)$"), "a gate beside the layer that it gates"),
@@ -73,6 +91,9 @@ _BRANCHES = (
         "an embedding, whose rows are looked up",
     ),
 )
+# The halves of a U-Net: what goes up also reads what went down. The lone ``down`` and ``up`` of an adapter are a chain.
+_DOWN = re.compile(r"(?:^|\.)down(?:s|_?path|_?blocks?|_?convs?|\w*\d)(?:\.|$)")
+_UP = re.compile(r"(?:^|\.)up(?!_proj)\w*(?:\.|$)")
 _BLOCK = re.compile(
     r"(?:^|\.)(?:layers?|blocks?|h|encoder|resblocks)\.(\d+)\.(?:mlp|ffn|feed_forward|ff|intermediate)\b"
 )
@@ -101,7 +122,7 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def branching(names: Iterable[str]) -> str | None:
+def branching(names: Sequence[str]) -> str | None:
     """Why layers of these names are no chain, with the name that tells; None where nothing tells so."""
     blocks: dict[str, str] = {}
     for name in names:
@@ -110,6 +131,9 @@ def branching(names: Iterable[str]) -> str | None:
                 return f"{what} ({name!r})"
         if (match := _BLOCK.search(name)) is not None:
             blocks.setdefault(match[1], name)
+    down, up = (next((name for name in names if half.search(name)), None) for half in (_DOWN, _UP))
+    if down is not None and up is not None:
+        return f"a way down and a way up, which may also read what went down ({down!r}, {up!r})"
     if len(blocks) > 1:
         return f"blocks whose results are added to what they read ({', '.join(map(repr, list(blocks.values())[:2]))})"
     return None

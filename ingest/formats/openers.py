@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
+from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import snapshot_file
 from topostrata.ingest.formats.array_file import ArrayFile, AxisOrder
 from topostrata.ingest.formats.checkpoint.reading import Checkpoint
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.mat_file import MatFile
 from topostrata.ingest.formats.matrix_files import matrix_market
-from topostrata.ingest.formats.safe_npz import SafeNpz
+from topostrata.ingest.formats.safe_npz import NoNumbersError, SafeNpz
 from topostrata.ingest.formats.safe_tensors import SafeTensors
 from topostrata.ingest.formats.scipy_parts import PARTS, scipy_array
 from topostrata.ingest.formats.shards import Shards, index_of
@@ -44,12 +46,25 @@ def npz_arrays(npz: SafeNpz, limits: Limits) -> dict[str, StoredArray]:
     for name in npz.names:
         prefix = next((prefix for prefix in prefixes if name.removeprefix(prefix) in PARTS), None)
         if prefix is None:
-            header = npz.header(name)
-            read = partial(npz.array, name)
-            arrays[name] = StoredArray(name, header.shape, header.dtype.name, "dense", f"member {name!r}", read)
+            arrays[name] = _member(npz, name)
         elif prefix[:-1] not in arrays:
             arrays[prefix[:-1]] = scipy_array(npz, prefix[:-1], prefix, limits)
     return arrays
+
+
+def _member(npz: SafeNpz, name: str) -> StoredArray:
+    """An array of an archive; one that holds no numbers is there by name, so that it can be left out."""
+    place = f"member {name!r}"
+    try:
+        header = npz.header(name)
+    except NoNumbersError as error:
+        dtype = next((kind for kind in ("object", "complex") if f"found {kind}" in error.message), "void")
+        return StoredArray(name, (), dtype, "dense", place, partial(_refuse, error))
+    return StoredArray(name, header.shape, header.dtype.name, "dense", place, partial(npz.array, name))
+
+
+def _refuse(error: InvalidInputError) -> NoReturn:
+    raise error
 
 
 @contextmanager

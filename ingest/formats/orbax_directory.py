@@ -58,7 +58,11 @@ def read_orbax(directory: Path, limits: Limits) -> Iterator[ArrayFile]:
         driver = "zarr3" if content.get("use_zarr3") else "zarr"
         opening = {
             keys: ts.open(
-                {"driver": driver, "kvstore": _kvstore(directory, ".".join(keys), packed=_packed(content, directory))},
+                {
+                    "driver": driver,
+                    "kvstore": _kvstore(directory, ".".join(keys), packed=_packed(content, directory)),
+                    "fill_missing_data_reads": False,  # a chunk that is lost is no chunk of zeros
+                },
                 read=True,
                 open=True,
             )

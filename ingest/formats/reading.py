@@ -147,14 +147,17 @@ def read_one(path_ref: PathRef, **how: Unpack[ReadOptions]) -> Frame:
         return _frame(chosen, _accuracies(path, steps), options)
     frames = _read_file(path, options)
     frame = next(frames)
+    passed = [frame.step]
     for later in frames:
         if path_ref.step in {"first", frame.step}:
             break
         frame = later
+        passed.append(frame.step)
     if isinstance(path_ref.step, int) and path_ref.step != frame.step:
         raise InvalidInputError(
-            f"{path}: expected step {path_ref.step}, found a file of one snapshot, step {frame.step}",
-            hint="leave @STEP away",
+            f"{path}: expected step {path_ref.step}, found {'steps' if len(passed) > 1 else 'one snapshot, step'} "
+            f"{', '.join(map(str, passed[:10]))}{', ...' if len(passed) > 10 else ''}",
+            hint="leave @STEP away" if len(passed) == 1 else f"for example {path}@{passed[-1]}",
         )
     return frame
 

@@ -48,6 +48,7 @@ _KNOWN: tuple[tuple[set[str], Role, str], ...] = (
 _PACKED = re.compile(r"(.*_)?bitmask|(.*_)?packed|(.*_)?compressed|row_offsets|qweight|qzeros")
 _POSITIONS = re.compile(r"pos_embed|pos_embedding|position_embeddings?|positional_embedding|wpe|embed_positions")
 _NORM = re.compile(r"(.*_)?(layer|batch|group|rms|instance)?_?norms?\d*|bn\d*|ln(_\w+|\d*)|gn\d*", re.IGNORECASE)
+_SCALES = {"layer_scale", "layer_scale_parameter", "layerscale", "gamma", "grn"}
 _ORIGINAL = re.compile(r"(?P<of>.+)_orig|original\d*")
 _MASK = re.compile(r"(?:(?P<of>.+)_)?masks?\d*|masks?_(?P<on>.+)", re.IGNORECASE)
 _MASKS = re.compile(r"(\w+_)?masks?|mask_dict")
@@ -169,7 +170,7 @@ def _by_name(lower: list[str], array: StoredArray) -> tuple[Role, str]:
         word = next((token for token in lower if token in known), None)
         if word is not None:
             return role, f"{word!r}: {why}"
-    if array.dtype.startswith(("complex", "str", "bytes", "object")):
+    if array.dtype.startswith(("complex", "str", "bytes", "object", "void")):
         return "other", f"dtype {array.dtype} is neither boolean nor real"
     if _PACKED.fullmatch(lower[-1]):
         return "other", f"{lower[-1]!r}: its entries are packed; unpack them with the library that wrote them"
@@ -183,6 +184,8 @@ def _no_layer(lower: list[str], ndim: int) -> tuple[Role, str] | None:
     position = next((token for token in lower if _POSITIONS.fullmatch(token)), None)
     if position is not None:
         return "buffer", f"{position!r}: it is added for each position, it joins no units"
+    if last in _SCALES:
+        return "norm", f"{last!r}: it scales each unit alone"
     norm = next((token for token in lower if _NORM.fullmatch(token)), None)
     if norm is not None and (ndim < 2 or last != "weight"):
         return "norm", f"{norm!r}: a norm works on each unit alone"

@@ -42,6 +42,10 @@ _ENTRY = (
 _HEADER = re.compile(rf"\{{\s*(?:{_ENTRY}\s*(?:,\s*)?){{3}}\}}\s*")
 
 
+class NoNumbersError(InvalidInputError):
+    """An array of objects, of records, or of numbers that are no entries of a matrix: it is never read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What the head of an ``.npy`` member says about the bytes that follow it."""
@@ -165,8 +169,9 @@ def read_npy_header(stream: BinaryIO, size: int, *, where: str, objects: bool = 
     if len(head) != start + length:
         raise InvalidInputError(f"{where}: expected a header of {length} bytes, found the end of the file")
     if not _HEADER.fullmatch(head[start:].decode("latin-1")):
-        raise InvalidInputError(
-            f"{where}: expected a plain array of bool, integer or float, found header {head[start : start + 120]!r}",
+        raise NoNumbersError(
+            f"{where}: expected a plain array of bool, integer or float, found header "
+            f"{head[start : start + 120].rstrip()!r}",
             hint="object and structured arrays are never read, they could hold code",
         )
     read = npy.read_array_header_1_0 if head[6] == 1 else npy.read_array_header_2_0
@@ -179,7 +184,7 @@ def read_npy_header(stream: BinaryIO, size: int, *, where: str, objects: bool = 
         or dtype.itemsize == 0
         or (dtype.kind == "f" and dtype.itemsize > 8)
     ):
-        raise InvalidInputError(
+        raise NoNumbersError(
             f"{where}: expected dtype bool, int*, uint*, float16, float32 or float64, found {dtype}",
             hint="object arrays are never read, they could hold code" if dtype.hasobject else None,
         )

@@ -106,7 +106,11 @@ def from_toml(text: str, *, where: str = "wiring") -> tuple[LayerShape, ...]:
         claims = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidInputError(f"{where}: expected TOML, found: {error}", hint="docs/wiring.md shows files") from error
-    check_keys(claims, {"wiring", "spaces", "layers"}, {"axes"}, where)
+    try:
+        check_keys(claims, {"wiring", "spaces", "layers"}, {"axes"}, where)
+    except InvalidInputError as error:
+        hint = "`topostrata inspect FILE --write net.toml` writes one to edit; docs/wiring.md says what stands in it"
+        raise InvalidInputError(error.message, hint=hint) from None
     if type(claims["wiring"]) is not int or claims["wiring"] != VERSION:
         raise InvalidInputError(
             f"{where}: wiring: expected version {VERSION}, found {claims['wiring']!r}",
@@ -132,13 +136,12 @@ def check_keys(claim: Any, required: set[str], optional: set[str], at: str) -> N
     known = ", ".join(sorted(required | optional))
     if not isinstance(claim, dict):
         raise InvalidInputError(f"{at}: expected an object with {known}, found {str(claim)[:80]}")
-    missing, unknown = required - claim.keys(), claim.keys() - required - optional
+    missing, unknown = sorted(required - claim.keys()), sorted(claim.keys() - required - optional)
     if missing or unknown:
-        odd = [f"without {name}" for name in sorted(missing)] + [f"with {name}" for name in sorted(unknown)]
-        raise InvalidInputError(
-            f"{at}: expected {', '.join(sorted(required))} (and of {known} what is known), "
-            f"found {', '.join(sorted(claim))[:200] or 'nothing'}: {', '.join(odd)[:200]}"
-        )
+        may = f", and perhaps {', '.join(sorted(optional))}" if optional else ""
+        odd = [f"no {', '.join(missing)}"] if missing else []
+        odd += [f"unknown {', '.join(unknown)}"[:200]] if unknown else []
+        raise InvalidInputError(f"{at}: expected {', '.join(sorted(required))}{may}; found {' and '.join(odd)}")
 
 
 def _layer_document(layer: LayerShape) -> Document:

@@ -25,8 +25,11 @@ from tests.torch.models import Example, Masked, picture, tokens
 from tests.torch.relabelling import relabelled_state, traced
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.families.table import FAMILIES
-from topostrata.ingest.formats.reading import read
+from topostrata.ingest.formats.limits import DEFAULT
+from topostrata.ingest.formats.reading import options_of, read
+from topostrata.ingest.formats.run_directory import opened
 from topostrata.ingest.inspection import inspect
+from topostrata.ingest.over_time import decide
 from topostrata.topology import Topology, Wiring
 
 pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
@@ -467,11 +470,9 @@ def test_the_names_are_those_of_torchvision(tmp_path: Path) -> None:
         state = {
             key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in model.state_dict().items()
         }
-        inspection = inspect(checkpoint(tmp_path / f"{name}.pth", state), heads=12)
-        assert inspection.question is None
-        assert inspection.wiring is not None
-        arrays = {layer.part.parameter for layer in inspection.wiring if layer.part is not None}
-        assert arrays == {key for key, value in state.items() if value.dim() in {2, 4}}
+        with opened(checkpoint(tmp_path / f"{name}.pth", state), DEFAULT) as file:
+            reading = decide(file, options_of((), heads=12))
+        assert reading.arrays == {key for key, value in state.items() if value.dim() in {2, 4}}
 
 
 def test_heads_are_read_from_the_arguments_in_a_checkpoint(tmp_path: Path) -> None:

@@ -166,6 +166,13 @@ def test_pictures_are_flattened_as_the_framework_does(tmp_path: Path) -> None:
         ({"blocks.0.mlp.fc1.weight": (8, 8), "blocks.1.mlp.fc1.weight": (8, 8)}, "blocks whose results are added"),
         ({"layers.0.mlp.gate_proj.weight": (8, 8), "layers.0.mlp.up_proj.weight": (8, 8)}, "a gate"),
         ({"transformer.wte.weight": (8, 8), "head.weight": (8, 8)}, "an embedding"),
+        ({"weight_ih_l0": (8, 8), "weight_hh_l0": (8, 8)}, "recurrent"),
+        ({"features.conv0.weight": (8, 3, 3, 3), "features.denseblock1.denselayer1.conv1.weight": (8, 8, 1, 1)}, "dense"),
+        ({"features.0.0.weight": (8, 3, 4, 4), "features.1.0.block.0.weight": (8, 1, 7, 7)}, "blocks whose result"),
+        ({"stage2.0.branch1.2.weight": (8, 8, 1, 1), "stage2.0.branch2.0.weight": (8, 8, 1, 1)}, "branches"),
+        ({"features.3.squeeze.weight": (8, 8, 1, 1), "features.3.expand3x3.weight": (8, 8, 3, 3)}, "branches"),
+        ({"down1.weight": (8, 3, 3, 3), "up1.weight": (8, 8, 3, 3)}, "a way down and a way up"),
+        ({"a.se.conv_reduce.weight": (2, 8, 1, 1), "a.se.conv_expand.weight": (8, 2, 1, 1)}, "squeeze and excitation"),
     ],
 )  # fmt: skip
 def test_networks_that_are_no_chain_are_not_chained(tmp_path: Path, more: dict[str, Any], word: str) -> None:
@@ -174,6 +181,36 @@ def test_networks_that_are_no_chain_are_not_chained(tmp_path: Path, more: dict[s
     with pytest.raises(InvalidInputError, match=rf"expected layers that follow each other, found .*{word}.*--wiring"):
         read(path)
     assert len(names(path, layers=list(more))) == 2
+
+
+def test_a_block_that_widens_and_narrows_again_is_asked_about(tmp_path: Path) -> None:
+    """Names may tell nothing: MobileNetV2's block is known by its shapes; one that narrows to another width is a chain."""
+    block = {"layers.0.weight": mask(12, 4, 1, 1), "layers.1.weight": mask(12, 1, 3, 3)}
+    residual = tensors(tmp_path / "a.safetensors", {**block, "layers.2.weight": mask(4, 12, 1, 1)})
+    with pytest.raises(InvalidInputError, match=r"inverted residual blocks \('layers.0'\).*--wiring"):
+        read(residual)
+    assert len(names(residual, layers=["layers.0", "layers.1", "layers.2"])) == 3
+    assert len(names(tensors(tmp_path / "b.safetensors", {**block, "layers.2.weight": mask(6, 12, 1, 1)}))) == 3
+
+
+def test_scales_of_units_are_no_layers(tmp_path: Path) -> None:
+    """A layer scale of ConvNeXt has three axes and joins no units."""
+    path = tensors(tmp_path / "net.safetensors", {"0.weight": mask(4, 3), "1.layer_scale": mask(4, 1, 1)})
+    assert [(array.name, array.role) for array in inspect(path).arrays][1] == ("1.layer_scale", "norm")
+
+
+def test_an_array_that_holds_no_numbers_is_left_out(tmp_path: Path) -> None:
+    """Complex numbers, dates and records are no layers; objects may be masks, so they are left out where that is said."""
+    layers = {"l0": mask(8, 6), "l1": mask(6, 4)}
+    beside = {"fft": np.ones((3, 3), complex), "day": np.zeros(2, "M8[D]"), "record": np.zeros(2, [("a", "i4")])}
+    assert names(npz(tmp_path / "plain.npz", {**layers, **beside})) == ["l0", "l1"]
+    path = npz(tmp_path / "objects.npz", {**layers, "masks": np.array([{"a": 1}], object)})
+    with pytest.raises(InvalidInputError, match=r"'masks': .*found Python objects.*--layers 'l0,l1'"):
+        read(path)
+    assert "Python objects" in str(inspect(path).question)
+    assert names(path, layers=["l0", "l1"]) == ["l0", "l1"]
+    wiring = inspect(path, layers=["l0", "l1"]).wiring
+    assert [layer.name for layer in one(path, wiring=wiring).topology] == ["l0", "l1"]
 
 
 def test_layers_are_chosen_by_name_and_glob(tmp_path: Path) -> None:

@@ -255,6 +255,16 @@ def test_what_a_header_claims_is_bounded_before_it_is_allocated(
         only(path)
 
 
+def test_a_file_of_something_else_is_said_to_be_none(tmp_path: Path) -> None:
+    """A text called .h5 is no HDF5 file; one that is cut off is a damaged one."""
+    (tmp_path / "notes.h5").write_text("hello")
+    with pytest.raises(InvalidInputError, match="expected an HDF5 file, found one of 5 bytes that is none"):
+        only(tmp_path / "notes.h5")
+    (tmp_path / "cut.h5").write_bytes((GOLDEN / "mlp.h5").read_bytes()[:500])
+    with pytest.raises(InvalidInputError, match=r"found a damaged one.*being written"):
+        only(tmp_path / "cut.h5")
+
+
 def test_a_larger_file_than_allowed_is_refused_by_its_size() -> None:
     """A limit of a service holds for every format."""
     with pytest.raises(LimitError, match="bytes unpacked"):

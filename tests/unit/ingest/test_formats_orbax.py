@@ -144,6 +144,14 @@ def test_what_a_header_claims_is_bounded(claims: dict[str, Any], said: str, tmp_
     assert "\n" not in caught.value.message
 
 
+def test_a_chunk_that_is_lost_is_not_read_as_zeros(tmp_path: Path) -> None:
+    """Zarr takes missing chunks for zeros; Orbax writes all, so one that is missing was lost."""
+    path = saved(tmp_path / "net", tree(kernels()), packed=False)
+    (path / "params.Dense_1.kernel" / "0.0").unlink()
+    with pytest.raises(InvalidInputError, match="Dense_1"):
+        only(path)
+
+
 @pytest.mark.parametrize("file", ["manifest.ocdbt", "d", "_METADATA"])
 def test_damaged_files_give_one_clear_error(file: str, tmp_path: Path) -> None:
     """Each file of a checkpoint cut off, emptied and overwritten."""

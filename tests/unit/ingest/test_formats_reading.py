@@ -202,7 +202,7 @@ def test_a_file_of_one_snapshot_has_one_step(tmp_path: Path) -> None:
     snapshot_file.write(path, Topology.from_masks([np.eye(3)]))
     assert read_one(PathRef(path)).step == read_one(PathRef(path, "first")).step == 20
     assert read_one(PathRef(path, 20)).step == 20
-    with pytest.raises(InvalidInputError, match="expected step 21, found a file of one snapshot, step 20"):
+    with pytest.raises(InvalidInputError, match="expected step 21, found one snapshot, step 20"):
         read_one(PathRef(path, 21))
 
 

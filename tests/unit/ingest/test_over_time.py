@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 import topostrata as ts
 from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats.reading import read_one
 from topostrata.ingest.inspection import inspect
 from topostrata.ingest.pushing import check_files
+from topostrata.refs import PathRef
 
 RNG = np.random.default_rng(0)
 FIRST, SECOND = RNG.random((4, 6, 5)) < 0.4, RNG.random((4, 5, 3)) < 0.4
@@ -88,6 +90,15 @@ def test_what_does_not_fit_over_time_is_refused(more: dict[str, Any], said: str,
     """Steps that do not rise, two arrays of them, layers of other lengths or of none."""
     with pytest.raises(InvalidInputError, match=said):
         list(ts.read(stacked(tmp_path / "masks.npz", **more), over_time=True))
+
+
+def test_one_of_several_snapshots_is_chosen_by_its_step(tmp_path: Path) -> None:
+    """As in a directory; a step that is not there is answered with those that are."""
+    path = stacked(tmp_path / "masks.npz", steps=np.array([0, 100, 250, 900]))
+    chosen = [read_one(PathRef(path, step), over_time=True).step for step in (100, "first", "last")]
+    assert chosen == [100, 0, 900]
+    with pytest.raises(InvalidInputError, match="expected step 7, found steps 0, 100, 250, 900"):
+        read_one(PathRef(path, 7), over_time=True)
 
 
 def test_masks_over_time_stand_beside_weights(tmp_path: Path) -> None:
