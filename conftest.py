@@ -12,8 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from topostrata.archive import Archive
 
-# Their examples are in tests/torch; the modules need what they are for.
-collect_ignore_glob = ["src/topostrata/integrations/[lt]*.py"]
+# The examples of callbacks are in tests/torch; the modules need what they are for. Golden files are made by hand.
+collect_ignore_glob = ["src/topostrata/integrations/[lt]*.py", "tests/torch/golden_*.py"]
 
 _WITH_ARCHIVE = ("topostrata.archive.", "topostrata.analysis.", "topostrata.service.plots.")
 

@@ -18,7 +18,7 @@ from surroundings import surroundings
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.wirings import resnet18
-from topostrata.measures.null import degree_kept
+from topostrata.copies import degree_kept
 from topostrata.measures.panel import measure
 from topostrata.topology import Mask, Topology, Wiring
 

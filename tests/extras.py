@@ -86,7 +86,7 @@ def distance() -> None:
     """Every alignment, of two files and of many, and the files that need no other program."""
     for alignment in ALIGNMENTS:
         assert 0 < json.loads(topostrata("nnstd", *FILES[:2], "--alignment", alignment, "--json"))["nnstd"] < 1
-    topostrata("nnstd", *FILES[:2], "--chance")
+    topostrata("nnstd", *FILES[:2], "--chance", "density")
     written("distances", *FILES, "--nearest", "2", "--graphml", "d.graphml", "--npz", "d.npz", "--csv", file="d.csv")
     assert "<graphml" in Path("d.graphml").read_text("utf-8")
 

@@ -49,6 +49,8 @@ def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
         | {
             "chance": layer.chance.level if layer.chance else None,
             "chance_error": layer.chance.error if layer.chance else None,
+            "chance_spread": layer.chance.spread if layer.chance else None,
+            "chance_kept": layer.chance.kept if layer.chance else None,
         }
         for layer in distance.layers
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from unicodedata import category
 
 import typer
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from topostrata.archive import Archive
     from topostrata.distance.matrix import DistanceMatrix
+    from topostrata.distance.nnstd import Distance
     from topostrata.topology import Topology
 
 
@@ -44,6 +45,18 @@ _CELL = 6  # characters that a distance takes
 AlignOption = Annotated[
     Alignment,
     typer.Option("--alignment", help="; ".join(f"{name}: {text}" for name, text in descriptions().items())),
+]
+
+ChanceOption = Annotated[
+    Literal["degrees", "density"] | None,
+    typer.Option(
+        "--chance",
+        help="Add the distance that independent layers would have. degrees: of networks in which every unit has as "
+        "many connections as here, matched in the same way; z says how many standard deviations of such draws the "
+        "distance lies from their mean (far below 0: related; within 3: as independent networks; none where draws do "
+        "not differ). density: of layers with as many connections as here, anywhere; no z, since hubs alone bring "
+        "networks nearer.",
+    ),
 ]
 
 
@@ -60,7 +73,7 @@ def nnstd(
     b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     reading: Reading,
     alignment: AlignOption = DEFAULT,
-    chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent layers would have.")] = False,
+    chance: ChanceOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -92,7 +105,10 @@ def nnstd(
         return
     show(
         f"NNSTD {result['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
-        layers_table(result["layers"], without=() if chance else ("chance", "chance_error", "z")),
+        layers_table(
+            result["layers"], without=() if chance else ("chance", "chance_error", "chance_spread", "chance_kept", "z")
+        ),
+        *_chance_lines(distance),
         *_held_lines(distance.held),
         *_informed_lines(distance.informed),
     )
@@ -156,6 +172,14 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path],
 
 def _held_lines(spaces: tuple[str, ...]) -> list[str]:
     return [f"held in place, so that the distance may be too large: {', '.join(spaces)}"] if spaces else []
+
+
+def _chance_lines(distance: Distance) -> list[str]:
+    from topostrata.distance.null_model import NOISE
+
+    levels = {row.name: row.chance for row in distance.layers if row.chance is not None}
+    same = [name for name, level in levels.items() if level.spread <= NOISE]
+    return [f"no z where all draws are alike, so that nothing is left to chance: {', '.join(same)}"] if same else []
 
 
 def _informed_lines(informed: bool | None) -> list[str]:

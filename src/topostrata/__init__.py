@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
+    from topostrata.copies import degree_kept
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance, LayerDistance, nnstd
     from topostrata.distance.null_model import Chance
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from topostrata.lineage.timelines import Point, Timeline
     from topostrata.measures.degrees import PowerLaw
     from topostrata.measures.gradients import GradientFlow, ParameterFlow, gradient_flow
-    from topostrata.measures.null import degree_kept
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
@@ -312,7 +312,7 @@ _HOMES = {
         "ParameterFlow",
         "gradient_flow",
     ),
-    "measures.null": ("degree_kept",),
+    "copies": ("degree_kept",),
     "measures.panel": (
         "LayerMeasures",
         "Measures",

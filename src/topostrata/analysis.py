@@ -20,6 +20,7 @@ from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded
 if TYPE_CHECKING:
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
+    from topostrata.distance.null_model import Kept
     from topostrata.evolution.between import ConnectionChanges, Evolution
     from topostrata.evolution.stored import RunHistory, StoredEvolution
     from topostrata.evolution.survival import RunSurvival
@@ -84,13 +85,14 @@ class Analysis:
         b: Ref | Snapshot | RecordedSnapshot | str,
         *,
         alignment: Alignment = DEFAULT,
-        chance: bool = False,
+        chance: Kept | None = None,
         keep: bool = True,
     ) -> Distance:
         """The distance of two snapshots' topologies, 0 (the same wiring) to 1 (nothing in common).
 
-        ``alignment`` says which unit is compared with which, ``chance`` adds the level that independent layers would
-        have; see ``topostrata.nnstd``, whose errors it raises too. With ``keep`` it is also written as
+        ``alignment`` says which unit is compared with which, ``chance`` adds the level that independent layers of the
+        same ``"degrees"`` (with z) or ``"density"`` would have; see ``topostrata.nnstd``, whose errors it raises too.
+        With ``keep`` it is also written as
         ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
 
         Raises ``NotFoundError`` where there is no such snapshot, ``NotComparableError`` where they are wired

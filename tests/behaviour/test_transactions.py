@@ -106,7 +106,11 @@ def test_an_inference_asks_once_for_all_its_snapshots(filled: Target, monkeypatc
 # The words of a verb, the path of its route, and the transactions that each may take besides those for masks.
 DOORS = [
     ("nnstd w0@first w1@last --alignment identity", "distances?a=w0@first&b=w1@last&alignment=identity", 2),
-    ("nnstd w0 w0@3 --alignment identity --chance", "distances?a=w0&b=w0@3&alignment=identity&chance=true", 2),
+    (
+        "nnstd w0 w0@3 --alignment identity --chance density",
+        "distances?a=w0&b=w0@3&alignment=identity&chance=density",
+        2,
+    ),
     ("evolution w0 --from 0 --to 10", "runs/w0/evolution?from=0&to=10", 1),
     ("evolution w2 --from 20 --through-parents", "runs/w2/evolution?from=20&through_parents=true", 1),
     ("history w0", "runs/w0/history", 1),

@@ -36,6 +36,7 @@ FLOORS = [
     ["order", "placing"],
     ["digests", "counterparts"],
     ["topology", "refs", "settings", "frames", "files"],
+    ["copies"],
     ["memory"],
     ["codec", "runs"],
     ["ingest.hook.spool", "ingest.hook.tracing"],

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.nnstd import Distance, LayerDistance
+from topostrata.distance.null_model import Kept
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.representation import ArchiveOf, represent
@@ -21,11 +22,18 @@ LayerDistanceAnswer = shape(
     "LayerDistanceAnswer",
     """The distance of one layer, 0 to 1, the number of its target units, and both densities.
 
-    ``ambiguous``: units with more than one optimal partner. ``chance``: the distance of independent layers of the same
-    widths and densities, with its standard error; ``z``: how many standard deviations of chance the distance is away
-    from it.
+    ``ambiguous``: units with more than one optimal partner. ``chance``: the mean distance of independent layers, with
+    its standard error and the spread of single draws; ``chance_kept``: what these have in common with the two, the
+    ``degrees`` of every unit or the ``density``. ``z``: how many standard deviations of chance the distance is away
+    from it; null where densities are kept, or where draws differ by no more than rounding.
     """,
-    answer_fields(LayerDistance) | {"chance": float | None, "chance_error": float | None},
+    answer_fields(LayerDistance)
+    | {
+        "chance": float | None,
+        "chance_error": float | None,
+        "chance_spread": float | None,
+        "chance_kept": Kept | None,
+    },
 )
 DistanceAnswer = shape(
     "DistanceAnswer",
@@ -46,7 +54,10 @@ def get_distance(
     a: RefQuery,
     b: RefQuery,
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
-    chance: Annotated[bool, Query(description="Add the level that independent layers would have.")] = False,
+    chance: Annotated[
+        Kept | None,
+        Query(description="Add the level of independent layers of the same degrees (with z) or density."),
+    ] = None,
 ) -> Response:
     """NNSTD of two snapshots."""
     ours, theirs = archive.recorded(a, b)

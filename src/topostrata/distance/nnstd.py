@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from topostrata.distance import null_model
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.comparable import plans
 from topostrata.distance.comparison import Comparison, Ready
-from topostrata.distance.null_model import Chance
+from topostrata.distance.null_model import Chance, Kept
 from topostrata.distance.plan import Plan, Row, plan_of
 from topostrata.errors import InvalidInputError, NotComparableError
 from topostrata.topology import Topology, Wiring
@@ -35,7 +36,7 @@ class LayerDistance:
     connections, 0 to 1. ``ambiguous`` counts the units that had more than one optimal partner before
     colours decided: by their fan-in sets alone (``canonical``), or by all their connections (``overlap``, ``refined``:
     those that have some); None where nothing was counted (``reference``). ``chance`` is the level of independent layers
-    of the same shape and densities; None where it was not asked.
+    of the same degrees or densities; None where it was not asked.
     """
 
     name: str
@@ -48,7 +49,10 @@ class LayerDistance:
 
     @property
     def z(self) -> float | None:
-        """How many spreads the distance lies from chance: far below 0 = far more alike than independent layers."""
+        """How many deviations the distance lies from chance: far below 0 = far more alike than independent layers.
+
+        None where chance was not asked, keeps densities only, or leaves no choice (``Chance.z``).
+        """
         return None if self.chance is None else self.chance.z(self.distance)
 
 
@@ -88,7 +92,7 @@ class Distance:
 
 
 def nnstd(
-    a: Topology, b: Topology, *, alignment: Alignment = DEFAULT, fix_output: bool = True, chance: bool = False
+    a: Topology, b: Topology, *, alignment: Alignment = DEFAULT, fix_output: bool = True, chance: Kept | None = None
 ) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
@@ -96,8 +100,10 @@ def nnstd(
     ``"canonical"`` (the published procedure, well defined), ``"refined"`` (the smallest value a local search finds),
     ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is unit i: for snapshots of one run).
     Labelled output units stay in place unless ``fix_output=False``; the reference matches them always, as published.
-    ``chance=True`` adds the chance level of every layer (``null_model``): a fraction of a second for each new shape and
-    density.
+    ``chance`` adds the level of every layer that independent networks would have (``null_model``). With ``"degrees"``
+    these have the degrees of every unit of both networks, and the rows a ``z``: 12 pairs are drawn and compared, once
+    for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so that there is no
+    ``z``: a fraction of a second for each new shape and density.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies or an unknown alignment is handed in, ``MissingExtraError`` where the alignment needs numba
@@ -120,6 +126,7 @@ def nnstd(
     (0.8333333333333333, 0.0)
     """
     definition = definition_of(alignment)
+    null_model.check_kept(chance)
     for network in (a, b):
         check_topology(network, "nnstd")
     plan_a, plan_b = plans(a, b, fix_output=fix_output)
@@ -129,7 +136,7 @@ def nnstd(
         for network, plan in ((a, plan_a), (b, plan_b))
     )
     distance = compare(first, second, alignment=alignment)
-    return with_chance(distance, a, b, fix_output=fix_output) if chance else distance
+    return distance if chance is None else with_chance(distance, a, b, kept=chance, fix_output=fix_output)
 
 
 def check_topology(network: object, where: str) -> None:
@@ -143,12 +150,40 @@ def check_topology(network: object, where: str) -> None:
 
 
 def with_chance(
-    distance: Distance, a: Topology, b: Topology, *, fix_output: bool = True, exact: bool = False
+    distance: Distance,
+    a: Topology,
+    b: Topology,
+    *,
+    kept: Kept = "degrees",
+    fix_output: bool = True,
+    exact: bool = False,
 ) -> Distance:
-    """The distance of ``a`` and ``b`` with the chance level of every layer; ``exact``: simulated however wide."""
+    """The distance of ``a`` and ``b`` with the chance level of every layer.
+
+    ``kept`` is what independent networks have in common with the two (``nnstd``). ``exact``, for densities: simulated
+    however wide. Degrees are kept in every kind of wiring (groups stay groups, tied layers stay tied); densities only
+    where units are matched one by one, and ``NotComparableError`` names the layer where they are not.
+    """
+    null_model.check_kept(kept)
+    levels = _degree_levels if kept == "degrees" else partial(_density_levels, exact=exact)
+    rows = zip(distance.layers, levels(distance, a, b, fix_output=fix_output), strict=True)
+    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows))
+
+
+def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> list[Chance]:
+    definition = definition_of(distance.alignment)
+
+    def compared(x: Topology, y: Topology) -> list[float]:
+        return [row.distance for row in nnstd(x, y, alignment=definition.name, fix_output=fix_output).layers]
+
+    names = [row.name for row in distance.layers]
+    return null_model.degree_levels(a, b, compared, definition.key(fix_output=fix_output), names)
+
+
+def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool) -> list[Chance]:
     both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
-    rows = []
+    levels = []
     for row, place in zip(distance.layers, both[0].rows, strict=True):
         free = place.first and place.space in both[0].problem_of
         if free and matched != "none":
@@ -161,8 +196,8 @@ def with_chance(
             matched=matched == "all" or (matched == "hidden" and free),
             exact=exact,
         )
-        rows.append(replace(row, chance=level))
-    return replace(distance, layers=tuple(rows))
+        levels.append(level)
+    return levels
 
 
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
@@ -229,7 +264,7 @@ def _check_chance(plan: Plan, row: Row, name: str) -> None:
         reason = f"layer {grouped[0]!r}, a self-loop or one with groups" if grouped else "a space of several axes"
         raise NotComparableError(
             f"chance level of {name!r}: expected units that are matched one by one by plain layers, found {reason}",
-            hint="there is a chance level with the identity alignment",
+            hint="keep degrees instead (chance='degrees', --chance degrees), which every kind of wiring has",
         )
 
 

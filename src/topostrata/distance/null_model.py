@@ -1,20 +1,25 @@
-"""The chance level: how far apart two independent random layers of the same shape and densities come out.
+"""The chance level: how far apart two independent random layers come out.
 
 No distance means anything without it (docs/design/010-nnstd.md): two random layers of 784 units at 0.6 % density score
-0.82 after matching, not 1, because the matching finds what agreement there is. The level is simulated, once per shape
-and density bucket, with a fixed seed; above 2,000 units it is carried on from two narrower layers, in which a unit has
-the same fan-in and fewer candidates: the level falls with the logarithm of their number.
+0.82 after matching, not 1, because the matching finds what agreement there is. What independent layers have in common
+is a choice, and there are two of them. ``degree_levels`` keeps the degrees of every unit of both networks: training
+makes hubs, and hubs alone bring two networks nearer. ``chance`` keeps the shape and the densities only; it is simulated
+once per shape and density bucket, with a fixed seed; above 2,000 units it is carried on from two narrower layers, in
+which a unit has the same fan-in and fewer candidates: the level falls with the logarithm of their number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from topostrata.copies import degree_kept, from_degrees
 from topostrata.distance import simple
 from topostrata.distance.alignments import has_numba
 from topostrata.distance.comparison import Planned
@@ -28,10 +33,17 @@ WIDEST = 2000
 _STEP = math.log(1.02)
 
 
+Kept = Literal["degrees", "density"]
+DRAWS = 12
+# Distances are means of exact quotients: what single draws differ by below this is the rounding of their sums.
+NOISE = 1e-12
+
+
 @dataclass(frozen=True, slots=True)
 class Chance:
     """The mean distance of independent layers, 0 to 1, its standard error, and the spread of single draws.
 
+    ``kept`` is what independent layers have in common with the two: ``"degrees"`` of every unit, or the ``"density"``.
     ``extrapolated`` says that the layer is wider than what was simulated.
     """
 
@@ -40,14 +52,60 @@ class Chance:
     spread: float
     draws: int
     extrapolated: bool = False
+    kept: Kept = "density"
 
-    def z(self, distance: float) -> float:
-        """How many spreads a distance lies from the level: far below 0 = far more alike than chance.
+    def z(self, distance: float) -> float | None:
+        """How many standard deviations a distance lies from the level: far below 0 = far more alike than chance.
 
-        A spread of 0 (empty or full layers) gives 0 where the distance is the level, else an infinite value.
+        The deviation is that of a further draw from the mean of these: the spread and the error of the mean together.
+        None where draws do not differ by more than rounding, as in full layers: no distance is a matter of chance
+        there. None too where only the density was kept, since hubs alone would look like kinship.
         """
-        gap = distance - self.level
-        return gap / self.spread if self.spread > 0 else 0.0 if gap == 0 else math.copysign(math.inf, gap)
+        if self.kept != "degrees" or self.spread <= NOISE:
+            return None
+        return (distance - self.level) / math.hypot(self.spread, self.error)
+
+
+def check_kept(kept: object) -> None:
+    """Refuse what is no null model by name."""
+    if kept is not None and kept not in get_args(Kept):
+        raise InvalidInputError(f"chance: expected 'degrees', 'density' or None, found {kept!r}")
+
+
+def degree_levels(
+    a: Topology, b: Topology, compared: Callable[[Topology, Topology], list[float]], key: str, names: Sequence[str]
+) -> list[Chance]:
+    """The chance level of each row of the distance of ``a`` and ``b``, all degrees of both networks kept.
+
+    ``compared`` gives the distances of two networks, row by row, ``key`` says how, and ``names`` are those of the rows.
+    ``DRAWS`` pairs of independent copies (``copies.degree_kept``) are compared as the networks are, all layers
+    together. The levels depend on nothing but the degrees, and are the same in whichever order two networks are named
+    if their distance is; those of the last 256 pairs of degrees are remembered.
+    """
+    begins = [from_degrees(network) for network in (a, b)]
+    digests = [network.digest for network in begins]
+    remembered = "/".join([key, *digests, *names])
+    if remembered not in _levels:
+        values = np.array([compared(*_copies(begins, digests, draw)) for draw in range(DRAWS)])
+        while len(_levels) >= _REMEMBERED:
+            _levels.pop(next(iter(_levels)), None)
+        _levels[remembered] = [_chance(row.tolist(), "degrees") for row in values.T]
+    return _levels[remembered]
+
+
+_REMEMBERED = 256
+_levels: dict[str, list[Chance]] = {}
+
+
+def _copies(begins: Sequence[Topology], digests: Sequence[str], draw: int) -> list[Topology]:
+    """Independent copies of both: seeds differ by draw and by degrees, and by side where both have the same."""
+    seeds = [[int(digest[:16], 16), draw, int(k == 1 and digest == digests[0])] for k, digest in enumerate(digests)]
+    return [degree_kept(begin, seed) for begin, seed in zip(begins, seeds, strict=True)]
+
+
+def _chance(values: Sequence[float], kept: Kept) -> Chance:
+    spread = float(np.std(values, ddof=1))
+    return Chance(math.fsum(values) / len(values), spread / math.sqrt(len(values)), spread, len(values), kept=kept)
 
 
 def chance(
@@ -58,7 +116,7 @@ def chance(
     matched: bool = True,
     exact: bool = False,
 ) -> Chance:
-    """The chance level of a layer with ``elements`` possible inputs per unit (source units times taps).
+    """The chance level of a layer with ``elements`` possible inputs per unit (source units times taps), densities kept.
 
     ``widths`` and ``densities`` are those of the two networks; ``matched=False`` compares unit i with unit i. With
     ``exact`` the widths and densities themselves are simulated, however wide; this may take minutes.
@@ -108,8 +166,7 @@ def _simulated(elements: int, width_a: int, width_b: int, density_a: float, dens
     for _ in range(draws):
         cells_a, cells_b = _cells(rng, elements, width_a, density_a), _cells(rng, elements, width_b, density_b)
         values.append(_distance(cells_a, cells_b, elements, width_a, width_b, matched=matched))
-    spread = float(np.std(values, ddof=1))
-    return Chance(math.fsum(values) / draws, spread / math.sqrt(draws), spread, draws)
+    return _chance(values, "density")
 
 
 def _cells(rng: np.random.Generator, elements: int, width: int, density: float) -> NDArray[np.int64]:

@@ -130,7 +130,7 @@ def read_timeline(
     chosen = definition_of(alignment or ("identity" if other is None else DEFAULT)).name
 
     def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
-        distance = nnstd(a, b, alignment=chosen, chance=chance)
+        distance = nnstd(a, b, alignment=chosen, chance="density" if chance else None)
         levels = [layer.chance.level for layer in distance.layers if layer.chance is not None]
         return distance.nnstd, math.fsum(levels) / len(levels) if levels else None
 

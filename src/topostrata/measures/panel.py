@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from topostrata.copies import degree_kept
 from topostrata.errors import InvalidInputError
 from topostrata.measures.degrees import PowerLaw, assortativity, correlation, power_law, variation
-from topostrata.measures.null import degree_kept
 from topostrata.measures.paths import effective_part, effective_paths
 from topostrata.measures.spectra import Ramanujan, ramanujan
 from topostrata.topology import Layer, Topology

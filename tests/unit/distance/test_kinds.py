@@ -223,16 +223,17 @@ def test_alignments_that_do_not_know_a_kind_refuse_it_by_name(alignment: str, ki
 
 
 def test_chance_levels_are_those_of_units_matched_one_by_one() -> None:
-    """A residual network has them for every stage; a self-loop or heads are refused by name, but not with identity."""
+    """With densities kept a self-loop or heads are refused by name; degrees are kept in every kind of wiring."""
     rng = np.random.default_rng(2)
     topology = {kind: drawn(rng, kind).topology(rng) for kind in ("residual", "recurrent", "heads")}
-    rows = nnstd(topology["residual"], topology["residual"], chance=True).layers
+    rows = nnstd(topology["residual"], topology["residual"], chance="density").layers
     assert all(row.chance is not None for row in rows)
     for kind, words in (("recurrent", "'0.ha', a self-loop"), ("heads", "several axes")):
         with pytest.raises(NotComparableError, match=words):
-            nnstd(topology[kind], topology[kind], chance=True)
-        same = nnstd(topology[kind], topology[kind], alignment="identity", chance=True)
-        assert all(row.chance is not None for row in same.layers)
+            nnstd(topology[kind], topology[kind], chance="density")
+        in_place = nnstd(topology[kind], topology[kind], alignment="identity", chance="density")
+        matched = nnstd(topology[kind], topology[kind], chance="degrees")
+        assert all(row.chance is not None for row in (*in_place.layers, *matched.layers))
 
 
 def recomputed(a: Topology, b: Topology, matching: Mapping[str, np.ndarray]) -> list[float]:

@@ -116,7 +116,7 @@ def test_the_chance_level_stands_beside_the_distance() -> None:
     """A run that was rewired at random altogether is as far from its start as independent layers would be."""
 
     def with_chance(a: Topology, b: Topology) -> tuple[float, float | None]:
-        distance = nnstd(a, b, alignment="identity", chance=True)
+        distance = nnstd(a, b, alignment="identity", chance="density")
         return distance.nnstd, fmean(row.chance.level for row in distance.layers if row.chance is not None)
 
     run = [*history(8, [0, 1, 2], moved=4), (3, history(99, [0])[0][1])]

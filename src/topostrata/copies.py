@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ from topostrata.topology import Layer, Mask, Topology
 ROUNDS = 40
 
 
-def degree_kept(topology: Topology, seed: int) -> Topology:
+def degree_kept(topology: Topology, seed: int | Sequence[int]) -> Topology:
     """A random network with the same wiring in which every unit of every layer has as many connections as before.
 
     Each layer is drawn alike from all masks with its two degree sequences: those of its target units, and those of its
@@ -40,6 +42,46 @@ def degree_kept(topology: Topology, seed: int) -> Topology:
         else:
             layers.append(Layer.of(layer.shape, tied_mask(topology[owner].shape, layer.shape, masks[owner])))
     return Topology(tuple(layers))
+
+
+def from_degrees(topology: Topology) -> Topology:
+    """The one network that its degrees alone decide, whatever its connections are: its digest is theirs.
+
+    The targets of each group, those of most connections first, take the sources that have most left (Gale and Ryser).
+    """
+    masks: dict[str, Mask] = {}
+    layers = []
+    for layer in topology.layers:
+        owner = topology.wiring.shared_with.get(layer.name)
+        if owner is None:
+            masks[layer.name] = _greedy(layer)
+            layers.append(Layer.of(layer.shape, masks[layer.name]))
+        else:
+            layers.append(Layer.of(layer.shape, tied_mask(topology[owner].shape, layer.shape, masks[owner])))
+    return Topology(tuple(layers))
+
+
+def _key_degrees(layer: Layer) -> NDArray[np.int64]:
+    """How many targets of each group read each source at each tap: shape (groups, sources times taps)."""
+    mask = layer.mask
+    group = mask.targets // (mask.n_target // layer.groups)
+    counts = np.bincount(group * mask.stride + mask.keys, minlength=layer.groups * mask.stride)
+    return counts.reshape(layer.groups, mask.stride)
+
+
+def _greedy(layer: Layer) -> Mask:
+    mask = layer.mask
+    if mask.nnz == mask.size:
+        return mask
+    left, fan_in = _key_degrees(layer), layer.fan_in
+    width = mask.n_target // layer.groups
+    cells = []
+    for target in np.argsort(-fan_in, kind="stable"):
+        row = left[target // width]
+        chosen = np.argsort(-row, kind="stable")[: fan_in[target]]
+        row[chosen] -= 1
+        cells.append(target * mask.stride + chosen)
+    return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate(cells)), mask.taps)
 
 
 def _traded(layer: Layer, random: np.random.Generator) -> Mask:

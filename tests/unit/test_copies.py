@@ -10,8 +10,8 @@ import pytest
 import scipy.stats
 
 from tests.wirings import MODELS, random_network
+from topostrata.copies import degree_kept, from_degrees
 from topostrata.distance.nnstd import nnstd
-from topostrata.measures.null import degree_kept
 from topostrata.measures.panel import measure
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Space, Topology, Wiring
 
@@ -40,6 +40,20 @@ def test_both_degree_sequences_stay(name: str | int) -> None:
     if not isinstance(name, int):
         movable = [y for y in topology.layers if y.target.size > y.groups and y.source.size * y.taps > 1]
         assert any(overlap(y.mask, copy[y.name].mask) < y.nnz for y in movable)
+
+
+@pytest.mark.parametrize("name", [*MODELS, *range(40)])
+def test_one_network_stands_for_all_with_its_degrees(name: str | int) -> None:
+    """What copies begin from has the same degrees and wiring, and is the same whichever of them it is made of."""
+    random = np.random.default_rng(name if isinstance(name, int) else 2)
+    network = random_network(random) if isinstance(name, int) else MODELS[name]()
+    topology = network.topology(random, 0.3)
+    first = from_degrees(topology)
+    assert first.wiring == topology.wiring
+    for layer, other in zip(topology.layers, first.layers, strict=True):
+        assert (other.fan_in == layer.fan_in).all()
+        assert (other.fan_out == layer.fan_out).all()
+    assert from_degrees(degree_kept(topology, 3)) == first
 
 
 def test_a_seed_gives_one_copy() -> None:
