@@ -141,7 +141,7 @@ def test_metrics_of_a_run_are_drawn(store: Path, tmp_path: Path) -> None:
     picture = tmp_path / "metrics.svg"
     assert run(store, "ls", "drawn", "--png", str(picture)).returncode == 0
     drawing = picture.read_text(encoding="utf-8")
-    assert drawing.index("snapshot metric loss") < drawing.index("layer metric flow")
+    assert drawing.index("metric loss") < drawing.index("layer metric flow")
     assert run(store, "ls", "--png", str(picture)).returncode == 2
     none = run(store, "ls", "w0", "--png", str(picture))
     assert (none.returncode, none.stderr.splitlines()[0]) == (

@@ -175,7 +175,7 @@ def test_networks_that_have_no_distance_are_named(running: Cluster, alone: Clust
     ("kind", "message"),
     [
         ("old", r"the Dask worker tcp://.*: expected topostrata .*, found 0\.0\.1"),
-        ("bare", "the Dask worker tcp://.*: expected numba for the canonical alignment, found none"),
+        ("bare", "the Dask worker tcp://.*: expected numba for the overlap alignment, found none"),
         ("empty", "the Dask worker on .*: expected topostrata .*, found "),
     ],
 )
