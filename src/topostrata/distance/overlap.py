@@ -57,13 +57,26 @@ def described(climber: Climber, match: Match, values: list[float]) -> Comparison
 
 def compare_by(match: Callable[[Prepared, Prepared], Comparison], a: Prepared, b: Prepared) -> Comparison:
     """The comparison of two networks by ``match``, unless one is the other, or a copy stored in another order."""
-    alone = all(a.plan.exchangeable[s] == a.sizes[s] for s in a.plan.problem_of)  # no axis is another space's too
+    alone = _one_axis_each(a)
     if a.digest == b.digest and a.plan.form == b.plan.form:
         if alone:
             return of_equals(a, _twins(a), canonical=a.settled and not a.plan.staying)
         whole = match(a, b)  # says whether a copy that is stored in another order is at distance 0 as well
         return of_equals(a, whole.ambiguous, canonical=whole.canonical and not any(whole.values))
     return (_of_copies(a, b) if alone else None) or symmetric(a, b, match)
+
+
+def _one_axis_each(network: Prepared) -> bool:
+    """Whether every space that is matched is one axis, which is no other space's too, and all others are kept."""
+    plan = network.plan
+    return (
+        all(len(problem.spaces) == len(problem.inner) == 1 for problem in plan.problems)
+        and all(plan.exchangeable[s] == network.sizes[s] for s in plan.problem_of)
+        and all(
+            len(context) == 1 or all(plan.stays(axis) for axis, _ in context)
+            for context in plan.contexts[: len(network.sizes)]
+        )
+    )
 
 
 def _of_copies(a: Prepared, b: Prepared) -> Comparison | None:
