@@ -2,6 +2,7 @@
 // parameters: limit
 // columns: id
 MATCH (i:Inference)
+WHERE i.id > ''
 RETURN i.id AS id
 ORDER BY id
 LIMIT $limit

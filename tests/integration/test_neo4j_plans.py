@@ -47,7 +47,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Neo4jServer]:
                     archive.push_metrics(f"run{number}", step, {"egf_2": 0.5}, layer_metrics={"l0": {"flow_2": 0.5}})
         with running.driver() as driver, driver.session(database="neo4j") as session:
             for number in range(20):
-                inference = INFERENCE | {"id": f"i{number}"}
+                inference = INFERENCE | {"id": f"i{number}", "version": 1}
                 session.run(queries.load("lineage/put_inference").text, inference).consume()
                 edge = ["run0", 0, f"run{1 + number % 2}", 0, 0, 0.5, None, None, "forward"]
                 session.run(queries.load("lineage/put_inferred_edges").text, id=f"i{number}", rows=[edge]).consume()
