@@ -43,6 +43,8 @@ def described(climber: Climber, match: Match, values: list[float]) -> Comparison
     """A match as it is answered."""
     a, b = climber.a, climber.b
     unique = climber.unique and a.settled and b.settled and not a.plan.staying
+    # Of spaces of several axes it is claimed for copies alone: their ties can fall by the order in which units lie.
+    unique &= _one_axis_each(a) or not any(values)
     # A copy with other colours' ties may be missed: its distance is not 0, as that of the network itself is.
     unique &= not (sum(values) > 0 and _same_colours(a, b))
     counts = [match.undecided.get(row.space, 0) if row.first else 0 for row in a.plan.rows]
