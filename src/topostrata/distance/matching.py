@@ -595,25 +595,3 @@ def improve(problem: tuple[NDArray[Any], ...], u: Ints, v: Ints, column_of: Ints
     """Make an optimum of fewer listed pairs one of these, in which every row keeps a listed partner; v only falls."""
     free = loosened(*problem[:3], u, v, column_of, row_of)
     augment(problem, NONE, u, v, column_of, row_of, free, len(free))
-
-
-@njit(cache=True, nogil=True)
-def mixed_components(component, rows, offsets, columns, colours_a, colours_b):
-    """The components of tied rows in which both sides hold more than one colour, as a flag per component."""
-    count = 0
-    for part in component:
-        count = max(count, part + 1)
-    x_of, y_of = np.zeros(count, dtype=np.uint64), np.zeros(count, dtype=np.uint64)
-    seen = np.zeros(count, dtype=np.bool_)
-    two_rows, two_cols = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-    for k in range(len(rows)):
-        part, i = component[k], rows[k]
-        x = colours_a[i] if i < len(colours_a) else np.uint64(0)
-        for e in range(offsets[k], offsets[k + 1]):
-            j = columns[e]
-            y = colours_b[j] if j < len(colours_b) else np.uint64(0)
-            if not seen[part]:
-                seen[part], x_of[part], y_of[part] = True, x, y
-            two_rows[part] |= x != x_of[part]
-            two_cols[part] |= y != y_of[part]
-    return two_rows & two_cols

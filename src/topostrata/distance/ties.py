@@ -1,10 +1,14 @@
 """Matchings with what is still tied in them, and the criteria that break ties one after the other."""
 
+# ruff: noqa: ANN001, ANN202 - numba infers the types of what it compiles
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from topostrata.distance import kernels, matching
@@ -37,7 +41,7 @@ class Ties:
             return True
         costs = kernels.listed_colour_costs(self.rows, self.offsets, self.columns, colours_a, colours_b)
         component = self.narrow(costs)
-        mixed = matching.mixed_components(component, self.rows, self.offsets, self.columns, colours_a, colours_b)
+        mixed = _mixed_components(component, self.rows, self.offsets, self.columns, colours_a, colours_b)
         return not mixed.any() or self._only_equals(component, mixed, colours_a, colours_b)
 
     def partner(self, size_a: int, size_b: int) -> Ints:
@@ -93,3 +97,25 @@ def _problem(costs: Ints) -> tuple[NDArray[np.generic], ...]:
     n = len(costs)
     columns = np.tile(np.arange(n, dtype=np.uint32), n)
     return matching.listed(np.arange(0, n * n + 1, n, dtype=np.int64), columns, np.ascontiguousarray(costs).ravel())
+
+
+@njit(cache=True, nogil=True)
+def _mixed_components(component, rows, offsets, columns, colours_a, colours_b):
+    """The components of tied rows in which both sides hold more than one colour, as a flag per component."""
+    count = 0
+    for part in component:
+        count = max(count, part + 1)
+    x_of, y_of = np.zeros(count, dtype=np.uint64), np.zeros(count, dtype=np.uint64)
+    seen = np.zeros(count, dtype=np.bool_)
+    two_rows, two_cols = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+    for k in range(len(rows)):
+        part, i = component[k], rows[k]
+        x = colours_a[i] if i < len(colours_a) else np.uint64(0)
+        for e in range(offsets[k], offsets[k + 1]):
+            j = columns[e]
+            y = colours_b[j] if j < len(colours_b) else np.uint64(0)
+            if not seen[part]:
+                seen[part], x_of[part], y_of[part] = True, x, y
+            two_rows[part] |= x != x_of[part]
+            two_cols[part] |= y != y_of[part]
+    return two_rows & two_cols
