@@ -313,7 +313,7 @@ class Analysis:
             if not runs:
                 raise NotFoundError(f"run {pattern!r}: expected one or more in the archive, found none")
             for run in runs:
-                entries[run] = self._runs.metrics(run)
+                entries[run] = self._runs.metrics(run, metric=None, layer=None)
                 if run == pattern or any(name in entry.metrics for entry in entries[run] for name in MEASURES):
                     flows[run] = run_gradient_flow(run, entries[run], moments=moments)
         return list(flows.values()), entries

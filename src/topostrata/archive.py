@@ -13,17 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from topostrata.analysis import Analysis
 from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
-from topostrata.runs import (
-    ArchiveCounts,
-    LayerMetrics,
-    Parent,
-    Run,
-    RunLayer,
-    Snapshot,
-    Status,
-    StepMetrics,
-    Unprojected,
-)
+from topostrata.runs import ArchiveCounts, LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
@@ -35,6 +25,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
+    from topostrata.runs import Unprojected
     from topostrata.topology import Topology, Wiring
 
 
@@ -278,20 +269,15 @@ class Archive(Analysis):
         >>> archive.snapshot("w1@20").metrics["active_rate"], archive.snapshot("w1@20").layer_metrics["l1"]["fan_in_cv"]
         (1.0, 0.3333333333333333)
         """
-        from topostrata.measures.panel import as_metrics
+        from topostrata.measures.panel import new_metrics
 
         refs = self.expand(patterns)
         changed = []
         for done, ref in enumerate(refs, start=1):
             (entry,) = self.recorded(ref)
             snapshot = entry.snapshot
-            of_network, of_layers = as_metrics(self.measures(entry, spectra=spectra))
-            metrics = {name: value for name, value in of_network.items() if name not in snapshot.metrics}
-            layer_metrics: dict[str, dict[str, float]] = {}
-            for layer, numbers in of_layers.items():
-                recorded = snapshot.layer_metrics.get(layer, {})
-                layer_metrics[layer] = {name: value for name, value in numbers.items() if name not in recorded}
-            if metrics or any(layer_metrics.values()):
+            metrics, layer_metrics = new_metrics(self.measures(entry, spectra=spectra), snapshot)
+            if metrics or layer_metrics:
                 self.push(
                     snapshot.run, snapshot.step, self.topology(entry), metrics=metrics, layer_metrics=layer_metrics
                 )
@@ -364,7 +350,7 @@ class Archive(Analysis):
         >>> [(entry.step, entry.metrics) for entry in archive.metrics("w0", metric="accuracy")]
         [(0, {'accuracy': 0.5}), (5, {'accuracy': 0.75}), (10, {'accuracy': 0.875})]
         """
-        return [chosen for entry in self._runs.metrics(run) if (chosen := entry.only(metric, layer))]
+        return self._runs.metrics(run, metric=metric, layer=layer)
 
     def metrics_page(
         self, run: str, *, metric: str | None = None, layer: str | None = None, limit: int = MAX_PAGE, after: int = -1
@@ -376,13 +362,7 @@ class Archive(Analysis):
         >>> [entry.step for entry in archive.metrics_page("w0", metric="accuracy", limit=1, after=0)]
         [5]
         """
-        entries: list[StepMetrics] = []
-        while page := self._runs.metrics_page(run, limit=limit, after=after):
-            entries += [chosen for entry in page if (chosen := entry.only(metric, layer))]
-            after = page[-1].step
-            if len(entries) >= limit:
-                break
-        return entries[:limit]
+        return self._runs.metrics_page(run, metric=metric, layer=layer, limit=limit, after=after)
 
     def step_metrics(self, run: str) -> Iterator[StepMetrics]:
         """Only what ``push_metrics`` stored, by steps, read as it is asked for: what moves with a run.

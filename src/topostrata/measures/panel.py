@@ -17,6 +17,7 @@ from topostrata.errors import InvalidInputError
 from topostrata.measures.degrees import PowerLaw, assortativity, correlation, power_law, variation
 from topostrata.measures.paths import effective_part, effective_paths
 from topostrata.measures.spectra import Ramanujan, ramanujan
+from topostrata.runs import Snapshot
 from topostrata.topology import Layer, Topology
 
 MOST_COPIES = 1000
@@ -153,6 +154,17 @@ def as_metrics(measured: Measures) -> tuple[dict[str, float], dict[str, dict[str
         }
 
     return numbers(measured), {layer.name: numbers(layer) for layer in measured.layers}
+
+
+def new_metrics(measured: Measures, snapshot: Snapshot) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Those of ``as_metrics`` that the snapshot and its layers have not yet, and only layers with some."""
+    of_network, of_layers = as_metrics(measured)
+
+    def new(numbers: dict[str, float], recorded: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in numbers.items() if name not in recorded}
+
+    left = {layer: new(numbers, snapshot.layer_metrics.get(layer, {})) for layer, numbers in of_layers.items()}
+    return new(of_network, snapshot.metrics), {layer: numbers for layer, numbers in left.items() if numbers}
 
 
 def _measured(topology: Topology, *, spectra: bool) -> Measures:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from topostrata.errors import CorruptError, InvalidInputError, InvalidRefError, NotFoundError, TopostrataError
@@ -91,26 +92,33 @@ class RunStore:
 
         return self._store.read_with(work)
 
-    def metrics(self, run: str) -> list[StepMetrics]:
-        """All metrics of a run by their steps: those of its snapshots and those that it has beside them."""
-        pages, after = [], -1
-        while page := self.metrics_page(run, limit=MAX_PAGE, after=after):
-            pages += page
-            after = page[-1].step
-        return pages
+    def metrics(self, run: str, *, metric: str | None, layer: str | None) -> list[StepMetrics]:
+        """The metrics of a run by their steps: those of its snapshots and those that it has beside them.
 
-    def metrics_page(self, run: str, *, limit: int, after: int) -> list[StepMetrics]:
+        Of that name, of that layer; None: all.
+        """
+        return list(self._metrics(run, metric, layer, page=MAX_PAGE, after=-1))
+
+    def metrics_page(
+        self, run: str, *, metric: str | None, layer: str | None, limit: int, after: int
+    ) -> list[StepMetrics]:
         """A page of these, those after the step ``after``."""
         _check_page(limit)
+        return list(islice(self._metrics(run, metric, layer, page=limit, after=after), limit))
 
+    def _metrics(
+        self, run: str, metric: str | None, layer: str | None, *, page: int, after: int
+    ) -> Iterator[StepMetrics]:
         def work(tx: Transaction) -> list[StepMetrics]:
-            snapshots = _snapshots_page(tx, run, limit=limit, after=after)
-            beside = step_metrics_page(tx, run, limit=limit, after=after)
+            snapshots = _snapshots_page(tx, run, limit=page, after=after)
+            beside = step_metrics_page(tx, run, limit=page, after=after)
             if not (snapshots or beside):
                 find_run(tx, run)
-            return _merged(snapshots, beside)[:limit]
+            return _merged(snapshots, beside)[:page]
 
-        return self._store.read_with(work)
+        while entries := self._store.read_with(work):
+            yield from (chosen for entry in entries if (chosen := entry.only(metric, layer)))
+            after = entries[-1].step
 
     def step_metrics(self, run: str) -> Iterator[StepMetrics]:
         """The metrics that a run has beside its snapshots, by their steps."""
