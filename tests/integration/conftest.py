@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import STORES, Target, wipe
 from topostrata.store.embedded import stop
 from topostrata.store.engine_files import EngineFiles
 
@@ -20,3 +21,18 @@ def engine_directory(tmp_path: Path) -> Iterator[Path]:
     files = EngineFiles(directory)
     assert not files.lock("supervisor").taken_elsewhere()
     assert not files.lock("engine").taken_elsewhere()
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One engine for all tests of a file."""
+    with STORES["embedded"](tmp_path_factory.mktemp("store")) as running:
+        yield running
+
+
+@pytest.fixture
+def empty(target: Target) -> Target:
+    """Its archive without anything in it."""
+    with target.open() as archive:
+        wipe(archive)
+    return target

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.stores import STORES, Target, wipe
+from tests.stores import Target
 from tests.training_job import Job, Training, expected
 from topostrata.archive import Archive
 from topostrata.ingest.hook.spool import Damage, RunEnd, SpooledSnapshot, read
@@ -19,21 +18,6 @@ from topostrata.service.sync import Sender, SpoolState, inspect, spools
 pytestmark = pytest.mark.slow
 
 KILLS = 30
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One engine for all."""
-    with STORES["embedded"](tmp_path_factory.mktemp("hook")) as running:
-        yield running
-
-
-@pytest.fixture
-def empty(target: Target) -> Target:
-    """Its archive without anything in it."""
-    with target.open() as archive:
-        wipe(archive)
-    return target
 
 
 def sync(target: Target, directory: Path) -> tuple[list[SpoolState], list[str]]:

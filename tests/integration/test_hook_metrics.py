@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 
 from tests.reference_runs import served
-from tests.stores import STORES, Target, wipe
+from tests.stores import Target, wipe
 from tests.training_job import masks
 from topostrata.ingest.hook.run import init
 from topostrata.ingest.hook.spool import outline
@@ -30,21 +28,6 @@ def gradients(step: int, network: str = "a") -> dict[str, np.ndarray]:
 def flow(step: int, network: str = "a") -> float:
     """The norm of the first layer's gradient."""
     return float(np.linalg.norm(gradients(step, network)["l0"]))
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One engine for all."""
-    with STORES["embedded"](tmp_path_factory.mktemp("flow")) as running:
-        yield running
-
-
-@pytest.fixture
-def empty(target: Target) -> Target:
-    """Its archive without anything in it."""
-    with target.open() as archive:
-        wipe(archive)
-    return target
 
 
 def record(directory: Path, steps: list[int], network: str = "a", store: str | None = None) -> None:

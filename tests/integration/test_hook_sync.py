@@ -7,33 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stores import STORES, Target, wipe
+from tests.stores import Target
 from tests.training_job import expected, left, masks, turnover
 from topostrata.ingest.hook.run import init
 from topostrata.ingest.hook.spool import Node, RunHead, SpooledSnapshot, SpoolWriter
 from topostrata.service.sync import Sender, spools
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One engine for all."""
-    with STORES["embedded"](tmp_path_factory.mktemp("sync")) as running:
-        yield running
-
-
-@pytest.fixture
-def empty(target: Target) -> Target:
-    """Its archive without anything in it."""
-    with target.open() as archive:
-        wipe(archive)
-    return target
 
 
 def record(directory: Path, steps: list[int], network: str = "a", **options: Any) -> None:

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 
 from tests.histories import History, random_history
 from tests.pushed import assert_projected, assert_readable_up_to_projected, assert_snapshots, push, violations
-from tests.stores import STORES, Target, wipe
+from tests.stores import Target
 from tests.writer import Orders, Writer
 from topostrata.archive import Archive
 from topostrata.errors import NotFoundError
@@ -59,21 +58,6 @@ POINTS = [
     ("projection/move_projected", "before", 2),
     ("projection/move_projected", "after", 3),
 ]
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One engine for all writers that are killed."""
-    with STORES["embedded"](tmp_path_factory.mktemp("killed")) as running:
-        yield running
-
-
-@pytest.fixture
-def empty(target: Target) -> Target:
-    """Its database without anything in it."""
-    with target.open() as archive:
-        wipe(archive)
-    return target
 
 
 def eventful(seed: int) -> int:
