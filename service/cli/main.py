@@ -21,6 +21,7 @@ from topostrata.service.cli import (
     measures,
     metrics,
     operation,
+    related,
     runs,
     sync,
     transfer,
@@ -53,7 +54,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (runs, metrics, inspect, distance, evolution, measures, lineage, cypher, transfer, sync, operation, demo):
+for group in (
+    runs,
+    metrics,
+    inspect,
+    distance,
+    evolution,
+    measures,
+    lineage,
+    related,
+    cypher,
+    transfer,
+    sync,
+    operation,
+    demo,
+):
     group.register(app)
 
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.declared import Kinship, Lineage
     from topostrata.lineage.exports import to_graphml, to_prov
     from topostrata.lineage.inferred import Inference, InferredEdge
+    from topostrata.lineage.related import LayerRelatedness, Relatedness, related
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
     from topostrata.measures.degrees import PowerLaw
@@ -128,6 +129,7 @@ __all__ = [
     "LayerEvolution",
     "LayerHistory",
     "LayerMeasures",
+    "LayerRelatedness",
     "LayerShape",
     "LayerStructure",
     "LayerSurvival",
@@ -156,6 +158,7 @@ __all__ = [
     "RecordedCounts",
     "RecordedSnapshot",
     "Ref",
+    "Relatedness",
     "Run",
     "RunGradientFlow",
     "RunHistory",
@@ -199,6 +202,7 @@ __all__ = [
     "nnstd",
     "open",
     "read",
+    "related",
     "survival_curves",
     "timeline_curve",
     "to_graphml",
@@ -301,6 +305,7 @@ _HOMES = {
         "Inference",
         "InferredEdge",
     ),
+    "lineage.related": ("LayerRelatedness", "Relatedness", "related"),
     "lineage.stored": ("StoredInference",),
     "lineage.timelines": (
         "Point",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from topostrata.evolution.stored import RunHistory, StoredEvolution
     from topostrata.evolution.survival import RunSurvival
     from topostrata.lineage.declared import Kinship, Lineage
+    from topostrata.lineage.related import Relatedness
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Timeline
     from topostrata.lineage.unit_terms import Units
@@ -408,6 +409,30 @@ class Analysis:
         from topostrata.lineage.stored import get
 
         return get(self._store, name)
+
+    def related(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        tests: int = 999,
+        seed: int = 0,
+    ) -> Relatedness:
+        """Whether two snapshots are related at all, with an exact p-value for each layer; see ``topostrata.related``.
+
+        Raises ``NotFoundError`` where there is no such snapshot, and what ``topostrata.related`` raises.
+
+        >>> import numpy as np, topostrata as ts
+        >>> rng = np.random.default_rng(0)
+        >>> masks = [rng.random(shape) < 0.2 for shape in ((30, 40), (40, 40), (40, 5))]
+        >>> for run, turned in (("k0", masks), ("k1", [masks[0][:, ::-1], masks[1][::-1], masks[2]])):
+        ...     _ = archive.push(run, 0, ts.Topology.from_masks(turned))
+        >>> archive.related("k0", "k1", tests=99).related()
+        ('l1', 'l2')
+        """
+        from topostrata.lineage.related import related
+
+        return related(*self._masks.topologies(self._runs.recorded([a, b])), tests=tests, seed=seed)
 
     def timeline(
         self,
