@@ -39,7 +39,7 @@ FLOORS = [
     ["copies"],
     ["memory"],
     ["codec", "runs"],
-    ["ingest.hook.spool", "ingest.hook.tracing"],
+    ["ingest.hook.spool", "ingest.hook.tracing", "ingest.hook.copying"],
     ["ingest.hook.sources", "ingest.hook.traced"],
     ["ingest.hook.turnover"],
     ["ingest.hook.recorder", "measures.gradients"],

@@ -162,7 +162,7 @@ def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCapture
         {"source": [np.ones((2, 2)), np.ones((3, 3))]},
         {"source": SimpleNamespace(masks={"a": np.ones(3)})},
     ]
-    with caplog.at_level(logging.WARNING, "topostrata.hook"), init("w0", mode="offline", spool=tmp_path) as run:
+    with caplog.at_level(logging.INFO, "topostrata.hook"), init("w0", mode="offline", spool=tmp_path) as run:
         run.log(MASKS, step=0)
         for options in wrong:
             run.log(**options)
@@ -171,8 +171,10 @@ def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCapture
         troubles = dict(run.counts.troubles)
     assert [snapshot.step for snapshot in snapshots(tmp_path)] == [0, 100]
     assert sum(troubles.values()) == len(wrong)
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == len(troubles) + 1, "and the command that sends"
+    *warned, last = caplog.records
+    assert len(warned) == len(troubles)
+    assert last.levelno == logging.INFO, "offline, what waits is what was wanted"
+    assert f"send them with: topostrata sync {run.spool}" in last.getMessage()
 
 
 def test_a_run_with_an_exception_in_it_has_failed(tmp_path: Path) -> None:
@@ -406,7 +408,7 @@ def test_a_handler_of_a_signal_may_log_while_the_training_logs(monkeypatch: pyte
                 with run._lock, run._troubles._lock:
                     run.log(None)
 
-        monkeypatch.setattr(logging.getLogger("topostrata.hook"), "warning", interrupted)
+        monkeypatch.setattr(logging.getLogger("topostrata.hook"), "log", interrupted)
         with run._troubles._lock, run._lock:
             run.log(None)
         run.log(MASKS)
