@@ -1,10 +1,10 @@
 """Pairs that are independent by construction, and the z that ``nnstd(chance="degrees")`` gives each of their layers.
 
-``python bench/chance.py [ALIGNMENT] [PAIRS]``: degree-kept copies of neighbours (w0 and w1, w1 and w2, .., the last and
-w0), of each equally many, PAIRS (200) in all, compared by ALIGNMENT (overlap). All pairs of two neighbours have the same
-degrees and so the same 12 draws of chance. The networks: the published ones (``TOPOSTRATA_REFERENCE_TOPOLOGIES``,
-default ../shared/set-topologies) at epochs 0 and 50, and the families of ``bench/overlap.py`` of 200 and 400 hidden units
-a layer, before training and after 150 epochs. Then what chance costs for two published networks that were not met
+``python bench/chance.py [ALIGNMENT] [PAIRS]``: degree-kept copies of neighbours (w0 and w1, w1 and w2, .., the last
+and w0), of each equally many, PAIRS (200) in all, compared by ALIGNMENT (overlap). All pairs of two neighbours have the
+same degrees and so the same 12 draws of chance. The networks: the published ones (``TOPOSTRATA_REFERENCE_TOPOLOGIES``,
+default ../shared/set-topologies) at epochs 0 and 50, and the families of ``bench/overlap.py`` of 200 and 400 hidden
+units a layer, before training and after 150 epochs. Then what chance costs for two published networks that were not met
 before, in CPU seconds of one thread. Prints the tables of docs/benchmarks-distance.md. Needs the extra ``demo``.
 """
 
@@ -49,11 +49,8 @@ def row(name: str, networks: Sequence[ts.Topology], alignment: str, pairs: int) 
     z = np.array([[value for value in values if value is not None] for values in found])
     within = int((np.abs(z) < 3).all(axis=1).sum())
     layers = ", ".join(f"{mean:+.2f} / {spread:.2f}" for mean, spread in zip(z.mean(0), z.std(0, ddof=1), strict=True))
-    return (
-        f"| {name} | {pairs} | {within} ({within / pairs:.1%}) | {(np.abs(z) < 3).mean():.1%} | {layers}"
-        f" | {np.abs(z).max():.2f} |",
-        within,
-    )
+    shares = f"{within} ({within / pairs:.1%}) | {(np.abs(z) < 3).mean():.1%}"
+    return f"| {name} | {pairs} | {shares} | {layers} | {np.abs(z).max():.2f} |", within
 
 
 def cost(alignment: str) -> str:

@@ -108,8 +108,8 @@ def nnstd(
     Labelled output units stay in place unless ``fix_output=False``; the reference matches them always, as published.
     ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
     With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
-    and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so that there is no
-    ``z``: a fraction of a second for each new shape and density.
+    and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
+    that there is no ``z``: a fraction of a second for each new shape and density.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies or an unknown alignment is handed in, ``MissingExtraError`` where the alignment needs numba
