@@ -66,11 +66,11 @@ class Distance:
     exact match would be too dear: the distance is too large there, never too small; none with ``identity``, which
     compares all units so. ``informed`` is False where in some space colours, not connections, decided the partners of
     more than half of the units, as where all of them read all inputs: then one changed connection may change all of
-    them; None where that was not counted (``reference``). ``version`` is that of the alignment. ``float(distance)`` is
-    ``nnstd``.
+    them; None where that was not counted (``reference``). ``version`` is that of the alignment. ``chance`` is the level
+    of ``nnstd`` for independent networks; None where it was not asked. ``float(distance)`` is ``nnstd``.
     """
 
-    json_names: ClassVar = {"matching": None, "ambiguous": None}
+    json_names: ClassVar = {"matching": None, "ambiguous": None, "chance": None}
 
     alignment: Alignment
     nnstd: float
@@ -80,9 +80,15 @@ class Distance:
     held: tuple[str, ...] = ()
     informed: bool | None = True
     version: int = 1
+    chance: Chance | None = None
 
     def __float__(self) -> float:
         return self.nnstd
+
+    @property
+    def z(self) -> float | None:
+        """How many deviations ``nnstd`` lies from chance, as ``LayerDistance.z``."""
+        return None if self.chance is None else self.chance.z(self.nnstd)
 
     @property
     def ambiguous(self) -> int | None:
@@ -100,10 +106,10 @@ def nnstd(
     ``"canonical"`` (the published procedure, well defined), ``"refined"`` (the smallest value a local search finds),
     ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is unit i: for snapshots of one run).
     Labelled output units stay in place unless ``fix_output=False``; the reference matches them always, as published.
-    ``chance`` adds the level of every layer that independent networks would have (``null_model``). With ``"degrees"``
-    these have the degrees of every unit of both networks, and the rows a ``z``: 12 pairs are drawn and compared, once
-    for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so that there is no
-    ``z``: a fraction of a second for each new shape and density.
+    ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
+    With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
+    and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
+    that there is no ``z``: a fraction of a second for each new shape and density.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies or an unknown alignment is handed in, ``MissingExtraError`` where the alignment needs numba
@@ -158,7 +164,7 @@ def with_chance(
     fix_output: bool = True,
     exact: bool = False,
 ) -> Distance:
-    """The distance of ``a`` and ``b`` with the chance level of every layer.
+    """The distance of ``a`` and ``b`` with the chance level of every layer and of their mean.
 
     ``kept`` is what independent networks have in common with the two (``nnstd``). ``exact``, for densities: simulated
     however wide. Degrees are kept in every kind of wiring (groups stay groups, tied layers stay tied); densities only
@@ -166,11 +172,12 @@ def with_chance(
     """
     null_model.check_kept(kept)
     levels = _degree_levels if kept == "degrees" else partial(_density_levels, exact=exact)
-    rows = zip(distance.layers, levels(distance, a, b, fix_output=fix_output), strict=True)
-    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows))
+    of_rows, whole = levels(distance, a, b, fix_output=fix_output)
+    rows = zip(distance.layers, of_rows, strict=True)
+    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows), chance=whole)
 
 
-def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> list[Chance]:
+def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> tuple[list[Chance], Chance]:
     definition = definition_of(distance.alignment)
 
     def compared(x: Topology, y: Topology) -> list[float]:
@@ -180,7 +187,9 @@ def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: 
     return null_model.degree_levels(a, b, compared, definition.key(fix_output=fix_output), names)
 
 
-def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool) -> list[Chance]:
+def _density_levels(
+    distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool
+) -> tuple[list[Chance], Chance]:
     both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
     levels = []
@@ -197,7 +206,7 @@ def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output:
             exact=exact,
         )
         levels.append(level)
-    return levels
+    return levels, null_model.mean_of_independent(levels)
 
 
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
