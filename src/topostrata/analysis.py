@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from topostrata.distance.nnstd import Distance
     from topostrata.distance.null_model import Kept
     from topostrata.evolution.between import ConnectionChanges, Evolution
+    from topostrata.evolution.neuron import Neuron
     from topostrata.evolution.stored import RunHistory, StoredEvolution
     from topostrata.evolution.survival import RunSurvival
     from topostrata.lineage.declared import Kinship, Lineage
@@ -216,6 +217,17 @@ class Analysis:
         [1]
         """
         return self._evolution.connections(run, layer, from_step, to_step, through_parents=through_parents)
+
+    def neuron(self, run: str, space: str, unit: int) -> Neuron:
+        """One unit over all snapshots of a run: every connection into it and out of it, and when each lived.
+
+        Raises ``NotFoundError`` where there is no such run, space or unit.
+
+        >>> inputs = archive.neuron("w0", "hidden1", 0).inputs
+        >>> [(entry.unit, entry.lives[0].born, entry.lives[0].died) for entry in inputs]
+        [(0, 0, None), (1, 5, 10), (2, 0, 5)]
+        """
+        return self._evolution.neuron(run, space, unit)
 
     # One snapshot
 
