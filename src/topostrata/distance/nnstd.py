@@ -212,12 +212,9 @@ def _density_levels(
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
     """``nnstd`` of two comparable networks that were made ready once for many comparisons (``Definition.ready``)."""
     definition = definition_of(alignment)
-    fix_output = a.plan.fix_output
-    both = plans(a.topology, b.topology, fix_output=fix_output)
+    both = plans(a, b, fix_output=a.plan.fix_output)
     a, b = (
-        network
-        if network.plan.order == plan.order
-        else definition.ready(network.topology, fix_output=fix_output, order=plan.order, many=True)
+        network if network.plan.order == plan.order else network.ordered(plan)
         for network, plan in zip((a, b), both, strict=True)
     )
     return describe(a, b, definition.name, definition.compare(a, b))
@@ -278,5 +275,5 @@ def _check_chance(plan: Plan, row: Row, name: str) -> None:
 
 
 def _density(network: Ready, layers: tuple[int, ...]) -> float:
-    chosen = [network.topology.layers[network.plan.order[k]] for k in layers]
+    chosen = [network.layers[k] for k in layers]
     return sum(layer.nnz for layer in chosen) / sum(layer.mask.size for layer in chosen)

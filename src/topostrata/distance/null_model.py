@@ -215,6 +215,6 @@ def _distance(
     if not has_numba():
         return simple.reference(*(Planned(t, plan_of(t.wiring)) for t in (a, b))).values[0]
     from topostrata.distance.canonical import first_value  # noqa: PLC0415 - needs numba
-    from topostrata.distance.prepared import prepare_sets  # noqa: PLC0415
+    from topostrata.distance.prepared import prepare  # noqa: PLC0415
 
-    return first_value(prepare_sets(a), prepare_sets(b))
+    return first_value(prepare(a), prepare(b))
