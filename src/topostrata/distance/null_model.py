@@ -11,7 +11,7 @@ which a unit has the same fan-in and fewer candidates: the level falls with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -95,6 +95,15 @@ def degree_levels(
 
 _REMEMBERED = 256
 _levels: dict[str, list[Chance]] = {}
+
+
+def independent(a: Topology, b: Topology, draws: int) -> Iterator[tuple[Topology, Topology]]:
+    """So many pairs of independent networks with the degrees of ``a`` and of ``b``, the same whichever comes first."""
+    begins = [from_degrees(network) for network in (a, b)]
+    digests = [network.digest for network in begins]
+    for draw in range(draws):
+        first, second = _copies(begins, digests, draw)
+        yield first, second
 
 
 def _copies(begins: Sequence[Topology], digests: Sequence[str], draw: int) -> list[Topology]:
