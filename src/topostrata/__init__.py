@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.copies import degree_kept
+    from topostrata.distance.given import read_partners
+    from topostrata.distance.match import Match, SpaceMatch, align, match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance, LayerDistance, nnstd
     from topostrata.distance.null_model import Chance
@@ -138,6 +140,7 @@ __all__ = [
     "Lineage",
     "LineageCycleError",
     "Mask",
+    "Match",
     "Measures",
     "MissingExtraError",
     "Moment",
@@ -169,6 +172,7 @@ __all__ = [
     "SettingsError",
     "Snapshot",
     "Space",
+    "SpaceMatch",
     "SpaceMeasures",
     "SpaceStructure",
     "StepMetrics",
@@ -187,6 +191,7 @@ __all__ = [
     "UnsupportedFormatError",
     "Violation",
     "Wiring",
+    "align",
     "births_and_deaths",
     "check_files",
     "clustered_map",
@@ -198,11 +203,13 @@ __all__ = [
     "heat_maps",
     "init",
     "inspect",
+    "match",
     "measure",
     "metric_curves",
     "nnstd",
     "open",
     "read",
+    "read_partners",
     "survival_curves",
     "timeline_curve",
     "to_graphml",
@@ -214,6 +221,8 @@ __all__ = [
 
 _HOMES = {
     "archive": ("Archive",),
+    "distance.given": ("read_partners",),
+    "distance.match": ("Match", "SpaceMatch", "align", "match"),
     "distance.matrix": ("DistanceMatrix",),
     "distance.nnstd": (
         "Distance",

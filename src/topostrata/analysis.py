@@ -6,9 +6,9 @@ Each method imports what it needs, so that a question about runs waits for no ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.errors import InvalidInputError, NotFoundError
@@ -18,6 +18,7 @@ from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
 
 if TYPE_CHECKING:
+    from topostrata.distance.match import Match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
     from topostrata.distance.null_model import Kept
@@ -88,14 +89,15 @@ class Analysis:
         *,
         alignment: Alignment = DEFAULT,
         chance: Kept | None = None,
+        partners: Mapping[str, Any] | None = None,
         keep: bool = True,
     ) -> Distance:
         """The distance of two snapshots' topologies, 0 (the same wiring) to 1 (nothing in common).
 
         ``alignment`` says which unit is compared with which, ``chance`` adds the level that independent layers of the
-        same ``"degrees"`` (with z) or ``"density"`` would have; see ``topostrata.nnstd``, whose errors it raises too.
-        With ``keep`` it is also written as
-        ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
+        same ``"degrees"`` (with z) or ``"density"`` would have, ``partners`` is a match from elsewhere; see
+        ``topostrata.nnstd``, whose errors it raises too. With ``keep`` it is also written as
+        ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it, unless the match came from elsewhere.
 
         Raises ``NotFoundError`` where there is no such snapshot, ``NotComparableError`` where they are wired
         differently.
@@ -108,8 +110,8 @@ class Analysis:
 
         entries = self._runs.recorded([a, b])
         ours, theirs = (entry.snapshot.id for entry in entries)
-        distance = nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance)
-        if keep and ours != theirs:
+        distance = nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners)
+        if keep and ours != theirs and partners is None:
             put_distance(self._store, ours, theirs, distance)
         return distance
 
@@ -158,6 +160,37 @@ class Analysis:
         if keep:
             put_nearest(self._store, matrix)
         return matrix
+
+    # Which unit is which
+
+    def match(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        partners: Mapping[str, Any] | None = None,
+        keep: bool = False,
+    ) -> Match:
+        """Which neuron of one snapshot is which of another, with what speaks for it; see ``topostrata.match``.
+
+        With ``keep`` the established units are written as ``(:Neuron)-[:MATCHES]->(:Neuron)``, so that Cypher walks
+        from run to run; an earlier match of the two by the same alignment is replaced.
+
+        Raises what ``topostrata.match`` raises, and ``NotFoundError`` where there is no such snapshot or, with
+        ``keep``, where neurons of a run are not in the graph.
+
+        >>> archive.match("w0@10", "w1@10")["hidden1"].partner.tolist()
+        [0, 1, 2]
+        """
+        from topostrata.distance.match import match
+        from topostrata.distance.stored_matches import put_match
+
+        entries = self._runs.recorded([a, b])
+        answer = match(*self._masks.topologies(entries), alignment=alignment, partners=partners)
+        if keep:
+            put_match(self._store, entries[0].snapshot, entries[1].snapshot, answer)
+        return answer
 
     # Evolution
 

@@ -13,15 +13,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import null_model
-from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
+from topostrata.distance.alignments import DEFAULT, Alignment, Given, definition_of
+from topostrata.distance.common import common_network, row_values
 from topostrata.distance.comparable import plans
-from topostrata.distance.comparison import Comparison, Ready
+from topostrata.distance.comparison import Comparison, Planned, Ready
+from topostrata.distance.given import checked
 from topostrata.distance.null_model import Chance, Kept
 from topostrata.distance.plan import Plan, Row, plan_of
 from topostrata.errors import InvalidInputError, NotComparableError
@@ -66,13 +68,14 @@ class Distance:
     exact match would be too dear: the distance is too large there, never too small; none with ``identity``, which
     compares all units so. ``informed`` is False where in some space colours, not connections, decided the partners of
     more than half of the units, as where all of them read all inputs: then one changed connection may change all of
-    them; None where that was not counted (``reference``). ``version`` is that of the alignment. ``chance`` is the level
-    of ``nnstd`` for independent networks; None where it was not asked. ``float(distance)`` is ``nnstd``.
+    them; None where that was not counted (``reference``). ``version`` is that of the alignment, which is ``"given"``
+    where the match came from elsewhere. ``chance`` is the level of ``nnstd`` for independent networks; None where it was
+    not asked. ``float(distance)`` is ``nnstd``.
     """
 
     json_names: ClassVar = {"matching": None, "ambiguous": None, "chance": None}
 
-    alignment: Alignment
+    alignment: Alignment | Given
     nnstd: float
     layers: tuple[LayerDistance, ...]
     matching: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
@@ -98,7 +101,13 @@ class Distance:
 
 
 def nnstd(
-    a: Topology, b: Topology, *, alignment: Alignment = DEFAULT, fix_output: bool = True, chance: Kept | None = None
+    a: Topology,
+    b: Topology,
+    *,
+    alignment: Alignment = DEFAULT,
+    fix_output: bool = True,
+    chance: Kept | None = None,
+    partners: Mapping[str, Any] | None = None,
 ) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
@@ -109,12 +118,14 @@ def nnstd(
     ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
     With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
     and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
-    that there is no ``z``: a fraction of a second for each new shape and density.
+    that there is no ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from elsewhere, found
+    by weights or activations: for each hidden space of ``a``, by its name or that of the layer that enters it, the unit
+    of ``b`` that each of its units is. It takes the place of an alignment, and the answer says ``"given"``.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
-    than two topologies or an unknown alignment is handed in, ``MissingExtraError`` where the alignment needs numba
-    (``overlap``, ``canonical``, ``refined``) and numba is not installed, ``LimitError`` where fan-in sets exceed 1.9
-    million elements.
+    than two topologies, an unknown alignment or partners that are no permutations are handed in, ``MissingExtraError``
+    where the alignment needs numba (``overlap``, ``canonical``, ``refined``) and numba is not installed, ``LimitError``
+    where fan-in sets exceed 1.9 million elements.
 
     Two outputs with the inputs {0, 1}, {1, 2} and {0}, {1, 2}: the first differ by 1 of 2, the second by nothing.
 
@@ -130,11 +141,17 @@ def nnstd(
     >>> b = Topology.from_masks([np.array([[0, 1], [1, 1], [1, 0]]), np.array([[0], [1]])])
     >>> nnstd(a, b, alignment="identity").nnstd, nnstd(a, b).nnstd
     (0.8333333333333333, 0.0)
+    >>> nnstd(a, b, partners={"hidden1": [1, 0]}).nnstd
+    0.0
     """
     definition = definition_of(alignment)
     null_model.check_kept(chance)
     for network in (a, b):
         check_topology(network, "nnstd")
+    if partners is not None:
+        if chance is not None:
+            raise InvalidInputError("nnstd: expected partners or chance, found both: chance is matched by an alignment")
+        return by_partners(a, b, partners, fix_output=fix_output)
     plan_a, plan_b = plans(a, b, fix_output=fix_output)
     definition.check_installed()
     first, second = (
@@ -143,6 +160,15 @@ def nnstd(
     )
     distance = compare(first, second, alignment=alignment)
     return distance if chance is None else with_chance(distance, a, b, kept=chance, fix_output=fix_output)
+
+
+def by_partners(a: Topology, b: Topology, partners: Mapping[str, Any], *, fix_output: bool = True) -> Distance:
+    """The distance of two networks whose match is known: see ``nnstd``."""
+    both = plans(a, b, fix_output=fix_output)
+    units = checked(*both, partners)
+    spaces = {space.name: units[s] for s, space in enumerate(both[0].spaces)}
+    comparison = Comparison(row_values(common_network(a, b, both, spaces)), dict(enumerate(spaces.values())))
+    return replace(describe(Planned(a, both[0]), Planned(b, both[1]), "identity", comparison), alignment="given")
 
 
 def check_topology(network: object, where: str) -> None:

@@ -100,6 +100,15 @@ _REMEMBERED = 256
 _levels: dict[str, tuple[list[Chance], Chance]] = {}
 
 
+def independent(a: Topology, b: Topology, draws: int) -> Iterator[tuple[Topology, Topology]]:
+    """So many pairs of independent networks with the degrees of ``a`` and of ``b``, the same whichever comes first."""
+    begins = [from_degrees(network) for network in (a, b)]
+    chains = _chains(begins, [network.digest for network in begins])
+    for _ in range(draws):
+        first, second = (next(chain) for chain in chains)
+        yield first, second
+
+
 def _chains(begins: Sequence[Topology], digests: Sequence[str]) -> list[Iterator[Topology]]:
     """A chain of copies of each: seeds differ by degrees, and by side where both have the same."""
     seeds = [[int(digest[:16], 16), int(k == 1 and digest == digests[0])] for k, digest in enumerate(digests)]

@@ -186,7 +186,7 @@ def infer(
     alignment = DEFAULT
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         forth = compare(values[i], values[j])
-        alignment = forth.alignment
+        alignment = definition_of(forth.alignment).name
         pair = unit_terms(values[i], values[j], forth.matching) if beyond is None else None
         value = forth.nnstd if depth is None or pair is None else _shallow(pair, depth)
         if not definition_of(alignment).symmetric:
