@@ -12,6 +12,7 @@ from topostrata.evolution.survival import RunSurvival
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer
 from topostrata.service.answers.shape import answer_type
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
@@ -25,7 +26,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.words import ConnectionStatus
 
-router = APIRouter(tags=["evolution"])
+router = APIRouter(tags=["evolution"], route_class=Route)
 
 FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
 ToQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")]
@@ -33,6 +34,7 @@ ThroughParents = Annotated[bool, Query(description="Begin in the runs that this 
 
 
 @router.get("/runs/{run}/evolution", response_model=answer_type(Evolution))
+@slow
 def get_evolution(
     request: Request,
     archive: ArchiveOf,
@@ -46,12 +48,14 @@ def get_evolution(
 
 
 @router.get("/runs/{run}/history", response_model=answer_type(RunHistory, "HistoryAnswer"))
+@slow
 def get_history(request: Request, archive: ArchiveOf, run: RunId, through_parents: ThroughParents = False) -> Response:
     """Births, deaths, regrowth and exploration at every snapshot of a run."""
     return represent(request, archive.history(run, through_parents=through_parents))
 
 
 @router.get("/runs/{run}/survival", response_model=answer_type(RunSurvival, "SurvivalAnswer"))
+@slow
 def get_survival(
     request: Request, archive: ArchiveOf, run: RunId, from_: FromQuery = None, through_parents: ThroughParents = False
 ) -> Response:
@@ -62,6 +66,7 @@ def get_survival(
 @router.get(
     "/runs/{run}/connections", response_model=page_type("connections", ConnectionAnswer, "the order of their targets")
 )
+@slow
 def list_connections(
     request: Request,
     archive: ArchiveOf,
