@@ -10,15 +10,17 @@ from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.match import Match
 from topostrata.service.answers.matching import match_answer
 from topostrata.service.answers.shape import answer_fields, shape
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, represent
 from topostrata.service.api.routes.distance import RefQuery
 
-router = APIRouter(tags=["matching"])
+router = APIRouter(tags=["matching"], route_class=Route)
 
 MatchAnswer = shape("MatchAnswer", Match.__doc__, {"a": str, "b": str} | answer_fields(Match))
 
 
 @router.get("/match", response_model=MatchAnswer)
+@slow
 def get_match(
     request: Request,
     archive: ArchiveOf,

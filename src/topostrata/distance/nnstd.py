@@ -69,8 +69,8 @@ class Distance:
     compares all units so. ``informed`` is False where in some space colours, not connections, decided the partners of
     more than half of the units, as where all of them read all inputs: then one changed connection may change all of
     them; None where that was not counted (``reference``). ``version`` is that of the alignment, which is ``"given"``
-    where the match came from elsewhere. ``chance`` is the level of ``nnstd`` for independent networks; None where it was
-    not asked. ``float(distance)`` is ``nnstd``.
+    where the match came from elsewhere. ``chance`` is the level of ``nnstd`` for independent networks; None where it
+    was not asked. ``float(distance)`` is ``nnstd``.
     """
 
     json_names: ClassVar = {"matching": None, "ambiguous": None, "chance": None}
@@ -118,9 +118,10 @@ def nnstd(
     ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
     With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
     and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
-    that there is no ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from elsewhere, found
-    by weights or activations: for each hidden space of ``a``, by its name or that of the layer that enters it, the unit
-    of ``b`` that each of its units is. It takes the place of an alignment, and the answer says ``"given"``.
+    that there is no ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from
+    elsewhere, found by weights or activations: for each hidden space of ``a``, by its name or that of the layer that
+    enters it, the unit of ``b`` that each of its units is. It takes the place of an alignment, and the answer says
+    ``"given"``.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies, an unknown alignment or partners that are no permutations are handed in, ``MissingExtraError``
