@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -177,7 +178,7 @@ class GraphStore:
     def _ask_server(self, text: str, parameters: dict[str, Any], most: int, timeout_s: float) -> _Answer:
         """On a Neo4j server: in read mode, which it enforces, with a timeout, which it keeps."""
         with (
-            self._driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session,
+            self._session(neo4j.READ_ACCESS) as session,
             session.begin_transaction(timeout=timeout_s) as tx,
         ):
             _check_plan(tx, text, parameters)
@@ -233,7 +234,7 @@ class GraphStore:
             raise self._translated(error) from error
 
     def _agent(self) -> str:
-        with self._driver.session(database=self._connection.database) as session:
+        with self._session(neo4j.WRITE_ACCESS) as session:
             return str(session.run(queries.load("archive/ping").text).consume().server.agent)
 
     def close(self) -> None:
@@ -249,7 +250,7 @@ class GraphStore:
         refusals = races = 0
         while True:
             try:
-                with self._driver.session(database=self._connection.database, default_access_mode=access) as session:
+                with self._session(access) as session:
                     run = session.execute_read if access == neo4j.READ_ACCESS else session.execute_write
                     return run(neo4j.unit_of_work(timeout=_TRANSACTION_SECONDS)(lambda tx: work(Transaction(tx))))
             except _LOST as error:
@@ -272,6 +273,33 @@ class GraphStore:
             # Not in the handlers above: who connects again may start an engine, and is not to find an error under way.
             logger.warning("lost the database (%s); connecting again", lost)
             self._reconnect()
+
+    @contextmanager
+    def _session(self, access: str) -> Iterator[neo4j.Session]:
+        """A session, after whose interruption no connection of before is used again.
+
+        The driver goes on with one that Ctrl-C struck in the midst of an answer: it takes the rest of that for the
+        answer to its next question, or puts an error of its own in the place of the interruption.
+        """
+        outer = sys.exception()
+        session = self._driver.session(database=self._connection.database, default_access_mode=access)
+        try:
+            try:
+                yield session
+            except BaseException as error:
+                if _interruption(error, outer) is None:
+                    session.close()
+                raise
+            session.close()
+        except BaseException as error:
+            interruption = _interruption(error, outer)
+            if interruption is None:
+                raise
+            stale, self._driver = self._driver, self._open()
+            for close in (stale.close, session.close, session.close):  # the first try of a session reads on
+                with suppress(Exception):
+                    close()
+            raise interruption from None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -366,3 +394,12 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of valu
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def _interruption(error: BaseException | None, outer: BaseException | None) -> BaseException | None:
+    """What is no error (Ctrl-C, an exit) and led to this one, since ``outer`` was being handled."""
+    while error is not None and error is not outer:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__context__
+    return None
