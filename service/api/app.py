@@ -15,7 +15,7 @@ from topostrata.errors import TopostrataError
 from topostrata.service.api import auth, problems
 from topostrata.service.api.access import AccessCheck
 from topostrata.service.api.representation import ArchiveOf
-from topostrata.service.api.routes import distance, evolution, lineage, matching, measures, metrics, runs
+from topostrata.service.api.routes import distance, evolution, lineage, matching, measures, metrics, page, runs
 
 
 def create_app(
@@ -51,8 +51,10 @@ def create_app(
     app.add_middleware(AccessCheck, hosts=hosts, guard=guard)
     app.middleware("http")(_harden)  # outermost, so that refusals of the access check have its headers too
     problems.install(app)
-    for routes in (runs, metrics, distance, matching, evolution, lineage, measures):
+    for routes in (runs, metrics, distance, matching, evolution, lineage, measures, page):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
+
+    page.install(app)
 
     @app.get("/healthz", tags=["service"])
     def healthz() -> dict[str, str]:

@@ -118,6 +118,7 @@ def nnstd(
         return
     show(
         f"NNSTD {result['nnstd']:.4f}   {first.label} to {second.label}, alignment {distance.alignment}",
+        *_whole_lines(distance),
         layers_table(
             result["layers"], without=() if chance else ("chance", "chance_error", "chance_spread", "chance_kept", "z")
         ),
@@ -187,10 +188,21 @@ def _held_lines(spaces: tuple[str, ...]) -> list[str]:
     return [f"held in place, so that the distance may be too large: {', '.join(spaces)}"] if spaces else []
 
 
+def _whole_lines(distance: Distance) -> list[str]:
+    """The level of the whole distance, and how far it is away from it."""
+    if distance.chance is None:
+        return []
+    level, z = distance.chance, distance.z
+    away = "" if z is None else f"; z {z:.1f}"
+    return [f"chance {level.level:.4f} +- {level.error:.4f}, {level.kept} kept, {level.draws} draws{away}"]
+
+
 def _chance_lines(distance: Distance) -> list[str]:
     from topostrata.distance.null_model import NOISE
 
     levels = {row.name: row.chance for row in distance.layers if row.chance is not None}
+    if distance.chance is not None and distance.chance.kept == "density":
+        return ["no z: hubs alone bring networks nearer than those of equal density (--chance degrees has one)"]
     same = [name for name, level in levels.items() if level.spread <= NOISE]
     return [f"no z where all draws are alike, so that nothing is left to chance: {', '.join(same)}"] if same else []
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from topostrata.evolution.between import ConnectionChanges, Evolution, LayerEvolution
     from topostrata.evolution.history import LayerHistory
+    from topostrata.evolution.neuron import Life, Neuron, NeuronConnection
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
@@ -133,6 +134,7 @@ __all__ = [
     "LayerShape",
     "LayerStructure",
     "LayerSurvival",
+    "Life",
     "Lifetimes",
     "LimitError",
     "Lineage",
@@ -143,6 +145,8 @@ __all__ = [
     "MissingExtraError",
     "Moment",
     "Moved",
+    "Neuron",
+    "NeuronConnection",
     "NotComparableError",
     "NotFoundError",
     "NullLevel",
@@ -259,6 +263,11 @@ _HOMES = {
         "LayerEvolution",
     ),
     "evolution.history": ("LayerHistory",),
+    "evolution.neuron": (
+        "Life",
+        "Neuron",
+        "NeuronConnection",
+    ),
     "evolution.stored": (
         "Moment",
         "RunHistory",

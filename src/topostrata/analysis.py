@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from topostrata.distance.nnstd import Distance
     from topostrata.distance.null_model import Kept
     from topostrata.evolution.between import ConnectionChanges, Evolution
+    from topostrata.evolution.neuron import Neuron
     from topostrata.evolution.stored import RunHistory, StoredEvolution
     from topostrata.evolution.survival import RunSurvival
     from topostrata.lineage.declared import Kinship, Lineage
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Timeline
+    from topostrata.lineage.unit_terms import Units
     from topostrata.measures.panel import Measures
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
@@ -249,6 +251,17 @@ class Analysis:
         """
         return self._evolution.connections(run, layer, from_step, to_step, through_parents=through_parents)
 
+    def neuron(self, run: str, space: str, unit: int) -> Neuron:
+        """One unit over all snapshots of a run: every connection into it and out of it, and when each lived.
+
+        Raises ``NotFoundError`` where there is no such run, space or unit.
+
+        >>> inputs = archive.neuron("w0", "hidden1", 0).inputs
+        >>> [(entry.unit, entry.lives[0].born, entry.lives[0].died) for entry in inputs]
+        [(0, 0, None), (1, 5, 10), (2, 0, 5)]
+        """
+        return self._evolution.neuron(run, space, unit)
+
     # One snapshot
 
     def structure(self, ref: Ref | Snapshot | RecordedSnapshot | str) -> Structure:
@@ -385,6 +398,7 @@ class Analysis:
         *,
         name: str | None = "inferred",
         alignment: Alignment | None = None,
+        units: Units | None = None,
         depth: int | None = None,
         root: str | None = None,
         by_time: bool = False,
@@ -394,11 +408,14 @@ class Analysis:
         """Which run probably descends from which, inferred from the distances of one snapshot of each.
 
         The answer is stored under ``name`` and replaces an earlier one of that name; ``None`` stores nothing. ``root``
-        is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Without
-        an alignment, the one that fits the networks is chosen. ``depth`` is the number of layers that are compared.
+        is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Hidden
+        units are ``"in-place"`` (unit i is the same unit in all runs: they are compared by index) or ``"renamed"``
+        (they are matched by ``overlap``); without ``units`` the connections tell, and the answer says what they told.
+        An ``alignment`` may be named instead. ``depth`` is the number of layers that are compared.
         ``samples`` is the number of resamples; the support of an edge is its share among them.
 
-        Raises ``InvalidInputError`` for fewer than two runs or several snapshots of one, and what ``distances`` raises.
+        Raises ``InvalidInputError`` for fewer than two runs, several snapshots of one, and units beside an alignment,
+        and what ``distances`` raises.
 
         >>> edge = archive.infer(["w*@last"], root="w0", name=None).inference.edges[0]
         >>> edge.parent, edge.child
@@ -412,6 +429,7 @@ class Analysis:
             self._masks,
             patterns,
             alignment=alignment,
+            units=units,
             depth=depth,
             root=root,
             by_time=by_time,

@@ -35,7 +35,13 @@ OWN: dict[str, dict[str, Any]] = {
     "lineage/inferred_edges": {"id": "i0"},
     "lineage/drop_inference": {"id": "i0"},
     "lineage/drop_inferred_edges": {"id": "i0"},
-    "lineage/put_inference": {"id": "i9"},
+    "lineage/put_inference": {
+        "id": "i9",
+        "units": "renamed",
+        "units_by": "connections",
+        "agreement": 1.5,
+        "out_of_place": ["w0"],
+    },
     "lineage/put_inferred_edges": {"id": "i0", "rows": [["w0", 0, "w1", 0, 0, 0.5, None, None, "forward"]]},
     "distance/distance_blocks": {"ids": ["b0"]},
     "masks/mask_part": {"id": "d0/1"},
@@ -68,7 +74,13 @@ PREPARED: dict[str, dict[str, Any]] = {
     "masks/put_mask_part": {},
     "distance/number_topologies": {"rows": [["d0", 0]]},
     "distance/lock_distance_block": {"id": "b0"},
-    "lineage/put_inference": {"id": "i0"},
+    "lineage/put_inference": {
+        "id": "i0",
+        "units": "renamed",
+        "units_by": "connections",
+        "agreement": 1.5,
+        "out_of_place": ["w0"],
+    },
     "lineage/put_inferred_edges": {},
 }
 

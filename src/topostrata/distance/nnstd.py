@@ -69,10 +69,11 @@ class Distance:
     compares all units so. ``informed`` is False where in some space colours, not connections, decided the partners of
     more than half of the units, as where all of them read all inputs: then one changed connection may change all of
     them; None where that was not counted (``reference``). ``version`` is that of the alignment, which is ``"given"``
-    where the match came from elsewhere. ``float(distance)`` is ``nnstd``.
+    where the match came from elsewhere. ``chance`` is the level of ``nnstd`` for independent networks; None where it
+    was not asked. ``float(distance)`` is ``nnstd``.
     """
 
-    json_names: ClassVar = {"matching": None, "ambiguous": None}
+    json_names: ClassVar = {"matching": None, "ambiguous": None, "chance": None}
 
     alignment: Alignment | Given
     nnstd: float
@@ -82,9 +83,15 @@ class Distance:
     held: tuple[str, ...] = ()
     informed: bool | None = True
     version: int = 1
+    chance: Chance | None = None
 
     def __float__(self) -> float:
         return self.nnstd
+
+    @property
+    def z(self) -> float | None:
+        """How many deviations ``nnstd`` lies from chance, as ``LayerDistance.z``."""
+        return None if self.chance is None else self.chance.z(self.nnstd)
 
     @property
     def ambiguous(self) -> int | None:
@@ -108,12 +115,14 @@ def nnstd(
     ``"canonical"`` (the published procedure, well defined), ``"refined"`` (the smallest value a local search finds),
     ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is unit i: for snapshots of one run).
     Labelled output units stay in place unless ``fix_output=False``; the reference matches them always, as published.
-    ``chance`` adds the level of every layer that independent networks would have (``null_model``). With ``"degrees"``
-    these have the degrees of every unit of both networks, and the rows a ``z``: 12 pairs are drawn and compared, once
-    for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so that there is no
-    ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from elsewhere, found by
-    weights or activations: for each hidden space of ``a``, by its name or that of the layer that enters it, the unit of
-    ``b`` that each of its units is. It takes the place of an alignment, and the answer says ``"given"``.
+    ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
+    With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
+    and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
+    that there is no ``z``: a fraction of a second for each new shape and density.
+
+    ``partners`` is a match from elsewhere, found by weights or activations: for each hidden space of ``a``, by its name
+    or that of the layer that enters it, the unit of ``b`` that each of its units is. It takes the place of an
+    alignment, and the answer says ``"given"``.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies, an unknown alignment or partners that are no permutations are handed in, ``MissingExtraError``
@@ -183,7 +192,7 @@ def with_chance(
     fix_output: bool = True,
     exact: bool = False,
 ) -> Distance:
-    """The distance of ``a`` and ``b`` with the chance level of every layer.
+    """The distance of ``a`` and ``b`` with the chance level of every layer and of their mean.
 
     ``kept`` is what independent networks have in common with the two (``nnstd``). ``exact``, for densities: simulated
     however wide. Degrees are kept in every kind of wiring (groups stay groups, tied layers stay tied); densities only
@@ -191,11 +200,12 @@ def with_chance(
     """
     null_model.check_kept(kept)
     levels = _degree_levels if kept == "degrees" else partial(_density_levels, exact=exact)
-    rows = zip(distance.layers, levels(distance, a, b, fix_output=fix_output), strict=True)
-    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows))
+    of_rows, whole = levels(distance, a, b, fix_output=fix_output)
+    rows = zip(distance.layers, of_rows, strict=True)
+    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows), chance=whole)
 
 
-def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> list[Chance]:
+def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> tuple[list[Chance], Chance]:
     definition = definition_of(distance.alignment)
 
     def compared(x: Topology, y: Topology) -> list[float]:
@@ -205,7 +215,9 @@ def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: 
     return null_model.degree_levels(a, b, compared, definition.key(fix_output=fix_output), names)
 
 
-def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool) -> list[Chance]:
+def _density_levels(
+    distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool
+) -> tuple[list[Chance], Chance]:
     both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
     levels = []
@@ -222,7 +234,7 @@ def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output:
             exact=exact,
         )
         levels.append(level)
-    return levels
+    return levels, null_model.mean_of_independent(levels)
 
 
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
