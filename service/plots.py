@@ -129,8 +129,9 @@ def edit_map(edits: Edits, path: str | os.PathLike[str]) -> None:
     """Draw what makes one network another: each layer's connections, those that stay, go and come.
 
     A panel a layer that has edits, target units across and source units down, both in the order of the first network;
-    units that only the second one has stand behind. Of more than 12 layers those with most edits are drawn. Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path
-    that is no picture.
+    units that only the second one has stand behind. Of more than 12 layers those with most edits are drawn.
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
 
     >>> import tempfile, topostrata as ts
     >>> with tempfile.TemporaryDirectory() as folder:
