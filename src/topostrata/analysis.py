@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.errors import InvalidInputError, NotFoundError
-from topostrata.refs import Ref
+from topostrata.refs import Ref, check_run_pattern
 from topostrata.runs import Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
@@ -376,7 +376,7 @@ class Analysis:
         known = [run.id for run in self._runs.runs()]
         flows, entries = {}, {}
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            runs = [run for run in known if fnmatchcase(run, pattern)]
+            runs = [run for run in known if fnmatchcase(run, check_run_pattern(pattern))]
             if not runs:
                 raise NotFoundError(f"run {pattern!r}: expected one or more in the archive, found none")
             for run in runs:

@@ -11,10 +11,11 @@ from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, represent
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
-router = APIRouter(tags=["distance"])
+router = APIRouter(tags=["distance"], route_class=Route)
 
 RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
 
@@ -49,6 +50,7 @@ DistanceAnswer = shape(
 
 
 @router.get("/distances", response_model=DistanceAnswer)
+@slow
 def get_distance(
     request: Request,
     archive: ArchiveOf,
@@ -67,6 +69,7 @@ def get_distance(
 
 
 @router.get("/distances/matrix", response_model=DistancesAnswer)
+@slow
 def get_distances(
     request: Request,
     archive: ArchiveOf,

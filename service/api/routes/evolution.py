@@ -13,6 +13,7 @@ from topostrata.evolution.survival import RunSurvival
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer, packed_changes
 from topostrata.service.answers.shape import answer_type
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
@@ -27,7 +28,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.words import ConnectionStatus
 
-router = APIRouter(tags=["evolution"])
+router = APIRouter(tags=["evolution"], route_class=Route)
 
 FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
 ToQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")]
@@ -35,6 +36,7 @@ ThroughParents = Annotated[bool, Query(description="Begin in the runs that this 
 
 
 @router.get("/runs/{run}/evolution", response_model=answer_type(Evolution))
+@slow
 def get_evolution(
     request: Request,
     archive: ArchiveOf,
@@ -48,12 +50,14 @@ def get_evolution(
 
 
 @router.get("/runs/{run}/history", response_model=answer_type(RunHistory, "HistoryAnswer"))
+@slow
 def get_history(request: Request, archive: ArchiveOf, run: RunId, through_parents: ThroughParents = False) -> Response:
     """Births, deaths, regrowth and exploration at every snapshot of a run."""
     return represent(request, archive.history(run, through_parents=through_parents))
 
 
 @router.get("/runs/{run}/survival", response_model=answer_type(RunSurvival, "SurvivalAnswer"))
+@slow
 def get_survival(
     request: Request, archive: ArchiveOf, run: RunId, from_: FromQuery = None, through_parents: ThroughParents = False
 ) -> Response:
@@ -64,6 +68,7 @@ def get_survival(
 @router.get(
     "/runs/{run}/connections", response_model=page_type("connections", ConnectionAnswer, "the order of their targets")
 )
+@slow
 def list_connections(
     request: Request,
     archive: ArchiveOf,
@@ -90,6 +95,7 @@ def list_connections(
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
+@slow
 def get_changes(
     request: Request,
     archive: ArchiveOf,
@@ -109,6 +115,7 @@ def get_changes(
 
 
 @router.get("/runs/{run}/neuron", response_model=answer_type(Neuron))
+@slow
 def get_neuron(
     request: Request,
     archive: ArchiveOf,

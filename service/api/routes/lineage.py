@@ -14,10 +14,11 @@ from topostrata.lineage.timelines import Timeline
 from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, RunId, represent
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
-router = APIRouter(tags=["lineage"])
+router = APIRouter(tags=["lineage"], route_class=Route)
 
 RunQuery = Annotated[str, Query(description="A run.", max_length=128)]
 
@@ -46,12 +47,14 @@ def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) 
 
 
 @router.get("/lineage", response_model=answer_type(Lineage))
+@slow
 def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
     """The declared descent of all runs."""
     return represent(request, archive.lineage())
 
 
 @router.get("/lineage/inferred", response_model=InferenceAnswer)
+@slow
 def get_inferred(
     request: Request,
     archive: ArchiveOf,
@@ -71,6 +74,7 @@ def get_inferred(
 
 
 @router.get("/runs/{run}/timeline", response_model=answer_type(Timeline))
+@slow
 def get_timeline(
     request: Request,
     archive: ArchiveOf,

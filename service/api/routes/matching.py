@@ -11,10 +11,11 @@ from topostrata.distance.edits import Edits, UnitEdits, parse_unit
 from topostrata.distance.match import Match
 from topostrata.service.answers.matching import EditAnswer, edits_answer, match_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, Limit, represent
 from topostrata.service.api.routes.distance import RefQuery
 
-router = APIRouter(tags=["matching"])
+router = APIRouter(tags=["matching"], route_class=Route)
 
 MatchAnswer = shape("MatchAnswer", Match.__doc__, {"a": str, "b": str} | answer_fields(Match))
 EditsAnswer = shape(
@@ -30,6 +31,7 @@ EditsAnswer = shape(
 
 
 @router.get("/match", response_model=MatchAnswer)
+@slow
 def get_match(
     request: Request,
     archive: ArchiveOf,
@@ -46,6 +48,7 @@ def get_match(
 
 
 @router.get("/edits", response_model=EditsAnswer)
+@slow
 def get_edits(
     request: Request,
     archive: ArchiveOf,

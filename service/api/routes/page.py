@@ -12,9 +12,10 @@ from starlette.types import Scope
 from typing_extensions import TypedDict
 
 from topostrata import queries
+from topostrata.service.api.lanes import Route
 from topostrata.service.api.representation import ArchiveOf, RunId, represent
 
-router = APIRouter(tags=["page"])
+router = APIRouter(tags=["page"], route_class=Route)
 
 # Nothing from elsewhere, no script or style in the markup, in no frame. Scripts may set colours of what they draw.
 POLICY = (

@@ -118,11 +118,10 @@ def nnstd(
     ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
     With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
     and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
-    that there is no ``z``: a fraction of a second for each new shape and density.
-
-    ``partners`` is a match from elsewhere, found by weights or activations: for each hidden space of ``a``, by its name
-    or that of the layer that enters it, the unit of ``b`` that each of its units is. It takes the place of an
-    alignment, and the answer says ``"given"``.
+    that there is no ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from
+    elsewhere, found by weights or activations: for each hidden space of ``a``, by its name or that of the layer that
+    enters it, the unit of ``b`` that each of its units is. It takes the place of an alignment, and the answer says
+    ``"given"``.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies, an unknown alignment or partners that are no permutations are handed in, ``MissingExtraError``
@@ -240,12 +239,9 @@ def _density_levels(
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
     """``nnstd`` of two comparable networks that were made ready once for many comparisons (``Definition.ready``)."""
     definition = definition_of(alignment)
-    fix_output = a.plan.fix_output
-    both = plans(a.topology, b.topology, fix_output=fix_output)
+    both = plans(a, b, fix_output=a.plan.fix_output)
     a, b = (
-        network
-        if network.plan.order == plan.order
-        else definition.ready(network.topology, fix_output=fix_output, order=plan.order, many=True)
+        network if network.plan.order == plan.order else network.ordered(plan)
         for network, plan in zip((a, b), both, strict=True)
     )
     return describe(a, b, definition.name, definition.compare(a, b))
@@ -306,5 +302,5 @@ def _check_chance(plan: Plan, row: Row, name: str) -> None:
 
 
 def _density(network: Ready, layers: tuple[int, ...]) -> float:
-    chosen = [network.topology.layers[network.plan.order[k]] for k in layers]
+    chosen = [network.layers[k] for k in layers]
     return sum(layer.nnz for layer in chosen) / sum(layer.mask.size for layer in chosen)

@@ -103,7 +103,10 @@ _levels: dict[str, tuple[list[Chance], Chance]] = {}
 def independent(a: Topology, b: Topology, draws: int) -> Iterator[tuple[Topology, Topology]]:
     """So many pairs of independent networks with the degrees of ``a`` and of ``b``, the same whichever comes first."""
     begins = [from_degrees(network) for network in (a, b)]
-    yield from islice(zip(*_chains(begins, [network.digest for network in begins]), strict=True), draws)
+    chains = _chains(begins, [network.digest for network in begins])
+    for _ in range(draws):
+        first, second = (next(chain) for chain in chains)
+        yield first, second
 
 
 def _chains(begins: Sequence[Topology], digests: Sequence[str]) -> list[Iterator[Topology]]:
@@ -221,6 +224,6 @@ def _distance(
     if not has_numba():
         return simple.reference(*(Planned(t, plan_of(t.wiring)) for t in (a, b))).values[0]
     from topostrata.distance.canonical import first_value  # noqa: PLC0415 - needs numba
-    from topostrata.distance.prepared import prepare_sets  # noqa: PLC0415
+    from topostrata.distance.prepared import prepare  # noqa: PLC0415
 
-    return first_value(prepare_sets(a), prepare_sets(b))
+    return first_value(prepare(a), prepare(b))

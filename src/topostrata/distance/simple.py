@@ -32,7 +32,7 @@ def reference(a: Ready, b: Ready) -> Comparison:
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
 
     plan = a.plan
-    first, second = ([network.topology.layers[k] for k in network.plan.order] for network in (a, b))
+    first, second = a.layers, b.layers
     partner: dict[int, Ints] = {}
     forth: dict[int, Ints] = {}
     values = []
@@ -66,7 +66,7 @@ def _identity_value(a: Ready, b: Ready, row: Row, partner: Mapping[int, Ints]) -
     mine, other = partner[row.space], b.plan.spaces[row.space].size
     size_a, size_b, common = np.zeros(len(mine), np.int64), np.zeros(other, np.int64), np.zeros(len(mine), np.int64)
     for k in row.layers:
-        layer_a, layer_b = (network.topology.layers[network.plan.order[k]] for network in (a, b))
+        layer_a, layer_b = a.layers[k], b.layers[k]
         size_a += layer_a.fan_in
         size_b += layer_b.fan_in
         source = a.plan.sources[k]
