@@ -78,7 +78,13 @@ def represent_text(
     request: Request, text: str, media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """A text of some kind with an entity tag; 304 without a body where the client has it already."""
-    body = text.encode()
+    return represent_bytes(request, text.encode(), media_type, status=status, headers=headers)
+
+
+def represent_bytes(
+    request: Request, body: bytes, media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Bytes of some kind, in the same way."""
     tag = entity_tag(body)
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     known = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]

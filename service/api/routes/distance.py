@@ -23,6 +23,12 @@ RefQuery = Annotated[
 ]
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
+_CHANCE = {
+    "chance": float | None,
+    "chance_error": float | None,
+    "chance_spread": float | None,
+    "chance_kept": Kept | None,
+}
 LayerDistanceAnswer = shape(
     "LayerDistanceAnswer",
     """The distance of one layer, 0 to 1, the number of its target units, and both densities.
@@ -32,13 +38,7 @@ LayerDistanceAnswer = shape(
     ``degrees`` of every unit or the ``density``. ``z``: how many standard deviations of chance the distance is away
     from it; null where densities are kept, or where draws differ by no more than rounding.
     """,
-    answer_fields(LayerDistance)
-    | {
-        "chance": float | None,
-        "chance_error": float | None,
-        "chance_spread": float | None,
-        "chance_kept": Kept | None,
-    },
+    answer_fields(LayerDistance) | _CHANCE,
 )
 DistanceAnswer = shape(
     "DistanceAnswer",
@@ -46,9 +46,10 @@ DistanceAnswer = shape(
 
     ``canonical`` says that the value does not depend on the order in which hidden units are stored. ``held`` names the
     spaces with interchangeable units that were compared by index all the same: the distance may be too large there.
-    ``informed`` is false where ties, not connections, decided the partners of most units of a space.
+    ``informed`` is false where ties, not connections, decided the partners of most units of a space. ``chance``,
+    ``chance_error``, ``chance_spread`` and ``z`` are those of ``nnstd``, as those of the layers.
     """,
-    {"a": str, "b": str} | answer_fields(Distance) | {"layers": list[LayerDistanceAnswer]},  # type: ignore[valid-type]
+    {"a": str, "b": str} | answer_fields(Distance) | _CHANCE | {"layers": list[LayerDistanceAnswer]},  # type: ignore[valid-type]
 )
 
 

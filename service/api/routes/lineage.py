@@ -12,6 +12,7 @@ from topostrata.errors import LimitError
 from topostrata.lineage.declared import Kinship, Lineage
 from topostrata.lineage.inferred import Inference
 from topostrata.lineage.timelines import Timeline
+from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
 from topostrata.service.api.lanes import Route, slow
@@ -67,11 +68,17 @@ def get_inferred(
     root: Annotated[
         str | None, Query(description="The run that is the ancestor of all, if it is known.", pattern=RUN_PATTERN)
     ] = None,
-    alignment: Annotated[Alignment | None, Query(description="Default: what fits the networks.")] = None,
+    alignment: Annotated[
+        Alignment | None, Query(description="Default: identity where units are in place, else overlap.")
+    ] = None,
+    units: Annotated[
+        Units | None, Query(description="Whether hidden unit i is the same unit in all runs. Default: detected.")
+    ] = None,
 ) -> Response:
     """Which run probably descends from which, inferred from distances."""
     check_count(archive, refs)
-    return represent(request, inference_answer(archive.infer(refs, root=root, alignment=alignment, name=None)))
+    inferred = archive.infer(refs, root=root, alignment=alignment, units=units, name=None)
+    return represent(request, inference_answer(inferred))
 
 
 @router.get("/runs/{run}/timeline", response_model=answer_type(Timeline))
