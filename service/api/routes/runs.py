@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
@@ -24,17 +24,17 @@ from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.lanes import Lane, Route, lanes_of
 from topostrata.service.api.representation import (
     PAGE,
+    RUN_PATTERN,
     ArchiveOf,
-    Cursor,
     Limit,
+    NumberCursor,
+    RunCursor,
     RunId,
     StepPath,
     is_stale,
     page,
     page_type,
     read_body,
-    read_cursor,
-    read_number,
     represent,
     represent_text,
 )
@@ -64,18 +64,26 @@ class _Body(BaseModel):
 _B = TypeVar("_B", bound=_Body)
 
 
+def _whole(number: Any) -> Any:
+    """``5.0`` is the number 5 in JSON, which knows but one kind."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Tag = Annotated[str, Field(pattern=r"^[^\s,\x00-\x1f\x7f-\x9f\ufeff]{1,100}$")]
+
+
 class ParentBody(_Body):
     """The snapshot that a run started from, and how the run departed from it."""
 
-    parent: str
-    step: Annotated[int, Field(ge=0, le=MAX_STEP)]
+    parent: Annotated[str, Field(pattern=RUN_PATTERN)]
+    step: Annotated[int, Field(ge=0, le=MAX_STEP), BeforeValidator(_whole)]
     how: How
 
 
 class RunChange(_Body):
     """What a run gains: tags and parents are added to those that it has, the status is set."""
 
-    tags: Annotated[list[str], Field(max_length=_MOST_LISTED, fail_fast=True)] = []
+    tags: Annotated[list[Tag], Field(max_length=_MOST_LISTED, fail_fast=True)] = []
     parents: Annotated[list[ParentBody], Field(max_length=_MOST_LISTED, fail_fast=True)] = []
     status: Status | None = None
 
@@ -120,9 +128,9 @@ def _body_of(kind: type[_Body]) -> dict[str, Any]:
 
 
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
-def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: Cursor = None) -> Response:
+def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: RunCursor = None) -> Response:
     """All runs."""
-    runs = archive.runs_page(limit=limit + 1, after=read_cursor(cursor) or "")
+    runs = archive.runs_page(limit=limit + 1, after=cursor or "")
     return page(request, "runs", runs, limit, runs[:limit][-1].id if runs else "")
 
 
@@ -168,11 +176,10 @@ def get_wiring(request: Request, archive: ArchiveOf, run: RunId) -> Response:
 
 @router.get("/runs/{run}/snapshots", response_model=page_type("snapshots", SnapshotAnswer, "the order of their steps"))
 def list_snapshots(
-    request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: Cursor = None
+    request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: NumberCursor = None
 ) -> Response:
     """The snapshots of a run."""
-    after = read_number(cursor)
-    snapshots = archive.snapshots_page(run, limit=limit + 1, after=-1 if after is None else after)
+    snapshots = archive.snapshots_page(run, limit=limit + 1, after=-1 if cursor is None else cursor)
     return page(request, "snapshots", snapshots, limit, str(snapshots[:limit][-1].step) if snapshots else "")
 
 
