@@ -18,7 +18,7 @@ from types import FunctionType, MethodType, TracebackType
 from typing import Any, Literal, Self, SupportsFloat, get_args
 
 import topostrata
-from topostrata.errors import InvalidInputError, SettingsError, TopostrataError
+from topostrata.errors import InvalidInputError, TopostrataError
 from topostrata.ingest.hook import sources, turnover
 from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
 from topostrata.ingest.hook.spool import Resume, RunHead
