@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
-    from topostrata.runs import Unprojected
+    from topostrata.runs import RunState, Unprojected
     from topostrata.topology import Topology, Wiring
 
 
@@ -554,6 +554,14 @@ class Archive(Analysis):
         from topostrata.ingest.verify import verify
 
         return verify(self._store, self._masks, progress=progress)
+
+    def states(self) -> dict[str, RunState]:
+        """How far each run has come, by id: cheap, for those who look again and again.
+
+        >>> archive.states()["w0"].last_step
+        10
+        """
+        return self._runs.states()
 
     def counts(self) -> ArchiveCounts:
         """How much the archive holds: runs, snapshots, masks and their bytes, neurons.
