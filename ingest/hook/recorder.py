@@ -91,12 +91,12 @@ class Troubles:
             self.counts[kind] += 1
             first = self.counts[kind] == 1
         if first:
-            self.warn(message)
+            self.tell(message)
 
-    def warn(self, message: str) -> None:
+    def tell(self, message: str, level: int = logging.WARNING) -> None:
         """Say it without counting it."""
         with contextlib.suppress(Exception):  # of a handler that the training set up
-            logger.warning("run %s: %s", self._run, message)
+            logger.log(level, "run %s: %s", self._run, message)
 
 
 class Recorder:
@@ -191,7 +191,8 @@ class Recorder:
         self._thread.join(max(0.1, end - time.monotonic()))
         spool = self.spool
         if spool is not None and spool.exists():
-            self._troubles.warn(f"snapshots wait in {spool}; send them with: {self._command()}")
+            level = logging.INFO if self._plan.sender is None else logging.WARNING  # offline it is what was wanted
+            self._troubles.tell(f"snapshots wait in {spool}; send them with: {self._command()}", level)
 
     def abandon(self) -> None:
         """In a process that was forked: this is its parent's business, as is the lock on the spool."""

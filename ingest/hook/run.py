@@ -16,7 +16,6 @@ from pathlib import Path
 from time import monotonic
 from types import FunctionType, MethodType, TracebackType
 from typing import Any, Literal, Self, SupportsFloat, get_args
-from urllib.parse import urlsplit
 
 import topostrata
 from topostrata.errors import InvalidInputError, SettingsError, TopostrataError
@@ -26,6 +25,7 @@ from topostrata.ingest.hook.spool import Resume, RunHead
 from topostrata.ingest.hook.traced import TracedWiring
 from topostrata.ingest.hook.tracing.reading import plain_name
 from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
+from topostrata.locations import SERVER_SCHEMES, SERVICE_SCHEMES, split_uri
 from topostrata.matrices import check_words
 from topostrata.measures.gradients import GradientFlow, gradient_flow
 from topostrata.refs import check_run_id, check_step, parse_ref
@@ -475,6 +475,8 @@ def _is_first_rank() -> bool:
 def _directory(name: str, place: str | os.PathLike[str]) -> Path:
     """The directory by its full path: the job and its sender may go elsewhere."""
     try:
+        if not os.fspath(place):
+            raise InvalidInputError(f"{name}: expected a directory, found an empty name")
         return Path(place).expanduser().absolute()
     except TypeError:
         raise InvalidInputError(f"{name}: expected a directory, found {type(place).__name__}") from None
@@ -489,18 +491,10 @@ def _directory(name: str, place: str | os.PathLike[str]) -> Path:
 
 def _place(store: str | os.PathLike[str]) -> str:
     """The store as the sender is to open it, wherever that runs."""
-    if not isinstance(store, str) or "://" not in store:
-        return str(_directory("store", store))
-    try:
-        parts = urlsplit(store)
-    except ValueError as error:
-        raise SettingsError(f"store: expected a directory or the URI of a server, found {store!r}: {error}") from error
-    if parts.password is not None or (parts.scheme in {"http", "https"} and parts.username is not None):
-        raise SettingsError(
-            "store: no password or token may stand in it, where logs and process lists show it",
-            hint="TOPOSTRATA_NEO4J_PASSWORD, TOPOSTRATA_API_TOKEN or token= hold it",
-        )
-    return store
+    if isinstance(store, str) and "://" in store:
+        split_uri(store, (*SERVER_SCHEMES, *SERVICE_SCHEMES))
+        return store
+    return str(_directory("store", store))
 
 
 def _resume(resume: Resume) -> Resume:

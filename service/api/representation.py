@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query, Request, Response
+from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError, LimitError
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.shape import as_json, shape
+from topostrata.service.api.lanes import lanes_of
 from topostrata.store.runs import MAX_PAGE
 
 PAGE = 100
 MOST = MAX_PAGE
+_LEAST_RATE = 16 * 2**10  # bytes of a body a second, once the patience with it is over
 
 RunId = Annotated[str, Path(description="The run's id.", max_length=128)]
 StepPath = Annotated[int, Path(ge=0, le=MAX_STEP, description="The step of the snapshot.")]
@@ -26,7 +33,7 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.
 Cursor = Annotated[str | None, Query(description="Where the page begins: the cursor in `next` of the page before.")]
 
 
-def archive_of(request: Request) -> Archive:
+async def archive_of(request: Request) -> Archive:
     """The archive that the app was opened with."""
     archive: Archive = request.app.state.archive
     return archive
@@ -66,7 +73,13 @@ def represent_text(
     request: Request, text: str, media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """A text of some kind with an entity tag; 304 without a body where the client has it already."""
-    body = text.encode()
+    return represent_bytes(request, text.encode(), media_type, status=status, headers=headers)
+
+
+def represent_bytes(
+    request: Request, body: bytes, media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Bytes of some kind, in the same way."""
     tag = entity_tag(body)
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     known = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]
@@ -114,14 +127,36 @@ def read_number(cursor: str | None) -> int | None:
     return int(text)
 
 
-async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
+@asynccontextmanager
+async def read_body(request: Request, most: int) -> AsyncIterator[BytesIO]:
+    """The body of a request, for as long as it is needed.
+
+    413 as soon as its declared or counted length is over ``most``, 503 where bodies take all memory that they may, 408
+    where it comes more slowly than ``_LEAST_RATE`` after a while.
+    """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise LimitError(f"body: expected at most {most} bytes, found more")
-    return bytes(body)
+    length = int(declared) if declared.isdigit() else None
+    if length is not None and length > most:
+        raise LimitError(f"body: expected at most {most} bytes, found {declared[:32]} declared")
+    body = BytesIO()
+    async with lanes_of(request).bytes_of_bodies() as take:
+        if length is not None:
+            take(length)
+        try:
+            async with asyncio.timeout(None) as patience:
+                begun = asyncio.get_running_loop().time()
+                patience_s = request.app.state.archive.settings.request_timeout_s
+                patience.reschedule(begun + patience_s)
+                async for chunk in request.stream():
+                    if length is None:
+                        take(len(chunk))
+                    body.write(chunk)
+                    if body.tell() > most:
+                        raise LimitError(f"body: expected at most {most} bytes, found more")
+                    patience.reschedule(begun + patience_s + body.tell() / _LEAST_RATE)
+            body.seek(0)
+            yield body
+        except TimeoutError:
+            raise HTTPException(408, f"body: expected {_LEAST_RATE} bytes a second or more, found fewer") from None
+        finally:
+            body.close()  # who went away leaves nothing behind until the next garbage collection

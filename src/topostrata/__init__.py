@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.copies import degree_kept
+    from topostrata.distance.given import read_partners
+    from topostrata.distance.match import Match, SpaceMatch, align, match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance, LayerDistance, nnstd
     from topostrata.distance.null_model import Chance
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     )
     from topostrata.evolution.between import ConnectionChanges, Evolution, LayerEvolution
     from topostrata.evolution.history import LayerHistory
+    from topostrata.evolution.neuron import Life, Neuron, NeuronConnection
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
@@ -131,15 +134,19 @@ __all__ = [
     "LayerShape",
     "LayerStructure",
     "LayerSurvival",
+    "Life",
     "Lifetimes",
     "LimitError",
     "Lineage",
     "LineageCycleError",
     "Mask",
+    "Match",
     "Measures",
     "MissingExtraError",
     "Moment",
     "Moved",
+    "Neuron",
+    "NeuronConnection",
     "NotComparableError",
     "NotFoundError",
     "NullLevel",
@@ -165,6 +172,7 @@ __all__ = [
     "SettingsError",
     "Snapshot",
     "Space",
+    "SpaceMatch",
     "SpaceMeasures",
     "SpaceStructure",
     "StepMetrics",
@@ -183,6 +191,7 @@ __all__ = [
     "UnsupportedFormatError",
     "Violation",
     "Wiring",
+    "align",
     "births_and_deaths",
     "check_files",
     "clustered_map",
@@ -194,11 +203,13 @@ __all__ = [
     "heat_maps",
     "init",
     "inspect",
+    "match",
     "measure",
     "metric_curves",
     "nnstd",
     "open",
     "read",
+    "read_partners",
     "survival_curves",
     "timeline_curve",
     "to_graphml",
@@ -210,6 +221,8 @@ __all__ = [
 
 _HOMES = {
     "archive": ("Archive",),
+    "distance.given": ("read_partners",),
+    "distance.match": ("Match", "SpaceMatch", "align", "match"),
     "distance.matrix": ("DistanceMatrix",),
     "distance.nnstd": (
         "Distance",
@@ -250,6 +263,11 @@ _HOMES = {
         "LayerEvolution",
     ),
     "evolution.history": ("LayerHistory",),
+    "evolution.neuron": (
+        "Life",
+        "Neuron",
+        "NeuronConnection",
+    ),
     "evolution.stored": (
         "Moment",
         "RunHistory",

@@ -11,12 +11,14 @@ from topostrata.errors import LimitError
 from topostrata.lineage.declared import Kinship, Lineage
 from topostrata.lineage.inferred import Inference
 from topostrata.lineage.timelines import Timeline
+from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, RunId, represent
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
-router = APIRouter(tags=["lineage"])
+router = APIRouter(tags=["lineage"], route_class=Route)
 
 RunQuery = Annotated[str, Query(description="A run.", max_length=128)]
 
@@ -45,25 +47,34 @@ def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) 
 
 
 @router.get("/lineage", response_model=answer_type(Lineage))
+@slow
 def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
     """The declared descent of all runs."""
     return represent(request, archive.lineage())
 
 
 @router.get("/lineage/inferred", response_model=InferenceAnswer)
+@slow
 def get_inferred(
     request: Request,
     archive: ArchiveOf,
     refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")],
     root: Annotated[str | None, Query(description="The run that is the ancestor of all, if it is known.")] = None,
-    alignment: Annotated[Alignment | None, Query(description="Default: what fits the networks.")] = None,
+    alignment: Annotated[
+        Alignment | None, Query(description="Default: identity where units are in place, else overlap.")
+    ] = None,
+    units: Annotated[
+        Units | None, Query(description="Whether hidden unit i is the same unit in all runs. Default: detected.")
+    ] = None,
 ) -> Response:
     """Which run probably descends from which, inferred from distances."""
     check_count(archive, refs)
-    return represent(request, inference_answer(archive.infer(refs, root=root, alignment=alignment, name=None)))
+    inferred = archive.infer(refs, root=root, alignment=alignment, units=units, name=None)
+    return represent(request, inference_answer(inferred))
 
 
 @router.get("/runs/{run}/timeline", response_model=answer_type(Timeline))
+@slow
 def get_timeline(
     request: Request,
     archive: ArchiveOf,

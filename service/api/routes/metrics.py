@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
@@ -16,6 +15,7 @@ from topostrata.measures.run_flow import MOMENTS, FlowCorrelation, RunGradientFl
 from topostrata.refs import check_run_id
 from topostrata.runs import StepMetrics, check_epoch
 from topostrata.service.answers.shape import answer_type, shape
+from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
 from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
@@ -30,7 +30,7 @@ from topostrata.service.api.representation import (
     represent,
 )
 
-router = APIRouter(tags=["metrics"])
+router = APIRouter(tags=["metrics"], route_class=Route)
 
 StepMetricsAnswer = answer_type(StepMetrics)
 RunFlowAnswer: Any = answer_type(RunGradientFlow)
@@ -49,6 +49,7 @@ RunsQuery = Annotated[list[str], Query(alias="run", max_length=64, description="
 CorrelateQuery = Annotated[str | None, Query(description="Kendall's tau with this metric at the end of the runs.")]
 MomentsQuery = Annotated[int, Query(ge=1, le=1000, description="The steps over which it is averaged.")]
 
+_MOST_TEXT = 4 * 2**20  # bytes; parsing holds up everybody else meanwhile
 _KEYS = {"epoch", "recorded_at", "metrics", "layer_metrics"}
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 _BODY = {
@@ -82,6 +83,7 @@ def list_metrics(
 
 
 @router.get("/gradient-flow", response_model=FlowAnswer)
+@slow
 def get_gradient_flow(
     request: Request,
     archive: ArchiveOf,
@@ -107,14 +109,15 @@ async def put_metrics(request: Request, archive: ArchiveOf, run: RunId, step: St
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(415, f"expected a body of application/json, found {kind}")
-    body = parse_json(await read_body(request, archive.settings.max_body_bytes), where="body")
-    return await run_in_threadpool(_store, request, archive, run, step, body)
+    async with read_body(request, min(_MOST_TEXT, archive.settings.max_body_bytes)) as body:
+        return await lanes_of(request).work(Lane.QUICK, _store, request, archive, run, step, body.getvalue())
 
 
-def _store(request: Request, archive: Archive, run: str, step: int, body: Any) -> Response:
+def _store(request: Request, archive: Archive, run: str, step: int, text: bytes) -> Response:
+    body = parse_json(text, where="body")
     if not isinstance(body, dict) or not body.keys() <= _KEYS:
-        text = ", ".join(sorted(map(str, body)))[:200] if isinstance(body, dict) else str(body)[:80]
-        raise InvalidInputError(f"body: expected an object of {', '.join(sorted(_KEYS))}, found {text}")
+        names = ", ".join(sorted(map(str, body)))[:200] if isinstance(body, dict) else str(body)[:80]
+        raise InvalidInputError(f"body: expected an object of {', '.join(sorted(_KEYS))}, found {names}")
     outcome = archive.push_metrics(
         run,
         step,
