@@ -304,6 +304,12 @@ def masks_between(tx: Transaction, run: str, layers: Iterable[str], first: int, 
     return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
 
 
+def masks_after(tx: Transaction, run: str, layers: Iterable[str], step: int) -> list[LayerMask]:
+    """Which mask each of these layers has at a step and at some that follow it, step by step; a page of 65 steps."""
+    rows = tx.run("masks/masks_after", id=f"{run}@{step}", layers=list(layers))
+    return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
+
+
 def layer_metrics_of(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
     """The metrics of the layers of these snapshots: only of layers that have some."""
     layer_metrics: dict[str, dict[str, dict[str, float]]] = {id_: {} for id_ in ids}
