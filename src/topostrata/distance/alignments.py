@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from topostrata.topology import Topology
 
 Alignment = Literal["overlap", "canonical", "reference", "refined", "identity"]
+Given = Literal["given"]  # in the place of an alignment: the match came from elsewhere
 DEFAULT: Alignment = "overlap"
 
 
