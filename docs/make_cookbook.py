@@ -106,10 +106,11 @@ def _graph(value: Any) -> str:
 
 
 def compute_again(archive: Archive) -> None:
-    """What the demo computes and a copy leaves behind: distances before and after training, and an inferred descent."""
+    """What the demo computes and a copy leaves behind: distances, an inferred descent, and a match."""
     for when in ("first", "last"):
         archive.distances([f"w?@{when}"])
     archive.infer(["w?@first"], root="w0")
+    archive.match("w0@last", "w4@last", keep=True)
 
 
 def with_plans(document: str, uri: str) -> str:

@@ -181,7 +181,7 @@ class Sender:
 
     def _send(self, path: Path) -> SpoolState:
         live = is_live(path)  # asked before the last look, so that nothing comes after it
-        state = SpoolState(path, path.name.partition(".")[0], self._store or "", live)
+        state = SpoolState(path, spool.run_of(path), self._store or "", live)
         opened: _Spool | None = None
         try:
             opened = self._spools.get(path) or self._spools.setdefault(path, _Spool(path))
@@ -324,7 +324,7 @@ def spools(path: Path) -> list[Path]:
 
 def inspect(path: Path) -> SpoolState:
     """What a spool holds, read through; ``waiting`` is what no archive has, as far as is known."""
-    state = SpoolState(path, path.name.partition(".")[0], "", is_live(path))
+    state = SpoolState(path, spool.run_of(path), "", is_live(path))
     mark = read_mark(path)
     try:
         for entry in spool.read(path):

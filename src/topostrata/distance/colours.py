@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance.kernels import mixed, refine
+from topostrata.distance.kernels import differ, mixed, refine
 from topostrata.distance.mending import CHOSEN, Mixed, choose
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ _EFFORT = 400
 class Connections:
     """The connections of one layer: the places of its two spaces, source and target units, taps as colours see them.
 
-    The layer is the ``nth_out`` of those that leave its source, and the ``nth_in`` of those that enter its target.
+    ``taps`` are of no length where the layer has one. The layer is the ``nth_out`` of those that leave its source, and
+    the ``nth_in`` of those that enter its target.
     """
 
     source: int
     target: int
-    sources: Ints
-    targets: Ints
+    sources: NDArray[np.uint32]
+    targets: NDArray[np.uint32]
     taps: Ints
     nth_out: int
     nth_in: int
@@ -86,11 +87,12 @@ class _Network:
         self.structure = structure
         self.sizes = [len(start) for start in structure.starts]
         self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        none: Ints = np.zeros(0, dtype=np.int64)
-        ends = [(self.first[c.source] + c.sources, self.first[c.target] + c.targets) for c in structure.connections]
-        sources, targets = (np.concatenate([none, *(pair[k] for pair in ends)]) for k in (0, 1))
-        self.inputs = targets, sources, _salts([(c.nth_in, c.taps) for c in structure.connections])
-        self.outputs = sources, targets, _salts([(c.nth_out, c.taps) for c in structure.connections])
+        none = np.zeros(0, dtype=np.uint32)
+        first = self.first.astype(np.uint32)
+        self.sources = np.concatenate([none, *(first[c.source] + c.sources for c in structure.connections)])
+        self.targets = np.concatenate([none, *(first[c.target] + c.targets for c in structure.connections)])
+        self.salts_in = _salts([(c.nth_in, c) for c in structure.connections])
+        self.salts_out = _salts([(c.nth_out, c) for c in structure.connections])
         self.twins = np.full(self.first[-1], -1, dtype=np.int64)  # the first unit of each one's class, where known
         self.effort = 0
 
@@ -99,7 +101,7 @@ class _Network:
 
     def refine(self, colours: Colours) -> Colours:
         self.effort += 1
-        refined: Colours = refine(colours, self.structure.rounds, *self.inputs, *self.outputs)
+        refined: Colours = refine(colours, self.structure.rounds, *self.edges)
         return refined
 
     def split(self, colours: Colours) -> list[Colours]:
@@ -118,10 +120,13 @@ class _Network:
                 colours = self.choose(colours, classes[0])
                 mixed = mixed.narrowed(colours)
             if len(mixed.units):
-                rounds = self.structure.rounds
-                colours, choices = choose(colours, mixed, rounds, self.inputs, self.outputs, self.known())
+                colours, choices = choose(colours, mixed, self.structure.rounds, self.edges, self.known())
                 self.effort += choices
         return colours, decisions
+
+    @property
+    def edges(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Colours, Colours]:
+        return self.sources, self.targets, self.salts_in, self.salts_out
 
     def known(self) -> list[slice]:
         """The places of the spaces all of whose units have a first colour of their own."""
@@ -143,6 +148,8 @@ class _Network:
             if wires is None or len(part) < 2:
                 continue
             order = np.argsort(part, kind="stable")
+            if not wires.loops and not any(differ(part, order, sets.ptr, sets.keys) for sets in wires.sets):
+                continue  # all of one colour are twins, as nearly always
             for group in _runs(part[order]):
                 units = order[group]
                 blocks = units // wires.block
@@ -184,8 +191,8 @@ class _Network:
         orders = [self.first[s] + np.argsort(part, kind="stable") for s, part in enumerate(self.split(colours))]
         order = np.concatenate(orders)
         rank[order] = np.arange(len(order))
-        collects, others, salts = self.inputs
-        edges = np.stack([rank[collects], rank[others], salts.view(np.int64)])
+        salts = self.salts_in.view(np.int64) if len(self.salts_in) else np.zeros(len(self.sources), dtype=np.int64)
+        edges = np.stack([rank[self.targets], rank[self.sources], salts])
         return colours[order], edges[:, np.lexsort(edges)]
 
 
@@ -193,11 +200,15 @@ def _provable(decisions: list[tuple[Colours, list[Ints]]]) -> bool:
     return sum(len(classes) - 1 for _, classes in decisions) * (len(decisions) + 1) <= _EFFORT
 
 
-def _salts(layers: Sequence[tuple[int, Ints]]) -> Colours:
-    """Per connection the salt of its layer, which is the nth, and tap."""
-    salts = [np.zeros(0, dtype=np.uint64)]
-    for nth, taps in layers:
-        number = (nth << 32) + taps
+def _salts(layers: Sequence[tuple[int, Connections]]) -> Colours:
+    """Per connection the salt of its layer, which is the nth, and tap; of no length where all are 0."""
+    if not any(nth or len(layer.taps) for nth, layer in layers):
+        return np.zeros(0, dtype=np.uint64)
+    salts = []
+    for nth, layer in layers:
+        number = np.full(len(layer.sources), nth << 32, dtype=np.int64)
+        if len(layer.taps):
+            number += layer.taps
         salts.append(np.where(number == 0, np.uint64(0), mixed(number.astype(np.uint64))))
     return np.concatenate(salts)
 

@@ -18,9 +18,10 @@ from topostrata.distance.kernels import refine
 
 Colours = NDArray[np.uint64]
 Ints = NDArray[np.int64]
-Edges = tuple[Ints, Ints, Colours]  # units that collect, units that they collect from, salts
+Units = NDArray[np.uint32]
+Edges = tuple[Units, Units, Colours, Colours]  # as ``kernels.refine`` takes them
 
-_NO_UNITS: Ints = np.zeros(0, dtype=np.int64)
+_NO_EDGES: Edges = (*(np.zeros(0, dtype=np.uint32),) * 2, *(np.zeros(0, dtype=np.uint64),) * 2)
 CHOSEN = np.uint64(0xA5A5A5A5A5A5A5A5)
 
 
@@ -71,37 +72,33 @@ class _Part:
     """Some units that have connections, and all of these connections: ends are places among the units."""
 
     units: Ints
-    inputs: Edges
-    outputs: Edges
+    edges: Edges
 
     def refine(self, colours: Colours, rounds: int) -> None:
-        colours[self.units] = refine(colours[self.units], rounds, *self.inputs, *self.outputs)
+        colours[self.units] = refine(colours[self.units], rounds, *self.edges)
 
     def only(self, wanted: NDArray[np.bool_]) -> _Part:
         """The part of these units; a connection lies within it or outside of it."""
-        place = np.cumsum(wanted) - 1
-
-        def within(edges: Edges) -> Edges:
-            here = wanted[edges[0]]
-            return place[edges[0][here]], place[edges[1][here]], edges[2][here]
-
-        return _Part(self.units[wanted], within(self.inputs), within(self.outputs))
+        place = (np.cumsum(wanted) - 1).astype(np.uint32)
+        sources, targets, *salts = self.edges
+        here = wanted[sources]
+        salts_in, salts_out = (salt[here] if len(salt) else salt for salt in salts)
+        return _Part(self.units[wanted], (place[sources[here]], place[targets[here]], salts_in, salts_out))
 
 
-def choose(
-    colours: Colours, mixed: Mixed, rounds: int, inputs: Edges, outputs: Edges, known: Sequence[slice]
-) -> tuple[Colours, int]:
+def choose(colours: Colours, mixed: Mixed, rounds: int, edges: Edges, known: Sequence[slice]) -> tuple[Colours, int]:
     """The colours when nothing is mixed any more, and how many choices that took.
 
     In the spaces at ``known`` every unit has had a colour of its own from the start. Without connections it keeps that
     one: it is compared by index, and no other colour depends on it.
     """
     colours, n = colours.copy(), len(colours)
-    ends = csr_array((np.ones(len(inputs[0])), inputs[:2]), shape=(n, n))
+    sources, targets = edges[:2]
+    ends = csr_array((np.ones(len(sources)), (sources, targets)), shape=(n, n))
     component = connected_components(ends, directed=False)[1]
     alone = np.ones(n, dtype=np.bool_)
-    alone[inputs[0]] = alone[inputs[1]] = False
-    part, chosen = _Part(np.arange(n), inputs, outputs).only(~alone), 0
+    alone[sources] = alone[targets] = False
+    part, chosen = _Part(np.arange(n), edges).only(~alone), 0
     late: list[tuple[_Part, int]] = []
     while len(mixed.units):
         wanted = np.zeros(n, dtype=np.bool_)
@@ -120,6 +117,5 @@ def choose(
         alone[space] = False
     # Few colours remain: one for each space and each place on axes that are kept.
     values, which = np.unique(colours[alone], return_inverse=True)
-    nothing = _NO_UNITS, _NO_UNITS, np.zeros(0, dtype=np.uint64)
-    colours[alone] = refine(values, chosen * rounds, *nothing, *nothing)[which]
+    colours[alone] = refine(values, chosen * rounds, *_NO_EDGES)[which]
     return colours, chosen
