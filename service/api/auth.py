@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
 from topostrata.service.api.problems import problem
+from topostrata.service.api.routes import page
 
 OPEN = frozenset({"/healthz", "/readyz"})
 
@@ -29,7 +30,7 @@ class Guard:
 
     def refusal(self, scope: Scope) -> JSONResponse | None:
         """The answer that refuses a request without the token; None if the request has it."""
-        if scope["path"] in OPEN:
+        if scope["path"] in OPEN or page.is_open(scope["path"]):
             return None
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(shown) == 1 and self._admits(shown[0]):

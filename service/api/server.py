@@ -11,6 +11,8 @@ from collections.abc import Callable
 from topostrata.errors import MissingExtraError, SettingsError, StoreUnavailableError
 from topostrata.settings import load_settings
 
+_SWITCH_S = 0.001  # how long a computing thread keeps the interpreter while the one that answers wants it
+
 
 def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None]) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` gets the URL and the host names once requests are answered."""
@@ -21,6 +23,7 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
         from topostrata.service.api.access import LOOPBACK  # noqa: PLC0415
         from topostrata.service.api.app import create_app  # noqa: PLC0415
         from topostrata.service.api.auth import Guard  # noqa: PLC0415
+        from topostrata.service.api.connections import PatientProtocol, most_connections  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("the REST API", "server") from error
 
@@ -38,12 +41,22 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
             if self.started:
                 ready(url, sorted(hosts | LOOPBACK))
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await app.state.watch.close()  # streams of events end: the server waits for what it still answers
+            await super().shutdown(sockets)
+
     # uvicorn shuts down at SIGTERM and then raises the signal again; with this handler the process exits with 0.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # The archive keeps its settings for as long as it is open, and does not need the token.
     with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
         app = create_app(archive=archive, guard=Guard(token) if token else None, hosts=hosts)
-        Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)).run([listening])
+        PatientProtocol.patience_s = settings.request_timeout_s
+        PatientProtocol.most = most_connections()
+        sys.setswitchinterval(_SWITCH_S)
+        config = uvicorn.Config(
+            app, http=PatientProtocol, ws="none", log_level="warning", server_header=False, proxy_headers=False
+        )
+        Server(config).run([listening])
 
 
 def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

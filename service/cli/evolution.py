@@ -160,7 +160,7 @@ def connections(
     with archive(store) as opened:
         changes = opened.connections(run, layer, from_, to, through_parents=through_parents)
     cells = changes.of(status)
-    rows = connections_answer(changes.first, cells[:limit])
+    rows = connections_answer(changes, cells[:limit])
     if json_:
         answer({"run": run, "layer": layer, "status": status, "count": cells.size, "connections": rows})
         return

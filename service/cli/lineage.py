@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from topostrata.lineage.declared import Lineage
     from topostrata.lineage.inferred import Inference
     from topostrata.lineage.stored import StoredInference
+    from topostrata.lineage.unit_terms import Units
+
+_MOST_NAMED = 5
 
 OptionalAlign = Annotated[
     Alignment | None, typer.Option("--alignment", help="Which unit is compared with which. [default: what fits]")
@@ -51,6 +54,14 @@ def lineage(
     by_time: Annotated[
         bool, typer.Option("--by-time", help="With --infer: no run descends from a younger one.")
     ] = False,
+    units: Annotated[
+        Literal["in-place", "renamed"] | None,
+        typer.Option(
+            "--units",
+            help="With --infer: in-place if hidden unit i is the same unit in all runs, renamed if units are to be "
+            "matched. [default: detected, and said]",
+        ),
+    ] = None,
     alignment: OptionalAlign = None,
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="With --infer: the name it is stored under.")
@@ -68,8 +79,8 @@ def lineage(
     from topostrata.service.answers.lineage import inference_answer
     from topostrata.service.answers.shape import as_json
 
-    if not infer and (root or by_time or alignment):
-        raise typer.BadParameter("--root, --by-time and --alignment go with --infer")
+    if not infer and (root or by_time or units or alignment):
+        raise typer.BadParameter("--root, --by-time, --units and --alignment go with --infer")
     check_outputs({kind: path for kind, path in (("graphml", graphml), ("prov", prov), ("png", png)) if path})
     with archive(store) as opened:
         if other is not None:
@@ -78,7 +89,11 @@ def lineage(
             _show_kinship(as_json(opened.kinship(run, other)), as_json=json_)
             return
         declared = opened.lineage(run, depth=depth)
-        inferred = _infer(opened, infer, root=root, by_time=by_time, alignment=alignment, name=name) if infer else None
+        inferred = (
+            _infer(opened, infer, root=root, by_time=by_time, units=units, alignment=alignment, name=name)
+            if infer
+            else None
+        )
     _export(inferred.inference if inferred else declared, graphml, prov)
     if png is not None:
         _draw(declared, inferred.inference if inferred else None, png)
@@ -137,13 +152,21 @@ def timeline(
 
 
 def _infer(
-    opened: Archive, refs: list[str], *, root: str | None, by_time: bool, alignment: Alignment | None, name: str
+    opened: Archive,
+    refs: list[str],
+    *,
+    root: str | None,
+    by_time: bool,
+    units: Units | None,
+    alignment: Alignment | None,
+    name: str,
 ) -> StoredInference:
     with progress("infer") as advance:
         return opened.infer(
             refs,
             root=root,
             by_time=by_time,
+            units=units,
             alignment=alignment,
             name=name,
             progress=advance,
@@ -180,6 +203,26 @@ def _show_inference(inferred: dict[str, Any], *, as_json: bool) -> None:
     show(
         f"probable descent, {inferred['alignment']} distances, {known}",
         table(["parent", "child", "distance", "margin", "support", "direction by"], rows),
+        units_line(inferred),
+    )
+
+
+def units_line(inferred: dict[str, Any]) -> str:
+    """Whether hidden units are in place, and how that is known, in a sentence."""
+    if inferred["units_by"] == "caller":
+        return f"hidden units: {inferred['units']}, as stated"
+    if inferred["units_by"] == "shapes":
+        return "hidden units: renamed, since the networks have different shapes"
+    if inferred["units"] == "in-place":
+        return (
+            "hidden units: in place, detected: by index each network shares more connections with another one than "
+            f"by chance, by {inferred['agreement']:.0f} standard deviations or more"
+        )
+    apart = inferred["out_of_place"]
+    more = f" and {len(apart) - _MOST_NAMED} more" if len(apart) > _MOST_NAMED else ""
+    return (
+        f"hidden units: renamed, detected: by index {', '.join(apart[:_MOST_NAMED])}{more} have no more connections in "
+        "common with any other network than by chance (--units in-place where you know better)"
     )
 
 

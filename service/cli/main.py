@@ -18,6 +18,7 @@ from topostrata.service.cli import (
     evolution,
     inspect,
     lineage,
+    matching,
     measures,
     metrics,
     operation,
@@ -53,7 +54,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (runs, metrics, inspect, distance, evolution, measures, lineage, cypher, transfer, sync, operation, demo):
+for group in (
+    runs,
+    metrics,
+    inspect,
+    distance,
+    matching,
+    evolution,
+    measures,
+    lineage,
+    cypher,
+    transfer,
+    sync,
+    operation,
+    demo,
+):
     group.register(app)
 
 

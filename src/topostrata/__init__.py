@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.copies import degree_kept
+    from topostrata.distance.edits import Edits, LayerEdits, RowEdits, UnitEdits, UnitInput, edits
+    from topostrata.distance.given import read_partners
+    from topostrata.distance.match import Match, SpaceMatch, align, match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance, LayerDistance, nnstd
     from topostrata.distance.null_model import Chance
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     )
     from topostrata.evolution.between import ConnectionChanges, Evolution, LayerEvolution
     from topostrata.evolution.history import LayerHistory
+    from topostrata.evolution.neuron import Life, Neuron, NeuronConnection
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
@@ -71,11 +75,22 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.runs import (
+        ArchiveCounts,
+        Descent,
+        Parent,
+        Run,
+        RunLayer,
+        RunState,
+        Snapshot,
+        StepMetrics,
+        Unprojected,
+    )
     from topostrata.service.plots import (
         births_and_deaths,
         clustered_map,
         descent_tree,
+        edit_map,
         heat_maps,
         metric_curves,
         survival_curves,
@@ -105,6 +120,7 @@ __all__ = [
     "Descent",
     "Distance",
     "DistanceMatrix",
+    "Edits",
     "EngineError",
     "Evolution",
     "Exported",
@@ -125,21 +141,26 @@ __all__ = [
     "Kinship",
     "Layer",
     "LayerDistance",
+    "LayerEdits",
     "LayerEvolution",
     "LayerHistory",
     "LayerMeasures",
     "LayerShape",
     "LayerStructure",
     "LayerSurvival",
+    "Life",
     "Lifetimes",
     "LimitError",
     "Lineage",
     "LineageCycleError",
     "Mask",
+    "Match",
     "Measures",
     "MissingExtraError",
     "Moment",
     "Moved",
+    "Neuron",
+    "NeuronConnection",
     "NotComparableError",
     "NotFoundError",
     "NullLevel",
@@ -156,15 +177,18 @@ __all__ = [
     "RecordedCounts",
     "RecordedSnapshot",
     "Ref",
+    "RowEdits",
     "Run",
     "RunGradientFlow",
     "RunHistory",
     "RunLayer",
+    "RunState",
     "RunSurvival",
     "Settings",
     "SettingsError",
     "Snapshot",
     "Space",
+    "SpaceMatch",
     "SpaceMeasures",
     "SpaceStructure",
     "StepMetrics",
@@ -179,26 +203,33 @@ __all__ = [
     "TraceReport",
     "TrainingRun",
     "UnavailableError",
+    "UnitEdits",
+    "UnitInput",
     "Unprojected",
     "UnsupportedFormatError",
     "Violation",
     "Wiring",
+    "align",
     "births_and_deaths",
     "check_files",
     "clustered_map",
     "degree_kept",
     "descent_tree",
     "distances",
+    "edit_map",
+    "edits",
     "effective_paths",
     "gradient_flow",
     "heat_maps",
     "init",
     "inspect",
+    "match",
     "measure",
     "metric_curves",
     "nnstd",
     "open",
     "read",
+    "read_partners",
     "survival_curves",
     "timeline_curve",
     "to_graphml",
@@ -210,6 +241,9 @@ __all__ = [
 
 _HOMES = {
     "archive": ("Archive",),
+    "distance.edits": ("Edits", "LayerEdits", "RowEdits", "UnitEdits", "UnitInput", "edits"),
+    "distance.given": ("read_partners",),
+    "distance.match": ("Match", "SpaceMatch", "align", "match"),
     "distance.matrix": ("DistanceMatrix",),
     "distance.nnstd": (
         "Distance",
@@ -250,6 +284,11 @@ _HOMES = {
         "LayerEvolution",
     ),
     "evolution.history": ("LayerHistory",),
+    "evolution.neuron": (
+        "Life",
+        "Neuron",
+        "NeuronConnection",
+    ),
     "evolution.stored": (
         "Moment",
         "RunHistory",
@@ -340,6 +379,7 @@ _HOMES = {
         "Parent",
         "Run",
         "RunLayer",
+        "RunState",
         "Snapshot",
         "StepMetrics",
         "Unprojected",
@@ -348,6 +388,7 @@ _HOMES = {
         "births_and_deaths",
         "clustered_map",
         "descent_tree",
+        "edit_map",
         "heat_maps",
         "metric_curves",
         "survival_curves",

@@ -6,27 +6,31 @@ Each method imports what it needs, so that a question about runs waits for no ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.errors import InvalidInputError, NotFoundError
-from topostrata.refs import Ref
+from topostrata.refs import Ref, check_run_pattern
 from topostrata.runs import Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
 
 if TYPE_CHECKING:
+    from topostrata.distance.edits import Edits
+    from topostrata.distance.match import Match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
     from topostrata.distance.null_model import Kept
     from topostrata.evolution.between import ConnectionChanges, Evolution
+    from topostrata.evolution.neuron import Neuron
     from topostrata.evolution.stored import RunHistory, StoredEvolution
     from topostrata.evolution.survival import RunSurvival
     from topostrata.lineage.declared import Kinship, Lineage
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Timeline
+    from topostrata.lineage.unit_terms import Units
     from topostrata.measures.panel import Measures
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
@@ -86,14 +90,15 @@ class Analysis:
         *,
         alignment: Alignment = DEFAULT,
         chance: Kept | None = None,
+        partners: Mapping[str, Any] | None = None,
         keep: bool = True,
     ) -> Distance:
         """The distance of two snapshots' topologies, 0 (the same wiring) to 1 (nothing in common).
 
         ``alignment`` says which unit is compared with which, ``chance`` adds the level that independent layers of the
-        same ``"degrees"`` (with z) or ``"density"`` would have; see ``topostrata.nnstd``, whose errors it raises too.
-        With ``keep`` it is also written as
-        ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
+        same ``"degrees"`` (with z) or ``"density"`` would have, ``partners`` is a match from elsewhere; see
+        ``topostrata.nnstd``, whose errors it raises too. With ``keep`` it is also written as
+        ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it, unless the match came from elsewhere.
 
         Raises ``NotFoundError`` where there is no such snapshot, ``NotComparableError`` where they are wired
         differently.
@@ -106,8 +111,8 @@ class Analysis:
 
         entries = self._runs.recorded([a, b])
         ours, theirs = (entry.snapshot.id for entry in entries)
-        distance = nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance)
-        if keep and ours != theirs:
+        distance = nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners)
+        if keep and ours != theirs and partners is None:
             put_distance(self._store, ours, theirs, distance)
         return distance
 
@@ -156,6 +161,57 @@ class Analysis:
         if keep:
             put_nearest(self._store, matrix)
         return matrix
+
+    # Which unit is which
+
+    def match(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        partners: Mapping[str, Any] | None = None,
+        keep: bool = False,
+    ) -> Match:
+        """Which neuron of one snapshot is which of another, with what speaks for it; see ``topostrata.match``.
+
+        With ``keep`` the established units are written as ``(:Neuron)-[:MATCHES]->(:Neuron)``, so that Cypher walks
+        from run to run; an earlier match of the two by the same alignment is replaced.
+
+        Raises what ``topostrata.match`` raises, and ``NotFoundError`` where there is no such snapshot or, with
+        ``keep``, where neurons of a run are not in the graph.
+
+        >>> archive.match("w0@10", "w1@10")["hidden1"].partner.tolist()
+        [0, 1, 2]
+        """
+        from topostrata.distance.match import match
+        from topostrata.distance.stored_matches import put_match
+
+        entries = self._runs.recorded([a, b])
+        answer = match(*self._masks.topologies(entries), alignment=alignment, partners=partners)
+        if keep:
+            put_match(self._store, entries[0].snapshot, entries[1].snapshot, answer)
+        return answer
+
+    def edits(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        partners: Mapping[str, Any] | None = None,
+    ) -> Edits:
+        """The inputs to delete and to insert that make one snapshot the other; see ``topostrata.edits``.
+
+        Raises what ``topostrata.edits`` raises, and ``NotFoundError`` where there is no such snapshot.
+
+        >>> changed = archive.edits("w0@0", "w0@5", alignment="identity")
+        >>> [(layer.name, layer.deleted, layer.inserted) for layer in changed.layers]
+        [('l0', 1, 1), ('l1', 0, 0)]
+        """
+        from topostrata.distance.edits import edits
+
+        return edits(*self._masks.topologies(self._runs.recorded([a, b])), alignment=alignment, partners=partners)
 
     # Evolution
 
@@ -215,6 +271,17 @@ class Analysis:
         [1]
         """
         return self._evolution.connections(run, layer, from_step, to_step, through_parents=through_parents)
+
+    def neuron(self, run: str, space: str, unit: int) -> Neuron:
+        """One unit over all snapshots of a run: every connection into it and out of it, and when each lived.
+
+        Raises ``NotFoundError`` where there is no such run, space or unit.
+
+        >>> inputs = archive.neuron("w0", "hidden1", 0).inputs
+        >>> [(entry.unit, entry.lives[0].born, entry.lives[0].died) for entry in inputs]
+        [(0, 0, None), (1, 5, 10), (2, 0, 5)]
+        """
+        return self._evolution.neuron(run, space, unit)
 
     # One snapshot
 
@@ -309,7 +376,7 @@ class Analysis:
         known = [run.id for run in self._runs.runs()]
         flows, entries = {}, {}
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            runs = [run for run in known if fnmatchcase(run, pattern)]
+            runs = [run for run in known if fnmatchcase(run, check_run_pattern(pattern))]
             if not runs:
                 raise NotFoundError(f"run {pattern!r}: expected one or more in the archive, found none")
             for run in runs:
@@ -352,6 +419,7 @@ class Analysis:
         *,
         name: str | None = "inferred",
         alignment: Alignment | None = None,
+        units: Units | None = None,
         depth: int | None = None,
         root: str | None = None,
         by_time: bool = False,
@@ -361,11 +429,14 @@ class Analysis:
         """Which run probably descends from which, inferred from the distances of one snapshot of each.
 
         The answer is stored under ``name`` and replaces an earlier one of that name; ``None`` stores nothing. ``root``
-        is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Without
-        an alignment, the one that fits the networks is chosen. ``depth`` is the number of layers that are compared.
+        is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Hidden
+        units are ``"in-place"`` (unit i is the same unit in all runs: they are compared by index) or ``"renamed"``
+        (they are matched by ``overlap``); without ``units`` the connections tell, and the answer says what they told.
+        An ``alignment`` may be named instead. ``depth`` is the number of layers that are compared.
         ``samples`` is the number of resamples; the support of an edge is its share among them.
 
-        Raises ``InvalidInputError`` for fewer than two runs or several snapshots of one, and what ``distances`` raises.
+        Raises ``InvalidInputError`` for fewer than two runs, several snapshots of one, and units beside an alignment,
+        and what ``distances`` raises.
 
         >>> edge = archive.infer(["w*@last"], root="w0", name=None).inference.edges[0]
         >>> edge.parent, edge.child
@@ -379,6 +450,7 @@ class Analysis:
             self._masks,
             patterns,
             alignment=alignment,
+            units=units,
             depth=depth,
             root=root,
             by_time=by_time,

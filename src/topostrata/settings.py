@@ -46,6 +46,12 @@ class Settings(BaseSettings):
         "default: half of the machine's",
     )
     max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
+    request_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="how long REST waits for a head, for more of a body, and for an answer to be taken",
+    )
     api_token: SecretStr | None = Field(None, description="token that every REST request must show")
     api_token_file: Path | None = Field(None, description="file that holds the token")
     mode: Literal["online", "offline", "disabled"] = Field("online", description="how a training job records its runs")

@@ -54,7 +54,7 @@ def test_what_the_archive_answers_with_is_public() -> None:
     """Every type of ours that a method of the archive takes or gives can be imported from `topostrata`."""
     aliases = {"Alignment", "Any", "Bias", "Callable", "Event", "Iterable", "Iterator", "Kept", "LayerMetrics", "Mapping", "None", "Orientation",
                "Outcome", "Path", "PathLike", "Projection", "Self", "Status", "Zeros", "datetime", "threading",
-               "BaseException", "TracebackType", "Unpack"}  # fmt: skip
+               "BaseException", "TracebackType", "Units", "Unpack"}  # fmt: skip
     words: set[str] = set()
     for name, member in inspect.getmembers(topostrata.Archive, inspect.isfunction):
         if not name.startswith("_"):

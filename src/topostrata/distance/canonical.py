@@ -60,9 +60,14 @@ def _compare(a: Prepared, b: Prepared) -> Comparison:
         [row_value(a, b, row, matches.partner) for row in range(len(rows))],
         {s: matches.partner[s] for s in range(len(a.sizes))},
         _row_counts(a, matches.ambiguous),
-        canonical=a.settled and b.settled and matches.unique and not a.plan.staying,
+        canonical=_settled(a, b, matches) and matches.unique and not a.plan.staying,
         informed=informed(a, b, matches.undecided),
     )
+
+
+def _settled(a: Prepared, b: Prepared, matches: Matches) -> bool:
+    """Whether colours, where they decided anything, are free of any choice."""
+    return not any(matches.ambiguous.values()) or (a.settled and b.settled)
 
 
 def canonical(a: Prepared, b: Prepared) -> Matches:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance.kernels import mixed, refine
+from topostrata.distance.kernels import differ, mixed, refine
 
 if TYPE_CHECKING:
     from topostrata.distance.sets import Sets
@@ -31,13 +31,14 @@ _EFFORT = 400
 class Connections:
     """The connections of one layer: the places of its two spaces, source and target units, taps as colours see them.
 
-    The layer is the ``nth_out`` of those that leave its source, and the ``nth_in`` of those that enter its target.
+    ``taps`` are of no length where the layer has one. The layer is the ``nth_out`` of those that leave its source, and
+    the ``nth_in`` of those that enter its target.
     """
 
     source: int
     target: int
-    sources: Ints
-    targets: Ints
+    sources: NDArray[np.uint32]
+    targets: NDArray[np.uint32]
     taps: Ints
     nth_out: int
     nth_in: int
@@ -86,11 +87,12 @@ class _Network:
         self.structure = structure
         self.sizes = [len(start) for start in structure.starts]
         self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        none: Ints = np.zeros(0, dtype=np.int64)
-        ends = [(self.first[c.source] + c.sources, self.first[c.target] + c.targets) for c in structure.connections]
-        sources, targets = (np.concatenate([none, *(pair[k] for pair in ends)]) for k in (0, 1))
-        self.inputs = targets, sources, _salts([(c.nth_in, c.taps) for c in structure.connections])
-        self.outputs = sources, targets, _salts([(c.nth_out, c.taps) for c in structure.connections])
+        none = np.zeros(0, dtype=np.uint32)
+        first = self.first.astype(np.uint32)
+        self.sources = np.concatenate([none, *(first[c.source] + c.sources for c in structure.connections)])
+        self.targets = np.concatenate([none, *(first[c.target] + c.targets for c in structure.connections)])
+        self.salts_in = _salts([(c.nth_in, c) for c in structure.connections])
+        self.salts_out = _salts([(c.nth_out, c) for c in structure.connections])
         self.effort = 0
 
     def start(self) -> Colours:
@@ -98,7 +100,9 @@ class _Network:
 
     def refine(self, colours: Colours) -> Colours:
         self.effort += 1
-        refined: Colours = refine(colours, self.structure.rounds, *self.inputs, *self.outputs)
+        refined: Colours = refine(
+            colours, self.structure.rounds, self.sources, self.targets, self.salts_in, self.salts_out
+        )
         return refined
 
     def split(self, colours: Colours) -> list[Colours]:
@@ -123,6 +127,8 @@ class _Network:
             if wires is None or len(part) < 2:
                 continue
             order = np.argsort(part, kind="stable")
+            if not wires.loops and not any(differ(part, order, sets.ptr, sets.keys) for sets in wires.sets):
+                continue  # all of one colour are twins, as nearly always
             for group in _runs(part[order]):
                 units = order[group]
                 for block in np.unique(units // wires.block).tolist():
@@ -156,16 +162,20 @@ class _Network:
         orders = [self.first[s] + np.argsort(part, kind="stable") for s, part in enumerate(self.split(colours))]
         order = np.concatenate(orders)
         rank[order] = np.arange(len(order))
-        collects, others, salts = self.inputs
-        edges = np.stack([rank[collects], rank[others], salts.view(np.int64)])
+        salts = self.salts_in.view(np.int64) if len(self.salts_in) else np.zeros(len(self.sources), dtype=np.int64)
+        edges = np.stack([rank[self.targets], rank[self.sources], salts])
         return colours[order], edges[:, np.lexsort(edges)]
 
 
-def _salts(layers: Sequence[tuple[int, Ints]]) -> Colours:
-    """Per connection the salt of its layer, which is the nth, and tap."""
-    salts = [np.zeros(0, dtype=np.uint64)]
-    for nth, taps in layers:
-        number = (nth << 32) + taps
+def _salts(layers: Sequence[tuple[int, Connections]]) -> Colours:
+    """Per connection the salt of its layer, which is the nth, and tap; of no length where all are 0."""
+    if not any(nth or len(layer.taps) for nth, layer in layers):
+        return np.zeros(0, dtype=np.uint64)
+    salts = []
+    for nth, layer in layers:
+        number = np.full(len(layer.sources), nth << 32, dtype=np.int64)
+        if len(layer.taps):
+            number += layer.taps
         salts.append(np.where(number == 0, np.uint64(0), mixed(number.astype(np.uint64))))
     return np.concatenate(salts)
 

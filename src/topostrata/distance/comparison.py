@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.plan import Plan
-from topostrata.topology import Topology
+from topostrata.topology import Layer, Topology, Wiring
 
 if TYPE_CHECKING:
     from topostrata.distance.prepared import Prepared
@@ -25,6 +25,25 @@ class Planned:
 
     topology: Topology
     plan: Plan
+
+    @property
+    def wiring(self) -> Wiring:
+        """The topology's."""
+        return self.topology.wiring
+
+    @property
+    def digest(self) -> str:
+        """The topology's."""
+        return self.topology.digest
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the plan's order."""
+        return tuple(self.topology.layers[k] for k in self.plan.order)
+
+    def ordered(self, plan: Plan) -> Planned:
+        """The same with its layers in another order."""
+        return Planned(self.topology, plan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -157,7 +157,7 @@ class ReadyNetworks:
                     return network
             try:
                 topology = load()
-                network = definition_of(ways.alignment).ready(topology, fix_output=ways.fix_output, many=True)
+                network = definition_of(ways.alignment).ready(topology, fix_output=ways.fix_output)
                 with self._lock:
                     self._add(key, network, topology.nnz)
             finally:

@@ -13,15 +13,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import null_model
-from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
+from topostrata.distance.alignments import DEFAULT, Alignment, Given, definition_of
+from topostrata.distance.common import common_network, row_values
 from topostrata.distance.comparable import plans
-from topostrata.distance.comparison import Comparison, Ready
+from topostrata.distance.comparison import Comparison, Planned, Ready
+from topostrata.distance.given import checked
 from topostrata.distance.null_model import Chance, Kept
 from topostrata.distance.plan import Plan, Row, plan_of
 from topostrata.errors import InvalidInputError, NotComparableError
@@ -66,13 +68,14 @@ class Distance:
     exact match would be too dear: the distance is too large there, never too small; none with ``identity``, which
     compares all units so. ``informed`` is False where in some space colours, not connections, decided the partners of
     more than half of the units, as where all of them read all inputs: then one changed connection may change all of
-    them; None where that was not counted (``reference``). ``version`` is that of the alignment. ``float(distance)`` is
-    ``nnstd``.
+    them; None where that was not counted (``reference``). ``version`` is that of the alignment, which is ``"given"``
+    where the match came from elsewhere. ``chance`` is the level of ``nnstd`` for independent networks; None where it
+    was not asked. ``float(distance)`` is ``nnstd``.
     """
 
-    json_names: ClassVar = {"matching": None, "ambiguous": None}
+    json_names: ClassVar = {"matching": None, "ambiguous": None, "chance": None}
 
-    alignment: Alignment
+    alignment: Alignment | Given
     nnstd: float
     layers: tuple[LayerDistance, ...]
     matching: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
@@ -80,9 +83,15 @@ class Distance:
     held: tuple[str, ...] = ()
     informed: bool | None = True
     version: int = 1
+    chance: Chance | None = None
 
     def __float__(self) -> float:
         return self.nnstd
+
+    @property
+    def z(self) -> float | None:
+        """How many deviations ``nnstd`` lies from chance, as ``LayerDistance.z``."""
+        return None if self.chance is None else self.chance.z(self.nnstd)
 
     @property
     def ambiguous(self) -> int | None:
@@ -92,7 +101,13 @@ class Distance:
 
 
 def nnstd(
-    a: Topology, b: Topology, *, alignment: Alignment = DEFAULT, fix_output: bool = True, chance: Kept | None = None
+    a: Topology,
+    b: Topology,
+    *,
+    alignment: Alignment = DEFAULT,
+    fix_output: bool = True,
+    chance: Kept | None = None,
+    partners: Mapping[str, Any] | None = None,
 ) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
@@ -100,15 +115,18 @@ def nnstd(
     ``"canonical"`` (the published procedure, well defined), ``"refined"`` (the smallest value a local search finds),
     ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is unit i: for snapshots of one run).
     Labelled output units stay in place unless ``fix_output=False``; the reference matches them always, as published.
-    ``chance`` adds the level of every layer that independent networks would have (``null_model``). With ``"degrees"``
-    these have the degrees of every unit of both networks, and the rows a ``z``: 12 pairs are drawn and compared, once
-    for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so that there is no
-    ``z``: a fraction of a second for each new shape and density.
+    ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
+    With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
+    and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
+    that there is no ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from
+    elsewhere, found by weights or activations: for each hidden space of ``a``, by its name or that of the layer that
+    enters it, the unit of ``b`` that each of its units is. It takes the place of an alignment, and the answer says
+    ``"given"``.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
-    than two topologies or an unknown alignment is handed in, ``MissingExtraError`` where the alignment needs numba
-    (``overlap``, ``canonical``, ``refined``) and numba is not installed, ``LimitError`` where fan-in sets exceed 1.9
-    million elements.
+    than two topologies, an unknown alignment or partners that are no permutations are handed in, ``MissingExtraError``
+    where the alignment needs numba (``overlap``, ``canonical``, ``refined``) and numba is not installed, ``LimitError``
+    where fan-in sets exceed 1.9 million elements.
 
     Two outputs with the inputs {0, 1}, {1, 2} and {0}, {1, 2}: the first differ by 1 of 2, the second by nothing.
 
@@ -124,11 +142,17 @@ def nnstd(
     >>> b = Topology.from_masks([np.array([[0, 1], [1, 1], [1, 0]]), np.array([[0], [1]])])
     >>> nnstd(a, b, alignment="identity").nnstd, nnstd(a, b).nnstd
     (0.8333333333333333, 0.0)
+    >>> nnstd(a, b, partners={"hidden1": [1, 0]}).nnstd
+    0.0
     """
     definition = definition_of(alignment)
     null_model.check_kept(chance)
     for network in (a, b):
         check_topology(network, "nnstd")
+    if partners is not None:
+        if chance is not None:
+            raise InvalidInputError("nnstd: expected partners or chance, found both: chance is matched by an alignment")
+        return by_partners(a, b, partners, fix_output=fix_output)
     plan_a, plan_b = plans(a, b, fix_output=fix_output)
     definition.check_installed()
     first, second = (
@@ -137,6 +161,15 @@ def nnstd(
     )
     distance = compare(first, second, alignment=alignment)
     return distance if chance is None else with_chance(distance, a, b, kept=chance, fix_output=fix_output)
+
+
+def by_partners(a: Topology, b: Topology, partners: Mapping[str, Any], *, fix_output: bool = True) -> Distance:
+    """The distance of two networks whose match is known: see ``nnstd``."""
+    both = plans(a, b, fix_output=fix_output)
+    units = checked(*both, partners)
+    spaces = {space.name: units[s] for s, space in enumerate(both[0].spaces)}
+    comparison = Comparison(row_values(common_network(a, b, both, spaces)), dict(enumerate(spaces.values())))
+    return replace(describe(Planned(a, both[0]), Planned(b, both[1]), "identity", comparison), alignment="given")
 
 
 def check_topology(network: object, where: str) -> None:
@@ -158,7 +191,7 @@ def with_chance(
     fix_output: bool = True,
     exact: bool = False,
 ) -> Distance:
-    """The distance of ``a`` and ``b`` with the chance level of every layer.
+    """The distance of ``a`` and ``b`` with the chance level of every layer and of their mean.
 
     ``kept`` is what independent networks have in common with the two (``nnstd``). ``exact``, for densities: simulated
     however wide. Degrees are kept in every kind of wiring (groups stay groups, tied layers stay tied); densities only
@@ -166,11 +199,12 @@ def with_chance(
     """
     null_model.check_kept(kept)
     levels = _degree_levels if kept == "degrees" else partial(_density_levels, exact=exact)
-    rows = zip(distance.layers, levels(distance, a, b, fix_output=fix_output), strict=True)
-    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows))
+    of_rows, whole = levels(distance, a, b, fix_output=fix_output)
+    rows = zip(distance.layers, of_rows, strict=True)
+    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows), chance=whole)
 
 
-def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> list[Chance]:
+def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> tuple[list[Chance], Chance]:
     definition = definition_of(distance.alignment)
 
     def compared(x: Topology, y: Topology) -> list[float]:
@@ -180,7 +214,9 @@ def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: 
     return null_model.degree_levels(a, b, compared, definition.key(fix_output=fix_output), names)
 
 
-def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool) -> list[Chance]:
+def _density_levels(
+    distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool
+) -> tuple[list[Chance], Chance]:
     both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
     levels = []
@@ -197,18 +233,15 @@ def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output:
             exact=exact,
         )
         levels.append(level)
-    return levels
+    return levels, null_model.mean_of_independent(levels)
 
 
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
     """``nnstd`` of two comparable networks that were made ready once for many comparisons (``Definition.ready``)."""
     definition = definition_of(alignment)
-    fix_output = a.plan.fix_output
-    both = plans(a.topology, b.topology, fix_output=fix_output)
+    both = plans(a, b, fix_output=a.plan.fix_output)
     a, b = (
-        network
-        if network.plan.order == plan.order
-        else definition.ready(network.topology, fix_output=fix_output, order=plan.order, many=True)
+        network if network.plan.order == plan.order else network.ordered(plan)
         for network, plan in zip((a, b), both, strict=True)
     )
     return describe(a, b, definition.name, definition.compare(a, b))
@@ -269,5 +302,5 @@ def _check_chance(plan: Plan, row: Row, name: str) -> None:
 
 
 def _density(network: Ready, layers: tuple[int, ...]) -> float:
-    chosen = [network.topology.layers[network.plan.order[k]] for k in layers]
+    chosen = [network.layers[k] for k in layers]
     return sum(layer.nnz for layer in chosen) / sum(layer.mask.size for layer in chosen)

@@ -215,12 +215,13 @@ def stored_distances(
 
 def put_distance(store: GraphStore, a: str, b: str, distance: Distance, *, fix_output: bool = True) -> None:
     """Write one distance as a relationship between two snapshots, given by their refs."""
-    if definition_of(distance.alignment).symmetric:
+    definition = definition_of(distance.alignment)
+    if definition.symmetric:
         a, b = min(a, b), max(a, b)
     counts = [row.ambiguous for row in distance.layers]
     ambiguous = None if None in counts else counts
     row = [a, b, distance.nnstd, [row.distance for row in distance.layers], ambiguous]
-    _put(store, [row], distance.alignment, fix_output=fix_output)
+    _put(store, [row], definition.name, fix_output=fix_output)
 
 
 def put_nearest(store: GraphStore, matrix: DistanceMatrix, *, fix_output: bool = True) -> int:

@@ -18,6 +18,8 @@ from topostrata.words import ConnectionStatus
 if TYPE_CHECKING:
     import pandas as pd
 
+    from topostrata.layers import LayerShape
+
 TURNOVER = ("dropped", "grown", "regrown_at_once")
 Cells = NDArray[np.int64]
 
@@ -78,7 +80,10 @@ class Evolution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConnectionChanges:
-    """The connections of a layer by what became of them, as sorted cells, and the two masks at the ends."""
+    """The connections of a layer by what became of them, as sorted cells, and the two masks at the ends.
+
+    ``layer`` is what the archive knows of the layer; ``None`` for masks of no archive.
+    """
 
     first: Mask
     last: Mask
@@ -86,14 +91,22 @@ class ConnectionChanges:
     regrown: Cells
     died: Cells
     born: Cells
+    layer: LayerShape | None = None
 
     def of(self, status: ConnectionStatus) -> Cells:
         """The cells of one status."""
         cells: Cells = getattr(self, status)
         return cells
 
+    def units_of(self, cells: Cells) -> tuple[Cells, Cells, Cells]:
+        """``(sources, targets, taps)`` of cells, as indices into the layer's spaces."""
+        if self.layer is not None:
+            return self.layer.units_of(cells)
+        keys = cells % self.first.stride
+        return keys // self.first.taps, cells // self.first.stride, keys % self.first.taps
 
-def connection_changes(masks: Iterable[Mask]) -> ConnectionChanges:
+
+def connection_changes(masks: Iterable[Mask], layer: LayerShape | None = None) -> ConnectionChanges:
     """Sort the connections by their status, given the masks of every recorded step from the first to the last."""
     later: Iterator[Mask] = iter(masks)
     first = last = next(later)
@@ -110,6 +123,7 @@ def connection_changes(masks: Iterable[Mask]) -> ConnectionChanges:
         regrown=both[~codec.in_sorted(both, throughout)],
         died=first.cells[~stays],
         born=last.cells[~codec.in_sorted(last.cells, first.cells)],
+        layer=layer,
     )
 
 

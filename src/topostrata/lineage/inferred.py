@@ -25,7 +25,7 @@ from topostrata.distance.jobs import Loader
 from topostrata.distance.nnstd import Distance
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.frames import frame
-from topostrata.lineage.unit_terms import PairTerms, indices_kept, unit_terms
+from topostrata.lineage.unit_terms import PairTerms, Placement, Units, unit_terms
 from topostrata.topology import Topology
 
 try:
@@ -79,6 +79,13 @@ class Inference:
 
     ``alignment`` says how the networks were compared, ``depth`` in how many of their spaces (None: in all). ``samples``
     is the number of resamples; the support is a share of them. ``version`` is that of the alignment.
+
+    ``units`` says whether hidden unit i is the same unit in all networks (``"in-place"``) or not (``"renamed"``), which
+    decides the alignment where none is named; ``units_by`` how that is known: by their ``"connections"``, by their
+    ``"shapes"``, which differ, or by the ``"caller"``. By connections, ``agreement`` is how many more connections a
+    network shares with another one, index by index, than if units were shuffled, in standard deviations: the best of
+    each network, and of these the least. ``out_of_place`` names the networks that do not get above 5. None where units
+    were not looked at.
     """
 
     json_names: ClassVar = {"nodes": None}
@@ -90,6 +97,10 @@ class Inference:
     samples: int = 0
     depth: int | None = None
     version: int = 1
+    units: Units | None = None
+    units_by: Literal["connections", "shapes", "caller"] | None = None
+    agreement: float | None = None
+    out_of_place: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -99,6 +110,13 @@ class Inference:
     def to_pandas(self) -> pd.DataFrame:
         """A row for each edge: parent, child, distance, margin, support, direction."""
         return frame(asdict(edge) for edge in self.edges)
+
+    def placed(self, placement: Placement, labels: Sequence[str]) -> Inference:
+        """The same, saying whether units are in place; ``labels`` are those of the networks that were looked at."""
+        apart = tuple(labels[k] for k in placement.out_of_place)
+        return replace(
+            self, units=placement.units, units_by=placement.by, agreement=placement.agreement, out_of_place=apart
+        )
 
     def graph(self) -> nx.DiGraph[str]:
         """As a networkx graph: edges from parent to child with distance, margin, support and direction."""
@@ -133,7 +151,7 @@ def infer(
 
     ``depth`` limits the distances to this number of spaces, from the inputs on. If hidden units do not keep their
     indices and training has rewired the networks, ``canonical`` may find more true edges at depth 1 than over all
-    spaces, because an error in one matching spoils all that follow. ``suggest`` chooses.
+    spaces, because an error in one matching spoils all that follow; ``overlap`` needs no depth.
 
     The support comes from ``samples`` resamples (0 for none): in every space, units are drawn with replacement, the
     same draw for all networks, and the distances are taken over the drawn units. A unit of a network bears the name of
@@ -168,7 +186,7 @@ def infer(
     alignment = DEFAULT
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         forth = compare(values[i], values[j])
-        alignment = forth.alignment
+        alignment = definition_of(forth.alignment).name
         pair = unit_terms(values[i], values[j], forth.matching) if beyond is None else None
         value = forth.nnstd if depth is None or pair is None else _shallow(pair, depth)
         if not definition_of(alignment).symmetric:
@@ -188,15 +206,6 @@ def infer(
         names, matrix, alignment=alignment, root=start, times=times, within=within, resampled=resampled
     )
     return replace(tree, depth=depth)
-
-
-def suggest(topologies: Sequence[Topology]) -> tuple[Alignment, int | None]:
-    """The alignment and depth that find most true edges: ``identity`` if the networks keep their units' indices.
-
-    Else ``overlap`` over all layers, which finds units again whatever they are called. docs/benchmarks-ancestry.md has
-    the evidence.
-    """
-    return ("identity", None) if indices_kept(topologies) else (DEFAULT, None)
 
 
 def _shallow(pair: PairTerms, depth: int) -> float:

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import get_args
 
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.lineage.declared import Kinship, Lineage, family, kinship
-from topostrata.lineage.inferred import Inference, InferredEdge, infer, suggest
+from topostrata.lineage.inferred import Inference, InferredEdge, infer
 from topostrata.lineage.timelines import Timeline, between_runs, own_past
+from topostrata.lineage.unit_terms import Placement, Units, placement_of
 from topostrata.refs import Ref
 from topostrata.runs import Descent, Run, Snapshot
 from topostrata.store.graph import GraphStore, Row, Transaction
@@ -80,13 +82,24 @@ def infer_stored(
     patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str,
     *,
     alignment: Alignment | None,
+    units: Units | None,
     depth: int | None,
     root: str | None,
     by_time: bool,
     samples: int,
     progress: Callable[[int, int], None] | None,
 ) -> StoredInference:
-    """Which run probably descends from which, by the distances of one snapshot of each; nothing is stored."""
+    """Which run probably descends from which, by the distances of one snapshot of each; nothing is stored.
+
+    Without an alignment, units that are in place are compared by index, others by ``overlap``.
+    """
+    if units is not None and units not in get_args(Units):
+        raise InvalidInputError(f"units: expected {' or '.join(map(repr, get_args(Units)))}, found {units!r}")
+    if units is not None and alignment is not None:
+        raise InvalidInputError(
+            f"infer: expected units or an alignment, found units {units!r} and alignment {alignment!r}",
+            hint="an alignment says already which unit is compared with which; units choose one",
+        )
 
     def work(tx: Transaction) -> tuple[list[RecordedSnapshot], dict[str, Run]]:
         snapshots = resolve(tx, expanded(tx, patterns))
@@ -100,18 +113,19 @@ def infer_stored(
     entries, runs = store.read_with(work)
     steps = {entry.snapshot.run: entry.snapshot.step for entry in entries}
     topologies = masks.topologies(entries)
-    chosen, suggested_depth = suggest(topologies) if alignment is None else (alignment, depth)
+    placement = placement_of(topologies) if units is None else Placement(units, "caller", None, ())
+    fitting: Alignment = "identity" if placement.units == "in-place" else DEFAULT
     inference = infer(
         topologies,
         list(steps),
-        partial(nnstd, alignment=chosen),
+        partial(nnstd, alignment=alignment or fitting),
         root=root,
         times=[runs[run].created_at.timestamp() for run in steps] if by_time else None,
-        depth=suggested_depth if depth is None else depth,
+        depth=depth,
         samples=samples,
         progress=progress,
     )
-    return StoredInference("", datetime.now(UTC), steps, inference)
+    return StoredInference("", datetime.now(UTC), steps, inference.placed(placement, list(steps)))
 
 
 def read_timeline(
@@ -189,6 +203,10 @@ def put(
             samples=inference.samples,
             edges=len(rows),
             created_at=moment,
+            units=inference.units,
+            units_by=inference.units_by,
+            agreement=inference.agreement,
+            out_of_place=list(inference.out_of_place),
         )
         tx.run("lineage/put_inferred_edges", id=id_, rows=rows)
         return replaced
@@ -227,7 +245,19 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     children = {edge.child for edge in edges}
     root = None if head["method"] == "tree" else next(e.parent for e in edges if e.parent not in children)
     version = head["version"] or 1  # before it was kept, there was no other
-    inference = Inference(head["method"], head["alignment"], root, edges, head["samples"], head["depth"], version)
+    inference = Inference(
+        head["method"],
+        head["alignment"],
+        root,
+        edges,
+        head["samples"],
+        head["depth"],
+        version,
+        head["units"],
+        head["units_by"],
+        head["agreement"],
+        tuple(head["out_of_place"] or ()),
+    )
     return StoredInference(id_, datetime.fromisoformat(head["created_at"]), steps, inference)
 
 

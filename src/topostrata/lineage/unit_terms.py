@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.comparison import inverse
-from topostrata.topology import Topology
+from topostrata.topology import Mask, Topology
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -21,6 +22,7 @@ Matching = Mapping[str, Ints]
 
 # Standard deviations. Networks that do not share their indices stay below 3, a family after long churn is above 10.
 _CLEAR = 5.0
+_NOISE = 1e-9  # what rounding leaves of residues that are 0, as in full layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +45,24 @@ class PairTerms:
 
     spaces: tuple[UnitTerms, ...]
     common: int
+
+
+Units = Literal["in-place", "renamed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Whether the hidden units of some networks are in place, and how that is known: ``by``.
+
+    By the ``"connections"``: ``agreement`` is the least over the networks of the largest agreement with another one,
+    ``out_of_place`` are the positions of those for which it is no larger than chance makes it. By the ``"shapes"``,
+    which differ, or by the ``"caller"``, who stated it.
+    """
+
+    units: Units
+    by: Literal["connections", "shapes", "caller"]
+    agreement: float | None
+    out_of_place: tuple[int, ...]
 
 
 def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
@@ -83,49 +103,83 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
     return PairTerms(tuple(spaces), common)
 
 
-def indices_kept(topologies: Sequence[Topology]) -> bool:
+def placement_of(topologies: Sequence[Topology]) -> Placement:
     """Whether hidden unit i is the same unit in all networks, as in a family that was forked or perturbed in place.
 
-    Then ``identity`` is the best alignment (docs/benchmarks-ancestry.md). Only the connections decide: networks are
-    assumed to keep their indices if most of them share more connections with another one, by five standard deviations,
-    than they would if its hidden units were stored in a random order. False for networks of different shapes.
+    Only the connections decide: units are in place if every network shares more connections with another one, by five
+    standard deviations, than it would if its hidden units were stored in a random order. So one network that was stored
+    in another order, or is related to none, is enough for units to count as renamed. Networks of different shapes do.
+
+    >>> a = Topology.from_masks([np.eye(40), np.eye(40)])
+    >>> turned = a.relabelled({"hidden1": np.roll(np.arange(40), 1)})
+    >>> placement_of([a, a]).units, placement_of([a, turned]).units, placement_of([a, turned]).out_of_place
+    ('in-place', 'renamed', (0, 1))
     """
     shapes = {tuple((lay.source.size, lay.target.size, lay.taps) for lay in t.layers) for t in topologies}
     if len(shapes) > 1:
-        return False
+        return Placement("renamed", "shapes", None, ())
     best = np.full(len(topologies), -np.inf)
     for i, a in enumerate(topologies):
         for j in range(i):
             best[i], best[j] = np.maximum(best[[i, j]], agreement(a, topologies[j]))
-    return bool(np.median(best) > _CLEAR)
+    out_of_place = tuple(np.flatnonzero(best <= _CLEAR).tolist())
+    least = float(best.min()) if len(best) > 1 else None
+    return Placement("renamed" if out_of_place else "in-place", "connections", least, out_of_place)
 
 
 def agreement(a: Topology, b: Topology) -> float:
     """How many more connections two networks of one shape share than they would if B's hidden units were shuffled.
 
-    In standard deviations. Labelled units stay in place in the shuffle; connections count as drawn independently among
-    the places they could then have; if one end of a layer is labelled, within each of its labelled units. 0 if no layer
-    can tell.
+    In standard deviations. What degrees alone would make them share is taken away first: in each layer a connection
+    counts less the product of its ends' degrees over all connections, so that hubs that happen to meet are no
+    agreement. Labelled units stay in place in the shuffle. If one end of a layer is labelled, the residues of different
+    labelled units count as independent. 0 if no layer can tell.
     """
     excess = variance = 0.0
     for layer, twin in zip(a.layers, b.layers, strict=True):
         if layer.source.labelled and layer.target.labelled:
             continue
-        mask, other = layer.mask, twin.mask
+        ours, theirs = _Residue(layer.mask), _Residue(twin.mask)
+        excess += ours.product(theirs)
         if layer.source.labelled:
-            mine, theirs = (np.bincount(m.keys, minlength=m.stride).astype(float) for m in (mask, other))
-            places = mask.n_target
+            variance += float(ours.keys @ theirs.keys) / max(layer.mask.n_target - 1, 1)
         elif layer.target.labelled:
-            mine, theirs = (m.fan_in.astype(float) for m in (mask, other))
-            places = mask.stride
+            variance += float(ours.targets @ theirs.targets) / max(layer.mask.stride - 1, 1)
         else:
-            mine, theirs = (np.array([float(m.nnz)]) for m in (mask, other))
-            places = mask.size
-        shared = len(np.intersect1d(mask.cells, other.cells, assume_unique=True))
-        excess += shared - float((mine * theirs).sum()) / places
-        spread = mine * theirs * (places - mine) * (places - theirs)  # hypergeometric
-        variance += float(spread.sum()) / (places**2 * max(places - 1, 1))
-    return float(excess / np.sqrt(variance)) if variance else 0.0
+            places = max(layer.mask.stride - 1, 1) * max(layer.mask.n_target - 1, 1)
+            variance += float(ours.keys.sum() * theirs.keys.sum()) / places
+    return float(excess / np.sqrt(variance)) if variance > _NOISE else 0.0
+
+
+class _Residue:
+    """A mask less what its degrees expect: a cell is 1 or 0, less (its key's degree) (its target's) / connections.
+
+    Its rows and columns add up to 0; ``keys`` and ``targets`` are the sums of their squares.
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        self.cells, self.of_keys, self.of_targets = mask.cells, mask.keys, mask.targets
+        self.out = np.bincount(self.of_keys, minlength=mask.stride).astype(float)
+        self.into = mask.fan_in.astype(float)
+        self.total = max(float(mask.nnz), 1.0)
+        near_keys: Floats = np.bincount(self.of_keys, self.into[self.of_targets], mask.stride).astype(np.float64)
+        near_targets: Floats = np.bincount(self.of_targets, self.out[self.of_keys], mask.n_target).astype(np.float64)
+        self.keys = _squares(self.out, near_keys, float(self.into @ self.into), self.total)
+        self.targets = _squares(self.into, near_targets, float(self.out @ self.out), self.total)
+
+    def product(self, other: _Residue) -> float:
+        """The sum over all cells of the product of two residues."""
+        shared = len(np.intersect1d(self.cells, other.cells, assume_unique=True))
+        expected = float((self.out @ other.out) * (self.into @ other.into)) / (self.total * other.total)
+        return shared - self._expected_in(other) - other._expected_in(self) + expected
+
+    def _expected_in(self, other: _Residue) -> float:
+        return float(other.out[self.of_keys] @ other.into[self.of_targets]) / other.total
+
+
+def _squares(degrees: Floats, near: Floats, squares: float, total: float) -> Floats:
+    """Per unit the sum of squares of its residue, never below 0: ``near`` has the sums of its neighbours' degrees."""
+    return np.maximum(degrees - 2 * degrees * near / total + degrees**2 * squares / total**2, 0.0)
 
 
 def _terms(space: str, partner: Ints, back: Ints, size_a: Ints, size_b: Ints, shared: Ints) -> UnitTerms:

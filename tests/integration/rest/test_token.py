@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Mount
 from starlette.types import Message
 
 from topostrata.archive import Archive, open_archive
@@ -26,7 +26,7 @@ from topostrata.store.embedded import stop
 
 TOKEN = "f8Jq2mX0-vT7_b3.nR5~kD1+wL9/cY6aZ4eH8sG="
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-OPEN = {"/healthz", "/readyz"}
+OPEN = {"/healthz", "/readyz", "/"}
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -73,6 +73,8 @@ def client(app: FastAPI) -> Client:
 def walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Method and path of every route, those of included routers too; each path with values for its parameters."""
     for route in routes:
+        if isinstance(route, Mount):  # the page's files
+            continue
         inner = getattr(route, "original_router", None)
         if inner is not None:
             yield from walk(inner.routes, prefix + route.include_context.prefix)  # type: ignore[attr-defined]
@@ -99,10 +101,13 @@ def test_every_route_needs_the_token(app: FastAPI, client: Client) -> None:
 
 def test_a_path_that_is_not_there_needs_it_too(client: Client) -> None:
     """Nobody learns what there is, and no way of writing an open path opens another."""
-    for path in ("/", "/v1", "/nowhere", "/docs", "/healthz/", "/healthz/../v1/runs", "//healthz", "/HEALTHZ"):
+    for path in ("/v1", "/nowhere", "/docs", "/healthz/", "/healthz/../v1/runs", "/HEALTHZ", "/page"):
         assert client.get(path).status_code == 401, path
+    for path in ("/page/../v1/runs", "/page/%2e%2e/v1/runs", "/page//v1/runs"):  # the page's files are open, no more
+        assert client.get(path).status_code in {401, 404}, path
     assert client.get("/nowhere", headers=BEARER).status_code == 404
     assert client.get("/v1/runs?/healthz").status_code == 401
+    assert Guard(TOKEN).refusal({"path": "//healthz", "headers": []}) is not None  # no client here sends two slashes
 
 
 def test_the_refusal_says_what_is_missing_and_nothing_else(client: Client) -> None:

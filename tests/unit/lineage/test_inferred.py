@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from topostrata.distance.alignments import ALIGNMENTS, Alignment
 from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError
-from topostrata.lineage.inferred import Compare, Inference, from_distances, infer, suggest
-from topostrata.lineage.unit_terms import agreement, unit_terms
+from topostrata.lineage.inferred import Compare, Inference, from_distances, infer
+from topostrata.lineage.unit_terms import agreement, placement_of, unit_terms
 from topostrata.topology import Mask, Topology
 
 identity = partial(nnstd, alignment="identity")
 canonical = partial(nnstd, alignment="canonical")
+overlap = partial(nnstd, alignment="overlap")
 WIDTHS = (12, 20, 20, 4)
 
 
@@ -322,20 +323,52 @@ def test_what_cannot_be_a_family_is_refused(labels: list[str], options: dict[str
         from_distances(labels, np.zeros((len(labels), len(labels))), alignment="identity", **options)
 
 
-def test_indices_are_kept_in_a_family_and_lost_by_relabelling() -> None:
-    """What is suggested follows from the connections alone: identity for a family, else overlap."""
+def test_units_are_in_place_in_a_family_and_renamed_by_relabelling() -> None:
+    """The connections alone tell, and the networks out of place are named; so do shapes that differ."""
     rng = np.random.default_rng(13)
     family = chain(rng, 6, 0.2)
-    assert suggest(family) == ("identity", None)
-    assert suggest([relabelled(rng, topology) for topology in family]) == ("overlap", None)
-    assert suggest([network(rng) for _ in range(6)]) == ("overlap", None)
-    assert suggest([network(rng), network(rng, (12, 21, 20, 4))]) == ("overlap", None)
+    placement = placement_of(family)
+    assert (placement.units, placement.by, placement.out_of_place) == ("in-place", "connections", ())
+    assert placement.agreement == min(max(agreement(a, b) for b in family if b is not a) for a in family)
+    renamed = placement_of([relabelled(rng, topology) for topology in family])
+    assert (renamed.units, renamed.out_of_place) == ("renamed", (0, 1, 2, 3, 4, 5))
+    assert placement_of([network(rng) for _ in range(6)]).units == "renamed"
+    shapes = placement_of([network(rng), network(rng, (12, 21, 20, 4))])
+    assert (shapes.units, shapes.by, shapes.agreement) == ("renamed", "shapes", None)
 
 
-def test_the_published_networks_keep_their_indices(reference_topologies: dict[str, Topology]) -> None:
-    """So identity is suggested for them at every epoch, however long they were trained apart."""
-    for epoch in ("000", "010", "050"):
-        assert suggest([t for name, t in reference_topologies.items() if name.endswith(epoch)]) == ("identity", None)
+def test_one_network_stored_in_another_order_is_enough_to_match_units() -> None:
+    """By index it would hang anywhere; it is named."""
+    rng = np.random.default_rng(19)
+    family = chain(rng, 6, 0.1)
+    family[2] = relabelled(rng, family[2])
+    placement = placement_of(family)
+    assert (placement.units, placement.out_of_place) == ("renamed", (2,))
+    assert placement.agreement is not None
+    assert placement.agreement < 5
+
+
+@pytest.mark.parametrize("epoch", ["000", "010", "050"])
+@pytest.mark.parametrize("seed", [None, 21, 22, 23], ids=["in place", "renamed 1", "renamed 2", "renamed 3"])
+def test_the_default_finds_the_published_chain(
+    reference_topologies: dict[str, Topology], epoch: str, seed: int | None
+) -> None:
+    """At every epoch, in place by index and renamed by overlap, which the placement tells apart."""
+    runs = [f"w{k}" for k in range(5)]
+    networks = [reference_topologies[f"e5_s0_{run}/epoch_{epoch}"] for run in runs]
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        networks = [
+            t.relabelled({space.name: rng.permutation(space.size) for space in t.spaces if not space.labelled})
+            for t in networks
+        ]
+    placement = placement_of(networks)
+    assert placement.units == ("in-place" if seed is None else "renamed")
+    compare = identity if placement.units == "in-place" else overlap
+    inference = infer(networks, runs, compare, samples=0)
+    assert {frozenset((edge.parent, edge.child)) for edge in inference.edges} == {
+        frozenset(pair) for pair in pairwise(runs)
+    }
 
 
 def test_agreement_is_what_shuffling_says() -> None:
@@ -353,6 +386,22 @@ def test_agreement_is_what_shuffling_says() -> None:
     )
     assert abs(agreement(base, relabelled(rng, variant))) < 4
     assert agreement(Topology.from_masks([np.eye(3)]), Topology.from_masks([np.eye(3)])) == 0
+
+
+def test_hubs_that_meet_by_chance_are_no_agreement() -> None:
+    """Independent networks of strong hubs, dense ones too, never look as if their units were in place."""
+    rng = np.random.default_rng(20)
+
+    def hubs(density: float) -> Topology:
+        masks = []
+        for widths in pairwise((50, 100, 100, 5)):
+            chances = np.outer(*(rng.lognormal(0, 1, width) for width in widths))
+            masks.append(rng.random(widths) < np.minimum(chances * density / chances.mean(), 0.95))
+        return Topology.from_masks(masks)
+
+    values = [agreement(hubs(density), hubs(density)) for density in (0.05, 0.2, 0.5) for _ in range(30)]
+    assert max(np.abs(values)) < 4
+    assert np.std(values) < 1.3
 
 
 def test_a_depth_takes_the_first_spaces_only() -> None:

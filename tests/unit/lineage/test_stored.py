@@ -18,6 +18,7 @@ from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.lineage import stored
 from topostrata.lineage.inferred import Inference, InferredEdge, infer
+from topostrata.lineage.unit_terms import Placement
 from topostrata.store.graph import GraphStore
 from topostrata.topology import Topology
 
@@ -78,6 +79,7 @@ def test_what_was_stored_comes_back_equal(archive: Archive, store: GraphStore) -
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     rooted, tree = guess(archive), guess(archive, root=None)
     bare = Inference("tree", "canonical", None, (InferredEdge("w0", "w1", 0.25, None, None, "subset"),), depth=1)
+    bare = bare.placed(Placement("renamed", "connections", 1.5, (1,)), ["w0", "w1"])
     assert stored.put(store, "rooted", rooted, AT_0, created_at=moment) is False
     assert stored.put(store, "tree", tree, AT_0) is False
     assert stored.put(store, "bare", bare, AT_0) is False
@@ -85,6 +87,7 @@ def test_what_was_stored_comes_back_equal(archive: Archive, store: GraphStore) -
     assert stored_tree == stored.StoredInference("rooted", moment, AT_0, rooted)
     assert stored.get(store, "tree").inference == tree
     assert stored.get(store, "bare").inference == bare
+    assert bare.out_of_place == ("w1",)
     assert stored.get(store, "bare").steps == {"w0": 0, "w1": 0}
 
 
@@ -117,6 +120,23 @@ def test_what_cannot_be_stored_is_refused(archive: Archive, store: GraphStore) -
     with pytest.raises(InvalidInputError, match="a step for each run, found none for w0, w1"):
         stored.put(store, "one", guess(archive), {"w2": 0, "w3": 0})
     assert archive.cypher("MATCH (i:Inference) RETURN count(i) AS n").rows == [[0]]
+
+
+def test_whether_units_are_in_place_can_be_stated(archive: Archive, store: GraphStore) -> None:
+    """Stated units choose the alignment, detected ones too; beside an alignment they would say it twice."""
+    inferred = {units: archive.infer("w*", units=units, name=None).inference for units in (None, "in-place", "renamed")}
+    assert [(i.alignment, i.units, i.units_by) for i in inferred.values()] == [
+        ("overlap", "renamed", "connections"),
+        ("identity", "in-place", "caller"),
+        ("overlap", "renamed", "caller"),
+    ]
+    assert inferred[None].out_of_place == tuple(RUNS)
+    with pytest.raises(
+        InvalidInputError, match="units or an alignment, found units 'renamed' and alignment 'identity'"
+    ):
+        archive.infer("w*", units="renamed", alignment="identity", name=None)
+    with pytest.raises(InvalidInputError, match="units: expected 'in-place' or 'renamed', found 'moved'"):
+        archive.infer("w*", units="moved", name=None)  # type: ignore[arg-type]
 
 
 def test_cypher_walks_the_inferred_tree(archive: Archive, store: GraphStore) -> None:
