@@ -52,7 +52,7 @@ FLOORS = [
     ["analysis"],
     ["archive"],
     ["experiments", "service.answers", "service.client", "service.demo"],
-    ["service.destinations", "service.plots"],
+    ["service.destinations", "service.plots", "service.tokens"],
     ["service.sync"],
     ["service.api"],
     ["service.cli"],
