@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a picture of distances needs no archive
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+    from topostrata.distance.edits import Edits
     from topostrata.evolution.stored import RunHistory
     from topostrata.evolution.survival import RunSurvival
     from topostrata.lineage.declared import Lineage
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # a picture of distances needs no archive
 _MOST_LABELS = 60
 _MOST_NUMBERS = 16
 _MOST_NAMES = 25
+_MOST_PANELS = 12
 _SCALE = "distance (0 = same wiring, 1 = nothing in common)"
 
 
@@ -121,6 +123,53 @@ def _draw(axes: Axes, matrix: DistanceMatrix, title: str, top: float) -> AxesIma
                 colour = "black" if value > 0.6 * top else "white"
                 axes.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=8)
     return image
+
+
+def edit_map(edits: Edits, path: str | os.PathLike[str]) -> None:
+    """Draw what makes one network another: each layer's connections, those that stay, go and come.
+
+    A panel a layer that has edits, target units across and source units down, both in the order of the first network;
+    units that only the second one has stand behind. Of more than 12 layers those with most edits are drawn.
+
+    Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
+
+    >>> import tempfile, topostrata as ts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ts.edit_map(archive.edits("w0@0", "w0@10"), f"{folder}/edits.png")
+    """
+    changed = sorted(edits.layers, key=lambda layer: -layer.deleted - layer.inserted)[:_MOST_PANELS]
+    drawn = [layer for layer in edits.layers if layer in changed and layer.deleted + layer.inserted] or changed[:1]
+    columns = min(3, len(drawn))
+    lines = math.ceil(len(drawn) / columns)
+    figure = _new_figure(4.6 * columns, 4.6 * lines + 0.6)
+    panels = figure.subplots(lines, columns, squeeze=False).reshape(-1)
+    kinds = (
+        ("kept", "stays", "0.72", "s"),
+        ("deletions", "goes", "tab:orange", "x"),
+        ("insertions", "comes", "tab:blue", "+"),
+    )
+    for axes, layer in zip(panels, drawn, strict=False):
+        most = max(layer.common, layer.deleted, layer.inserted, 1)
+        size = min(30.0, max(1.5, 6000 / most))
+        beyond = [1 + max((int(getattr(layer, kind)[:, at].max(initial=-1)) for kind, *_ in kinds)) for at in (0, 1)]
+        for kind, label, colour, marker in kinds:
+            ends = getattr(layer, kind)
+            places = [np.where(ends[:, at] < 0, beyond[at] + ends[:, at + 3], ends[:, at]) for at in (0, 1)]
+            axes.scatter(places[1], places[0], s=size, c=colour, marker=marker, linewidths=0.8, label=label)
+        axes.invert_yaxis()
+        axes.set_title(
+            _plain(f"{layer.name}: {layer.common:,} stay, {layer.deleted:,} go, {layer.inserted:,} come"), fontsize=9
+        )
+        axes.set_xlabel(_plain(layer.target), fontsize=8)
+        axes.set_ylabel(_plain(layer.source), fontsize=8)
+    for axes in panels[len(drawn) :]:
+        axes.set_axis_off()
+    handles, labels = panels[0].get_legend_handles_labels()
+    rest = len(edits.layers) - len(drawn)
+    more = f"; not drawn: {rest} of {len(edits.layers)} layers, with fewer edits or none" if rest else ""
+    figure.suptitle(f"{edits.total:,} edits, NNSTD {edits.nnstd:.4f}, alignment {edits.alignment}{more}", fontsize=10)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=2)
+    _save(figure, path)
 
 
 def survival_curves(survival: RunSurvival, path: str | os.PathLike[str]) -> None:
@@ -280,6 +329,11 @@ def _generations(graph: nx.DiGraph[str], nodes: Sequence[str]) -> dict[str, tupl
         shown = [node for node in sorted(generation) if node in nodes]
         place.update({node: (float(column), (len(shown) - 1) / 2 - row) for row, node in enumerate(shown)})
     return place
+
+
+def _plain(text: str) -> str:
+    """A name that matplotlib does not take for a formula."""
+    return text.replace("$", r"\$")
 
 
 @contextmanager

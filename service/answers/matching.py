@@ -1,12 +1,16 @@
-"""Matches as JSON."""
+"""Matches and edits as JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
+from topostrata.distance.edits import COLUMNS
 from topostrata.service.answers.shape import as_json
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
+    from topostrata.distance.edits import Edits
     from topostrata.distance.match import Match
 
 
@@ -14,3 +18,32 @@ def match_answer(a: str, b: str, match: Match, *, space: str | None = None) -> d
     """The match of the networks named ``a`` and ``b`` as JSON: of all spaces, or of one."""
     spaces = [as_json(entry) for entry in match.spaces if space in {None, entry.name}]
     return {"a": a, "b": b, **as_json(match), "spaces": spaces}
+
+
+class EditAnswer(TypedDict):
+    """One connection to ``delete`` or to ``insert``: its ends among A's units and among B's, -1 where there is none."""
+
+    layer: str
+    edit: str
+    source: int
+    target: int
+    tap: int
+    source_b: int
+    target_b: int
+
+
+def edits_answer(
+    a: str, b: str, edits: Edits, *, unit: tuple[str, int] | None = None, layer: str | None = None, limit: int = 1000
+) -> dict[str, Any]:
+    """The edits that make the network named ``a`` the one named ``b`` as JSON: counts, and on request those of a unit.
+
+    ``listed`` has single edits of a layer, at most ``limit``; null where no layer is asked for.
+    """
+    listed = None if layer is None else edits.layer(layer).listed()[:limit]
+    return {
+        "a": a,
+        "b": b,
+        **as_json(edits),
+        "unit": None if unit is None else as_json(edits.unit(*unit)),
+        "listed": None if listed is None else [dict(zip(COLUMNS, row, strict=True)) for row in listed],
+    }

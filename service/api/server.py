@@ -42,6 +42,10 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
             if self.started:
                 ready(url, sorted(hosts | LOOPBACK))
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await app.state.watch.close()  # streams of events end: the server waits for what it still answers
+            await super().shutdown(sockets)
+
     # uvicorn shuts down at SIGTERM and then raises the signal again; with this handler the process exits with 0.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # The archive keeps its settings for as long as it is open, and does not need the token.

@@ -27,7 +27,7 @@ engine = typer.Typer(help="The embedded engine of a directory.", no_args_is_help
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (serve, doctor, verify):
+    for verb in (serve, doctor, verify, migrate):
         app.command()(verb)
     app.add_typer(engine, name="engine")
 
@@ -82,6 +82,32 @@ def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
         show(f"{runs} runs: everything adds up")
     if violations:
         raise typer.Exit(1)
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Bring an archive that an earlier version made to today's format.
+
+    End what writes to it with an earlier version first: that refuses the archive afterwards.
+    """
+    from dataclasses import asdict
+
+    with archive(store) as opened, progress("migrate") as advance:
+        migrated = opened.migrate(dry_run=dry_run, progress=advance)
+    if json_:
+        answer(asdict(migrated))
+    elif not migrated.runs:
+        show(f"format {migrated.before}: nothing to do")
+    elif dry_run:
+        show(f"format {migrated.before}: the living connections of {migrated.runs} runs would be given their keys")
+    else:
+        show(
+            f"format {migrated.before} became {migrated.after}: {migrated.connections:,} living connections of "
+            f"{migrated.runs} runs were given their keys"
+        )
 
 
 def doctor(store: StoreOption = None, json_: JsonFlag = False) -> None:

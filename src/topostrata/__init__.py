@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.copies import degree_kept
+    from topostrata.distance.edits import Edits, LayerEdits, RowEdits, UnitEdits, UnitInput, edits
     from topostrata.distance.given import read_partners
     from topostrata.distance.match import Match, SpaceMatch, align, match
     from topostrata.distance.matrix import DistanceMatrix
@@ -74,11 +75,22 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.runs import (
+        ArchiveCounts,
+        Descent,
+        Parent,
+        Run,
+        RunLayer,
+        RunState,
+        Snapshot,
+        StepMetrics,
+        Unprojected,
+    )
     from topostrata.service.plots import (
         births_and_deaths,
         clustered_map,
         descent_tree,
+        edit_map,
         heat_maps,
         metric_curves,
         survival_curves,
@@ -108,6 +120,7 @@ __all__ = [
     "Descent",
     "Distance",
     "DistanceMatrix",
+    "Edits",
     "EngineError",
     "Evolution",
     "Exported",
@@ -128,6 +141,7 @@ __all__ = [
     "Kinship",
     "Layer",
     "LayerDistance",
+    "LayerEdits",
     "LayerEvolution",
     "LayerHistory",
     "LayerMeasures",
@@ -163,10 +177,12 @@ __all__ = [
     "RecordedCounts",
     "RecordedSnapshot",
     "Ref",
+    "RowEdits",
     "Run",
     "RunGradientFlow",
     "RunHistory",
     "RunLayer",
+    "RunState",
     "RunSurvival",
     "Settings",
     "SettingsError",
@@ -187,6 +203,8 @@ __all__ = [
     "TraceReport",
     "TrainingRun",
     "UnavailableError",
+    "UnitEdits",
+    "UnitInput",
     "Unprojected",
     "UnsupportedFormatError",
     "Violation",
@@ -198,6 +216,8 @@ __all__ = [
     "degree_kept",
     "descent_tree",
     "distances",
+    "edit_map",
+    "edits",
     "effective_paths",
     "gradient_flow",
     "heat_maps",
@@ -221,6 +241,7 @@ __all__ = [
 
 _HOMES = {
     "archive": ("Archive",),
+    "distance.edits": ("Edits", "LayerEdits", "RowEdits", "UnitEdits", "UnitInput", "edits"),
     "distance.given": ("read_partners",),
     "distance.match": ("Match", "SpaceMatch", "align", "match"),
     "distance.matrix": ("DistanceMatrix",),
@@ -358,6 +379,7 @@ _HOMES = {
         "Parent",
         "Run",
         "RunLayer",
+        "RunState",
         "Snapshot",
         "StepMetrics",
         "Unprojected",
@@ -366,6 +388,7 @@ _HOMES = {
         "births_and_deaths",
         "clustered_map",
         "descent_tree",
+        "edit_map",
         "heat_maps",
         "metric_curves",
         "survival_curves",

@@ -18,6 +18,7 @@ from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
 
 if TYPE_CHECKING:
+    from topostrata.distance.edits import Edits
     from topostrata.distance.match import Match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
@@ -191,6 +192,26 @@ class Analysis:
         if keep:
             put_match(self._store, entries[0].snapshot, entries[1].snapshot, answer)
         return answer
+
+    def edits(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        partners: Mapping[str, Any] | None = None,
+    ) -> Edits:
+        """The inputs to delete and to insert that make one snapshot the other; see ``topostrata.edits``.
+
+        Raises what ``topostrata.edits`` raises, and ``NotFoundError`` where there is no such snapshot.
+
+        >>> changed = archive.edits("w0@0", "w0@5", alignment="identity")
+        >>> [(layer.name, layer.deleted, layer.inserted) for layer in changed.layers]
+        [('l0', 1, 1), ('l1', 0, 0)]
+        """
+        from topostrata.distance.edits import edits
+
+        return edits(*self._masks.topologies(self._runs.recorded([a, b])), alignment=alignment, partners=partners)
 
     # Evolution
 

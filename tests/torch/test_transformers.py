@@ -270,7 +270,7 @@ def test_a_mistake_in_the_arguments_raises_where_the_callback_is_made() -> None:
     """Not in the midst of training."""
     with pytest.raises(InvalidRefError):
         TopostrataCallback("w0/x")
-    for options in ({"every": 0}, {"mode": "sometimes"}, {"source": "network"}):
+    for options in ({"every": 0}, {"mode": "sometimes"}, {"source": "network"}, {"update": 3}):
         with pytest.raises(InvalidInputError, match="expected"):
             TopostrataCallback("w0", **options)
 

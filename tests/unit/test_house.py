@@ -50,6 +50,7 @@ FLOORS = [
     ["ingest", "distance"],
     ["evolution", "lineage", "measures"],
     ["analysis"],
+    ["upkeep"],
     ["archive"],
     ["experiments", "service.answers", "service.client", "service.demo"],
     ["service.destinations", "service.plots", "service.tokens"],

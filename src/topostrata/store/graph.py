@@ -12,11 +12,12 @@ import asyncio
 import logging
 import math
 import secrets
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -145,6 +146,11 @@ class GraphStore:
         self._connection = connect()
         self._driver = self._open()
         self._closed = False
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the engine of a directory, and not a server."""
+        return self._connection.reader is not None
 
     @property
     def connection(self) -> Connection:
@@ -287,7 +293,7 @@ class GraphStore:
             raise self._translated(error) from error
 
     def _agent(self) -> str:
-        with self._driver.session(database=self._connection.database) as session:
+        with self._session(neo4j.WRITE_ACCESS) as session:
             return str(session.run(queries.load("archive/ping").text).consume().server.agent)
 
     def close(self) -> None:
@@ -303,7 +309,7 @@ class GraphStore:
         refusals = races = 0
         while True:
             try:
-                with self._driver.session(database=self._connection.database, default_access_mode=access) as session:
+                with self._session(access) as session:
                     run = session.execute_read if access == neo4j.READ_ACCESS else session.execute_write
                     return run(neo4j.unit_of_work(timeout=_TRANSACTION_SECONDS)(lambda tx: work(Transaction(tx))))
             except _LOST as error:
@@ -326,6 +332,33 @@ class GraphStore:
             # Not in the handlers above: who connects again may start an engine, and is not to find an error under way.
             logger.warning("lost the database (%s); connecting again", lost)
             self._reconnect()
+
+    @contextmanager
+    def _session(self, access: str) -> Iterator[neo4j.Session]:
+        """A session, after whose interruption no connection of before is used again.
+
+        The driver goes on with one that Ctrl-C struck in the midst of an answer: it takes the rest of that for the
+        answer to its next question, or puts an error of its own in the place of the interruption.
+        """
+        outer = sys.exception()
+        session = self._driver.session(database=self._connection.database, default_access_mode=access)
+        try:
+            try:
+                yield session
+            except BaseException as error:
+                if _interruption(error, outer) is None:
+                    session.close()
+                raise
+            session.close()
+        except BaseException as error:
+            interruption = _interruption(error, outer)
+            if interruption is None:
+                raise
+            stale, self._driver = self._driver, self._open()
+            for close in (stale.close, session.close, session.close):  # the first try of a session reads on
+                with suppress(Exception):
+                    close()
+            raise interruption from None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -423,3 +456,12 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of valu
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def _interruption(error: BaseException | None, outer: BaseException | None) -> BaseException | None:
+    """What is no error (Ctrl-C, an exit) and led to this one, since ``outer`` was being handled."""
+    while error is not None and error is not outer:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__context__
+    return None
