@@ -198,7 +198,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
-    yield "rest", _rest_text
+    yield "rest", lambda: _rest_text(store)
     yield "archive", lambda: _archive_text(store)
     yield "executable", lambda: sys.executable
 
@@ -223,11 +223,18 @@ def _settings_text() -> str:
     return "\n".join(f"{name} = {value}" for name, value in values.items())
 
 
-def _rest_text() -> str:
+def _rest_text(store: str | None) -> str:
+    from topostrata.service.tokens import TokenFile, tokens_path
     from topostrata.settings import load_settings
 
-    guarded = load_settings().api_secret() is not None
-    return "every request has to show the token" if guarded else "open, on loopback only: no token is set"
+    settings = load_settings()
+    kept = []
+    if settings.api_tokens_file is not None or "://" not in (store or settings.store):
+        kept = TokenFile(tokens_path(settings, store)).tokens()
+    if settings.api_secret() is None and not kept:
+        return "open, on loopback only: no token is set"
+    more = f"; {len(kept)} with scopes, {sum(token.state == 'valid' for token in kept)} of them valid" if kept else ""
+    return f"every request has to show the token{more}"
 
 
 def _archive_text(store: str | None) -> str:

@@ -53,7 +53,7 @@ FLOORS = [
     ["upkeep"],
     ["archive"],
     ["experiments", "service.answers", "service.client", "service.demo"],
-    ["service.destinations", "service.plots"],
+    ["service.destinations", "service.plots", "service.tokens"],
     ["service.sync"],
     ["service.api"],
     ["service.cli"],
