@@ -45,7 +45,7 @@ def serve(
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Serve the REST API until Ctrl-C."""
+    """Serve the page and the REST API until Ctrl-C."""
     from topostrata.service.api.server import run_server
 
     def ready(url: str, names: list[str]) -> None:
@@ -53,6 +53,7 @@ def serve(
             answer({"url": url})
         else:
             say(f"serving {url}/v1/runs until Ctrl-C, for the host names {', '.join(names)}")
+            say(f"the page: {url}/")
             say("TOPOSTRATA_API_HOSTS adds other names of this machine")
 
     run_server(store, host=host, port=port, ready=ready)
