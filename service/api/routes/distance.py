@@ -17,6 +17,13 @@ from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
 router = APIRouter(tags=["distance"], route_class=Route)
 
+LayersQuery = Annotated[
+    list[str] | None,
+    Query(
+        max_length=MOST_COMPARED,
+        description="Which layers count: names, globs, `sparse` (not the full ones), `common` (those that all have).",
+    ),
+]
 RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
 
 _CHANCE = {
@@ -61,10 +68,11 @@ def get_distance(
         Kept | None,
         Query(description="Add the level of independent layers of the same degrees (with z) or density."),
     ] = None,
+    layers: LayersQuery = None,
 ) -> Response:
     """NNSTD of two snapshots."""
     ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, keep=False)
+    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers, keep=False)
     return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
 
 
@@ -76,8 +84,9 @@ def get_distances(
     refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     nearest: Annotated[int | None, Query(ge=1, description="How many nearest snapshots to add for each.")] = None,
+    layers: LayersQuery = None,
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side."""
     check_count(archive, refs)
-    matrix = archive.distances(refs, alignment=alignment, keep=False)
+    matrix = archive.distances(refs, alignment=alignment, layers=layers, keep=False)
     return represent(request, distances_answer(matrix, nearest=nearest))
