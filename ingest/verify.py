@@ -13,11 +13,12 @@ from topostrata.runs import Run, RunLayer
 from topostrata.store import runs
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore, topology_of
+from topostrata.store.opening import is_current
 from topostrata.topology import LayerShape, Mask
 
 _Life = tuple[int, int, int]  # cell, born step, died step
 
-_ALIVE = -1
+_ALIVE = _NO_KEY = -1
 _NO_LIFE: _Life = (-1, -1, -1)  # a relationship that lacks what a connection must have
 
 
@@ -39,14 +40,15 @@ def verify(
     Everything is read from the graph; what ``masks`` remembers is not used.
     """
     masks = masks.forgetful()
+    keyed = is_current(store)
     for run in store.read_with(runs.all_runs):
         if progress is not None:
             progress(run.id)
-        yield from _verify_run(store, masks, run)
+        yield from _verify_run(store, masks, run, keyed=keyed)
     yield from _verify_descent(store)
 
 
-def _verify_run(store: GraphStore, masks: MaskStore, run: Run) -> Iterator[Violation]:
+def _verify_run(store: GraphStore, masks: MaskStore, run: Run, *, keyed: bool) -> Iterator[Violation]:
     order = store.read("runs/next_edges", run=run.id)
     steps = [row["step"] for row in order]
     yield from _differ("last step", run.id, steps[-1] if steps else None, run.last_step)
@@ -64,7 +66,7 @@ def _verify_run(store: GraphStore, masks: MaskStore, run: Run) -> Iterator[Viola
     for step in steps:
         yield from _verify_snapshot(store, masks, f"{run.id}@{step}", layers)
     for layer in layers:
-        yield from _verify_layer(store, masks, layer, steps)
+        yield from _verify_layer(store, masks, layer, steps, keyed=keyed)
     projected = [layer for layer in layers if layer.projected_step is not None]
     sizes = {space.name: space.size for layer in projected for space in (layer.source, layer.target)}
     for space, size in sizes.items():
@@ -100,14 +102,19 @@ def _verify_snapshot(
     yield from _differ("connections", ref, topology.nnz, recorded.snapshot.nnz)
 
 
-def _verify_layer(store: GraphStore, masks: MaskStore, layer: RunLayer, steps: list[int]) -> Iterator[Violation]:
+def _verify_layer(
+    store: GraphStore, masks: MaskStore, layer: RunLayer, steps: list[int], *, keyed: bool
+) -> Iterator[Violation]:
     upto = layer.projected_step
     where = layer.id
     if upto is not None and upto not in steps:
         yield Violation("projected step", where, f"one of {len(steps)} recorded steps", str(upto))
         return
     shape = layer.shape
-    projected = _projected(store, layer)
+    projected, keys = _projected(store, layer)
+    if keyed:
+        living = np.where(projected.died == _ALIVE, transform.alive_keys(layer.id, projected.cells), _NO_KEY)
+        yield from _differ("the living have their keys, the dead have none", where, 0, int((living != keys).sum()))
     if upto is None and not projected.cells.size:
         return
     try:
@@ -151,19 +158,19 @@ def _history(store: GraphStore, masks: MaskStore, layer: RunLayer, last: int) ->
         yield step, masks.get([digest])[digest]
 
 
-def _projected(store: GraphStore, layer: RunLayer) -> transform.Lifetimes:
-    """What the graph has of a layer, in complete and in half-written steps."""
-    lives: list[_Life] = []
+def _projected(store: GraphStore, layer: RunLayer) -> tuple[transform.Lifetimes, transform.Cells]:
+    """What the graph has of a layer, in complete and in half-written steps, and the key of each connection."""
+    lives: list[tuple[int, int, int, int]] = []
     for group in store.read("projection/lifetimes", run=layer.run, layer=layer.name, space=layer.source.name):
-        for target, tap, born, died in group["lifetimes"]:
+        for target, tap, born, died, key in group["lifetimes"]:
             if None in (group["source"], target, tap, born):
-                lives.append(_NO_LIFE)
+                lives.append((*_NO_LIFE, int(transform.alive_keys(layer.id, np.array([-1]))[0])))
             else:
                 cell = int(layer.shape.cells_of(group["source"], target, tap))
-                lives.append((cell, born, _ALIVE if died is None else died))
+                lives.append((cell, born, _ALIVE if died is None else died, _NO_KEY if key is None else key))
     lives.sort()
-    columns = np.array(lives, dtype=np.int64).reshape(-1, 3).T
-    return transform.Lifetimes(columns[0], columns[1], columns[2])
+    columns = np.array(lives, dtype=np.int64).reshape(-1, 4).T
+    return transform.Lifetimes(columns[0], columns[1], columns[2]), columns[3]
 
 
 def _verify_descent(store: GraphStore) -> Iterator[Violation]:

@@ -45,6 +45,8 @@ _MOST_LABELS = 200
 _MOST_NUMBERS = 16
 _MOST_NAMES = 25
 _MOST_PANELS = 12
+_BENT = 0.35  # height of an arc over its length, twice
+_ROW = 1.1  # inches between the runs of a generation
 _REWIRED = "all that are not always full"
 _SCALE = "distance (0 = same wiring, 1 = nothing in common)"
 
@@ -454,10 +456,14 @@ def descent_tree(
     guessed = {(e.parent, e.child): f"{e.distance:.3f}{_support(e.support)}" for e in inferences}
     longest = max(map(len, [*said.values(), *guessed.values()]), default=0)
     column = 0.9 + 0.09 * max(map(len, nodes)) + 0.075 * longest
-    figure = _new_figure(max(column * (max(xs) - min(xs) + 1), 5.0), 1.1 * (max(ys) - min(ys)) + 2.2)
+    low, high = (
+        side + sign * max([0.8, *(0.4 + _BENT / 2 * column / _ROW * _reach(place, *ends) for ends in arcs)])
+        for side, sign, arcs in ((min(ys), -1, guessed), (max(ys), 1, said))
+    )
+    figure = _new_figure(max(column * (max(xs) - min(xs) + 1), 5.0), _ROW * (high - low) + 0.5)
     axes = figure.subplots()
     axes.set_xlim(min(xs) - 0.5, max(xs) + 0.5)
-    axes.set_ylim(min(ys) - 0.8, max(ys) + 0.8)
+    axes.set_ylim(low, high)
     boxes = {
         node: axes.annotate(
             _plain(node), place[node], ha="center", va="center", bbox={"boxstyle": "round", "fc": "white"}, zorder=3
@@ -471,6 +477,12 @@ def descent_tree(
     lines = "; dashed: inferred, with distance and support" if inferred is not None else ""
     axes.set_title(f"descent (arrows: declared, with how and step{lines})", fontsize=10)
     return _finished(figure, path)
+
+
+def _reach(place: Mapping[str, tuple[float, float]], parent: str, child: str) -> float:
+    """How many generations an edge goes that has to go around others' runs; 0 where nothing is in its way."""
+    (x0, _), (x1, _) = place[parent], place[child]
+    return 1.0 if x0 == x1 else abs(x1 - x0) if abs(x1 - x0) > 1 else 0.0
 
 
 def _support(support: float | None) -> str:
@@ -489,8 +501,7 @@ def _join(
     """An edge from the box of a parent to that of its child, declared above and inferred below, and what it says."""
     (x0, y0), (x1, y1) = (place[end] for end in ends)
     side = -1 if dashed else 1
-    far = abs(x1 - x0) > 1 or x0 == x1
-    bend = side * (0.35 if far else 0.12)
+    bend = side * (_BENT if _reach(place, *ends) else 0.12)
     colour = "tab:orange" if dashed else "black"
     style = {"arrowstyle": "-" if dashed else "-|>", "color": colour, "linestyle": "--" if dashed else "-"}
     boxes_of = {"patchA": boxes[ends[0]].get_bbox_patch(), "patchB": boxes[ends[1]].get_bbox_patch()}
@@ -511,6 +522,7 @@ def _join(
         va="center",
         fontsize=8,
         color=colour,
+        annotation_clip=False,
         bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"},
         zorder=4,
     )

@@ -19,7 +19,18 @@ from topostrata.service.api.edge import Edge
 from topostrata.service.api.lanes import Lanes
 from topostrata.service.api.readiness import Readiness
 from topostrata.service.api.representation import ArchiveOf
-from topostrata.service.api.routes import distance, evolution, lineage, matching, measures, metrics, page, runs
+from topostrata.service.api.routes import (
+    cypher,
+    distance,
+    events,
+    evolution,
+    lineage,
+    matching,
+    measures,
+    metrics,
+    page,
+    runs,
+)
 from topostrata.settings import load_settings
 
 _BODIES = 4  # of the largest size that may be in memory together
@@ -60,8 +71,9 @@ def create_app(
     app.add_middleware(Edge)  # outermost, so that refusals of the access check have its headers too
     problems.install(app)
     app.state.lanes = Lanes(body_bytes=_BODIES * (archive.settings if archive else load_settings()).max_body_bytes)
+    app.state.watch = events.Watch()
     readiness = Readiness()
-    for routes in (runs, metrics, distance, matching, evolution, lineage, measures, page):
+    for routes in (runs, metrics, distance, matching, evolution, lineage, measures, cypher, events, page):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
 
     page.install(app)

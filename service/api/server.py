@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 
 from topostrata.errors import MissingExtraError, SettingsError, StoreUnavailableError
-from topostrata.settings import load_settings
+from topostrata.service.tokens import TokenFile, tokens_path
+from topostrata.settings import Settings, load_settings
 
 _SWITCH_S = 0.001  # how long a computing thread keeps the interpreter while the one that answers wants it
 
@@ -28,8 +29,8 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
         raise MissingExtraError("the REST API", "server") from error
 
     settings = load_settings()
-    token = settings.api_secret()
-    address = _address(host, guarded=token is not None)
+    guard = Guard(settings.api_secret(), _kept(settings, store))
+    address = _address(host, guarded=guard.is_closed())
     listening = _listen(address, port)
     shown = f"[{address}]" if address.version == 6 else str(address)
     url = f"http://{shown}:{listening.getsockname()[1]}"
@@ -41,11 +42,15 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
             if self.started:
                 ready(url, sorted(hosts | LOOPBACK))
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await app.state.watch.close()  # streams of events end: the server waits for what it still answers
+            await super().shutdown(sockets)
+
     # uvicorn shuts down at SIGTERM and then raises the signal again; with this handler the process exits with 0.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # The archive keeps its settings for as long as it is open, and does not need the token.
     with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
-        app = create_app(archive=archive, guard=Guard(token) if token else None, hosts=hosts)
+        app = create_app(archive=archive, guard=guard, hosts=hosts)
         PatientProtocol.patience_s = settings.request_timeout_s
         PatientProtocol.most = most_connections()
         sys.setswitchinterval(_SWITCH_S)
@@ -53,6 +58,13 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
             app, http=PatientProtocol, ws="none", log_level="warning", server_header=False, proxy_headers=False
         )
         Server(config).run([listening])
+
+
+def _kept(settings: Settings, store: str | None) -> TokenFile | None:
+    """The tokens beside an embedded archive, or where the setting says."""
+    if settings.api_tokens_file is None and "://" in (store or settings.store):
+        return None
+    return TokenFile(tokens_path(settings, store))
 
 
 def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -63,7 +75,8 @@ def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.I
     if not (guarded or address.is_loopback):
         raise SettingsError(
             f"host: expected a loopback address (127.0.0.1, ::1) where no token is set, found {host!r}",
-            hint="set TOPOSTRATA_API_TOKEN_FILE to a file with a token, which every request then needs",
+            hint="`topostrata token create NAME --scope read` makes a token, which every request then needs; so does "
+            "TOPOSTRATA_API_TOKEN_FILE",
         )
     return address
 

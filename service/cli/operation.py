@@ -27,7 +27,7 @@ engine = typer.Typer(help="The embedded engine of a directory.", no_args_is_help
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (serve, doctor, verify):
+    for verb in (serve, doctor, verify, migrate):
         app.command()(verb)
     app.add_typer(engine, name="engine")
 
@@ -82,6 +82,32 @@ def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
         show(f"{runs} runs: everything adds up")
     if violations:
         raise typer.Exit(1)
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Bring an archive that an earlier version made to today's format.
+
+    End what writes to it with an earlier version first: that refuses the archive afterwards.
+    """
+    from dataclasses import asdict
+
+    with archive(store) as opened, progress("migrate") as advance:
+        migrated = opened.migrate(dry_run=dry_run, progress=advance)
+    if json_:
+        answer(asdict(migrated))
+    elif not migrated.runs:
+        show(f"format {migrated.before}: nothing to do")
+    elif dry_run:
+        show(f"format {migrated.before}: the living connections of {migrated.runs} runs would be given their keys")
+    else:
+        show(
+            f"format {migrated.before} became {migrated.after}: {migrated.connections:,} living connections of "
+            f"{migrated.runs} runs were given their keys"
+        )
 
 
 def doctor(store: StoreOption = None, json_: JsonFlag = False) -> None:
@@ -172,7 +198,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
-    yield "rest", _rest_text
+    yield "rest", lambda: _rest_text(store)
     yield "archive", lambda: _archive_text(store)
     yield "executable", lambda: sys.executable
 
@@ -197,11 +223,18 @@ def _settings_text() -> str:
     return "\n".join(f"{name} = {value}" for name, value in values.items())
 
 
-def _rest_text() -> str:
+def _rest_text(store: str | None) -> str:
+    from topostrata.service.tokens import TokenFile, tokens_path
     from topostrata.settings import load_settings
 
-    guarded = load_settings().api_secret() is not None
-    return "every request has to show the token" if guarded else "open, on loopback only: no token is set"
+    settings = load_settings()
+    kept = []
+    if settings.api_tokens_file is not None or "://" not in (store or settings.store):
+        kept = TokenFile(tokens_path(settings, store)).tokens()
+    if settings.api_secret() is None and not kept:
+        return "open, on loopback only: no token is set"
+    more = f"; {len(kept)} with scopes, {sum(token.state == 'valid' for token in kept)} of them valid" if kept else ""
+    return f"every request has to show the token{more}"
 
 
 def _archive_text(store: str | None) -> str:

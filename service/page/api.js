@@ -75,3 +75,33 @@ export async function all(url, key, signal, most = 10_000) {
   }
   return Object.assign(entries, { cut: Boolean(next) });
 }
+
+/**
+ * What is new, as it comes: heard(name, data) for every event, until the signal. Where the stream breaks off, the
+ * connection is lost until it is back; where the service refuses it, nothing is live and the page says so.
+ */
+export async function follow(tell, signal) {
+  while (!signal.aborted) {
+    try {
+      const answer = await ask("/v1/events", { signal, headers: { Accept: "text/event-stream" } });
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        const parts = (rest + value).split("\n\n");
+        rest = parts.pop();
+        for (const part of parts) {
+          const fields = Object.fromEntries(part.split("\n").filter((line) => line && !line.startsWith(":")).map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+          if (fields.event) tell(fields.event, JSON.parse(fields.data));
+        }
+      }
+      heard(false);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (error.status > 0 && error.status !== 503) throw error;
+      heard(false);
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 2000); });
+  }
+}

@@ -75,7 +75,17 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.runs import (
+        ArchiveCounts,
+        Descent,
+        Parent,
+        Run,
+        RunLayer,
+        RunState,
+        Snapshot,
+        StepMetrics,
+        Unprojected,
+    )
     from topostrata.service.plots import (
         Picture,
         births_and_deaths,
@@ -177,6 +187,7 @@ __all__ = [
     "RunGradientFlow",
     "RunHistory",
     "RunLayer",
+    "RunState",
     "RunSurvival",
     "Settings",
     "SettingsError",
@@ -376,6 +387,7 @@ _HOMES = {
         "Parent",
         "Run",
         "RunLayer",
+        "RunState",
         "Snapshot",
         "StepMetrics",
         "Unprojected",

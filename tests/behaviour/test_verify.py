@@ -68,6 +68,7 @@ ALIVE = OF_L0 + "AND c.died_step IS NULL WITH a, b, c ORDER BY a.index, b.index 
 DEAD = OF_L0 + "AND c.died_step IS NOT NULL WITH a, b, c ORDER BY a.index, b.index LIMIT 1 "
 MASK = "MATCH (:Snapshot {id: 'w0@2'})-[h:HAS_MASK {layer: 'l0'}]->(m:Mask) "
 PROJECTION = "the projection equals the masks"
+KEYS = "the living have their keys, the dead have none"
 
 DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "a mask is gone": (cypher(MASK + "DETACH DELETE m"), "a mask for each layer", "w0@2"),
@@ -125,6 +126,9 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "a tap is gone": (cypher(ALIVE + "REMOVE c.tap"), PROJECTION, "w0/l0"),
     "a tap is beyond": (cypher(ALIVE + "SET c.tap = 7"), PROJECTION, "w0/l0"),
     "a connection changed its layer": (cypher(ALIVE + "SET c.layer = 'l1'"), PROJECTION, "w0/l0"),
+    "a key is gone": (cypher(ALIVE + "REMOVE c.alive"), KEYS, "w0/l0"),
+    "a key is another": (cypher(ALIVE + "SET c.alive = c.alive + 1"), KEYS, "w0/l0"),
+    "a dead connection has a key": (cypher(DEAD + "SET c.alive = 1"), KEYS, "w0/l0"),
     "a neuron is gone": (cypher("MATCH (n:Neuron {id: 'w0/hidden1/3'}) DETACH DELETE n"), "neurons", "w0/hidden1"),
     "a neuron forgot its place": (cypher("MATCH (n:Neuron {id: 'w0/input/3'}) REMOVE n.index"), PROJECTION, "w0/l0"),
     "a layer claims too much": (
@@ -177,4 +181,4 @@ def test_connections_of_a_layer_that_is_not_projected_are_too_many(archive: Arch
         "-[:CONNECTS {run: 'w0', layer: 'l0', tap: 0, born_step: 0}]->"
         "(:Neuron {id: 'w0/output/1', run: 'w0', space: 'output', index: 1})",
     )
-    assert [(problem.rule, problem.where) for problem in archive.verify()] == [(PROJECTION, "w0/l0")]
+    assert {(problem.rule, problem.where) for problem in archive.verify()} == {(KEYS, "w0/l0"), (PROJECTION, "w0/l0")}

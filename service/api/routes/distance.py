@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.nnstd import Distance, LayerDistance
@@ -12,7 +13,7 @@ from topostrata.distance.null_model import Kept
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import ArchiveOf, represent
+from topostrata.service.api.representation import GLOB_PATTERN, REF_PATTERN, ArchiveOf, represent
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
 router = APIRouter(tags=["distance"], route_class=Route)
@@ -24,7 +25,10 @@ LayersQuery = Annotated[
         description="Which layers count: names, globs, `sparse` (not the full ones), `common` (those that all have).",
     ),
 ]
-RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
+RefQuery = Annotated[
+    str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
+]
+Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
 _CHANCE = {
     "chance": float | None,
@@ -81,9 +85,11 @@ def get_distance(
 def get_distances(
     request: Request,
     archive: ArchiveOf,
-    refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
+    refs: Annotated[list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
-    nearest: Annotated[int | None, Query(ge=1, description="How many nearest snapshots to add for each.")] = None,
+    nearest: Annotated[
+        int | None, Query(ge=1, le=MOST_COMPARED, description="How many nearest snapshots to add for each.")
+    ] = None,
     layers: LayersQuery = None,
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side."""

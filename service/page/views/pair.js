@@ -23,7 +23,7 @@ export async function show({ names, query, signal, change }) {
   }
   const columns = [
     { name: "layer", of: (layer) => layer.name, by: (layer) => layer.name },
-    { name: "", of: bar },
+    { name: "beside chance", of: bar },
     { name: "distance", number: true, of: (layer) => number(layer.distance), by: (layer) => layer.distance },
     { name: "chance", number: true, of: (layer) => (layer.chance === null ? "–" : h("span", { class: "chance" }, `${number(layer.chance)} ± ${number(layer.chance_error, 2)}`)), by: (layer) => layer.chance },
     { name: "z", number: true, of: (layer) => number(layer.z, 3), by: (layer) => layer.z },
