@@ -12,10 +12,11 @@ import pytest
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
 from topostrata.archive import Archive
-from topostrata.distance import jobs
+from topostrata.distance import jobs, threads
 from topostrata.distance.alignments import Alignment
 from topostrata.distance.comparison import Ready
-from topostrata.distance.nnstd import Distance, compare, nnstd
+from topostrata.distance.jobs import Floats, Ints, Ways, distances_of
+from topostrata.distance.nnstd import nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
 from topostrata.errors import Cancelled, InvalidInputError
 
@@ -27,11 +28,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Which pairs are really computed, as digests."""
     pairs: Counter = []
 
-    def watched(a: Ready, b: Ready, *, alignment: Alignment) -> Distance:
-        pairs.append((a.digest, b.digest))
-        return compare(a, b, alignment=alignment)
+    def watched(shares: Ints, get: Callable[[int], Ready], ways: Ways, stopped: Callable[[], bool]) -> Floats:
+        pairs.extend((get(i).digest, get(j).digest) for i, j in shares.tolist())
+        return distances_of(shares, get, ways, stopped)
 
-    monkeypatch.setattr(jobs, "compare", watched)
+    monkeypatch.setattr(threads, "distances_of", watched)
     return pairs
 
 
