@@ -42,11 +42,21 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")
     ] = 8321,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="A certificate with its chain: serve https.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key.")] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", metavar="PATH", help="The path under which a proxy has the service.")
+    ] = "",
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Log each request and event as a line of JSON on stderr.")
+    ] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """Serve the REST API until Ctrl-C."""
-    from topostrata.service.api.server import run_server
+    from topostrata.service.api.server import Manner, run_server
 
     def ready(url: str, names: list[str]) -> None:
         if json_:
@@ -55,7 +65,7 @@ def serve(
             say(f"serving {url}/v1/runs until Ctrl-C, for the host names {', '.join(names)}")
             say("TOPOSTRATA_API_HOSTS adds other names of this machine")
 
-    run_server(store, host=host, port=port, ready=ready)
+    run_server(store, host=host, port=port, ready=ready, manner=Manner(tls_cert, tls_key, root_path, json_log))
 
 
 def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
