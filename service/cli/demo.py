@@ -58,9 +58,9 @@ def demo(
         _tell(story)
     say(f"ask more: topostrata ls --store {store}")
     if serve:
-        from topostrata.service.api.server import run_server
+        from topostrata.service.api.server import Manner, run_server
 
-        run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url))
+        run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url), manner=Manner())
 
 
 def _clear(out: Path) -> None:

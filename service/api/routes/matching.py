@@ -55,7 +55,9 @@ def get_edits(
     a: RefQuery,
     b: RefQuery,
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
-    unit: Annotated[str | None, Query(description="A unit of A whose inputs are told: `hidden1:3`.")] = None,
+    unit: Annotated[
+        str | None, Query(description="A unit of A whose inputs are told: `hidden1:3`.", pattern="^.+:[0-9]{1,18}$")
+    ] = None,
     layer: Annotated[str | None, Query(description="A layer whose edits are listed.")] = None,
     limit: Limit = 1000,
 ) -> Response:
