@@ -21,6 +21,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import topostrata as ts
 from tests import wirings
+from tests.torch import models
 from tests.torch.models import Example, Masked, picture, tokens
 from tests.torch.relabelling import relabelled_state, traced
 from topostrata.errors import InvalidInputError
@@ -498,3 +499,33 @@ def test_group_norms_are_asked_about_and_read_with_a_wiring(tmp_path: Path) -> N
         read(path)
     expected = traced_topology(saved)
     assert one(path, wiring=expected.wiring).digest == expected.digest
+
+
+def falcon() -> Saved:
+    config = transformers.FalconConfig(
+        vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, **ENDS
+    )
+    return Saved(Example(transformers.FalconForCausalLM(config), (tokens(),)), "")
+
+
+def bloom() -> Saved:
+    config = transformers.BloomConfig(vocab_size=50, hidden_size=24, n_layer=2, n_head=3, **ENDS)
+    return Saved(Example(transformers.BloomForCausalLM(config), (tokens(),)), "")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [lambda: Saved(models.mobilenet_v2(), ""), lambda: Saved(models.densenet(), ""), bloom, falcon],
+    ids=["mobilenet", "densenet", "bloom", "falcon"],
+)
+def test_networks_that_a_file_does_not_tell_are_asked_for_their_trace(
+    network: Callable[[], Saved], tmp_path: Path
+) -> None:
+    """Strides and which parts of a matrix are queries are no numbers: the error gives the line, and the file reads by it."""
+    saved = made_sparse(network)
+    path = checkpoint(tmp_path / "net.pth", saved.example.model.state_dict())
+    with pytest.raises(InvalidInputError, match="which layer feeds which is not in the file") as caught:
+        one(path)
+    assert "Path('net.toml').write_text(ts.trace(model, example).to_toml())" in (caught.value.hint or "")
+    wiring = Wiring.from_toml(traced_topology(saved).wiring.to_toml())
+    assert one(path, wiring=wiring).digest == traced_topology(saved).digest
