@@ -68,7 +68,7 @@ def get_distance(
 ) -> Response:
     """NNSTD of two snapshots."""
     ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, keep=False)
+    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance)
     return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
 
 
@@ -85,5 +85,5 @@ def get_distances(
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side."""
     check_count(archive, refs)
-    matrix = archive.distances(refs, alignment=alignment, keep=False)
+    matrix = archive.distances(refs, alignment=alignment)
     return represent(request, distances_answer(matrix, nearest=nearest))
