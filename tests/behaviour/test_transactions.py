@@ -103,11 +103,12 @@ def test_an_evolution_takes_four_transactions(filled: Target, monkeypatch: pytes
 def test_a_timeline_takes_eight_transactions_besides_masks(
     filled: Target, monkeypatch: pytest.MonkeyPatch, other: str | None
 ) -> None:
-    """31 snapshots, of one run or of two, are asked for at once; only their masks come one by one."""
+    """31 snapshots, of one run or of two, are asked for at once, and so are their masks, by pages."""
     with filled.open() as archive, counted(archive, monkeypatch) as transactions:
         line = archive.timeline("w0", other, alignment="identity")
     assert len(line.points) == (30 if other is None else 31)
     assert len([names for names in transactions if not names <= MASKS]) <= 8, transactions
+    assert len(transactions) <= 12, transactions
 
 
 def test_an_inference_asks_once_for_all_its_snapshots(filled: Target, monkeypatch: pytest.MonkeyPatch) -> None:
