@@ -17,6 +17,7 @@ from topostrata.service.cli import (
     distance,
     evolution,
     inspect,
+    lifecycle,
     lineage,
     matching,
     measures,
@@ -58,6 +59,7 @@ for group in (
     runs,
     metrics,
     inspect,
+    lifecycle,
     distance,
     matching,
     evolution,
@@ -66,6 +68,7 @@ for group in (
     cypher,
     transfer,
     sync,
+    lifecycle,
     operation,
     demo,
 ):

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
+    from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.loose import Collected
     from topostrata.ingest.migration import Migrated
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
@@ -159,6 +160,7 @@ __all__ = [
     "Part",
     "Point",
     "PowerLaw",
+    "Purged",
     "Pushed",
     "PushedSnapshot",
     "QueryRefusedError",
@@ -167,6 +169,7 @@ __all__ = [
     "RecordedCounts",
     "RecordedSnapshot",
     "Ref",
+    "RemovedRun",
     "Run",
     "RunGradientFlow",
     "RunHistory",
@@ -312,6 +315,10 @@ _HOMES = {
     "ingest.transfer": (
         "Exported",
         "Moved",
+    ),
+    "ingest.lifecycle": (
+        "Purged",
+        "RemovedRun",
     ),
     "ingest.loose": ("Collected",),
     "ingest.migration": ("Migrated",),
