@@ -60,18 +60,10 @@ _LINKS: list[tuple[str, str, tuple[str, ...], str, dict[str, str]]] = [
     ("/v1/runs/{run}", "put", ("200", "201"), "get_run", {"run": _RUN}),
     ("/v1/runs/{run}", "put", ("200", "201"), "patch_run", {"run": _RUN}),
     ("/v1/runs/{run}", "put", ("200", "201"), "list_snapshots", {"run": _RUN}),
-    ("/v1/runs", "get", ("200",), "get_run", {"run": "$response.body#/runs/0/run"}),
-    ("/v1/runs", "get", ("200",), "list_snapshots", {"run": "$response.body#/runs/0/run"}),
-    ("/v1/runs", "get", ("200",), "get_lineage", {"run": "$response.body#/runs/0/run"}),
+    ("/v1/runs/{run}", "put", ("200", "201"), "get_lineage", {"run": _RUN}),
+    ("/v1/runs/{run}", "put", ("200", "201"), "put_metrics", {"run": _RUN}),
     ("/v1/runs/{run}/snapshots/{step}", "put", ("200", "201"), "get_snapshot", {"run": _RUN, "step": _STEP}),
     ("/v1/runs/{run}/snapshots/{step}", "put", ("200", "201"), "get_history", {"run": _RUN}),
-    (
-        "/v1/runs/{run}/snapshots",
-        "get",
-        ("200",),
-        "get_snapshot",
-        {"run": _RUN, "step": "$response.body#/snapshots/0/step"},
-    ),
     ("/v1/runs/{run}/metrics/{step}", "put", ("200", "201"), "list_metrics", {"run": _RUN}),
 ]
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Annotated, Any
@@ -17,20 +15,29 @@ from fastapi import Depends, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
-from topostrata.errors import InvalidInputError, LimitError
+from topostrata.errors import LimitError
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.shape import as_json, shape
 from topostrata.service.api.lanes import lanes_of
 from topostrata.store.runs import MAX_PAGE
 
+JSON = "application/json"
+BINARY = {"schema": {"type": "string", "format": "binary"}}  # for the contract
 PAGE = 100
 MOST = MAX_PAGE
 _LEAST_RATE = 16 * 2**10  # bytes of a body a second, once the patience with it is over
 
-RunId = Annotated[str, Path(description="The run's id.", max_length=128)]
+# What schemas say of texts; the values themselves say more where one is wrong.
+RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+REF_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@(first|last|0|[1-9][0-9]{0,14}))?$"
+GLOB_PATTERN = r"^[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,127}(@(first|last|[0-9*?]{1,15}))?$"
+
+RunId = Annotated[str, Path(description="The run's id.", pattern=RUN_PATTERN)]
 StepPath = Annotated[int, Path(ge=0, le=MAX_STEP, description="The step of the snapshot.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.")]
-Cursor = Annotated[str | None, Query(description="Where the page begins: the cursor in `next` of the page before.")]
+_CURSOR = "Where the page begins: the cursor in `next` of the page before."
+RunCursor = Annotated[str | None, Query(alias="cursor", description=_CURSOR, pattern=RUN_PATTERN)]
+NumberCursor = Annotated[int | None, Query(alias="cursor", description=_CURSOR, ge=0, lt=10**18)]
 
 
 async def archive_of(request: Request) -> Archive:
@@ -88,6 +95,29 @@ def represent_bytes(
     return Response(body, status_code=status, media_type=media_type, headers=sent)
 
 
+def negotiated(request: Request, offers: Sequence[str]) -> str:
+    """The kind of answer that a request accepts most, the first where it does not care; 406 where it wants another."""
+    accepted = request.headers.get("accept", "*/*")
+    best, weight = "", 0.0
+    for entry in accepted.split(",")[:32]:
+        kind, *parameters = (part.strip().lower() for part in entry.split(";"))
+        quality = next((_quality(part[2:]) for part in parameters if part.startswith("q=")), 1.0)
+        family = kind.removesuffix("*").removeprefix("*/") if kind.endswith("*") else None  # empty: of any kind
+        offer = next((o for o in offers if (o == kind if family is None else o.startswith(family))), "")
+        if offer and quality > weight:
+            best, weight = offer, quality
+    if not best:
+        raise HTTPException(406, f"expected to be asked for {', '.join(offers)}, found {accepted[:80]}")
+    return best
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
 def page_type(name: str, entry: Any, order: str) -> Any:
     """The type of a page of a list, for the schema."""
     doc = f"A page of {name} in {order}; ``next`` is the URL of the following page, null on the last page."
@@ -95,36 +125,15 @@ def page_type(name: str, entry: Any, order: str) -> Any:
 
 
 def page(request: Request, name: str, entries: list[Any], limit: int, last: str) -> Response:
-    """One page of a list. ``entries`` has one more than ``limit`` if a page follows; ``last`` names the last entry."""
+    """One page of a list. ``entries`` has one more than ``limit`` if a page follows, which begins after ``last``."""
     more = len(entries) > limit
     following = None
     headers = {}
     if more:
-        cursor = base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
         others = [(key, value) for key, value in request.query_params.multi_items() if key not in {"limit", "cursor"}]
-        following = f"{request.url.path}?{urlencode([*others, ('limit', limit), ('cursor', cursor)])}"
+        following = f"{request.url.path}?{urlencode([*others, ('limit', limit), ('cursor', last)])}"
         headers["Link"] = f'<{following}>; rel="next"'
     return represent(request, {name: entries[:limit], "next": following}, headers=headers)
-
-
-def read_cursor(cursor: str | None) -> str | None:
-    """The text that ``page`` put into a cursor."""
-    if cursor is None:
-        return None
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise InvalidInputError("cursor: expected one that a page gave as `next`, found another") from error
-
-
-def read_number(cursor: str | None) -> int | None:
-    """A cursor that holds a number."""
-    text = read_cursor(cursor)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise InvalidInputError("cursor: expected one that a page gave as `next`, found another")
-    return int(text)
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from topostrata.service.cli import (
     operation,
     runs,
     sync,
+    token,
     transfer,
 )
 from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
@@ -70,6 +71,7 @@ for group in (
     sync,
     lifecycle,
     operation,
+    token,
     demo,
 ):
     group.register(app)

@@ -1,9 +1,9 @@
-"""Verbs about which neuron of one network is which of another: match, align."""
+"""Verbs about which neuron of one network is which of another: match, align, edits."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,11 +13,12 @@ from topostrata.service.cli.distance import (
     FirstArgument,
     PartnersOption,
     SecondArgument,
+    check_outputs,
     informed_lines,
     partners_in,
     two_networks,
 )
-from topostrata.service.cli.output import JsonFlag, StoreOption, answer, say, show, table
+from topostrata.service.cli.output import JsonFlag, StoreOption, answer, layers_table, say, show, table
 from topostrata.service.cli.reading import Reading, with_reading
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _MOST_ROWS = 20
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (match, align):
+    for verb in (match, align, edits):
         app.command()(with_reading(verb))
 
 
@@ -125,6 +126,73 @@ def align(
         answer({"to": first.label, "of": second.label, "file": str(out), "digest": moved.digest, "nnstd": distance})
         return
     show(f"NNSTD {distance:.4f}   {second.label} in the order of {first.label}, unit by unit")
+
+
+def edits(
+    a: FirstArgument,
+    b: SecondArgument,
+    reading: Reading,
+    alignment: AlignOption = DEFAULT,
+    alignment_file: PartnersOption = None,
+    unit: Annotated[
+        str | None,
+        typer.Option("--unit", metavar="SPACE:NUMBER", help="Show what becomes of the inputs of this unit: hidden1:3."),
+    ] = None,
+    layer: Annotated[str | None, typer.Option("--layer", metavar="LAYER", help="List the edits of this layer.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="ROWS", min=1, help="Most edits to list.")] = 1000,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all edits as CSV.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="Draw them into this file (.png, .svg, .pdf).")
+    ] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """What has to be edited to make one network the other.
+
+    The inputs to delete and to insert, for each layer or for one unit. NNSTD is made of them: the mean over all units
+    of edits divided by inputs.
+    """
+    from topostrata.distance.edits import edits as edited
+    from topostrata.distance.edits import parse_unit
+    from topostrata.service.answers.matching import edits_answer
+
+    chosen = None if unit is None else parse_unit(unit)
+    check_outputs({kind: path for kind, path in (("csv", csv), ("png", picture)) if path})
+    partners = partners_in(alignment_file, alignment)
+    with two_networks([a, b], store, reading) as (_, first, second):
+        result = edited(first.topology, second.topology, alignment=alignment, partners=partners)
+    said = edits_answer(first.label, second.label, result, unit=chosen, layer=layer, limit=limit)
+    if csv is not None:
+        result.to_csv(csv)
+        say(f"wrote {csv}")
+    if picture is not None:
+        from topostrata.service.plots import edit_map
+
+        edit_map(result, picture)
+        say(f"wrote {picture}")
+    if json_:
+        answer(said)
+        return
+    title = f"{first.label} to {second.label}, alignment {result.alignment}: NNSTD {result.nnstd:.4f}"
+    show(
+        title,
+        f"{result.total:,} edits: {result.deleted:,} to delete, {result.inserted:,} to insert",
+        layers_table(said["layers"]),
+    )
+    if chosen is not None:
+        show(*_unit_tables(said["unit"]))
+    if layer is not None:
+        columns = ["edit", "source", "target", "tap", "source of B", "target of B"]
+        show(layer, table(columns, [list(edit.values())[1:] for edit in said["listed"]]))
+        if result.layer(layer).deleted + result.layer(layer).inserted > limit:
+            say(f"note: these are {limit}; --limit shows more, --csv FILE has all")
+
+
+def _unit_tables(unit: dict[str, Any]) -> list[RenderableType]:
+    kinds = (("keep", "common"), ("delete", "delete"), ("insert", "insert"))
+    rows = [[word, *entry.values()] for word, name in kinds for entry in unit[name]]
+    title = f"unit {unit['space']}:{unit['unit']}, B's unit {unit['partner']}: distance {unit['distance']:.4f}"
+    return [title, table(["input", "layer", "source", "tap", "source of B"], rows)]
 
 
 def _summary(result: Match) -> RenderableType:

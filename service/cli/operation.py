@@ -42,20 +42,31 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")
     ] = 8321,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="A certificate with its chain: serve https.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key.")] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", metavar="PATH", help="The path under which a proxy has the service.")
+    ] = "",
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Log each request and event as a line of JSON on stderr.")
+    ] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Serve the REST API until Ctrl-C."""
-    from topostrata.service.api.server import run_server
+    """Serve the page and the REST API until Ctrl-C."""
+    from topostrata.service.api.server import Manner, run_server
 
     def ready(url: str, names: list[str]) -> None:
         if json_:
             answer({"url": url})
         else:
             say(f"serving {url}/v1/runs until Ctrl-C, for the host names {', '.join(names)}")
+            say(f"the page: {url}/")
             say("TOPOSTRATA_API_HOSTS adds other names of this machine")
 
-    run_server(store, host=host, port=port, ready=ready)
+    run_server(store, host=host, port=port, ready=ready, manner=Manner(tls_cert, tls_key, root_path, json_log))
 
 
 def verify(
@@ -237,7 +248,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
-    yield "rest", _rest_text
+    yield "rest", lambda: _rest_text(store)
     yield "archive", lambda: _archive_text(store)
     yield "executable", lambda: sys.executable
 
@@ -262,11 +273,18 @@ def _settings_text() -> str:
     return "\n".join(f"{name} = {value}" for name, value in values.items())
 
 
-def _rest_text() -> str:
+def _rest_text(store: str | None) -> str:
+    from topostrata.service.tokens import TokenFile, tokens_path
     from topostrata.settings import load_settings
 
-    guarded = load_settings().api_secret() is not None
-    return "every request has to show the token" if guarded else "open, on loopback only: no token is set"
+    settings = load_settings()
+    kept = []
+    if settings.api_tokens_file is not None or "://" not in (store or settings.store):
+        kept = TokenFile(tokens_path(settings, store)).tokens()
+    if settings.api_secret() is None and not kept:
+        return "open, on loopback only: no token is set"
+    more = f"; {len(kept)} with scopes, {sum(token.state == 'valid' for token in kept)} of them valid" if kept else ""
+    return f"every request has to show the token{more}"
 
 
 def _archive_text(store: str | None) -> str:

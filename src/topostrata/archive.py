@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.load import Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
-    from topostrata.runs import Unprojected
+    from topostrata.runs import RunState, Unprojected
     from topostrata.topology import Topology, Wiring
 
 
@@ -436,14 +437,17 @@ class Archive(Upkeep):
         *,
         limit: int | None = None,
         timeout_s: float | None = None,
+        cancel: threading.Event | None = None,
     ) -> Table:
         """The answer to a Cypher query that only reads; ``limit`` rows at most, within ``timeout_s`` seconds.
 
         docs/cypher.md says what stands in the graph. The defaults are the settings ``query_rows`` and
-        ``query_timeout_s``. What is not projected is not seen: ``unprojected`` lists it.
+        ``query_timeout_s``. What is not projected is not seen: ``unprojected`` lists it. Two queries run at once in a
+        process. It is asked once, even where it breaks the connection.
 
         Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse or
-        lacks a parameter, ``LimitError`` for one that takes too long or whose answer is larger than 32 MiB.
+        lacks a parameter, ``LimitError`` for one that takes too long, whose answer is larger than 32 MiB or that broke
+        the database, ``Cancelled`` once ``cancel`` is set.
 
         >>> archive.cypher("MATCH (s:Snapshot {run: $run}) RETURN s.step AS step ORDER BY step", {"run": "w0"}).rows
         [[0], [5], [10]]
@@ -452,7 +456,15 @@ class Archive(Upkeep):
         timeout_s = self.settings.query_timeout_s if timeout_s is None else timeout_s
         if limit < 1 or not 0 < timeout_s < math.inf:
             raise InvalidInputError(f"cypher: expected limit and timeout above 0, found {limit} and {timeout_s}")
-        return self._store.query(query, parameters or {}, limit=limit, timeout_s=timeout_s)
+        return self._store.query(query, parameters or {}, limit=limit, timeout_s=timeout_s, cancel=cancel)
+
+    def states(self) -> dict[str, RunState]:
+        """How far each run has come, by id: cheap, for those who look again and again.
+
+        >>> archive.states()["w0"].last_step
+        10
+        """
+        return self._runs.states()
 
     def unprojected(self) -> list[Unprojected]:
         """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see.

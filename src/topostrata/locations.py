@@ -36,8 +36,7 @@ def split_uri(store: str, schemes: Sequence[str]) -> SplitResult:
     service = scheme in SERVICE_SCHEMES
     if parts.password is not None or (service and parts.username is not None):
         raise SettingsError(
-            f"store: a {'token or ' if service else ''}password must not stand in the URI, where logs and process lists "
-            "show it",
+            "store: a password must not stand in the URI, where logs and process lists show it",
             hint="set TOPOSTRATA_API_TOKEN or TOPOSTRATA_API_TOKEN_FILE"
             if service
             else "set TOPOSTRATA_NEO4J_PASSWORD or TOPOSTRATA_NEO4J_PASSWORD_FILE",

@@ -17,7 +17,7 @@ from topostrata.runs import Parent
 from topostrata.topology import Topology
 
 # Those of the cookbook have a suite of their own.
-QUERIES = [name for name in queries.names() if not name.startswith(("schema/", "cookbook/"))]
+QUERIES = [name for name in queries.names() if not name.startswith(("schema/", "cookbook/", "ending/"))]
 READING = [name for name in QUERIES if not WRITING.search(queries.load(name).text)]
 
 # A value for every parameter; one that means something else in a query has its own below.

@@ -39,7 +39,7 @@ INFERENCE = {
     "created_at": "2026-01-01T00:00:00.000+00:00", "units": "in-place", "units_by": "caller", "agreement": None,
     "out_of_place": [],
 }  # fmt: skip
-NAMES = [name for name in queries.names() if not name.startswith("schema/")]
+NAMES = [name for name in queries.names() if not name.startswith(("schema/", "ending/"))]
 
 
 @pytest.fixture(scope="module", params=neo4j_server.RELEASES)

@@ -17,12 +17,11 @@ from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
-    Cursor,
     Limit,
+    NumberCursor,
     RunId,
     page,
     page_type,
-    read_number,
     represent,
     represent_bytes,
 )
@@ -79,13 +78,12 @@ def list_connections(
     to: ToQuery = None,
     through_parents: ThroughParents = False,
     limit: Limit = PAGE,
-    cursor: Cursor = None,
+    cursor: NumberCursor = None,
 ) -> Response:
     """The connections of a layer that survived, died, were born or regrown between two steps."""
-    after = read_number(cursor)
     changes = archive.connections(run, layer, from_, to, through_parents=through_parents)
     cells = changes.of(status)
-    cells = cells if after is None else cells[cells > after]
+    cells = cells if cursor is None else cells[cells > cursor]
     connections = connections_answer(changes, cells[: limit + 1])
     return page(request, "connections", connections, limit, str(cells[:limit][-1]) if cells.size else "")
 

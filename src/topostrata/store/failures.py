@@ -44,6 +44,10 @@ _CODES = (
 )
 
 
+# What the embedded engine says where one of its own limits is reached.
+_TOO_MUCH = ("exceeding the maximum", "Limit of allowed elements", "too many", "nesting depth")
+
+
 def check_version(agent: str, location: str) -> None:
     """Refuse a Neo4j older than 5, whose Cypher lacks what the queries need. ``agent`` is the server's own word."""
     version = re.match(r"Neo4j/v?(\d+)", agent)
@@ -83,6 +87,14 @@ def took_too_long(timeout_s: float) -> LimitError:
     return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
 
 
+def broke_the_database() -> LimitError:
+    """A user's query under which the connection was lost."""
+    return LimitError(
+        "the query broke the connection to the database, which probably ran out of memory; it is not asked again",
+        hint="narrow it, or use LIMIT",
+    )
+
+
 def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError | None:
     """The failure of a user's query, or ``None`` where the query is not at fault."""
     code, text = error.code or "", first_line(error)
@@ -94,8 +106,8 @@ def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError 
         return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
     if "Timeout" in code or "TimedOut" in code or "timeout" in text.lower() or "Terminated" in code:
         return took_too_long(timeout_s)
-    if "exceeding the maximum" in text:
-        return LimitError(f"the query asks for too much: {text}")
+    if any(words in text for words in _TOO_MUCH):
+        return LimitError(f"the query asks for too much: {text}", hint="narrow it, or use LIMIT")
     return InvalidQueryError(f"the query was not understood: {text}")
 
 

@@ -23,6 +23,7 @@ from topostrata.runs import (
     Parent,
     Run,
     RunLayer,
+    RunState,
     Snapshot,
     StepMetrics,
     Unprojected,
@@ -169,6 +170,10 @@ class RunStore:
             Unprojected(row["run"], row["layer"], row["projection"], row["projected_step"], row["last_step"])
             for row in rows
         ]
+
+    def states(self) -> dict[str, RunState]:
+        """How far each run has come."""
+        return {row["run"]: RunState(row["last_step"], row["status"]) for row in self._store.read("runs/states")}
 
     def counts(self) -> ArchiveCounts:
         """How much the archive holds."""

@@ -62,3 +62,24 @@ def test_a_table_says_what_is_known(shell: Shell, tmp_path: Path) -> None:
     said = shell.fails("match", "w0@50", "./nowhere.npz", "--keep")
     assert "nowhere.npz" in said
     assert "NotFoundError" not in shell.fails("match", "w0@50", "w4@50", "--space", "hidden9")
+
+
+def test_edits_are_those_of_the_command_line(shell: Shell, rest: httpx.Client, tmp_path: Path) -> None:
+    """Counts by layer, a unit's inputs, a layer's edits up to a limit; their sum is the distance; a picture."""
+    params = {"a": "w0@50", "b": "w4@50", "unit": "hidden1:3", "layer": "l2", "limit": "4"}
+    edits = rest.get("/v1/edits", params=params).raise_for_status().json()
+    options = ("--unit", "hidden1:3", "--layer", "l2", "--limit", "4")
+    assert edits == shell.json("edits", "w0@50", "w4@50", *options)
+    assert edits["nnstd"] == shell.json("nnstd", "w0@50", "w4@50")["nnstd"]
+    assert edits["total"] == sum(layer["deleted"] + layer["inserted"] for layer in edits["layers"])
+    assert [edit["edit"] for edit in edits["listed"]] == ["delete"] * 4
+    assert {entry["layer"] for entry in edits["unit"]["delete"]} == {"l0"}
+    assert rest.get("/v1/edits", params=params | {"unit": "hidden1"}).status_code == 422
+    assert rest.get("/v1/edits", params=params | {"layer": "l9"}).status_code == 404
+    picture, table = tmp_path / "edits.png", tmp_path / "edits.csv"
+    ran = shell.run("edits", "w0@50", "w4@50", "--picture", str(picture), "--csv", str(table), *options)
+    assert ran.returncode == 0, ran.stderr
+    assert f"{edits['total']:,} edits" in ran.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(table.read_text(encoding="utf-8").splitlines()) == edits["total"] + 1
+    assert "such as hidden1:3" in shell.fails("edits", "w0@50", "w4@50", "--unit", "hidden1")

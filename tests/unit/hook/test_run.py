@@ -20,7 +20,7 @@ import pytest
 from topostrata.errors import InvalidInputError, InvalidRefError, SettingsError, TopostrataError
 from topostrata.ingest.hook import run as module
 from topostrata.ingest.hook.recorder import Recorder
-from topostrata.ingest.hook.run import init
+from topostrata.ingest.hook.run import TrainingRun, init
 from topostrata.ingest.hook.spool import RunEnd, RunHead, SpooledSnapshot, read
 from topostrata.runs import Parent
 from topostrata.topology import Topology
@@ -191,6 +191,53 @@ def test_a_run_with_an_exception_in_it_has_failed(tmp_path: Path) -> None:
         raise ZeroDivisionError
     (file,) = tmp_path.glob("*.spool")
     assert [entry.value for entry in read(file)][-1] == RunEnd("failed")
+
+
+def test_ctrl_c_in_finish_loses_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is queued then is written before the interpreter's exit, or by the next ``finish``."""
+    for go_on in (module._at_exit, TrainingRun.finish):
+        run = init("w0", mode="offline", spool=tmp_path / go_on.__name__)
+        assert run._recorder is not None
+        for _ in range(20):
+            run.log(MASKS)
+
+        def interrupted(_timeout: float) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(run._recorder._written, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.finish(status="failed")
+        monkeypatch.undo()
+        go_on(*[run] * (go_on is TrainingRun.finish))
+        assert run.spool is not None
+        values = [entry.value for entry in read(run.spool)]
+        assert (len(values), values[-1]) == (2 + 20 + 1, RunEnd("failed"))
+
+
+def test_what_is_logged_after_the_end_is_said_once(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """It is not recorded, and a second ``finish`` changes nothing."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS)
+    for _ in range(2):
+        run.finish()
+        run.log(MASKS)
+        run.log_gradient_flow({"a": [[1.0]]}, {"a": [[1]]})
+    assert dict(run.counts.troubles) == {"ended": 4}
+    assert [record.getMessage()[:22] for record in caplog.records] == ["run w0: it has ended: "]
+    assert len(snapshots(tmp_path)) == 1
+
+
+def test_a_run_that_is_begun_twice_in_one_process_is_said(tmp_path: Path) -> None:
+    """As where a notebook's cell is run again; both are written."""
+    first, second = (init("w0", mode="offline", spool=tmp_path) for _ in range(2))
+    for run in (first, second):
+        run.log(MASKS)
+        run.finish()
+    third, other = (init("w0", mode="offline", spool=tmp_path, resume="never") for _ in range(2))
+    assert [dict(run.counts.troubles) for run in (first, second, third, other)] == [{}, {"open": 1}, {}, {}]
+    assert len(snapshots(tmp_path)) == 2
+    third.finish()
+    other.finish()
 
 
 def test_only_rank_0_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
