@@ -61,6 +61,11 @@ OWN: dict[str, dict[str, Any]] = {
     "runs/set_wiring": {"rows": [["l0", None, None]]},
     "runs/add_layer_metrics": {"rows": [["l0", {"metric_x": 1.0}]]},
     "projection/create_indexed_neurons": {"rows": [[0, {"heads": 0}]]},
+    "runs/set_removed": {"at": None},
+    "lineage/children": {"runs": ["w0"]},
+    "lineage/drop_parent": {"run": "w1", "parent": "w0@0"},
+    "upkeep/run_inferences": {"runs": ["w0"]},
+    "upkeep/forget_topologies": {"digests": ["d0"]},
     "upkeep/put_packing": {"rows": [["d0", 3, "c", 10, 1, b"\x00"]]},
     "upkeep/put_order": {"rows": [["w0@0", "w0@1"]]},
     "upkeep/renumber": {"rows": [["w0@0", 0]]},
@@ -117,6 +122,8 @@ def small(target: Target) -> Iterator[Archive]:
         opened.update_run("w1", parents=[Parent("w0", 0, "fork")])
         opened.push_metrics("w0", 7, {"egf_2": 0.5}, layer_metrics={"l0.bias": {"flow_2": 0.5}})
         tell(opened, "CREATE (:Layer {id: 'gone/l0', run: 'gone'})")  # what hangs on no run
+        opened.create_run("w2")
+        tell(opened, "MATCH (r:Run {id: 'w2'}) SET r.removed_at = '2026-01-01T00:00:00.000+00:00'")
         for name, values in PREPARED.items():
             opened._store.write(lambda tx, n=name, v=values: tx.run(n, **(sample(n) | v)))  # type: ignore[misc]
         yield opened
