@@ -199,7 +199,7 @@ class Analysis:
         Raises what ``topostrata.match`` raises, and ``NotFoundError`` where there is no such snapshot or, with
         ``keep``, where neurons of a run are not in the graph.
 
-        >>> archive.match("w0@10", "w1@10")["hidden1"].partner.tolist()
+        >>> archive.match("w0@0", "w1@20")["hidden1"].partner.tolist()
         [0, 1, 2]
         """
         from topostrata.distance.match import match
