@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from topostrata.service.api.auth import Guard, is_open
+from topostrata.service.api.auth import Guard, is_open, path_of
 from topostrata.service.api.problems import problem
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -53,6 +53,6 @@ def _from_elsewhere(scope: Scope, host: str) -> JSONResponse | None:
     site = headers.get(b"sec-fetch-site", b"none").decode("latin-1").lower()
     origin = headers.get(b"origin", b"").decode("latin-1").lower()
     elsewhere = site not in {"none", "same-origin"} or (origin and origin.partition("://")[2] != host)
-    if not elsewhere or (is_open(scope["path"]) and headers.get(b"sec-fetch-mode") == b"navigate"):
+    if not elsewhere or (is_open(path_of(scope)) and headers.get(b"sec-fetch-mode") == b"navigate"):
         return None
     return problem(403, "cross-site", "expected a request that no page of another site makes, found such a one")

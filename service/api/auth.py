@@ -22,7 +22,7 @@ from topostrata.service.api.routes import page
 
 logger = logging.getLogger(__name__)
 
-OPEN = frozenset({"/healthz", "/readyz"})
+OPEN = frozenset({"/healthz", "/readyz", "/docs"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Beside these a POST writes. What computes an answer and keeps nothing reads, though its question is a body.
 _OWN: dict[tuple[str, str], tokens.Scope] = {("POST", "/v1/cypher"): "query"}
@@ -34,6 +34,11 @@ documented = HTTPBearer(
     description="A token of `topostrata token create`, or that of TOPOSTRATA_API_TOKEN. On loopback a server without "
     "any answers everybody.",
 )
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request without that under which a proxy has the service."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 def is_open(path: str) -> bool:
@@ -64,7 +69,7 @@ class Guard:
 
     def refusal(self, scope: Scope) -> JSONResponse | None:
         """The answer that refuses a request; None if it may be. ``principal`` in the scope is whose token it shows."""
-        if is_open(scope["path"]):
+        if is_open(path_of(scope)):
             return None
         try:
             if not self.is_closed():
@@ -110,7 +115,7 @@ def _refused(token: tokens.Token | None, scope: Scope) -> JSONResponse | None:
             hint="`topostrata token create` makes another",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
-    wanted = needed(scope["method"], scope["path"])
+    wanted = needed(scope["method"], path_of(scope))
     if token.may(wanted):
         return None
     return problem(

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 from topostrata.errors import MissingExtraError, SettingsError, StoreUnavailableError
 from topostrata.service.tokens import TokenFile, tokens_path
-from topostrata.settings import Settings, load_settings
+from topostrata.settings import Settings, load_settings, others_can_read
 
 _SWITCH_S = 0.001  # how long a computing thread keeps the interpreter while the one that answers wants it
 
 
-def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None]) -> None:
+class Manner(NamedTuple):
+    """How a service is run: the files of its certificate and key, the path that a proxy has it under, its log."""
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    root_path: str = ""
+    json_log: bool = False
+
+
+def run_server(
+    store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None], manner: Manner
+) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` gets the URL and the host names once requests are answered."""
     try:
         import uvicorn  # noqa: PLC0415 - behind an extra
@@ -25,15 +39,17 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
         from topostrata.service.api.app import create_app  # noqa: PLC0415
         from topostrata.service.api.auth import Guard  # noqa: PLC0415
         from topostrata.service.api.connections import PatientProtocol, most_connections  # noqa: PLC0415
+        from topostrata.service.api.logs import log_as_json  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("the REST API", "server") from error
 
+    _check(manner)
     settings = load_settings()
     guard = Guard(settings.api_secret(), _kept(settings, store))
     address = _address(host, guarded=guard.is_closed())
     listening = _listen(address, port)
     shown = f"[{address}]" if address.version == 6 else str(address)
-    url = f"http://{shown}:{listening.getsockname()[1]}"
+    url = f"{'http' if manner.tls_cert is None else 'https'}://{shown}:{listening.getsockname()[1]}"
     hosts = settings.api_names() | (set() if address.is_unspecified else {shown})
 
     class Server(uvicorn.Server):
@@ -55,9 +71,34 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
         PatientProtocol.most = most_connections()
         sys.setswitchinterval(_SWITCH_S)
         config = uvicorn.Config(
-            app, http=PatientProtocol, ws="none", log_level="warning", server_header=False, proxy_headers=False
+            app,
+            http=PatientProtocol,
+            ws="none",
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            root_path=manner.root_path,
+            ssl_certfile=manner.tls_cert,
+            ssl_keyfile=manner.tls_key,
         )
+        if manner.json_log:
+            log_as_json()
         Server(config).run([listening])
+
+
+def _check(manner: Manner) -> None:
+    if (manner.tls_cert is None) is not (manner.tls_key is None):
+        raise SettingsError("tls: expected a certificate and its key, found one without the other")
+    for name, file in (("tls-cert", manner.tls_cert), ("tls-key", manner.tls_key)):
+        if file is not None and not file.is_file():
+            raise SettingsError(f"{name}: expected a file, found none at {file}")
+    if manner.tls_key is not None and others_can_read(manner.tls_key):
+        raise SettingsError(
+            f"tls-key: expected a file that only its owner can read, found {manner.tls_key}, which others can",
+            hint=f"chmod 600 {manner.tls_key}",
+        )
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", manner.root_path):
+        raise SettingsError(f"root-path: expected a path such as /archive, found {manner.root_path!r}")
 
 
 def _kept(settings: Settings, store: str | None) -> TokenFile | None:

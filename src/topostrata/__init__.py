@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
+    from topostrata.ingest.loose import Collected
+    from topostrata.ingest.migration import Migrated
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
@@ -117,6 +119,7 @@ __all__ = [
     "CheckedFiles",
     "ClusterError",
     "Code",
+    "Collected",
     "ConflictError",
     "ConnectionChanges",
     "CorruptError",
@@ -160,6 +163,7 @@ __all__ = [
     "Mask",
     "Match",
     "Measures",
+    "Migrated",
     "MissingExtraError",
     "Moment",
     "Moved",
@@ -338,6 +342,8 @@ _HOMES = {
         "Exported",
         "Moved",
     ),
+    "ingest.loose": ("Collected",),
+    "ingest.migration": ("Migrated",),
     "ingest.verify": ("Violation",),
     "lineage.declared": (
         "Kinship",

@@ -174,12 +174,12 @@ def neox() -> Saved:
     return Saved(Example(transformers.GPTNeoXForCausalLM(config), (tokens(),)), "GPT-NeoX", {"heads": 3})
 
 
-def llama(kv: int, *, tied: bool, kind: str = "Llama", **more: Any) -> Saved:
+def llama(kv: int, *, tied: bool, kind: str = "Llama", family: str = "LLaMA", **more: Any) -> Saved:
     config = getattr(transformers, f"{kind}Config")(
         vocab_size=50, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6,
         num_key_value_heads=kv, tie_word_embeddings=tied, **ENDS, **more,
     )  # fmt: skip
-    return Saved(Example(getattr(transformers, f"{kind}ForCausalLM")(config), (tokens(),)), "LLaMA", {"heads": 6})
+    return Saved(Example(getattr(transformers, f"{kind}ForCausalLM")(config), (tokens(),)), family, {"heads": 6})
 
 
 def opt() -> Saved:
@@ -278,6 +278,8 @@ MODELS: dict[str, Callable[[], Saved]] = {
     "mistral": partial(llama, 3, tied=False, kind="Mistral", head_dim=8),
     "qwen2": partial(llama, 2, tied=True, kind="Qwen2"),
     "qwen3": partial(llama, 2, tied=True, kind="Qwen3", head_dim=8),
+    "phi3": partial(llama, 6, tied=False, kind="Phi3", family="Phi-3", pad_token_id=0),
+    "phi3 tied": partial(llama, 6, tied=True, kind="Phi3", family="Phi-3", pad_token_id=0),
     "gemma": partial(llama, 2, tied=True, kind="Gemma", head_dim=10),
     "opt": opt,
     "bert": partial(bert, "BertForSequenceClassification"),

@@ -30,7 +30,7 @@ from topostrata.store.embedded import stop
 
 TOKEN = "f8Jq2mX0-vT7_b3.nR5~kD1+wL9/cY6aZ4eH8sG="
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-OPEN = {"/healthz", "/readyz", "/"}
+OPEN = {"/healthz", "/readyz", "/", "/docs"}
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -105,7 +105,17 @@ def test_every_route_needs_the_token(app: FastAPI, client: Client) -> None:
 
 def test_a_path_that_is_not_there_needs_it_too(client: Client) -> None:
     """Nobody learns what there is, and no way of writing an open path opens another."""
-    for path in ("/v1", "/nowhere", "/docs", "/healthz/", "/healthz/../v1/runs", "/HEALTHZ", "/page"):
+    for path in (
+        "/v1",
+        "/nowhere",
+        "/openapi.json",
+        "/metrics",
+        "/docs/",
+        "/healthz/",
+        "/healthz/../v1/runs",
+        "/HEALTHZ",
+        "/page",
+    ):
         assert client.get(path).status_code == 401, path
     for path in ("/page/../v1/runs", "/page/%2e%2e/v1/runs", "/page//v1/runs"):  # the page's files are open, no more
         assert client.get(path).status_code in {401, 404}, path
