@@ -297,7 +297,7 @@ class Analysis:
 
         >>> inputs = archive.neuron("w0", "hidden1", 0).inputs
         >>> [(entry.unit, entry.lives[0].born, entry.lives[0].died) for entry in inputs]
-        [(0, 0, None), (1, 5, 10), (2, 0, 5)]
+        [(0, 0, None), (1, 5, None)]
         """
         return self._evolution.neuron(run, space, unit)
 
