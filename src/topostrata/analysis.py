@@ -251,7 +251,7 @@ class Analysis:
         Raises what ``topostrata.match`` raises, and ``NotFoundError`` where there is no such snapshot or, with
         ``keep``, where neurons of a run are not in the graph.
 
-        >>> archive.match("w0@10", "w1@10")["hidden1"].partner.tolist()
+        >>> archive.match("w0@0", "w1@20")["hidden1"].partner.tolist()
         [0, 1, 2]
         """
         from topostrata.distance.match import match
@@ -349,7 +349,7 @@ class Analysis:
 
         >>> inputs = archive.neuron("w0", "hidden1", 0).inputs
         >>> [(entry.unit, entry.lives[0].born, entry.lives[0].died) for entry in inputs]
-        [(0, 0, None), (1, 5, 10), (2, 0, 5)]
+        [(0, 0, None), (1, 5, None)]
         """
         return self._evolution.neuron(run, space, unit)
 
