@@ -100,7 +100,7 @@ def _graph(value: Any) -> str:
     if "labels" in value:
         return f"(:{':'.join(value['labels'])} {value.get('id', '')})"
     if "type" in value:
-        properties = ", ".join(f"{name}: {value[name]}" for name in sorted(value) if name not in {"type", "run"})
+        properties = ", ".join(f"{k}: {value[k]}" for k in sorted(value) if k not in {"type", "run", "alive"})
         return f"[:{value['type']} {{{properties}}}]"
     return json.dumps(value, sort_keys=True)
 

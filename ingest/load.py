@@ -43,6 +43,7 @@ from topostrata.runs import (
 )
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
+from topostrata.store.opening import is_current
 from topostrata.store.runs import (
     WIRING_FORMAT,
     descents,
@@ -80,8 +81,6 @@ class _Known:
 
     masks: dict[str, Stored] = field(default_factory=dict)  # layer -> its last stored mask
     wiring: object = None
-    epoch: int = 0  # that of our last projection
-    clean: bool = True  # whether that projection was completed
 
 
 class Loader:
@@ -92,6 +91,7 @@ class Loader:
         self._masks = masks
         self._known: dict[str, _Known] = {}
         self._has_step_metrics = False
+        self._current = self._told_of_format = False
         self._one_at_a_time = threading.RLock()
 
     def create_run(
@@ -352,6 +352,22 @@ class Loader:
         last, layers = self._store.read_with(lambda tx: (find_run(tx, run).last_step, layers_of(tx, [run])[run]))
         return any(layer.projection == "follow" and layer.projected_step != last for layer in layers)
 
+    def forget(self) -> None:
+        """Forget what this loader remembers of the runs: something else has written to them."""
+        self._known.clear()
+
+    def _is_current(self) -> bool:
+        """Whether connections can be written; what waits is told once."""
+        if not self._current:
+            self._current = is_current(self._store)
+            if not (self._current or self._told_of_format):
+                self._told_of_format = True
+                logger.warning(
+                    "%s: this archive is of an earlier format: snapshots are stored, but their connections do not "
+                    "enter the graph before `topostrata migrate`", self._store.location,
+                )  # fmt: skip
+        return self._current
+
     def project(self, run: str) -> None:
         """Write the connections of a run up to its last snapshot; this completes the work of a killed projector."""
         taken, layers = self._store.write(
@@ -361,16 +377,13 @@ class Loader:
             raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
         if taken["last_step"] is None:
             return
-        known = self._known.setdefault(run, _Known())
-        untouched = known.clean and taken["epoch"] == known.epoch + 1
-        known.epoch, known.clean = taken["epoch"], False
+        if not self._is_current():
+            return
         try:
-            projector = Projector(self._store, self._masks, run, known.epoch)
-            projector.bring_up(layers, taken["last_step"], look=not untouched)
+            projector = Projector(self._store, self._masks, run, taken["epoch"])
+            projector.bring_up(layers, taken["first_step"], taken["last_step"], look=taken["half"])
         except SupersededError:
             logger.info("run %s: another projector has taken over", run)
-            return
-        known.clean = True
 
 
 def _lock(tx: Transaction, run: str, **fields: Any) -> Row:

@@ -71,6 +71,10 @@ class Destination:
             return False
         return True
 
+    def last_step(self, run: str) -> int | None:
+        """The step of the run's last snapshot, None where it has none."""
+        return self._archive.run(run).last_step
+
     def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
         """Store one snapshot."""
         outcome = self._archive.push(

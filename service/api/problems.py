@@ -35,6 +35,8 @@ _STATUS: dict[Code, int] = {
     Code.LIMIT: 413,
     Code.STORE_UNAVAILABLE: 503,
     Code.ENGINE: 503,
+    Code.CANCELLED: 499,
+    Code.MISSING_EXTRA: 501,
 }
 # The messages of these errors are about the server, not about the request: they are logged and not sent.
 _OURS = {Code.STORE_UNAVAILABLE, Code.ENGINE, Code.CORRUPT, Code.SETTINGS, Code.MISSING_EXTRA}
@@ -57,7 +59,7 @@ def problem(
     status: int, code: str, detail: str, *, hint: str | None = None, headers: dict[str, str] | None = None, **more: Any
 ) -> JSONResponse:
     """One problem document. Messages show what was found; what is long is cut."""
-    title = HTTPStatus(status).phrase
+    title = "Client Closed Request" if status == _GONE else HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": shortened(detail)}
     if hint:
         body["hint"] = shortened(hint)

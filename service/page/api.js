@@ -10,6 +10,9 @@ export class Problem extends Error {
   }
 }
 
+// Where the service is: not at the root of its host where a proxy gives it a path of its own.
+const base = new URL(".", document.baseURI).pathname.replace(/\/$/, "");
+
 let token = null;
 /** Says "lost" and "back" as the service goes and comes. */
 export const connection = new EventTarget();
@@ -41,7 +44,7 @@ export const path = (...parts) => `/v1/${parts.map((part) => encodeURIComponent(
 async function ask(url, { signal, method = "GET", body, headers = {} } = {}) {
   let answer;
   try {
-    answer = await fetch(url, {
+    answer = await fetch(base && !url.startsWith(`${base}/`) ? base + url : url, {
       signal, method, body, cache: "no-cache", credentials: "omit",
       headers: { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...headers },
     });
@@ -74,4 +77,34 @@ export async function all(url, key, signal, most = 10_000) {
     next = page.next;
   }
   return Object.assign(entries, { cut: Boolean(next) });
+}
+
+/**
+ * What is new, as it comes: heard(name, data) for every event, until the signal. Where the stream breaks off, the
+ * connection is lost until it is back; where the service refuses it, nothing is live and the page says so.
+ */
+export async function follow(tell, signal) {
+  while (!signal.aborted) {
+    try {
+      const answer = await ask("/v1/events", { signal, headers: { Accept: "text/event-stream" } });
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        const parts = (rest + value).split("\n\n");
+        rest = parts.pop();
+        for (const part of parts) {
+          const fields = Object.fromEntries(part.split("\n").filter((line) => line && !line.startsWith(":")).map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+          if (fields.event) tell(fields.event, JSON.parse(fields.data));
+        }
+      }
+      heard(false);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (error.status > 0 && error.status !== 503) throw error;
+      heard(false);
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 2000); });
+  }
 }

@@ -109,14 +109,14 @@ export function select(entries, value, onchange) {
 
 /** What stands where nothing else can: loading, nothing there, or what went wrong and what to do. */
 export const note = (title, text, ...more) => h("div", { class: "state-note" }, h("h2", {}, title), h("p", {}, text), more);
-export const failure = (error) =>
-  h("div", { class: "state-note bad", role: "alert" }, h("h2", {}, error.title ?? "This cannot be shown"), h("p", {}, error.message), error.hint ? h("p", { class: "note" }, error.hint) : null);
+export const failure = (error, head = "h2") =>
+  h("div", { class: "state-note bad", role: "alert" }, h(head, {}, error.title ?? "This cannot be shown"), h("p", {}, error.message), error.hint ? h("p", { class: "note" }, error.hint) : null);
 export const loading = (text = "Loading…") => h("p", { class: "state-note", role: "status" }, text);
 
 /** A place that fills itself when its content has come: what takes long never holds up the rest. */
 export function later(text, content) {
   const place = h("div", {}, loading(text));
-  content.then((nodes) => place.replaceChildren(...[nodes].flat()), (error) => { if (error.name !== "AbortError") place.replaceChildren(failure(error)); });
+  content.then((nodes) => place.replaceChildren(...[nodes].flat(3)), (error) => { if (error.name !== "AbortError") place.replaceChildren(failure(error)); });
   return place;
 }
 

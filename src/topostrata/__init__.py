@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
+    from topostrata.ingest.loose import Collected
+    from topostrata.ingest.migration import Migrated
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
@@ -75,13 +77,27 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.runs import (
+        ArchiveCounts,
+        Descent,
+        Parent,
+        Run,
+        RunLayer,
+        RunState,
+        Snapshot,
+        StepMetrics,
+        Unprojected,
+    )
     from topostrata.service.plots import (
+        Picture,
         births_and_deaths,
+        change_bars,
         clustered_map,
         descent_tree,
         edit_map,
         heat_maps,
+        layer_bars,
+        match_bars,
         metric_curves,
         survival_curves,
         timeline_curve,
@@ -103,6 +119,7 @@ __all__ = [
     "CheckedFiles",
     "ClusterError",
     "Code",
+    "Collected",
     "ConflictError",
     "ConnectionChanges",
     "CorruptError",
@@ -146,6 +163,7 @@ __all__ = [
     "Mask",
     "Match",
     "Measures",
+    "Migrated",
     "MissingExtraError",
     "Moment",
     "Moved",
@@ -157,6 +175,7 @@ __all__ = [
     "ParameterFlow",
     "Parent",
     "Part",
+    "Picture",
     "Point",
     "PowerLaw",
     "Pushed",
@@ -172,6 +191,7 @@ __all__ = [
     "RunGradientFlow",
     "RunHistory",
     "RunLayer",
+    "RunState",
     "RunSurvival",
     "Settings",
     "SettingsError",
@@ -200,6 +220,7 @@ __all__ = [
     "Wiring",
     "align",
     "births_and_deaths",
+    "change_bars",
     "check_files",
     "clustered_map",
     "degree_kept",
@@ -212,7 +233,9 @@ __all__ = [
     "heat_maps",
     "init",
     "inspect",
+    "layer_bars",
     "match",
+    "match_bars",
     "measure",
     "metric_curves",
     "nnstd",
@@ -319,6 +342,8 @@ _HOMES = {
         "Exported",
         "Moved",
     ),
+    "ingest.loose": ("Collected",),
+    "ingest.migration": ("Migrated",),
     "ingest.verify": ("Violation",),
     "lineage.declared": (
         "Kinship",
@@ -368,16 +393,21 @@ _HOMES = {
         "Parent",
         "Run",
         "RunLayer",
+        "RunState",
         "Snapshot",
         "StepMetrics",
         "Unprojected",
     ),
     "service.plots": (
+        "Picture",
         "births_and_deaths",
+        "change_bars",
         "clustered_map",
         "descent_tree",
         "edit_map",
         "heat_maps",
+        "layer_bars",
+        "match_bars",
         "metric_curves",
         "survival_curves",
         "timeline_curve",

@@ -11,22 +11,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from topostrata.analysis import Analysis
 from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
-from topostrata.runs import ArchiveCounts, LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
+from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
+from topostrata.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from topostrata.ingest.formats.reading import ReadOptions
-    from topostrata.ingest.load import Loader, Outcome, Projection
+    from topostrata.ingest.load import Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
-    from topostrata.ingest.verify import Violation
-    from topostrata.runs import Unprojected
+    from topostrata.runs import RunState, Unprojected
     from topostrata.topology import Topology, Wiring
 
 
@@ -34,7 +33,7 @@ def _unheard(_done: int, _total: int) -> None:
     """Progress that nobody follows."""
 
 
-class Archive(Analysis):
+class Archive(Upkeep):
     """Runs, their snapshots and all that can be asked of them. Use it as a context manager, or call ``close``.
 
     ``topostrata.open`` gives one. Threads may share it; a process that was forked opens its own. Where a snapshot is
@@ -49,7 +48,6 @@ class Archive(Analysis):
     def __init__(self, store: GraphStore, settings: Settings) -> None:
         super().__init__(store)
         self.settings = settings
-        self._built_loader: Loader | None = None
         prepare(store)
 
     def __enter__(self) -> Self:
@@ -85,14 +83,6 @@ class Archive(Analysis):
         True
         """
         return self._store.location
-
-    @property
-    def _loader(self) -> Loader:
-        from topostrata.ingest.load import Loader
-
-        with self._building:
-            self._built_loader = self._built_loader or Loader(self._store, self._masks)
-            return self._built_loader
 
     # Writing
 
@@ -454,6 +444,14 @@ class Archive(Analysis):
             raise InvalidInputError(f"cypher: expected limit and timeout above 0, found {limit} and {timeout_s}")
         return self._store.query(query, parameters or {}, limit=limit, timeout_s=timeout_s, cancel=cancel)
 
+    def states(self) -> dict[str, RunState]:
+        """How far each run has come, by id: cheap, for those who look again and again.
+
+        >>> archive.states()["w0"].last_step
+        10
+        """
+        return self._runs.states()
+
     def unprojected(self) -> list[Unprojected]:
         """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see.
 
@@ -540,36 +538,6 @@ class Archive(Analysis):
         if target.location == self.location:
             raise InvalidInputError(f"expected two archives, found {self.location} twice")
         return transfer.copy(self, target, runs=runs, progress=progress)
-
-    # The archive itself
-
-    def verify(self, *, progress: Callable[[str], None] | None = None) -> Iterator[Violation]:
-        """Everything that does not add up: digests, order, projection against masks, descent.
-
-        ``progress`` is called with the id of each run as its turn comes.
-
-        >>> list(archive.verify())
-        []
-        """
-        from topostrata.ingest.verify import verify
-
-        return verify(self._store, self._masks, progress=progress)
-
-    def counts(self) -> ArchiveCounts:
-        """How much the archive holds: runs, snapshots, masks and their bytes, neurons.
-
-        >>> archive.counts().runs >= 2
-        True
-        """
-        return self._runs.counts()
-
-    def engine_version(self) -> str:
-        """What database this is.
-
-        >>> archive.engine_version() != ""
-        True
-        """
-        return self._store.version()
 
 
 def open_archive(

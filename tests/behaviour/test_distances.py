@@ -12,10 +12,11 @@ import pytest
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
 from topostrata.archive import Archive
-from topostrata.distance import jobs
+from topostrata.distance import jobs, threads
 from topostrata.distance.alignments import Alignment
 from topostrata.distance.comparison import Ready
-from topostrata.distance.nnstd import Distance, compare, nnstd
+from topostrata.distance.jobs import Floats, Ints, Ways, distances_of
+from topostrata.distance.nnstd import nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
 from topostrata.errors import Cancelled, InvalidInputError
 
@@ -27,11 +28,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Which pairs are really computed, as digests."""
     pairs: Counter = []
 
-    def watched(a: Ready, b: Ready, *, alignment: Alignment) -> Distance:
-        pairs.append((a.digest, b.digest))
-        return compare(a, b, alignment=alignment)
+    def watched(shares: Ints, get: Callable[[int], Ready], ways: Ways, stopped: Callable[[], bool]) -> Floats:
+        pairs.extend((get(i).digest, get(j).digest) for i, j in shares.tolist())
+        return distances_of(shares, get, ways, stopped)
 
-    monkeypatch.setattr(jobs, "compare", watched)
+    monkeypatch.setattr(threads, "distances_of", watched)
     return pairs
 
 
@@ -223,3 +224,18 @@ def test_an_unknown_alignment_is_refused(archive: Archive) -> None:
         ):
             question()
     assert contents(archive) == before
+
+
+def test_distances_of_some_layers_are_nobodys_neighbours(archive: Archive) -> None:
+    """Chosen layers, also of runs of different depth, come out of the archive as without it, and leave no relationship."""
+    for run, widths in (("r0", (8, 12, 12, 4)), ("r1", (8, 12, 12, 4)), ("deep", (8, 12, 12, 12, 4))):
+        history = sparse_history(len(widths) + len(run), snapshots=1, widths=widths, density=0.3, churn=0)
+        archive.push(run, 0, history.snapshots[0][1])
+    topologies = {run: archive.topology(run) for run in ("r0", "r1", "deep")}
+    assert archive.nnstd("r0", "r1", layers="l1").nnstd == nnstd(topologies["r0"], topologies["r1"], layers="l1").nnstd
+    for _ in range(2):
+        matrix = archive.distances(["*@0"], layers="common")
+        a, b = (topologies[label.split("@")[0]] for label in matrix.labels[:2])
+        assert matrix.nnstd[0, 1] == nnstd(a, b, layers="common").nnstd
+        assert archive.distances(["r*"], layers="l1").layer_names == ("l1",)
+    assert tell(archive, "MATCH ()-[d:DISTANCE]->() RETURN d.nnstd AS kept") == []

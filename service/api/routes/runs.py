@@ -6,21 +6,20 @@ from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from threading import BoundedSemaphore
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
-from topostrata.errors import ChangedError, ConflictError, InvalidInputError
+from topostrata.errors import ChangedError, ConflictError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
-from topostrata.ingest.formats.safe_tensors import parse_json
 from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import How, Parent, Run, Snapshot, Status
 from topostrata.service.answers.shape import answer_type
+from topostrata.service.api.bodies import Body, body_of, document
 from topostrata.service.api.lanes import Lane, Route, lanes_of
 from topostrata.service.api.representation import (
     PAGE,
@@ -47,8 +46,6 @@ _AT_ONCE = 2  # bodies that are unpacked at once; each takes several times its s
 _DECODING = BoundedSemaphore(_AT_ONCE)
 
 _TOML = "application/toml"
-_JSON = "application/json"
-_MOST_TEXT = 2**20  # bytes of a body that tells of a run
 _MOST_LISTED = 1000  # tags, or parents
 
 _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "application/vnd.safetensors"}
@@ -57,34 +54,27 @@ _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "
 RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-_B = TypeVar("_B", bound=_Body)
-
-
 def _whole(number: Any) -> Any:
     """``5.0`` is the number 5 in JSON, which knows but one kind."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-Tag = Annotated[str, Field(pattern=r"^[^\s,\x00-\x1f\x7f-\x9f\ufeff]{1,100}$")]
+Tag = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\s,\x00-\x1f\x7f-\x9f\ufeff]{1,100}$"})]
 
 
-class ParentBody(_Body):
+class ParentBody(Body):
     """The snapshot that a run started from, and how the run departed from it."""
 
-    parent: Annotated[str, Field(pattern=RUN_PATTERN)]
+    parent: Annotated[str, Field(json_schema_extra={"pattern": RUN_PATTERN})]  # check_run_id says more
     step: Annotated[int, Field(ge=0, le=MAX_STEP), BeforeValidator(_whole)]
     how: How
 
 
-class RunChange(_Body):
+class RunChange(Body):
     """What a run gains: tags and parents are added to those that it has, the status is set."""
 
-    tags: Annotated[list[Tag], Field(max_length=_MOST_LISTED, fail_fast=True)] = []
-    parents: Annotated[list[ParentBody], Field(max_length=_MOST_LISTED, fail_fast=True)] = []
+    tags: list[Tag] = Field(default=[], max_length=_MOST_LISTED, fail_fast=True)
+    parents: list[ParentBody] = Field(default=[], max_length=_MOST_LISTED, fail_fast=True)
     status: Status | None = None
 
     def descent(self) -> list[Parent]:
@@ -118,15 +108,6 @@ def _in_milliseconds(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _body_of(kind: type[_Body]) -> dict[str, Any]:
-    """The request body for the schema: the route reads it itself, with a limit."""
-    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-    inner = schema.pop("$defs", {})
-    if "parents" in schema["properties"]:
-        schema["properties"]["parents"]["items"] = inner["ParentBody"]
-    return {"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}}
-
-
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
 def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: RunCursor = None) -> Response:
     """All runs."""
@@ -144,24 +125,24 @@ def get_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     "/runs/{run}",
     response_model=RunAnswer,
     responses={201: {"model": RunAnswer}, 409: {}, 413: {}, 415: {}},
-    openapi_extra=_body_of(NewRun),
+    openapi_extra=body_of(NewRun),
 )
 async def put_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """Make a run before its first snapshot. Where it is there with all that the body states, nothing changes."""
     check_run_id(run)
-    return await lanes_of(request).work(Lane.QUICK, _create, request, archive, run, await _document(request, NewRun))
+    return await lanes_of(request).work(Lane.QUICK, _create, request, archive, run, await document(request, NewRun))
 
 
 @router.patch(
     "/runs/{run}",
     response_model=RunAnswer,
     responses={409: {}, 412: {}, 413: {}, 415: {}},
-    openapi_extra=_body_of(RunChange),
+    openapi_extra=body_of(RunChange),
 )
 async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """Add tags and parents to a run and set its status. ``If-Match`` gives the entity tag of the state seen."""
     check_run_id(run)
-    return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, await _document(request, RunChange))
+    return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, await document(request, RunChange))
 
 
 @router.get(
@@ -232,7 +213,7 @@ def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Respo
                 f"run {run!r}: expected no run of this id or one with all that is stated, found another {differs}",
                 hint="PATCH adds tags and parents and sets the status; the rest of a run never changes",
             ) from None
-    return represent(request, archive.run(run), status=status, headers={"Location": f"/v1/runs/{run}"})
+    return represent(request, archive.run(run), status=status, headers=_at(request, f"/v1/runs/{run}"))
 
 
 def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Response:
@@ -263,27 +244,11 @@ def _store(request: Request, archive: Archive, ref: Ref, body: BytesIO) -> Respo
         layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
     )
-    where = f"/v1/runs/{ref.run}/snapshots/{ref.step}"
     status = 201 if outcome == "added" else 200
-    return represent(request, archive.snapshot(ref), status=status, headers={"Location": where})
+    return represent(
+        request, archive.snapshot(ref), status=status, headers=_at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
+    )
 
 
-async def _document(request: Request, kind: type[_B]) -> _B:
-    """The JSON body of a request."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != _JSON:
-        raise HTTPException(415, f"expected a body of {_JSON}, found {media or 'none that says what it is'}")
-    async with read_body(request, _MOST_TEXT) as body:
-        return _validated(body.getvalue(), kind)
-
-
-def _validated(text: bytes, kind: type[_B]) -> _B:
-    document = parse_json(text, where="body")
-    if isinstance(document, dict) and not document.keys() <= kind.model_fields.keys():  # however many there are
-        others = ", ".join(sorted(document.keys() - kind.model_fields.keys())[:5])[:200]
-        raise InvalidInputError(f"body: expected some of {', '.join(kind.model_fields)}, found {others}")
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError([{**entry, "loc": ("body", *entry["loc"])} for entry in errors]) from None
+def _at(request: Request, path: str) -> dict[str, str]:
+    return {"Location": f"{request.scope.get('root_path', '')}{path}"}

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from topostrata.errors import InvalidInputError, MissingExtraError, NotComparableError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from topostrata.distance.comparison import Comparison, Ready
     from topostrata.distance.prepared import Prepared
     from topostrata.topology import Topology
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 Alignment = Literal["overlap", "canonical", "reference", "refined", "identity"]
 Given = Literal["given"]  # in the place of an alignment: the match came from elsewhere
 DEFAULT: Alignment = "overlap"
+
+
+CompareMany = Callable[[list[Any], "NDArray[np.int64]"], "list[list[float] | None]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,9 @@ class Definition:
     (labelled outputs too where they are not fixed) or ``"none"``. ``prepared``: a network is prepared once for many
     comparisons, where numba is installed; otherwise the topology itself is compared.
     ``needs_numba``: there is no way to compute it without the compiled kernels. ``version`` is that of the values,
-    which are stored with it: it rises when a value changes. ``compare`` takes two networks as ``ready`` gives them.
+    which are stored with it: it rises when a value changes. ``compare`` takes two networks as ``ready`` gives them;
+    ``compare_many`` some of one plan and the pairs of their places, and gives the distance of each row of each pair, or
+    None for a pair that is to be compared alone.
     """
 
     name: Alignment
@@ -44,6 +52,7 @@ class Definition:
     needs_numba: bool
     version: int
     compare: Callable[[Any, Any], Comparison]
+    compare_many: CompareMany | None = None
 
     def check_installed(self) -> None:
         """Refuse the alignment where it needs numba and numba is not installed."""
@@ -110,6 +119,12 @@ def _canonical(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import canonical  # noqa: PLC0415 - needs numba
 
     return canonical.compare(_prepared(a), _prepared(b))
+
+
+def _canonical_many(networks: list[Ready], pairs: NDArray[np.int64]) -> list[list[float] | None]:
+    from topostrata.distance import canonical  # noqa: PLC0415 - needs numba
+
+    return canonical.compare_many([_prepared(network) for network in networks], pairs)
 
 
 def _refined(a: Ready, b: Ready) -> Comparison:
@@ -180,6 +195,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
             needs_numba=True,
             version=1,
             compare=_canonical,
+            compare_many=_canonical_many,
         ),
         Definition(
             "reference",

@@ -317,3 +317,12 @@ def matched_sum(partner, ptr_a, keys_a, keymap, ptr_b, keys_b, elements_b):
             high += whole
             low += np.int64((scaled - whole) * _HALF)
     return high, low
+
+
+def row_distance(high: int, low: int, matched: int, size_a: int, size_b: int) -> float:
+    """The distance of a row by its ``matched_sum`` over so many matched pairs; a unit without a partner costs 1.
+
+    Rounded once, as ``math.fsum`` does.
+    """
+    alone = size_a + size_b - 2 * matched
+    return ((high << 37) + low + alone * ONE) / ONE / (matched + alone)

@@ -10,6 +10,7 @@ import math
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,6 +81,40 @@ class Prepared:
         """The bytes of the arrays, without those of the masks."""
         arrays = {id(array): array.nbytes for sets in self.sets.known.values() for array in sets.arrays}
         return sum(arrays.values()) + 8 * sum(self.sizes)
+
+    @cached_property
+    def largest(self) -> int:
+        """The most elements of a fan-in set."""
+        return max(sets.largest for sets in self.fan_in)
+
+    @cached_property
+    def most_elements(self) -> int:
+        """How many elements any set could have."""
+        return max(sets.elements for sets in self.sets.known.values())
+
+    @property
+    def places_in_memory(self) -> Ints:
+        """Where the arrays lie, for ``fused.compare_pairs``: address and length of each; colours if they are known."""
+        return self._with_colours if "_coloured" in vars(self) else self._without_colours
+
+    @cached_property
+    def _with_colours(self) -> Ints:
+        return self._places(self.colours)
+
+    @cached_property
+    def _without_colours(self) -> Ints:
+        return self._places([np.zeros(0, dtype=np.uint64)] * len(self.sizes))
+
+    def _places(self, colour: Sequence[NDArray[np.uint64]]) -> Ints:
+        places = []
+        for sets, out, colours_of in zip(self.fan_in, self.fan_out, colour, strict=True):
+            arrays = (*sets.arrays, out.ptr, out.keys, colours_of)
+            places += [(array.__array_interface__["data"][0], len(array)) for array in arrays]
+            places.append((out.elements, 0))
+        for sets in self.rows:
+            places += [(array.__array_interface__["data"][0], len(array)) for array in (sets.ptr, sets.keys)]
+            places.append((sets.elements, 0))
+        return np.array(places, dtype=np.int64)
 
     @cached_property
     def _coloured(self) -> tuple[tuple[NDArray[np.uint64], ...], bool]:

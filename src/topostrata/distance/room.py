@@ -7,6 +7,7 @@ listed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _PER_PAIR = 40  # bytes: a tied pair with its costs by the next criterion and its place in the problem made of them
+MOST_UNCHECKED = math.isqrt(FREE // _PER_PAIR)  # units: all their pairs may be tied
 _HINT = "identity needs none: --alignment identity, alignment='identity'; TOPOSTRATA_MEMORY_BYTES raises the limit"
 
 _layers: ContextVar[tuple[str, ...]] = ContextVar("layers", default=())
@@ -58,7 +60,7 @@ def check_tied(
 ) -> None:
     """Refuse more tied pairs than may be listed; the arguments are those of ``matching.tied_pairs``."""
     n = len(row_of)
-    if n * n * _PER_PAIR <= FREE:
+    if n <= MOST_UNCHECKED:
         return
     tied_rows = sizes[component] > 1
     of_column = component[row_of]

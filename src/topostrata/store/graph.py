@@ -148,6 +148,11 @@ class GraphStore:
         self._closed = False
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the engine of a directory, and not a server."""
+        return self._connection.reader is not None
+
+    @property
     def connection(self) -> Connection:
         """How the database is reached now, passwords included."""
         return self._connection

@@ -17,7 +17,8 @@ from topostrata.settings import DEFAULT_STORE, Settings
 if TYPE_CHECKING:
     from topostrata.store.graph import Connection, GraphStore
 
-FORMAT = 1
+FORMAT = 2  # 2: living connections have a key by which they are found; an older archive is read as it is
+_OLDEST = 1
 
 _EMBEDDED_RELATIONSHIPS = 2_000_000
 _SERVER_RELATIONSHIPS = 20_000_000
@@ -38,6 +39,7 @@ def prepare(store: GraphStore) -> None:
     if not nodes:
         for name in ("schema/001-archive", "schema/002-step-metrics"):
             store.schema(queries.statements(name))
+        index_keys(store)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         store.write(
             lambda tx: tx.run(
@@ -49,11 +51,22 @@ def prepare(store: GraphStore) -> None:
             )
         )
         nodes = store.read("archive/archive")
-    if nodes[0]["format"] != FORMAT:
+    if nodes[0]["format"] not in range(_OLDEST, FORMAT + 1):
         raise UnsupportedFormatError(
-            f"{store.location}: expected an archive of format {FORMAT}, found {nodes[0]['format']}",
+            f"{store.location}: expected an archive of format {_OLDEST} to {FORMAT}, found {nodes[0]['format']}",
             hint="a newer version of topostrata made it: upgrade",
         )
+
+
+def is_current(store: GraphStore) -> bool:
+    """Whether the archive is of today's format, as it stands in the graph now."""
+    return bool(store.read("archive/archive")[0]["format"] == FORMAT)
+
+
+def index_keys(store: GraphStore) -> None:
+    """The index of today's format that only a server uses."""
+    if not store.is_embedded:
+        store.schema(queries.statements("schema/003-alive-on-a-server"))
 
 
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:

@@ -23,6 +23,7 @@ from topostrata.runs import (
     Parent,
     Run,
     RunLayer,
+    RunState,
     Snapshot,
     StepMetrics,
     Unprojected,
@@ -170,6 +171,10 @@ class RunStore:
             for row in rows
         ]
 
+    def states(self) -> dict[str, RunState]:
+        """How far each run has come."""
+        return {row["run"]: RunState(row["last_step"], row["status"]) for row in self._store.read("runs/states")}
+
     def counts(self) -> ArchiveCounts:
         """How much the archive holds."""
         return ArchiveCounts(**self._store.read("archive/counts")[0])
@@ -296,6 +301,12 @@ def wiring_of(layers: Iterable[RunLayer]) -> Wiring:
 def masks_between(tx: Transaction, run: str, layers: Iterable[str], first: int, last: int) -> list[LayerMask]:
     """Which mask each of these layers has at every step from one to another, both included, step by step."""
     rows = tx.run("masks/run_masks", run=run, layers=list(layers), first=first, last=last)
+    return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
+
+
+def masks_after(tx: Transaction, run: str, layers: Iterable[str], step: int) -> list[LayerMask]:
+    """Which mask each of these layers has at a step and at some that follow it, step by step; a page of 65 steps."""
+    rows = tx.run("masks/masks_after", id=f"{run}@{step}", layers=list(layers))
     return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
 
 

@@ -80,13 +80,13 @@ def test_no_colours_where_nothing_is_tied(work: Work) -> None:
 
 def test_what_is_prepared_goes_with_its_topology() -> None:
     """Nothing keeps a topology that nobody else has, and what was prepared of it goes at once."""
-    before = len(prepared._KEPT._of)
+    kept = prepared._Kept(10**9)
     topology = chain(7)
-    prepare(topology)
-    assert len(prepared._KEPT._of) == before + 1
+    kept.get(topology, plan_of(topology.wiring))
+    assert (len(kept._of), kept._bytes > 0) == (1, True)
     del topology
     gc.collect()
-    assert len(prepared._KEPT._of) == before
+    assert (len(kept._of), kept._bytes) == (0, 0)
 
 
 def test_the_oldest_go_where_memory_is_full() -> None:
