@@ -97,7 +97,7 @@ class _Twice:
         self.progress(done, count + self.total)
 
     def taken(self, done: int) -> None:
-        """So many were read or pushed."""
+        """So many were read."""
         self.progress(self.looks + done, self.looks + max(self.total, done))
 
 
@@ -151,8 +151,7 @@ def push_files(
     if is_new and (descent or labels):
         loader.create_run(run, tags=labels, parents=descent)
     pushed = []
-    bar = _Twice(progress, files.count)
-    for frame in files.frames(bar.looked):
+    for frame in files.frames():
         outcome = loader.push(
             run,
             frame.step,
@@ -163,7 +162,7 @@ def push_files(
             projection=projection,
         )
         pushed.append(PushedSnapshot(frame.step, outcome, frame.topology.nnz))
-        bar.taken(len(pushed))
+        progress(len(pushed), files.count)
     changed = is_new
     if not is_new and (descent or labels):
         changed = loader.update_run(run, tags=labels, parents=descent)
