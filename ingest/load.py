@@ -352,6 +352,10 @@ class Loader:
         last, layers = self._store.read_with(lambda tx: (find_run(tx, run).last_step, layers_of(tx, [run])[run]))
         return any(layer.projection == "follow" and layer.projected_step != last for layer in layers)
 
+    def forget(self) -> None:
+        """Forget what this loader remembers of the runs: something else has written to them."""
+        self._known.clear()
+
     def _is_current(self) -> bool:
         """Whether connections can be written; what waits is told once."""
         if not self._current:

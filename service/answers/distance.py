@@ -29,6 +29,7 @@ class DistancesAnswer(TypedDict):
     both. ``order`` lists the refs along the leaves of that tree. ``nearest[i]`` lists the nearest of ``refs[i]``;
     ``nearest`` is null if the request does not ask for it. ``held`` names the spaces that are compared by index because
     nothing tells their units apart: distances are too large there, never too small. ``version`` is the alignment's.
+    ``left_out`` names the layers that do not count, where layers were chosen.
     """
 
     refs: list[str]
@@ -41,6 +42,7 @@ class DistancesAnswer(TypedDict):
     nearest: list[list[NearAnswer]] | None
     held: list[str]
     version: int
+    left_out: list[str]
 
 
 def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
@@ -75,4 +77,5 @@ def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> D
         else [[{"ref": label, "nnstd": distance} for label, distance in row] for row in neighbours],
         "held": list(matrix.held),
         "version": matrix.version,
+        "left_out": list(matrix.left_out),
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from typing_extensions import TypedDict
 
 from topostrata.distance.edits import COLUMNS
 from topostrata.service.answers.shape import as_json
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
-    from topostrata.distance.edits import Edits
+    from topostrata.distance.edits import Edits, LayerEdits
     from topostrata.distance.match import Match
 
 
@@ -47,3 +48,17 @@ def edits_answer(
         "unit": None if unit is None else as_json(edits.unit(*unit)),
         "listed": None if listed is None else [dict(zip(COLUMNS, row, strict=True)) for row in listed],
     }
+
+
+def packed_edits(edits: LayerEdits, sizes: tuple[int, int]) -> bytes:
+    """The connections of a layer under a match as numbers of 32 bits, little-endian: what a picture of them needs.
+
+    First ``sizes``, those of A's source and target; then the connections that both have, none, those to delete and
+    those to insert, in A's units: their number, the sources, the targets. What ends in a unit that A has not is left
+    out. The four are in the places of `/v1/runs/{run}/changes`.
+    """
+    parts = [np.array(sizes, dtype="<u4")]
+    for rows in (edits.kept, edits.kept[:0], edits.deletions, edits.insertions):
+        inside = rows[(rows[:, 0] >= 0) & (rows[:, 1] >= 0)]
+        parts += [np.array([len(inside)], dtype="<u4"), inside[:, 0].astype("<u4"), inside[:, 1].astype("<u4")]
+    return np.concatenate(parts).tobytes()

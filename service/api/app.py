@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, Response
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from topostrata import __version__
@@ -18,6 +18,7 @@ from topostrata.service.api.contract import contract_of
 from topostrata.service.api.edge import Edge
 from topostrata.service.api.lanes import Lanes
 from topostrata.service.api.readiness import Readiness
+from topostrata.service.api.reference import POLICY, reference
 from topostrata.service.api.representation import ArchiveOf
 from topostrata.service.api.routes import (
     cypher,
@@ -30,7 +31,9 @@ from topostrata.service.api.routes import (
     metrics,
     page,
     runs,
+    topologies,
 )
+from topostrata.service.api.telemetry import MEDIA_TYPE, Telemetry
 from topostrata.settings import load_settings
 
 _BODIES = 4  # of the largest size that may be in memory together
@@ -58,7 +61,7 @@ def create_app(
         if archive is None:
             await run_in_threadpool(opened.close)
 
-    # FastAPI's interactive pages are off, because they load scripts from the internet.
+    # FastAPI's own pages load scripts from the internet: `/docs` is ours.
     app = FastAPI(
         title="Topostrata",
         version=__version__,
@@ -68,12 +71,15 @@ def create_app(
         redoc_url=None,
     )
     app.add_middleware(AccessCheck, hosts=hosts, guard=guard)
-    app.add_middleware(Edge)  # outermost, so that refusals of the access check have its headers too
-    problems.install(app)
     app.state.lanes = Lanes(body_bytes=_BODIES * (archive.settings if archive else load_settings()).max_body_bytes)
+    telemetry = Telemetry(app.state.lanes)
+    app.add_middleware(
+        Edge, telemetry=telemetry
+    )  # outermost, so that refusals of the access check have its headers too
+    problems.install(app)
     app.state.watch = events.Watch()
     readiness = Readiness()
-    for routes in (runs, metrics, distance, matching, evolution, lineage, measures, cypher, events, page):
+    for routes in (runs, topologies, metrics, distance, matching, evolution, lineage, measures, cypher, events, page):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
 
     page.install(app)
@@ -89,6 +95,15 @@ def create_app(
         state = await readiness.of(archive)
         status = "ok" if state == "ok" else "unavailable"
         return JSONResponse({"status": status, "archive": state}, status_code=200 if state == "ok" else 503)
+
+    @app.get("/metrics", tags=["service"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics_of_service() -> Response:
+        """What the service counted, for Prometheus."""
+        return Response(telemetry.text(), media_type=MEDIA_TYPE)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(reference(contract()), headers={"Content-Security-Policy": POLICY})
 
     def contract() -> dict[str, Any]:
         app.openapi_schema = app.openapi_schema or contract_of(app)

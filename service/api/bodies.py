@@ -11,9 +11,8 @@ from starlette.exceptions import HTTPException
 
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.safe_tensors import parse_json
-from topostrata.service.api.representation import read_body
+from topostrata.service.api.representation import JSON, read_body
 
-JSON = "application/json"
 _MOST_TEXT = 2**20  # bytes
 
 

@@ -72,6 +72,10 @@ class Lanes:
         threads = sum(place.at_once for place in self._places.values()) + _SPARE_THREADS
         to_thread.current_default_thread_limiter().total_tokens = threads
 
+    def waiting(self, lane: Lane) -> int:
+        """How many requests wait for a place."""
+        return self._waiting[lane]
+
     @asynccontextmanager
     async def place(self, lane: Lane, request: Request | None = None) -> AsyncIterator[None]:
         """A place in a lane; 503 where too many wait already. Who went away while waiting is not worked for."""

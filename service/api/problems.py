@@ -36,6 +36,7 @@ _STATUS: dict[Code, int] = {
     Code.STORE_UNAVAILABLE: 503,
     Code.ENGINE: 503,
     Code.CANCELLED: 499,
+    Code.MISSING_EXTRA: 501,
 }
 # The messages of these errors are about the server, not about the request: they are logged and not sent.
 _OURS = {Code.STORE_UNAVAILABLE, Code.ENGINE, Code.CORRUPT, Code.SETTINGS, Code.MISSING_EXTRA}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Annotated, Any
@@ -21,6 +21,8 @@ from topostrata.service.answers.shape import as_json, shape
 from topostrata.service.api.lanes import lanes_of
 from topostrata.store.runs import MAX_PAGE
 
+JSON = "application/json"
+BINARY = {"schema": {"type": "string", "format": "binary"}}  # for the contract
 PAGE = 100
 MOST = MAX_PAGE
 _LEAST_RATE = 16 * 2**10  # bytes of a body a second, once the patience with it is over
@@ -91,6 +93,29 @@ def represent_bytes(
     if request.method == "GET" and (tag in known or "*" in known):
         return Response(status_code=304, headers=sent)
     return Response(body, status_code=status, media_type=media_type, headers=sent)
+
+
+def negotiated(request: Request, offers: Sequence[str]) -> str:
+    """The kind of answer that a request accepts most, the first where it does not care; 406 where it wants another."""
+    accepted = request.headers.get("accept", "*/*")
+    best, weight = "", 0.0
+    for entry in accepted.split(",")[:32]:
+        kind, *parameters = (part.strip().lower() for part in entry.split(";"))
+        quality = next((_quality(part[2:]) for part in parameters if part.startswith("q=")), 1.0)
+        family = kind.removesuffix("*").removeprefix("*/") if kind.endswith("*") else None  # empty: of any kind
+        offer = next((o for o in offers if (o == kind if family is None else o.startswith(family))), "")
+        if offer and quality > weight:
+            best, weight = offer, quality
+    if not best:
+        raise HTTPException(406, f"expected to be asked for {', '.join(offers)}, found {accepted[:80]}")
+    return best
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def page_type(name: str, entry: Any, order: str) -> Any:

@@ -58,9 +58,9 @@ def demo(
         _tell(story)
     say(f"ask more: topostrata ls --store {store}")
     if serve:
-        from topostrata.service.api.server import run_server
+        from topostrata.service.api.server import Manner, run_server
 
-        run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url))
+        run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url), manner=Manner())
 
 
 def _clear(out: Path) -> None:
@@ -204,7 +204,7 @@ def _survival(evolutions: list[dict[str, Any]]) -> RenderableType:
 
 
 def _invite(url: str) -> None:
-    say(f"REST at {url} until Ctrl-C, for example:")
+    say(f"the page: {url}/ until Ctrl-C, and REST beside it, for example:")
     say(f"  curl '{url}/v1/runs'")
     say(f"  curl '{url}/v1/distances?a=w0&b=w4'")
     say(f"  curl '{url}/v1/runs/w0/evolution?from=0&to=10'")

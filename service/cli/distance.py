@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from unicodedata import category
 
 import typer
@@ -73,6 +73,15 @@ PartnersOption = Annotated[
         "for each hidden space of A, whose entry i is the unit of B that unit i is.",
     ),
 ]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="LAYERS",
+        help="Which layers count: names and globs ('fc1,block.3.*'), 'sparse' (not the full ones), 'common' (those "
+        "that all networks have, of networks of different depth). With refs alone --layers says the same.",
+    ),
+]
 FirstArgument = Annotated[
     str, typer.Argument(metavar="A", help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")
 ]
@@ -93,6 +102,7 @@ def nnstd(
     reading: Reading,
     alignment: AlignOption = DEFAULT,
     alignment_file: PartnersOption = None,
+    only: OnlyOption = None,
     chance: ChanceOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -104,14 +114,17 @@ def nnstd(
     from topostrata.distance.nnstd import nnstd as distance_of
     from topostrata.service.answers.distance import distance_answer
 
-    partners = partners_in(alignment_file, alignment)
+    how: dict[str, Any] = {
+        "alignment": alignment,
+        "chance": chance,
+        "partners": partners_in(alignment_file, alignment),
+        "layers": _layers(only, reading, [a, b]),
+    }
     with two_networks([a, b, *context.args], store, reading) as (opened, first, second):
         if opened is not None and first.entry is not None and second.entry is not None:
-            distance = opened.nnstd(first.entry, second.entry, alignment=alignment, chance=chance, partners=partners)
+            distance = opened.nnstd(first.entry, second.entry, **how)
         else:
-            distance = distance_of(
-                first.topology, second.topology, alignment=alignment, chance=chance, partners=partners
-            )
+            distance = distance_of(first.topology, second.topology, **how)
     result = distance_answer(first.label, second.label, distance)
     if json_:
         answer(result)
@@ -124,6 +137,7 @@ def nnstd(
         ),
         *_chance_lines(distance),
         *_held_lines(distance.held),
+        *_left_out_lines(distance.left_out),
         *informed_lines(distance.informed),
     )
 
@@ -152,6 +166,7 @@ def distances(
             "--png", metavar="FILE", help="Draw it, similar networks together, into this file (.png, .svg, .pdf)."
         ),
     ] = None,
+    only: OnlyOption = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Compute on a Dask cluster: tcp://HOST:8786 of its scheduler.")
     ] = None,
@@ -162,8 +177,9 @@ def distances(
     files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
     outputs = {kind: path for kind, path in files.items() if path is not None}
     check_outputs(outputs)
+    layers = _layers(only, reading, refs)
     _check_reading(reading, refs)
-    matrix = _matrix(refs, alignment, scheduler, store, reading)
+    matrix = _matrix(refs, reading, store, {"alignment": alignment, "scheduler": scheduler, "layers": layers})
     try:
         _write_outputs(matrix, outputs)
     finally:  # the matrix is shown even if a file could not be written
@@ -173,15 +189,31 @@ def distances(
 def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path], *, json_: bool) -> None:
     from topostrata.service.answers.distance import distances_answer
 
+    notes = [*_held_lines(matrix.held), *_left_out_lines(matrix.left_out)]
     if json_:
         answer(distances_answer(matrix, nearest=nearest))
     elif nearest is not None:
         neighbours = zip(matrix.labels, matrix.nearest(nearest), strict=True)
         near = [[label, other, distance] for label, row in neighbours for other, distance in row]
         title = f"nearest by NNSTD, alignment {matrix.alignment}"
-        show(title, table(["", "nearest", "distance"], near), *_held_lines(matrix.held))
+        show(title, table(["", "nearest", "distance"], near), *notes)
     else:
-        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files), *_held_lines(matrix.held))
+        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files), *notes)
+
+
+def _layers(only: str | None, reading: Reading, refs: list[str]) -> str | list[str] | None:
+    """Which layers count: of refs alone, whose layers nobody reads from a file, ``--layers`` says it too."""
+    from topostrata.refs import is_path
+
+    if only is None and reading["layers"] and not any(is_path(ref) for ref in refs):
+        layers: list[str] = reading["layers"]
+        reading["layers"] = ()
+        return layers
+    return only
+
+
+def _left_out_lines(layers: tuple[str, ...]) -> list[str]:
+    return [f"left out: {', '.join(layers)}"] if layers else []
 
 
 def _held_lines(spaces: tuple[str, ...]) -> list[str]:
@@ -358,9 +390,7 @@ def _load(text: str, opened: Archive | None, reading: Reading) -> tuple[str, Top
     return entry.snapshot.id, opened.topology(entry)
 
 
-def _matrix(
-    refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None, reading: Reading
-) -> DistanceMatrix:
+def _matrix(refs: list[str], reading: Reading, store: str | None, how: dict[str, Any]) -> DistanceMatrix:
     from topostrata.distance.pairwise import distances as all_distances
     from topostrata.refs import is_path
 
@@ -374,12 +404,11 @@ def _matrix(
             return all_distances(
                 topologies,
                 labels=[_printable(ref) for ref in refs],
-                alignment=alignment,
                 progress=advance,
-                scheduler=scheduler,
+                **how,
             )
     with _file_suggested(refs), archive(store) as opened, progress("distances") as advance:
-        return opened.distances(refs, alignment=alignment, progress=advance, scheduler=scheduler)
+        return opened.distances(refs, progress=advance, **how)
 
 
 def check_outputs(outputs: dict[str, Path]) -> None:

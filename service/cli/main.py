@@ -24,6 +24,7 @@ from topostrata.service.cli import (
     operation,
     runs,
     sync,
+    token,
     transfer,
 )
 from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
@@ -67,6 +68,7 @@ for group in (
     transfer,
     sync,
     operation,
+    token,
     demo,
 ):
     group.register(app)

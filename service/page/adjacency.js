@@ -18,7 +18,7 @@ export function unpack(buffer) {
 }
 
 /** Draws into a canvas; a cell is at least a pixel where the screen has room, and the picture says when it has not. */
-export function adjacency(canvas, { sources, targets, changes }, width) {
+export function adjacency(canvas, { sources, targets, changes }, width, words = STATUS) {
   const scale = Math.max(1, Math.min(8, Math.floor(width / sources), Math.floor(640 / targets)));
   const shrink = Math.max(1, Math.ceil(sources / Math.max(width, 1)), Math.ceil(targets / 4000));
   const cell = shrink > 1 ? 1 : scale;
@@ -47,9 +47,9 @@ export function adjacency(canvas, { sources, targets, changes }, width) {
   }
   image.putImageData(picture, 0, 0);
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `${targets} target units down, ${sources} source units across: ${Object.entries(changes).map(([status, { sources: from }]) => `${number(from.length)} ${STATUS[status].text}`).join(", ")}`);
+  canvas.setAttribute("aria-label", `${targets} target units down, ${sources} source units across: ${Object.entries(changes).map(([status, { sources: from }]) => `${number(from.length)} ${(words[status] ?? STATUS[status]).text}`).join(", ")}`);
   return { cell, shrink };
 }
 
-export const legend = (changes) => h("div", { class: "legend" }, Object.entries(changes).map(([status, { sources }]) =>
-  h("span", {}, h("span", { class: "mark", style: { background: `var(--${STATUS[status].colour})` } }), `${STATUS[status].text}: ${number(sources.length)}`)));
+export const legend = (changes, words = STATUS) => h("div", { class: "legend" }, Object.keys(words).map((status) =>
+  h("span", {}, h("span", { class: "mark", style: { background: `var(--${words[status].colour})` } }), `${words[status].text}: ${number(changes[status].sources.length)}`)));

@@ -10,6 +10,9 @@ export class Problem extends Error {
   }
 }
 
+// Where the service is: not at the root of its host where a proxy gives it a path of its own.
+const base = new URL(".", document.baseURI).pathname.replace(/\/$/, "");
+
 let token = null;
 /** Says "lost" and "back" as the service goes and comes. */
 export const connection = new EventTarget();
@@ -41,7 +44,7 @@ export const path = (...parts) => `/v1/${parts.map((part) => encodeURIComponent(
 async function ask(url, { signal, method = "GET", body, headers = {} } = {}) {
   let answer;
   try {
-    answer = await fetch(url, {
+    answer = await fetch(base && !url.startsWith(`${base}/`) ? base + url : url, {
       signal, method, body, cache: "no-cache", credentials: "omit",
       headers: { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...headers },
     });

@@ -19,6 +19,11 @@ export function lineColours() {
 }
 export const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [], [6, 3], [2, 2], [8, 3, 2, 3]];
 
+export const EDITS = {
+  survived: { colour: "alive", text: "in both" },
+  died: { colour: "died", text: "only in the first: delete" },
+  born: { colour: "born", text: "only in the second: insert" },
+};
 export const STATUS = {
   survived: { colour: "alive", text: "alive before and after" },
   born: { colour: "born", text: "born" },

@@ -116,7 +116,7 @@ export const loading = (text = "Loading…") => h("p", { class: "state-note", ro
 /** A place that fills itself when its content has come: what takes long never holds up the rest. */
 export function later(text, content) {
   const place = h("div", {}, loading(text));
-  content.then((nodes) => place.replaceChildren(...[nodes].flat()), (error) => { if (error.name !== "AbortError") place.replaceChildren(failure(error)); });
+  content.then((nodes) => place.replaceChildren(...[nodes].flat(3)), (error) => { if (error.name !== "AbortError") place.replaceChildren(failure(error)); });
   return place;
 }
 

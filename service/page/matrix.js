@@ -46,6 +46,18 @@ export function matrix({ names, value, order, tree, press, describe }) {
     at.imageSmoothingEnabled = false;
     at.translate(view.x, top + view.y); at.scale((view.k * side) / count, (view.k * side) / count);
     at.drawImage(cells, 0, 0);
+    if ((view.k * side) / count >= 44) {
+      // Room for the numbers themselves: white on dark cells, black on bright ones.
+      at.textAlign = "center"; at.textBaseline = "middle"; at.font = "0.19px system-ui";
+      for (let row = 0; row < count; row += 1) {
+        for (let column = 0; column < count; column += 1) {
+          const shown = value(order[row], order[column]);
+          at.fillStyle = shown < 0.62 ? "#ffffff" : "#000000";
+          at.fillText(number(shown, 3), column + 0.5, row + 0.5);
+        }
+      }
+      at.textAlign = "start";
+    }
     if (chosen) { at.lineWidth = 0.12; at.strokeStyle = "#ffffff"; at.strokeRect(chosen[1], chosen[0], 1, 1); at.lineWidth = 0.05; at.strokeStyle = "#000000"; at.strokeRect(chosen[1], chosen[0], 1, 1); }
     at.restore();
     at.fillStyle = styled("ink"); at.strokeStyle = styled("muted"); at.font = "12px system-ui"; at.textBaseline = "middle";
@@ -97,7 +109,7 @@ export function matrix({ names, value, order, tree, press, describe }) {
     event.preventDefault();
   });
   new ResizeObserver(() => {
-    const wide = Math.min(holder.parentElement?.clientWidth ?? 0, 760) - margin - 26;
+    const wide = Math.min(holder.parentElement?.clientWidth ?? 0, 660) - margin - 26;
     if (wide <= 0 || Math.abs(wide - side) < 1) return;
     side = Math.max(180, Math.floor(wide));
     zoom.extent([[0, 0], [side, side]]).translateExtent([[0, 0], [side, side]]);

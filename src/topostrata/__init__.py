@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
+    from topostrata.ingest.loose import Collected
+    from topostrata.ingest.migration import Migrated
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
@@ -87,11 +89,15 @@ if TYPE_CHECKING:
         Unprojected,
     )
     from topostrata.service.plots import (
+        Picture,
         births_and_deaths,
+        change_bars,
         clustered_map,
         descent_tree,
         edit_map,
         heat_maps,
+        layer_bars,
+        match_bars,
         metric_curves,
         survival_curves,
         timeline_curve,
@@ -113,6 +119,7 @@ __all__ = [
     "CheckedFiles",
     "ClusterError",
     "Code",
+    "Collected",
     "ConflictError",
     "ConnectionChanges",
     "CorruptError",
@@ -156,6 +163,7 @@ __all__ = [
     "Mask",
     "Match",
     "Measures",
+    "Migrated",
     "MissingExtraError",
     "Moment",
     "Moved",
@@ -167,6 +175,7 @@ __all__ = [
     "ParameterFlow",
     "Parent",
     "Part",
+    "Picture",
     "Point",
     "PowerLaw",
     "Pushed",
@@ -211,6 +220,7 @@ __all__ = [
     "Wiring",
     "align",
     "births_and_deaths",
+    "change_bars",
     "check_files",
     "clustered_map",
     "degree_kept",
@@ -223,7 +233,9 @@ __all__ = [
     "heat_maps",
     "init",
     "inspect",
+    "layer_bars",
     "match",
+    "match_bars",
     "measure",
     "metric_curves",
     "nnstd",
@@ -330,6 +342,8 @@ _HOMES = {
         "Exported",
         "Moved",
     ),
+    "ingest.loose": ("Collected",),
+    "ingest.migration": ("Migrated",),
     "ingest.verify": ("Violation",),
     "lineage.declared": (
         "Kinship",
@@ -385,11 +399,15 @@ _HOMES = {
         "Unprojected",
     ),
     "service.plots": (
+        "Picture",
         "births_and_deaths",
+        "change_bars",
         "clustered_map",
         "descent_tree",
         "edit_map",
         "heat_maps",
+        "layer_bars",
+        "match_bars",
         "metric_curves",
         "survival_curves",
         "timeline_curve",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
 if TYPE_CHECKING:
+    from topostrata.distance.chosen import Layers
     from topostrata.distance.edits import Edits
     from topostrata.distance.match import Match
     from topostrata.distance.matrix import DistanceMatrix
@@ -98,14 +100,16 @@ class Analysis:
         alignment: Alignment = DEFAULT,
         chance: Kept | None = None,
         partners: Mapping[str, Any] | None = None,
+        layers: Layers = None,
         keep: bool = True,
     ) -> Distance:
         """The distance of two snapshots' topologies, 0 (the same wiring) to 1 (nothing in common).
 
         ``alignment`` says which unit is compared with which, ``chance`` adds the level that independent layers of the
-        same ``"degrees"`` (with z) or ``"density"`` would have, ``partners`` is a match from elsewhere; see
-        ``topostrata.nnstd``, whose errors it raises too. With ``keep`` it is also written as
-        ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it, unless the match came from elsewhere.
+        same ``"degrees"`` (with z) or ``"density"`` would have, ``partners`` is a match from elsewhere,
+        ``layers`` chooses what it is of; see ``topostrata.nnstd``, whose errors it raises too. With ``keep`` it is also
+        written as ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it, unless the match came from
+        elsewhere or layers were chosen.
 
         Raises ``NotFoundError`` where there is no such snapshot, ``NotComparableError`` where they are wired
         differently.
@@ -118,11 +122,12 @@ class Analysis:
         from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
 
         definition = definition_of(alignment)
+        alone = partners is not None or layers is not None  # kept nowhere
 
         def work(tx: Transaction) -> tuple[list[RecordedSnapshot], Known | None, bool]:
             entries = recorded_of(tx, [a, b])
-            both = wired(entries)
-            if both is None or partners is not None:
+            both = None if alone else wired(entries)
+            if both is None:
                 return entries, None, False
             digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
             known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=definition.name)
@@ -133,9 +138,11 @@ class Analysis:
             return entries, known, walked
 
         entries, known, walked = self._store.read_with(work)
-        both = wired(entries)
-        if both is None or partners is not None:
-            return nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners)
+        both = None if alone else wired(entries)
+        if both is None:
+            return nnstd(
+                *self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners, layers=layers
+            )
 
         def computed() -> Distance:
             if known is not None:
@@ -175,13 +182,15 @@ class Analysis:
         progress: Callable[[int, int], None] | None = None,
         cancel: threading.Event | None = None,
         scheduler: str | None = None,
+        layers: Layers = None,
         keep: bool = True,
     ) -> DistanceMatrix:
         """The distances of all pairs of the snapshots that the refs and globs name.
 
         What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
         snapshot become relationships. Without ``keep`` nothing is written. ``progress`` is called with (done, total);
-        ``scheduler`` is the address of a Dask scheduler whose workers compute.
+        ``scheduler`` is the address of a Dask scheduler whose workers compute. ``layers`` chooses what the distances
+        are of, as in ``topostrata.nnstd``; then there are no relationships.
 
         Raises ``Cancelled`` once ``cancel`` is set (finished tiles are kept), ``InvalidRefError`` for a pattern that
         names nothing, ``NotComparableError`` where two are wired differently, ``ClusterError`` for the cluster.
@@ -190,6 +199,8 @@ class Analysis:
         >>> matrix.labels, matrix.nnstd.shape
         (('w0@10', 'w1@20'), (2, 2))
         """
+        from topostrata.distance.chosen import Choice
+        from topostrata.distance.pairwise import chosen_rows, common_networks
         from topostrata.distance.plan import plan_of
         from topostrata.distance.stored import put_nearest, stored_distances
 
@@ -199,19 +210,27 @@ class Analysis:
         entries = self._store.read_with(work)
         if not entries:
             raise InvalidInputError("distances: expected at least one ref, found none")
+        choice = Choice.of(layers)
+        loaders: list[Callable[[], Topology]] = [partial(self._masks.topology, entry) for entry in entries]
+        digests = [entry.snapshot.digest for entry in entries]
+        lost: tuple[str, ...] = ()
+        wiring = wiring_of(entries[0].layers)
+        if choice.common:
+            loaders, lost = common_networks(loaders)
+            digests, wiring = [load().digest for load in loaders], loaders[0]().wiring
         matrix = stored_distances(
             self._store,
-            [(entry.snapshot.id, entry.snapshot.digest, partial(self._masks.topology, entry)) for entry in entries],
-            layers=len(plan_of(wiring_of(entries[0].layers)).rows),
+            list(zip([entry.snapshot.id for entry in entries], digests, loaders, strict=True)),
+            layers=len(plan_of(wiring).rows),
             alignment=alignment,
             progress=progress,
             cancel=cancel,
             scheduler=scheduler,
             keep=keep,
         )
-        if keep:
+        if keep and layers is None:
             put_nearest(self._store, matrix)
-        return matrix
+        return chosen_rows(replace(matrix, left_out=lost), choice, loaders)
 
     # Which unit is which
 

@@ -11,6 +11,7 @@ from topostrata.store.graph import GraphStore
 
 if TYPE_CHECKING:
     from topostrata.ingest.load import Loader
+    from topostrata.ingest.loose import Collected
     from topostrata.ingest.migration import Migrated
     from topostrata.ingest.verify import Violation
 
@@ -47,6 +48,42 @@ class Upkeep(Analysis):
         from topostrata.ingest.verify import verify
 
         return verify(self._store, self._masks, progress=progress)
+
+    def repair(self) -> list[Violation]:
+        """Mend what ``verify`` finds, and give what is left; a sound archive is only read.
+
+        What follows from the masks is made again from them, a mask that is damaged from the connections in the graph,
+        where the digest of its snapshot proves it; nothing is guessed. What hangs on no run is taken away.
+
+        >>> archive.repair()
+        []
+        """
+        from topostrata.ingest.repair import repair
+
+        return repair(self._store, self._masks, self._loader)
+
+    def rebuild(self, run: str) -> int:
+        """Draw the connections of a run again from its masks; gives how many lifetimes the graph has of it then.
+
+        Its history is that of the snapshots that are there: one that is missing is given up. Raises ``NotFoundError``
+        where there is no such run, ``CorruptError`` where a mask is damaged (``repair`` first).
+
+        >>> archive.rebuild("w0")
+        9
+        """
+        from topostrata.ingest.repair import rebuild
+
+        return rebuild(self._store, self._loader, run)
+
+    def gc(self, *, dry_run: bool = False) -> Collected:
+        """Take away what hangs on no run, such as what remains of one that was deleted by hand in the database.
+
+        >>> archive.gc(dry_run=True).kinds
+        {}
+        """
+        from topostrata.ingest.loose import collect
+
+        return collect(self._store, dry_run=dry_run)
 
     def counts(self) -> ArchiveCounts:
         """How much the archive holds: runs, snapshots, masks and their bytes, neurons.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.statements import WRITING
-from tests.stores import Target, contents, reading, wipe
+from tests.stores import Target, contents, reading, tell, wipe
 from topostrata import queries
 from topostrata.archive import Archive
 from topostrata.ingest.transform import alive_keys
@@ -26,7 +26,7 @@ SAMPLES: dict[str, Any] = {
     "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "details": b"\x00", "digest": "d0", "digests": ["d0"],
     "edges": 1, "epoch": 1.5, "family": "f", "first": 0, "format": 1, "from": 1, "groups": [], "half": False, "how": "fork", "id": "w0@0",
     "ids": ["w0@0"], "keys": 2**31, "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m",
-    "metrics": {"metric_x": 1.0}, "name": "w0", "neurons": [], "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
+    "metrics": {"metric_x": 1.0}, "name": "w0", "neurons": [], "nodes": [], "prefix": "w0/", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
     "other_digest": "d1", "other_snapshot": "w1@0", "pair": "w0@0 w1@0 overlap", "snapshot": "w0@0",
     "projection": "follow", "recorded_at": "2026-01-01T00:00:00.000+00:00", "root": None, "row": 0, "rows": [],
     "run": "w0", "runs": ["w1"], "samples": 1, "sources": 3, "stride": 3, "targets": [], "space": "input", "status": "open", "step": 1, "steps": [1],
@@ -61,6 +61,10 @@ OWN: dict[str, dict[str, Any]] = {
     "runs/set_wiring": {"rows": [["l0", None, None]]},
     "runs/add_layer_metrics": {"rows": [["l0", {"metric_x": 1.0}]]},
     "projection/create_indexed_neurons": {"rows": [[0, {"heads": 0}]]},
+    "upkeep/put_packing": {"rows": [["d0", 3, "c", 10, 1, b"\x00"]]},
+    "upkeep/put_order": {"rows": [["w0@0", "w0@1"]]},
+    "upkeep/renumber": {"rows": [["w0@0", 0]]},
+    "upkeep/join_masks": {"rows": [["l0", "d0", {}]]},
     "projection/give_keys": {"layer": "l1", "neurons": ["w0/hidden1/0"]},
     "projection/move_projected": {"rows": [["w0/l0", 1, 3]]},
     "projection/set_projection": {"id": "w0/l0"},
@@ -112,6 +116,7 @@ def small(target: Target) -> Iterator[Archive]:
         opened.push("w1", 0, Topology.from_masks([np.eye(3)]), projection="none")
         opened.update_run("w1", parents=[Parent("w0", 0, "fork")])
         opened.push_metrics("w0", 7, {"egf_2": 0.5}, layer_metrics={"l0.bias": {"flow_2": 0.5}})
+        tell(opened, "CREATE (:Layer {id: 'gone/l0', run: 'gone'})")  # what hangs on no run
         for name, values in PREPARED.items():
             opened._store.write(lambda tx, n=name, v=values: tx.run(n, **(sample(n) | v)))  # type: ignore[misc]
         yield opened

@@ -27,6 +27,11 @@ WHOLE = {
     "projection/projection": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
     "runs/steps": {"NodeByLabelScan"},
     "archive/lock_archive": {"NodeByLabelScan"},
+    "archive/set_format": {"NodeByLabelScan"},
+    "runs/spaces": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
+    "upkeep/loose_nodes": {"NodeByLabelScan"},
+    "upkeep/mask_uses": {"NodeByLabelScan"},
+    "upkeep/neuron_places": {"NodeByLabelScan"},
 }
 INFERENCE = {
     "method": "tree", "alignment": "canonical", "steps": [0], "root": None, "depth": None, "samples": 1, "edges": 1,

@@ -15,10 +15,11 @@ from starlette.concurrency import run_in_threadpool
 
 from topostrata.archive import Archive
 from topostrata.errors import TopostrataError
+from topostrata.service.answers import arrow
 from topostrata.service.answers.cypher import CypherAnswer, cypher_answer, in_parts
 from topostrata.service.api.bodies import Body, body_of, document
 from topostrata.service.api.lanes import Lane, Route, lanes_of
-from topostrata.service.api.representation import ArchiveOf
+from topostrata.service.api.representation import BINARY, JSON, ArchiveOf, negotiated
 from topostrata.store.read_only import MAX_CHARACTERS
 
 router = APIRouter(tags=["cypher"], route_class=Route)
@@ -45,27 +46,31 @@ class CypherBody(Body):
 @router.post(
     "/cypher",
     response_model=CypherAnswer,
-    responses={403: {}, 408: {}, 413: {}, 415: {}},
+    responses={200: {"content": {arrow.MEDIA_TYPE: BINARY}}, 406: {}},
     openapi_extra=body_of(CypherBody),
 )
 async def post_cypher(request: Request, archive: ArchiveOf) -> Response:
-    """Ask the graph in Cypher, read-only. Whoever goes away before the answer ends the query."""
+    """Ask the graph in Cypher, read-only. Whoever goes away before the answer ends the query.
+
+    As an Arrow stream the columns are typed; values of several kinds and objects are texts of JSON in it.
+    """
+    kind = negotiated(request, (JSON, arrow.MEDIA_TYPE))
     body = await document(request, CypherBody)
     cancel = threading.Event()
     async with lanes_of(request).place(Lane.QUERY, request):
-        asking = asyncio.create_task(run_in_threadpool(_ask, archive, body, cancel, _who(request)))
+        asking = asyncio.create_task(run_in_threadpool(_ask, archive, body, kind, cancel, _who(request)))
         while not asking.done():
             await asyncio.wait({asking}, timeout=_LOOK_S)
             if not asking.done() and await request.is_disconnected():
                 cancel.set()
-        return Response(await asking, media_type="application/json", headers={"Cache-Control": "no-store"})
+        return Response(await asking, media_type=kind, headers={"Cache-Control": "no-store", "Vary": "Accept"})
 
 
 def _who(request: Request) -> str:
     return str(request.scope.get("principal", "anybody"))
 
 
-def _ask(archive: Archive, body: CypherBody, cancel: threading.Event, who: str) -> bytes:
+def _ask(archive: Archive, body: CypherBody, kind: str, cancel: threading.Event, who: str) -> bytes:
     most_s = archive.settings.query_timeout_s
     begin = monotonic()
     outcome = "failed"
@@ -78,6 +83,8 @@ def _ask(archive: Archive, body: CypherBody, cancel: threading.Event, who: str) 
             cancel=cancel,
         )
         outcome = f"{len(table.rows)} rows"
+        if kind == arrow.MEDIA_TYPE:
+            return arrow.table_stream(table)
         unprojected = archive.unprojected()[:_MOST_UNPROJECTED]
         return "".join(in_parts(cypher_answer(table, unprojected))).encode()
     except TopostrataError as error:

@@ -10,17 +10,35 @@ from pydantic import Field
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
+from topostrata.service.answers import arrow
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import GLOB_PATTERN, REF_PATTERN, ArchiveOf, represent
+from topostrata.service.api.representation import (
+    BINARY,
+    GLOB_PATTERN,
+    JSON,
+    REF_PATTERN,
+    ArchiveOf,
+    negotiated,
+    represent,
+    represent_bytes,
+)
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
 router = APIRouter(tags=["distance"], route_class=Route)
 
+LayersQuery = Annotated[
+    list[str] | None,
+    Query(
+        max_length=MOST_COMPARED,
+        description="Which layers count: names, globs, `sparse` (not the full ones), `common` (those that all have).",
+    ),
+]
 RefQuery = Annotated[
     str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
 ]
+_MATRICES = (JSON, arrow.MEDIA_TYPE, "application/octet-stream")
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
 _CHANCE = {
@@ -65,14 +83,19 @@ def get_distance(
         Kept | None,
         Query(description="Add the level of independent layers of the same degrees (with z) or density."),
     ] = None,
+    layers: LayersQuery = None,
 ) -> Response:
     """NNSTD of two snapshots."""
     ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance)
+    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers)
     return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
 
 
-@router.get("/distances/matrix", response_model=DistancesAnswer)
+@router.get(
+    "/distances/matrix",
+    response_model=DistancesAnswer,
+    responses={200: {"content": dict.fromkeys(_MATRICES[1:], BINARY)}, 406: {}},
+)
 @slow
 def get_distances(
     request: Request,
@@ -82,8 +105,17 @@ def get_distances(
     nearest: Annotated[
         int | None, Query(ge=1, le=MOST_COMPARED, description="How many nearest snapshots to add for each.")
     ] = None,
+    layers: LayersQuery = None,
 ) -> Response:
-    """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side."""
+    """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side.
+
+    As an Arrow stream: a column of refs, and one of distances for each; as bytes: the numbers alone, row by row, of 32
+    bits, little-endian.
+    """
     check_count(archive, refs)
-    matrix = archive.distances(refs, alignment=alignment)
-    return represent(request, distances_answer(matrix, nearest=nearest))
+    kind = negotiated(request, _MATRICES)
+    matrix = archive.distances(refs, alignment=alignment, layers=layers)
+    if kind == JSON:
+        return represent(request, distances_answer(matrix, nearest=nearest), headers={"Vary": "Accept"})
+    body = arrow.matrix_stream(matrix) if kind == arrow.MEDIA_TYPE else matrix.nnstd.astype("<f4").tobytes()
+    return represent_bytes(request, body, kind, headers={"Vary": "Accept"})

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.edits import Edits, UnitEdits, parse_unit
 from topostrata.distance.match import Match
-from topostrata.service.answers.matching import EditAnswer, edits_answer, match_answer
+from topostrata.service.answers.matching import EditAnswer, edits_answer, match_answer, packed_edits
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import ArchiveOf, Limit, represent
+from topostrata.service.api.representation import ArchiveOf, Limit, represent, represent_bytes
 from topostrata.service.api.routes.distance import RefQuery
 
 router = APIRouter(tags=["matching"], route_class=Route)
@@ -55,7 +55,9 @@ def get_edits(
     a: RefQuery,
     b: RefQuery,
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
-    unit: Annotated[str | None, Query(description="A unit of A whose inputs are told: `hidden1:3`.")] = None,
+    unit: Annotated[
+        str | None, Query(description="A unit of A whose inputs are told: `hidden1:3`.", pattern="^.+:[0-9]{1,18}$")
+    ] = None,
     layer: Annotated[str | None, Query(description="A layer whose edits are listed.")] = None,
     limit: Limit = 1000,
 ) -> Response:
@@ -65,3 +67,29 @@ def get_edits(
     edits = archive.edits(ours, theirs, alignment=alignment)
     result = edits_answer(ours.snapshot.id, theirs.snapshot.id, edits, unit=chosen, layer=layer, limit=limit)
     return represent(request, result)
+
+
+@router.get(
+    "/edits/packed",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+@slow
+def get_packed_edits(
+    request: Request,
+    archive: ArchiveOf,
+    a: RefQuery,
+    b: RefQuery,
+    layer: Annotated[str, Query(description="A layer's name.")],
+    alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
+) -> Response:
+    """All connections of a layer of two matched networks, packed for a picture, in A's units.
+
+    Numbers of 32 bits, little-endian: the sizes of A's source and target; then of the connections that both have, of
+    none (a place kept for those regrown), of those to delete and of those to insert: their number, sources, targets.
+    """
+    ours, theirs = archive.recorded(a, b)
+    edits = archive.edits(ours, theirs, alignment=alignment).layer(layer)
+    shape = next(entry.shape for entry in archive.layers(ours.snapshot.run) if entry.name == layer)
+    body = packed_edits(edits, (shape.source.size, shape.target.size))
+    return represent_bytes(request, body, "application/octet-stream")

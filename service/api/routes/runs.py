@@ -213,7 +213,7 @@ def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Respo
                 f"run {run!r}: expected no run of this id or one with all that is stated, found another {differs}",
                 hint="PATCH adds tags and parents and sets the status; the rest of a run never changes",
             ) from None
-    return represent(request, archive.run(run), status=status, headers={"Location": f"/v1/runs/{run}"})
+    return represent(request, archive.run(run), status=status, headers=_at(request, f"/v1/runs/{run}"))
 
 
 def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Response:
@@ -244,6 +244,11 @@ def _store(request: Request, archive: Archive, ref: Ref, body: BytesIO) -> Respo
         layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
     )
-    where = f"/v1/runs/{ref.run}/snapshots/{ref.step}"
     status = 201 if outcome == "added" else 200
-    return represent(request, archive.snapshot(ref), status=status, headers={"Location": where})
+    return represent(
+        request, archive.snapshot(ref), status=status, headers=_at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
+    )
+
+
+def _at(request: Request, path: str) -> dict[str, str]:
+    return {"Location": f"{request.scope.get('root_path', '')}{path}"}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance import dense, fused, joint, kernels, matching
+from topostrata.distance import dense, fused, joint, kernels, matching, room
 from topostrata.distance.comparison import Comparison, of_equals, symmetric
 from topostrata.distance.partners import Partners
 from topostrata.distance.plan import Problem
@@ -93,19 +93,25 @@ def canonical(a: Prepared, b: Prepared) -> Matches:
     undecided: dict[int, int] = {}
     unique = True
     for problem in a.plan.problems:
-        if problem.plain:
-            (space,) = problem.spaces
-            columns, ambiguous[space], undecided[space], alone = match_units(a, b, problem, partner, known)
-            partner.put({problem.inner[0]: columns})
-        else:
-            costs = {s: _joint_costs(a, b, s, partner) for s in problem.spaces}
-            match = joint.match(a, b, problem, partner, costs)
-            ambiguous |= match.ambiguous
-            undecided |= match.ambiguous
-            alone = match.unique
-            partner.put(match.axes)
+        with room.of_layers(entering(a, problem)):
+            if problem.plain:
+                (space,) = problem.spaces
+                columns, ambiguous[space], undecided[space], alone = match_units(a, b, problem, partner, known)
+                partner.put({problem.inner[0]: columns})
+            else:
+                costs = {s: _joint_costs(a, b, s, partner) for s in problem.spaces}
+                match = joint.match(a, b, problem, partner, costs)
+                ambiguous |= match.ambiguous
+                undecided |= match.ambiguous
+                alone = match.unique
+                partner.put(match.axes)
         unique &= alone
     return Matches(partner, ambiguous, undecided, unique)
+
+
+def entering(network: Prepared, problem: Problem) -> list[str]:
+    """The names of the layers by which the units of a problem are matched."""
+    return [network.layers[k].name for s in problem.spaces for k in network.plan.entering[s]]
 
 
 def informed(a: Prepared, b: Prepared, undecided: Mapping[int, int]) -> bool:
@@ -118,7 +124,8 @@ def first_value(a: Prepared, b: Prepared) -> float:
     partner = Partners(a.plan, b.plan)
     (problem,) = a.plan.problems
     (space,) = problem.spaces
-    ties = _by_fan_in(a, b, space, partner, {})
+    with room.of_layers(entering(a, problem)):
+        ties = _by_fan_in(a, b, space, partner, {})
     partner.put({problem.inner[0]: ties.partner(a.sizes[space], b.sizes[space])})
     return row_value(a, b, 0, partner)
 

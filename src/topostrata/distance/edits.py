@@ -24,6 +24,7 @@ from topostrata.distance.nnstd import Distance, check_topology, nnstd
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.files import whole
 from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 from topostrata.topology import Topology
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class UnitInput:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Edits:
+class Edits(Shown):
     """All edits that make network A network B, under a match of their units.
 
     ``layers`` count by layer (tied ones once), ``rows`` by row of the distance: the mean of the rows' distances is
@@ -204,6 +205,11 @@ class Edits:
             for kind in ("kept", "deletions", "insertions")
         }
         return UnitEdits(space, unit, int(partner[unit]), *inputs.values())
+
+    def _shown(self) -> Table:
+        heads = ("layer", "source", "target", "common", "deleted", "inserted")
+        rows = [[y.name, y.source, y.target, y.common, y.deleted, y.inserted] for y in self.layers]
+        return Table(f"{self.total:,} edits, NNSTD {self.nnstd:.4f}, alignment {self.alignment}", heads, rows)
 
     def to_pandas(self) -> pd.DataFrame:
         """A row for each edit: layer, edit (delete or insert), source, target and tap; ends among B's units too."""

@@ -27,6 +27,7 @@ from topostrata.distance.plan import Plan
 from topostrata.errors import NotComparableError, NotFoundError
 from topostrata.files import whole
 from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 from topostrata.topology import Layer, Topology
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class SpaceMatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Match:
+class Match(Shown):
     """Which neuron of network A is which of B, for every space whose units are interchangeable.
 
     ``alignment`` made the match (``"given"``: it came from elsewhere), in this ``version``; ``nnstd`` is the distance
@@ -149,6 +150,16 @@ class Match:
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
             writer.writerows(self._rows())
+
+    def _shown(self) -> Table:
+        heads = ("space", "units", "established", "unknown", "in common, mean", "margin, mean")
+        rows = []
+        for space in self.spaces:
+            known = int(space.established.sum())
+            means = float(space.common.mean()), float(space.margin.mean())
+            rows.append([space.name, space.width_a, known, space.width_a - known, *means])
+        title = f"{self.established:,} of {self.units:,} units are established, alignment {self.alignment}"
+        return Table(f"{title}, NNSTD {self.nnstd:.4f}", heads, rows)
 
     def _rows(self) -> Iterator[list[Any]]:
         for space in self.spaces:

@@ -13,13 +13,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import null_model
 from topostrata.distance.alignments import DEFAULT, Alignment, Given, definition_of
+from topostrata.distance.chosen import Choice, Layers, common_layers, cut
 from topostrata.distance.common import common_network, row_values
 from topostrata.distance.comparable import plans
 from topostrata.distance.comparison import Comparison, Described, Planned, Ready
@@ -27,7 +28,12 @@ from topostrata.distance.given import checked
 from topostrata.distance.null_model import Chance, Kept
 from topostrata.distance.plan import Plan, Row, plan_of
 from topostrata.errors import InvalidInputError, NotComparableError
+from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 from topostrata.topology import Topology, Wiring
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class LayerDistance:
 
 
 @dataclass(frozen=True, slots=True)
-class Distance:
+class Distance(Shown):
     """How far apart two networks are: ``nnstd`` is the mean of the layers' distances, 0 to 1.
 
     ``matching`` holds for every space (by A's name) the unit of B that each unit of A was matched with, -1 where none.
@@ -70,7 +76,8 @@ class Distance:
     more than half of the units, as where all of them read all inputs: then one changed connection may change all of
     them; None where that was not counted (``reference``). ``version`` is that of the alignment, which is ``"given"``
     where the match came from elsewhere. ``chance`` is the level of ``nnstd`` for independent networks; None where it
-    was not asked. ``float(distance)`` is ``nnstd``.
+    was not asked. ``left_out`` names the layers of either network that do not count, where layers were chosen.
+    ``float(distance)`` is ``nnstd``.
     """
 
     json_names: ClassVar = {"matching": None, "ambiguous": None, "chance": None}
@@ -84,6 +91,7 @@ class Distance:
     informed: bool | None = True
     version: int = 1
     chance: Chance | None = None
+    left_out: tuple[str, ...] = ()
 
     def __float__(self) -> float:
         return self.nnstd
@@ -92,6 +100,23 @@ class Distance:
     def z(self) -> float | None:
         """How many deviations ``nnstd`` lies from chance, as ``LayerDistance.z``."""
         return None if self.chance is None else self.chance.z(self.nnstd)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each layer: its distance, width, densities, ambiguous units, and what chance has."""
+        _, heads, rows = self._shown()
+        return frame(dict(zip(heads, row, strict=True)) for row in rows)
+
+    def _shown(self) -> Table:
+        rows = [
+            [
+                *(y.name, y.distance, y.width, y.density_a, y.density_b, y.ambiguous),
+                *((None, None) if y.chance is None else (y.chance.level, y.z)),
+            ]
+            for y in self.layers
+        ]
+        heads = ("layer", "distance", "width", "density_a", "density_b", "ambiguous", "chance", "z")
+        out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+        return Table(f"NNSTD {self.nnstd:.4f}, alignment {self.alignment}{out}", heads, rows)
 
     @property
     def ambiguous(self) -> int | None:
@@ -108,6 +133,7 @@ def nnstd(
     fix_output: bool = True,
     chance: Kept | None = None,
     partners: Mapping[str, Any] | None = None,
+    layers: Layers = None,
 ) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
@@ -122,6 +148,11 @@ def nnstd(
     elsewhere, found by weights or activations: for each hidden space of ``a``, by its name or that of the layer that
     enters it, the unit of ``b`` that each of its units is. It takes the place of an alignment, and the answer says
     ``"given"``.
+
+    ``layers`` chooses what the distance is of, as a text or several: names and globs of layers (the networks are
+    matched whole), ``"sparse"`` (rows that are not full in both), ``"common"`` (the layers of the same names between
+    spaces of the same names, as networks of different depth have; nothing else of the two is looked at). ``left_out``
+    of the answer names the layers that do not count.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
     than two topologies, an unknown alignment or partners that are no permutations are handed in, ``MissingExtraError``
@@ -149,18 +180,35 @@ def nnstd(
     null_model.check_kept(chance)
     for network in (a, b):
         check_topology(network, "nnstd")
+    choice = Choice.of(layers)
+    lost: tuple[str, ...] = ()
+    if choice.common:
+        names, lost = common_layers([a.wiring, b.wiring])
+        a, b = cut(a, names), cut(b, names)
     if partners is not None:
         if chance is not None:
             raise InvalidInputError("nnstd: expected partners or chance, found both: chance is matched by an alignment")
-        return by_partners(a, b, partners, fix_output=fix_output)
+        return _chosen(by_partners(a, b, partners, fix_output=fix_output), choice, lost)
     plan_a, plan_b = plans(a, b, fix_output=fix_output)
     definition.check_installed()
     first, second = (
         definition.ready(network, fix_output=fix_output, order=plan.order)
         for network, plan in ((a, plan_a), (b, plan_b))
     )
-    distance = compare(first, second, alignment=alignment)
+    distance = _chosen(compare(first, second, alignment=alignment), choice, lost)
     return distance if chance is None else with_chance(distance, a, b, kept=chance, fix_output=fix_output)
+
+
+def _chosen(distance: Distance, choice: Choice, lost: tuple[str, ...]) -> Distance:
+    """The distance of the rows that count, with the names of the layers that do not."""
+    if choice.all:
+        return replace(distance, left_out=lost)
+    rows = distance.layers
+    chosen = choice.rows([row.name for row in rows], [row.density_a == row.density_b == 1 for row in rows])
+    layers = tuple(rows[k] for k in chosen)
+    nnstd = math.fsum(row.distance for row in layers) / len(layers)
+    out = (*(row.name for k, row in enumerate(rows) if k not in chosen), *lost)
+    return replace(distance, nnstd=nnstd, layers=layers, left_out=out)
 
 
 def by_partners(a: Topology, b: Topology, partners: Mapping[str, Any], *, fix_output: bool = True) -> Distance:
@@ -207,10 +255,12 @@ def with_chance(
 def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> tuple[list[Chance], Chance]:
     definition = definition_of(distance.alignment)
 
-    def compared(x: Topology, y: Topology) -> list[float]:
-        return [row.distance for row in nnstd(x, y, alignment=definition.name, fix_output=fix_output).layers]
-
     names = [row.name for row in distance.layers]
+
+    def compared(x: Topology, y: Topology) -> list[float]:
+        rows = nnstd(x, y, alignment=definition.name, fix_output=fix_output).layers
+        return [row.distance for row in rows if row.name in names]
+
     return null_model.degree_levels(a, b, compared, definition.key(fix_output=fix_output), names)
 
 
@@ -220,7 +270,9 @@ def _density_levels(
     both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
     levels = []
-    for row, place in zip(distance.layers, both[0].rows, strict=True):
+    places = dict(zip(_row_names(both[0]), both[0].rows, strict=True))
+    for row in distance.layers:
+        place = places[row.name]
         free = place.first and place.space in both[0].problem_of
         if free and matched != "none":
             _check_chance(both[0], place, row.name)
@@ -250,7 +302,7 @@ def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
 def describe(a: Described, b: Described, alignment: Alignment, comparison: Comparison) -> Distance:
     """A comparison with the names, widths and densities of the layers, and the mean of their distances."""
     plan = a.plan
-    values, counts = comparison.values, comparison.ambiguous
+    values, counts = comparison.values, comparison.ambiguous  # noqa: PD011 - no data frame
     rows = []
     for k, (row, value, name) in enumerate(zip(plan.rows, values, _row_names(plan), strict=True)):
         rows.append(

@@ -40,7 +40,8 @@ def reference(a: Ready, b: Ready) -> Comparison:
         if not entering:
             partner[space] = forth[space] = np.arange(plan.spaces[space].size)
             continue
-        room.check_matrix(plan.spaces[space].size, b.plan.spaces[space].size, _PER_PAIR)
+        with room.of_layers(first[k].name for k in entering):
+            room.check_matrix(plan.spaces[space].size, b.plan.spaces[space].size, _PER_PAIR)
         costs = _costs(first, second, plan, entering, partner)
         rows, columns = linear_sum_assignment(costs)
         forth[space] = np.full(costs.shape[0], -1, dtype=np.int64)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from topostrata import codec
 from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 from topostrata.topology import Mask
 from topostrata.words import ConnectionStatus
 
@@ -59,7 +60,7 @@ class LayerEvolution:
 
 
 @dataclass(frozen=True, slots=True)
-class Evolution:
+class Evolution(Shown):
     """What became of the connections of a run between two of its steps, layer by layer.
 
     ``from_run`` is another run where the history goes through parents.
@@ -76,6 +77,11 @@ class Evolution:
     def to_pandas(self) -> pd.DataFrame:
         """A row for each layer."""
         return frame(asdict(layer) for layer in self.layers)
+
+    def _shown(self) -> Table:
+        heads = ("name", "alive_from", "alive_to", "survived", "regrown", "died", "born", "jaccard_distance")
+        rows = [[getattr(layer, name) for name in heads] for layer in self.layers]
+        return Table(f"{self.from_run}@{self.from_step} to {self.run}@{self.to_step}", heads, rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

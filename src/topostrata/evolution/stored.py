@@ -19,6 +19,7 @@ from topostrata.evolution.history import LayerHistory, follow, total
 from topostrata.evolution.neuron import Neuron, NeuronConnection, lives_of
 from topostrata.evolution.survival import RunSurvival, layer_survival
 from topostrata.frames import columns, frame
+from topostrata.shown import Shown, Table
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
 from topostrata.store.runs import VERIFY, find_run, layer_metrics_of, layers_of, masks_between, parents_of, steps_of
@@ -50,7 +51,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class RunHistory:
+class RunHistory(Shown):
     """A run through all its snapshots: each layer, all layers as one, and those that are not always full as one.
 
     Only in Python: ``moments``, whose times are the ``steps`` of each layer.
@@ -71,6 +72,12 @@ class RunHistory:
             for moment, *values in zip(self.moments, *(getattr(layer, name).tolist() for name in measures), strict=True)
         )
 
+    def _shown(self) -> Table:
+        heads = ("alive", "born", "died", "regrown", "density", "exploration")
+        columns = [getattr(self.rewired or self.total, name).tolist() for name in heads]
+        rows = list(zip(self.refs, *columns, strict=True))
+        return Table(f"{self.run}: all layers that are not always full", ("snapshot", *heads), rows)
+
     def place(self, step: int) -> int:
         """Where a step stands in ``moments``: in the nearest generation that has it."""
         return _place(self.moments, self.run, step)
@@ -81,7 +88,14 @@ class RunHistory:
         time = self.moments[start].time
         layers = tuple(layer_survival(layer, time) for layer in self.layers)
         return RunSurvival(
-            self.run, self.refs[start], self.refs[start:], self.refs, layers, layer_survival(self.total, time)
+            self.run,
+            self.refs[start],
+            self.refs[start:],
+            self.refs,
+            layers,
+            layer_survival(self.total, time),
+            None if self.rewired is None else layer_survival(self.rewired, time),
+            tuple(moment.time for moment in self.moments[start:]),
         )
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from neo4j import exceptions as bolt
 
 from topostrata.errors import (
+    ConflictError,
     InvalidQueryError,
     LimitError,
     QueryRefusedError,
@@ -72,6 +73,12 @@ def translate(error: Exception, location: str, database: str | None = None) -> T
             return StoreUnavailableError(f"{location}: {meaning}", hint=hint)
     if isinstance(error, bolt.AuthError):
         return StoreUnavailableError(f"{location}: user or password is wrong", hint=_LOGIN)
+    if isinstance(error, bolt.ConstraintError):
+        return ConflictError(
+            f"{location}: something of that id is in the database already and hangs on no run; nothing was written: "
+            f"{first_line(error)}",
+            hint="what remains of a run that was deleted by hand: `topostrata gc` takes it away",
+        )
     return StoreUnavailableError(f"{location}: the database refused: {code}: {first_line(error)}")
 
 
