@@ -122,12 +122,12 @@ class Analysis:
         from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
 
         definition = definition_of(alignment)
-        elsewhere = partners is not None or layers is not None  # nothing of it is stored
+        alone = partners is not None or layers is not None  # kept nowhere
 
         def work(tx: Transaction) -> tuple[list[RecordedSnapshot], Known | None, bool]:
             entries = recorded_of(tx, [a, b])
-            both = wired(entries)
-            if both is None or elsewhere:
+            both = None if alone else wired(entries)
+            if both is None:
                 return entries, None, False
             digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
             known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=definition.name)
@@ -138,8 +138,8 @@ class Analysis:
             return entries, known, walked
 
         entries, known, walked = self._store.read_with(work)
-        both = wired(entries)
-        if both is None or elsewhere:
+        both = None if alone else wired(entries)
+        if both is None:
             return nnstd(
                 *self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners, layers=layers
             )

@@ -230,21 +230,6 @@ def test_an_unknown_alignment_is_refused(archive: Archive) -> None:
     assert contents(archive) == before
 
 
-def test_distances_of_some_layers_are_nobodys_neighbours(archive: Archive) -> None:
-    """Chosen layers, also of runs of different depth, come out of the archive as without it, and leave no relationship."""
-    for run, widths in (("r0", (8, 12, 12, 4)), ("r1", (8, 12, 12, 4)), ("deep", (8, 12, 12, 12, 4))):
-        history = sparse_history(len(widths) + len(run), snapshots=1, widths=widths, density=0.3, churn=0)
-        archive.push(run, 0, history.snapshots[0][1])
-    topologies = {run: archive.topology(run) for run in ("r0", "r1", "deep")}
-    assert archive.nnstd("r0", "r1", layers="l1").nnstd == nnstd(topologies["r0"], topologies["r1"], layers="l1").nnstd
-    for _ in range(2):
-        matrix = archive.distances(["*@0"], layers="common")
-        a, b = (topologies[label.split("@")[0]] for label in matrix.labels[:2])
-        assert matrix.nnstd[0, 1] == nnstd(a, b, layers="common").nnstd
-        assert archive.distances(["r*"], layers="l1").layer_names == ("l1",)
-    assert tell(archive, "MATCH ()-[d:DISTANCE]->() RETURN d.nnstd AS kept") == []
-
-
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Which pairs are computed singly, as digests."""
@@ -342,3 +327,18 @@ def test_two_equal_requests_at_once_compute_once(archive: Archive, monkeypatch: 
         free.set()
         assert result(first, 60) == result(second, 60)
     assert len(times) == 1
+
+
+def test_distances_of_some_layers_are_nobodys_neighbours(archive: Archive) -> None:
+    """Chosen layers, also of runs of different depth, come out of the archive as without it, and leave no relationship."""
+    for run, widths in (("r0", (8, 12, 12, 4)), ("r1", (8, 12, 12, 4)), ("deep", (8, 12, 12, 12, 4))):
+        history = sparse_history(len(widths) + len(run), snapshots=1, widths=widths, density=0.3, churn=0)
+        archive.push(run, 0, history.snapshots[0][1])
+    topologies = {run: archive.topology(run) for run in ("r0", "r1", "deep")}
+    assert archive.nnstd("r0", "r1", layers="l1").nnstd == nnstd(topologies["r0"], topologies["r1"], layers="l1").nnstd
+    for _ in range(2):
+        matrix = archive.distances(["*@0"], layers="common")
+        a, b = (topologies[label.split("@")[0]] for label in matrix.labels[:2])
+        assert matrix.nnstd[0, 1] == nnstd(a, b, layers="common").nnstd
+        assert archive.distances(["r*"], layers="l1").layer_names == ("l1",)
+    assert tell(archive, "MATCH ()-[d:DISTANCE]->() RETURN d.nnstd AS kept") == []

@@ -411,6 +411,9 @@ def _answer(networks: Sequence[Prepared], pairs: Ints, partners: Ints) -> _Answe
     )
     sizes = np.array([network.sizes for network in networks], dtype=np.int64)
     single = _single((2 * max(network.largest for network in networks)).bit_length())
+    for network in networks:
+        if _ties_are_likely(network):  # before a comparison is begun that would have to be begun again
+            network.colours  # noqa: B018 - computed now
     tables = np.stack([network.places_in_memory for network in networks])
     compare_pairs(pairs, tables, sizes, layout, single, *answer)
     uncoloured = np.flatnonzero(answer.ended == COLOURS)
@@ -426,6 +429,12 @@ def _answer(networks: Sequence[Prepared], pairs: Ints, partners: Ints) -> _Answe
         if part is not partners:
             part[uncoloured] = renewed
     return answer
+
+
+def _ties_are_likely(network: Prepared) -> bool:
+    """Whether the units of some space share so little that many pairs cost the same: that is, whether it is sparse."""
+    every = [network.fan_in[problem.spaces[0]] for problem in network.plan.problems]
+    return any(int(sets.ptr[-1]) ** 2 <= SPARSE * len(sets.sizes) ** 2 * max(sets.elements, 1) for sets in every)
 
 
 @lru_cache(maxsize=32)
