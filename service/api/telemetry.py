@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from topostrata.errors import MissingExtraError
@@ -32,7 +33,7 @@ class Telemetry:
             "topostrata_waiting", "Requests that wait for a place.", ("lane",), registry=self._registry
         )
         for lane in Lane:
-            waiting.labels(lane).set_function(lambda lane=lane: lanes.waiting(lane))
+            waiting.labels(lane).set_function(partial(lanes.waiting, lane))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
