@@ -34,6 +34,11 @@ def body_of(kind: type[Body]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 
+def whole(number: Any) -> Any:
+    """``5.0`` is the number 5 in JSON, which knows but one kind."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 async def document(request: Request, kind: type[B]) -> B:
     """The JSON body of a request."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -27,8 +27,11 @@ class Manner(NamedTuple):
     json_log: bool = False
 
 
+PLAIN = Manner()
+
+
 def run_server(
-    store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None], manner: Manner
+    store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None], manner: Manner = PLAIN
 ) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` gets the URL and the host names once requests are answered."""
     try:

@@ -10,14 +10,14 @@ from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
 from topostrata.archive import Archive
 from topostrata.errors import TopostrataError
 from topostrata.service.answers import arrow
 from topostrata.service.answers.cypher import CypherAnswer, cypher_answer, in_parts
-from topostrata.service.api.bodies import Body, body_of, document
+from topostrata.service.api.bodies import Body, body_of, document, whole
 from topostrata.service.api.lanes import Lane, Route, lanes_of
 from topostrata.service.api.representation import BINARY, JSON, ArchiveOf, negotiated
 from topostrata.store.read_only import MAX_CHARACTERS
@@ -35,9 +35,11 @@ class CypherBody(Body):
 
     query: Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
     parameters: dict[str, Any] = Field(default={})
-    limit: Annotated[int | None, Field(ge=1, le=_MOST_ROWS, description="Most rows; default: that of the server.")] = (
-        None
-    )
+    limit: Annotated[
+        int | None,
+        Field(ge=1, le=_MOST_ROWS, description="Most rows; default: that of the server."),
+        BeforeValidator(whole),
+    ] = None
     timeout_s: Annotated[
         float | None, Field(gt=0, le=600, strict=False, description="Seconds; at most, and by default, the server's.")
     ] = None

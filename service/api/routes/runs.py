@@ -19,7 +19,7 @@ from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import How, Parent, Run, Snapshot, Status
 from topostrata.service.answers.shape import answer_type
-from topostrata.service.api.bodies import Body, body_of, document
+from topostrata.service.api.bodies import Body, body_of, document, whole
 from topostrata.service.api.lanes import Lane, Route, lanes_of
 from topostrata.service.api.representation import (
     PAGE,
@@ -54,11 +54,6 @@ _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "
 RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
 
 
-def _whole(number: Any) -> Any:
-    """``5.0`` is the number 5 in JSON, which knows but one kind."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
 Tag = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\s,\x00-\x1f\x7f-\x9f\ufeff]{1,100}$"})]
 
 
@@ -66,7 +61,7 @@ class ParentBody(Body):
     """The snapshot that a run started from, and how the run departed from it."""
 
     parent: Annotated[str, Field(json_schema_extra={"pattern": RUN_PATTERN})]  # check_run_id says more
-    step: Annotated[int, Field(ge=0, le=MAX_STEP), BeforeValidator(_whole)]
+    step: Annotated[int, Field(ge=0, le=MAX_STEP), BeforeValidator(whole)]
     how: How
 
 
