@@ -184,13 +184,13 @@ def many_pairs(networks: Sequence[Topology], alignments: Sequence[Alignment]) ->
     rng = np.random.default_rng(1)
     # As far apart as the 90 published networks are: 0.18 to 0.42.
     ninety = [*networks, *(changed(rng, networks[k % len(networks)], 0.03) for k in range(len(networks), 90))]
-    base = Topology.from_masks([random_mask(rng, *shape, 0.1) for shape in ((100, 50), (50, 30), (30, 10))])
+    base = Topology.from_masks([random_mask(rng, *shape, 0.05) for shape in ((60, 60), (60, 60), (60, 10))])
     small = [changed(rng, base, 0.3) for _ in range(300)]
     print("### Many pairs: `ts.distances`, preparing included\n")
     print(
         "4,005 pairs of 90 networks (the 15 real ones, 75 made of them by moving 3 % of the connections); 44,850 pairs"
     )
-    print("of 300 networks of 190 units, 100-50-30-10 at 10 %, 30 % moved.\n")
+    print("of 300 networks of 190 units, 60-60-60-10 at 5 %, 30 % moved.\n")
     print("| networks | alignment | threads | wall s | CPU s |\n| --- | --- | ---: | ---: | ---: |")
     for name, group in (("90", ninety), ("300 small", small)):
         for alignment in alignments:

@@ -8,7 +8,7 @@ them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from topostrata.store.graph import GraphStore, Row, Transaction
@@ -68,8 +68,21 @@ def drop_neurons(store: GraphStore, run: str, space: str) -> None:
         pass
 
 
+def masks_of_none_but(store: GraphStore, ids: Sequence[str]) -> list[int]:
+    """The bytes of each mask that would be loose without these runs."""
+    uses = Counter(row["digest"] for run in ids for row in store.read("upkeep/run_mask_uses", run=run))
+    rows = [{**row, "uses": row["uses"] - uses[row["digest"]]} for row in store.read("upkeep/mask_uses")]
+    return [row["bytes"] or 0 for row in _unused(rows)]
+
+
 def _loose_nodes(store: GraphStore) -> list[Row]:
-    masks = {row["digest"]: row for row in store.read("upkeep/mask_uses")}
+    unused = [{"kind": "Mask", "name": row["digest"], **row} for row in _unused(store.read("upkeep/mask_uses"))]
+    return [*store.read("upkeep/loose_nodes"), *unused]
+
+
+def _unused(rows: Sequence[Row]) -> list[Row]:
+    """The masks that nothing uses, of all masks."""
+    masks = {row["digest"]: row for row in rows}
     used = {digest for digest, row in masks.items() if row["uses"]}
     at = list(used)
     while at:  # what a used mask is packed against is used as well
@@ -77,8 +90,7 @@ def _loose_nodes(store: GraphStore) -> list[Row]:
         if base in masks and base not in used:
             used.add(base)
             at.append(base)
-    unused = [{"kind": "Mask", "name": digest, **row} for digest, row in masks.items() if digest not in used]
-    return [*store.read("upkeep/loose_nodes"), *unused]
+    return [row for digest, row in masks.items() if digest not in used]
 
 
 def _loose_neurons(store: GraphStore) -> Iterator[tuple[str, str, int]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from topostrata.errors import ConflictError
+from topostrata.ingest.lifecycle import removed
 from topostrata.ingest.load import Loader
 from topostrata.ingest.projection import give_keys
 from topostrata.runs import RunLayer
@@ -39,6 +41,11 @@ def migrate(
     held = store.read_with(runs.all_runs)
     if before == FORMAT or dry_run:
         return Migrated(before, before if dry_run else FORMAT, len(held) if before != FORMAT else 0, 0)
+    if hidden := removed(store):
+        raise ConflictError(
+            f"run {hidden[0].run!r}: expected no run that was removed, which would be left behind",
+            hint="`topostrata undelete` it, or `topostrata purge` it, first",
+        )
     index_keys(store)
     connections = 0
     for done, run in enumerate(held, start=1):

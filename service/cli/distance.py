@@ -294,7 +294,7 @@ def two_networks(
     _check_reading(reading, refs)
     try:
         with _file_suggested(refs), _archive_for(refs, store) as opened:
-            first, second = (_named(ref, opened, reading) for ref in refs)
+            first, second = _named(refs, opened, reading)
             yield opened, first, second
     except NotComparableError as error:
         names = " and ".join(map(_printable, refs))
@@ -312,14 +312,25 @@ def partners_in(path: Path | None, alignment: Alignment) -> dict[str, NDArray[np
     return read_partners(path)
 
 
-def _named(ref: str, opened: Archive | None, reading: Reading) -> NamedNetwork:
+def _itself(topology: Topology) -> Topology:
+    return topology
+
+
+def _named(refs: list[str], opened: Archive | None, reading: Reading) -> list[NamedNetwork]:
+    """The networks of refs; those in the archive are looked up at once."""
     from topostrata.refs import is_path
 
-    if is_path(ref) or opened is None:
-        _, topology = _load(ref, opened, reading)
-        return NamedNetwork(_printable(ref), None, lambda: topology)
-    (entry,) = opened.recorded(ref)
-    return NamedNetwork(entry.snapshot.id, entry, partial(opened.topology, entry))
+    stored = [ref for ref in refs if opened is not None and not is_path(ref)]
+    entries = iter(opened.recorded(*stored) if opened is not None and stored else ())
+    networks = []
+    for ref in refs:
+        if is_path(ref) or opened is None:
+            _, topology = _load(ref, opened, reading)
+            networks.append(NamedNetwork(_printable(ref), None, partial(_itself, topology)))
+        else:
+            entry = next(entries)
+            networks.append(NamedNetwork(entry.snapshot.id, entry, partial(opened.topology, entry)))
+    return networks
 
 
 def _refuse_a_set(refs: list[str]) -> None:

@@ -47,7 +47,7 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key.")] = None,
     root_path: Annotated[
-        str, typer.Option("--root-path", metavar="PATH", help="The path under which a proxy has the service.")
+        str, typer.Option("--root-path", metavar="PREFIX", help="The path under which a proxy has the service.")
     ] = "",
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log each request and event as a line of JSON on stderr.")

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
+    from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.loose import Collected
     from topostrata.ingest.migration import Migrated
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
@@ -178,6 +179,7 @@ __all__ = [
     "Picture",
     "Point",
     "PowerLaw",
+    "Purged",
     "Pushed",
     "PushedSnapshot",
     "QueryRefusedError",
@@ -186,6 +188,7 @@ __all__ = [
     "RecordedCounts",
     "RecordedSnapshot",
     "Ref",
+    "RemovedRun",
     "RowEdits",
     "Run",
     "RunGradientFlow",
@@ -341,6 +344,10 @@ _HOMES = {
     "ingest.transfer": (
         "Exported",
         "Moved",
+    ),
+    "ingest.lifecycle": (
+        "Purged",
+        "RemovedRun",
     ),
     "ingest.loose": ("Collected",),
     "ingest.migration": ("Migrated",),

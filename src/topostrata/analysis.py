@@ -6,17 +6,19 @@ Each method imports what it needs, so that a question about runs waits for no ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from topostrata.distance.alignments import DEFAULT, Alignment
+from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.errors import InvalidInputError, NotFoundError
+from topostrata.once import Once
 from topostrata.refs import Ref, check_run_pattern
-from topostrata.runs import Snapshot, StepMetrics
+from topostrata.runs import RunLayer, Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
-from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
+from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
 if TYPE_CHECKING:
     from topostrata.distance.chosen import Layers
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from topostrata.topology import Topology
 
 
+_REMEMBERED = 4_000_000  # connections of the topologies that were compared last: some 150 MB with what is prepared
+
+
 class Analysis:
     """The part of ``Archive`` that computes; the other part stores and reads."""
 
@@ -49,6 +54,8 @@ class Analysis:
         self._building = threading.RLock()  # threads share the parts that are built when they are first used
         self._built_masks: MaskStore | None = None
         self._built_evolution: StoredEvolution | None = None
+        self._once = Once()
+        self._topologies: OrderedDict[tuple[str, tuple[RunLayer, ...]], Topology] = OrderedDict()
 
     @property
     def _masks(self) -> MaskStore:
@@ -110,17 +117,62 @@ class Analysis:
         >>> archive.nnstd("w0@0", "w0@5", alignment="identity").nnstd
         0.16666666666666666
         """
-        from topostrata.distance.nnstd import nnstd
-        from topostrata.distance.stored import put_distance
+        from topostrata.distance.nnstd import nnstd, with_chance
+        from topostrata.distance.recorded import matched_later, told, wired
+        from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
 
-        entries = self._runs.recorded([a, b])
-        ours, theirs = (entry.snapshot.id for entry in entries)
-        distance = nnstd(
-            *self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners, layers=layers
-        )
-        if keep and ours != theirs and partners is None and layers is None:
-            put_distance(self._store, ours, theirs, distance)
-        return distance
+        definition = definition_of(alignment)
+        elsewhere = partners is not None or layers is not None  # nothing of it is stored
+
+        def work(tx: Transaction) -> tuple[list[RecordedSnapshot], Known | None, bool]:
+            entries = recorded_of(tx, [a, b])
+            both = wired(entries)
+            if both is None or elsewhere:
+                return entries, None, False
+            digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
+            known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=definition.name)
+            ours, theirs = (entry.snapshot.id for entry in entries)
+            walked = known is not None and (
+                ours == theirs or is_walked(tx, ours, theirs, alignment, told(*both, alignment, known).nnstd)
+            )
+            return entries, known, walked
+
+        entries, known, walked = self._store.read_with(work)
+        both = wired(entries)
+        if both is None or elsewhere:
+            return nnstd(
+                *self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners, layers=layers
+            )
+
+        def computed() -> Distance:
+            if known is not None:
+                distance = told(*both, alignment, known)
+                distance = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment))
+            else:
+                distance = nnstd(*self._prepared(entries), alignment=alignment)
+            if keep and not walked:
+                ours, theirs = (entry.snapshot for entry in entries)
+                put_distance(self._store, ours.id, theirs.id, distance, digests=(ours.digest, theirs.digest))
+            return distance if chance is None else with_chance(distance, *self._prepared(entries), kept=chance)
+
+        about = tuple((entry.snapshot.id, entry.snapshot.digest) for entry in entries)
+        return self._once.get(("nnstd", about, alignment, chance, keep), computed)
+
+    def _prepared(self, entries: Sequence[RecordedSnapshot]) -> list[Topology]:
+        """The topologies of snapshots; the latest are remembered, with what distances prepared of them."""
+        with self._building:
+            known = [self._topologies.get((entry.snapshot.digest, entry.layers)) for entry in entries]
+        lost = [entry for entry, topology in zip(entries, known, strict=True) if topology is None]
+        read = iter(self._masks.topologies(lost))
+        topologies = [next(read) if topology is None else topology for topology in known]
+        with self._building:
+            for entry, topology in zip(entries, topologies, strict=True):
+                key = entry.snapshot.digest, entry.layers
+                self._topologies[key] = topology
+                self._topologies.move_to_end(key)
+            while len(self._topologies) > 2 and sum(t.nnz for t in self._topologies.values()) > _REMEMBERED:
+                self._topologies.popitem(last=False)
+        return topologies
 
     def distances(
         self,
@@ -199,7 +251,7 @@ class Analysis:
         Raises what ``topostrata.match`` raises, and ``NotFoundError`` where there is no such snapshot or, with
         ``keep``, where neurons of a run are not in the graph.
 
-        >>> archive.match("w0@10", "w1@10")["hidden1"].partner.tolist()
+        >>> archive.match("w0@0", "w1@20")["hidden1"].partner.tolist()
         [0, 1, 2]
         """
         from topostrata.distance.match import match
@@ -297,7 +349,7 @@ class Analysis:
 
         >>> inputs = archive.neuron("w0", "hidden1", 0).inputs
         >>> [(entry.unit, entry.lives[0].born, entry.lives[0].died) for entry in inputs]
-        [(0, 0, None), (1, 5, 10), (2, 0, 5)]
+        [(0, 0, None), (1, 5, None)]
         """
         return self._evolution.neuron(run, space, unit)
 

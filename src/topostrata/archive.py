@@ -121,20 +121,34 @@ class Archive(Upkeep):
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
         status: Status | None = None,
+        name: str | None = None,
+        without_tags: Iterable[str] = (),
+        without_parents: Iterable[Ref] = (),
         expected: Run | None = None,
+        dry_run: bool = False,
     ) -> bool:
-        """Add tags and parents to a run and set its status; gives whether that changed anything.
+        """Add tags and parents to a run or take them away, set its status and name; gives whether that changed it.
 
         ``expected`` is the run as the caller read it, where nobody else may have changed it since.
         Raises ``NotFoundError`` for a run or parent that is not there, ``ConflictError`` for a parent that it has by
         another ``how``, ``LineageCycleError`` where it would descend from itself, ``ChangedError`` where it is not the
-        ``expected`` one. Then nothing is written.
+        ``expected`` one. Then nothing is written, nor is it with ``dry_run``.
 
         >>> archive.create_run("x1")
         >>> archive.update_run("x1", tags=["kept"], status="finished"), archive.update_run("x1", tags=["kept"])
         (True, False)
         """
-        return self._loader.update_run(run, tags=tags, parents=parents, status=status, expected=expected)
+        return self._loader.update_run(
+            run,
+            tags=tags,
+            parents=parents,
+            status=status,
+            name=name,
+            without_tags=without_tags,
+            without_parents=[(ref.run, ref.step) for ref in without_parents],
+            expected=expected,
+            dry_run=dry_run,
+        )
 
     def push(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from topostrata.analysis import Analysis
@@ -10,6 +10,7 @@ from topostrata.runs import ArchiveCounts
 from topostrata.store.graph import GraphStore
 
 if TYPE_CHECKING:
+    from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.load import Loader
     from topostrata.ingest.loose import Collected
     from topostrata.ingest.migration import Migrated
@@ -84,6 +85,61 @@ class Upkeep(Analysis):
         from topostrata.ingest.loose import collect
 
         return collect(self._store, dry_run=dry_run)
+
+    def removed_runs(self) -> list[RemovedRun]:
+        """The runs that were removed and can be brought back.
+
+        >>> archive.removed_runs()
+        []
+        """
+        from topostrata.ingest.lifecycle import removed
+
+        return removed(self._store)
+
+    def remove_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> list[str]:
+        """Hide runs from every verb until they are brought back or purged; gives those that were not hidden yet.
+
+        They take no snapshots meanwhile, and keep all that they have. Raises ``NotFoundError`` for a run that is not
+        there, ``ConflictError`` where a run that stays descends from one of them.
+
+        >>> archive.create_run("x5")
+        >>> archive.remove_runs(["x5"]), archive.has_run("x5")
+        (['x5'], False)
+        >>> archive.bring_back(["x5"])
+        >>> archive.has_run("x5")
+        True
+        """
+        from topostrata.ingest.lifecycle import remove
+
+        return remove(self._store, list(runs), dry_run=dry_run)
+
+    def bring_back(self, runs: Iterable[str], *, dry_run: bool = False) -> None:
+        """Show removed runs again, as they were; ``NotFoundError`` for one that was not removed.
+
+        >>> archive.bring_back(["nowhere"])
+        Traceback (most recent call last):
+        ...
+        topostrata.errors.NotFoundError: ...
+        """
+        from topostrata.ingest.lifecycle import bring_back
+
+        bring_back(self._store, list(runs), dry_run=dry_run)
+
+    def purge_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> Purged:
+        """Take runs away for good, removed or not: with connections, distances, and the masks that no other run has.
+
+        Inferences that they were in go with them. With ``dry_run`` nothing is written. Interrupted, it is to be started
+        again. Raises what ``remove_runs`` raises.
+
+        >>> archive.create_run("x6")
+        >>> archive.purge_runs(["x6"]).masks, archive.has_run("x6")
+        (0, False)
+        """
+        from topostrata.ingest.lifecycle import purge
+
+        purged = purge(self._store, list(runs), dry_run=dry_run)
+        self._loader.forget()
+        return purged
 
     def counts(self) -> ArchiveCounts:
         """How much the archive holds: runs, snapshots, masks and their bytes, neurons.

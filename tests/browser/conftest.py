@@ -25,9 +25,12 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as Debian has it; in CI it must be there."""
+    """Chromium as Debian has it; in CI it must be there.
+
+    Of one file only: while Playwright is open, an event loop runs in this thread, and others could not run theirs.
+    """
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         message = "expected Chromium (apt-get install chromium), found none"

@@ -35,7 +35,7 @@ FLOORS = [
     ["sharing", "symmetries", "wiring_text"],
     ["order", "placing"],
     ["digests", "counterparts"],
-    ["topology", "refs", "settings", "frames", "files", "locations", "shown"],
+    ["topology", "refs", "settings", "frames", "files", "locations", "once", "shown"],
     ["copies"],
     ["memory"],
     ["codec", "runs"],

@@ -87,7 +87,7 @@ def get_distance(
 ) -> Response:
     """NNSTD of two snapshots."""
     ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers, keep=False)
+    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers)
     return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
 
 
@@ -114,7 +114,7 @@ def get_distances(
     """
     check_count(archive, refs)
     kind = negotiated(request, _MATRICES)
-    matrix = archive.distances(refs, alignment=alignment, layers=layers, keep=False)
+    matrix = archive.distances(refs, alignment=alignment, layers=layers)
     if kind == JSON:
         return represent(request, distances_answer(matrix, nearest=nearest), headers={"Vary": "Accept"})
     body = arrow.matrix_stream(matrix) if kind == arrow.MEDIA_TYPE else matrix.nnstd.astype("<f4").tobytes()

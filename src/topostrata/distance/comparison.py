@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Ready: TypeAlias = "Prepared | Planned"  # a network as its alignment compares it
+
+
+class Described(Protocol):
+    """What of a network stands in an answer beside the comparison."""
+
+    @property
+    def plan(self) -> Plan:
+        """How it is compared."""
+
+    @property
+    def connections(self) -> tuple[int, ...]:
+        """How many connections each layer of the plan has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +52,11 @@ class Planned:
     def layers(self) -> tuple[Layer, ...]:
         """The layers in the plan's order."""
         return tuple(self.topology.layers[k] for k in self.plan.order)
+
+    @property
+    def connections(self) -> tuple[int, ...]:
+        """Those of each layer."""
+        return tuple(layer.nnz for layer in self.layers)
 
     def ordered(self, plan: Plan) -> Planned:
         """The same with its layers in another order."""

@@ -23,7 +23,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment, Given, definition
 from topostrata.distance.chosen import Choice, Layers, common_layers, cut
 from topostrata.distance.common import common_network, row_values
 from topostrata.distance.comparable import plans
-from topostrata.distance.comparison import Comparison, Planned, Ready
+from topostrata.distance.comparison import Comparison, Described, Planned, Ready
 from topostrata.distance.given import checked
 from topostrata.distance.null_model import Chance, Kept
 from topostrata.distance.plan import Plan, Row, plan_of
@@ -299,7 +299,7 @@ def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
     return describe(a, b, definition.name, definition.compare(a, b))
 
 
-def describe(a: Ready, b: Ready, alignment: Alignment, comparison: Comparison) -> Distance:
+def describe(a: Described, b: Described, alignment: Alignment, comparison: Comparison) -> Distance:
     """A comparison with the names, widths and densities of the layers, and the mean of their distances."""
     plan = a.plan
     values, counts = comparison.values, comparison.ambiguous  # noqa: PD011 - no data frame
@@ -353,6 +353,6 @@ def _check_chance(plan: Plan, row: Row, name: str) -> None:
         )
 
 
-def _density(network: Ready, layers: tuple[int, ...]) -> float:
-    chosen = [network.layers[k] for k in layers]
-    return sum(layer.nnz for layer in chosen) / sum(layer.mask.size for layer in chosen)
+def _density(network: Described, layers: tuple[int, ...]) -> float:
+    shapes = network.plan.shapes
+    return sum(network.connections[k] for k in layers) / sum(shapes[k].possible for k in layers)

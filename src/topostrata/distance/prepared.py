@@ -56,6 +56,11 @@ class Prepared:
         """The layers in the plan's order."""
         return self.sets.layers
 
+    @cached_property
+    def connections(self) -> tuple[int, ...]:
+        """Those of each layer."""
+        return tuple(layer.nnz for layer in self.layers)
+
     @property
     def fixed(self) -> tuple[bool, ...]:
         """Which spaces are compared by index."""
