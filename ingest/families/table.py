@@ -107,8 +107,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "Phi-3",
         "transformers, also Phi-4",
-        "as LLaMA; rows of `qkv_proj` are q, k, v side by side, of `gate_up_proj` gate and up; with as many keys as "
-        "queries",
+        "as LLaMA; rows of `qkv_proj` are q, k, v side by side, rows of `gate_up_proj` gate and up; with as many keys "
+        "as queries",
         "layers.*.",
         (Row("embed_tokens", "#tokens", "stream", "embedding"),),
         (
