@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 token = typer.Typer(help="Tokens of the REST service.", no_args_is_help=True, rich_markup_mode=None)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Whose token it is.")]
+NameArgument = Annotated[str, typer.Argument(metavar="OWNER", help="Whose token it is.")]
 
 
 def register(app: typer.Typer) -> None:
