@@ -49,7 +49,7 @@ def match(
     keep: Annotated[
         bool,
         typer.Option(
-            "--keep", help="Keep the established units in the graph, as relationships MATCHES between neurons."
+            "--keep", help="Keep the established units in the graph: relationships MATCHES between neurons."
         ),
     ] = False,
     store: StoreOption = None,
