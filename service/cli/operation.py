@@ -63,8 +63,8 @@ def serve(
             answer({"url": url})
         else:
             say(f"serving {url}/v1/runs until Ctrl-C, for the host names {', '.join(names)}")
-            say(f"the page: {url}/")
             say("TOPOSTRATA_API_HOSTS adds other names of this machine")
+            say(f"the page: {url}/")
 
     run_server(store, host=host, port=port, ready=ready, manner=Manner(tls_cert, tls_key, root_path, json_log))
 
