@@ -48,9 +48,7 @@ def match(
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row for each unit as CSV.")] = None,
     keep: Annotated[
         bool,
-        typer.Option(
-            "--keep", help="Keep the established units in the graph: relationships MATCHES between neurons."
-        ),
+        typer.Option("--keep", help="Keep the established units in the graph: relationships MATCHES between neurons."),
     ] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
