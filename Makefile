@@ -19,7 +19,7 @@ help:
 	@echo "make test    all tests, with a real embedded engine, but for those that need torch"
 	@echo "make test-torch  the tests that need torch, in an environment of their own (4 GB; TORCH=2.4: the oldest)"
 	@echo "make quick   the tests that take no engine"
-	@echo "make soak    the whole campaign of faults on training jobs, whose table it writes into docs/reliability.md"
+	@echo "make soak    the whole campaigns of faults on training jobs and servers, whose tables it writes into docs/reliability.md"
 	@echo "make bounds  the tests of the compiled kernels, every index of them checked"
 	@echo "make lies    800 files whose numbers lie, by every door; make test reads a tenth of them"
 	@echo "make wheel   build the wheel, and try each extra alone in a fresh environment"
@@ -44,16 +44,17 @@ $(TORCH_VENV)/.ready: $(READY) pyproject.toml $(TORCH_OVERRIDES)
 	@touch $@
 
 test-torch: $(TORCH_VENV)/.ready
-	OMP_NUM_THREADS=1 $(TORCH_VENV)/bin/python -m pytest tests/torch $(ARGS)
+	OMP_NUM_THREADS=1 $(TORCH_VENV)/bin/python -m pytest $(TWO) tests/torch $(ARGS)
 
 quick: $(READY)
 	$(BIN)/python -m pytest tests/unit tests/oracle -m "not slow" $(ARGS)
 
 soak: $(READY)
-	TOPOSTRATA_TEST_SOAK=1 TOPOSTRATA_TEST_CHAOS_TO=docs/reliability.md $(BIN)/python -m pytest tests/integration/test_hook_chaos.py $(ARGS)
+	TOPOSTRATA_TEST_SOAK=1 TOPOSTRATA_TEST_CHAOS_TO=docs/reliability.md TOPOSTRATA_TEST_FAULTS_TO=docs/reliability.md \
+	  $(BIN)/python -m pytest tests/integration/test_hook_chaos.py tests/integration/test_neo4j_faults.py $(ARGS)
 
 bounds: $(READY)
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.bounds" $(BIN)/python -m pytest tests/unit/distance tests/oracle $(ARGS)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.bounds" $(BIN)/python -m pytest $(TWO) tests/unit/distance tests/oracle $(ARGS)
 
 lies: $(READY)
 	LIES=100 $(BIN)/python -m pytest tests/unit/ingest/test_well_formed_lies.py $(ARGS)

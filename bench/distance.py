@@ -1,80 +1,65 @@
-"""How fast NNSTD is, against a plain SciPy version in the same run. ``python bench/distance.py [--wide] [--out FILE]``.
+"""How fast NNSTD is, as people call it, against the best scripts that they could write. Options: ``--help``.
 
-CPU seconds of one thread, so that other work on the machine blurs the ratios less than wall time would; every number is
-the median of several turns in which the versions take turns. The plain version is what one would write: CSR masks
-prepared once, a sparse product, one dense float64 matrix, ``linear_sum_assignment``. The short form takes some minutes;
-``--wide`` adds the shapes for which plain SciPy alone takes minutes.
+CPU seconds of one thread unless said otherwise, so that other work on the machine blurs the ratios less than wall time
+would; the versions take turns, and every number is the median of several turns. *Plain* is what one would write: CSR
+masks prepared once, a sparse product, one dense float64 matrix, SciPy's ``linear_sum_assignment``. *Tuned* is the same
+with float32 products and lapx's ``lapjvr`` (``uv sync --group bench``): twenty lines, another order of ties, so values
+of ``reference`` differ from its. Ours are the public functions: *warm* what has been asked before of the same
+``Topology``, *cold* of topologies that were made anew from masks in memory, of which nothing is known.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import datetime as dt
+import itertools
 import os
-import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numba
 import numpy as np
-import scipy
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
+from surroundings import surroundings
 
-from topostrata.distance import canonical as rule
-from topostrata.distance.nnstd import compare, nnstd
-from topostrata.distance.pairwise import distances
-from topostrata.distance.prepared import prepare, prepare_sets
-from topostrata.topology import Layer, Mask, Space, Topology
+import topostrata as ts
+from topostrata.distance.alignments import Alignment
+from topostrata.topology import Layer, Mask, Topology
 
-TURNS = 9
+try:
+    import lap
+except ImportError:  # the table then has plain SciPy alone
+    lap = None
+
 NETWORKS = Path(
     os.environ.get("TOPOSTRATA_REFERENCE_TOPOLOGIES")
     or Path(__file__).resolve().parents[1] / ".." / "shared" / "set-topologies"
 )
-# ResNet-50: (input channels, output channels, kernel positions) and how often.
-RESNET50 = [
-    (3, 64, 49, 1), (64, 64, 1, 1), (64, 64, 9, 3), (64, 256, 1, 4), (256, 64, 1, 2), (256, 128, 1, 1),
-    (128, 128, 9, 4), (128, 512, 1, 4), (256, 512, 1, 1), (512, 128, 1, 3), (512, 256, 1, 1), (256, 256, 9, 6),
-    (256, 1024, 1, 6), (512, 1024, 1, 1), (1024, 256, 1, 5), (1024, 512, 1, 1), (512, 512, 9, 3),
-    (512, 2048, 1, 3), (1024, 2048, 1, 1), (2048, 512, 1, 2),
-]  # fmt: skip
+Script = list[tuple[Any, ...]]
 
 
-class Report:
-    """Lines for the screen and, at the end, for a file."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str = "") -> None:
-        """Print a line and keep it."""
-        print(line, flush=True)
-        self.lines.append(line)
-
-
-def cpu(work: Callable[[], Any]) -> float:
+def cpu(work: Callable[..., Any], *arguments: Any) -> float:
     begin = time.process_time()
-    work()
+    work(*arguments)
     return time.process_time() - begin
 
 
-def plain_masks(topology: Topology) -> list[tuple[Any, Any]]:
-    masks = []
-    for layer in topology.layers:
-        matrix = layer.mask.to_csc().astype(np.float64).tocsr()
-        masks.append((matrix, np.asarray(matrix.sum(axis=0)).ravel()))
-    return masks
+# What people would write
 
 
-def plain(a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> list[float]:
+def plain_masks(topology: Topology) -> Script:
+    masks = [layer.mask.to_csc().astype(np.float64).tocsr() for layer in topology.layers]
+    return [(mask, np.asarray(mask.sum(axis=0)).ravel()) for mask in masks]
+
+
+def plain(a: Script, b: Script) -> list[float]:
     """The published procedure, written simply."""
     values, order = [], None
     for (mask_a, size_a), (mask_b, size_b) in zip(a, b, strict=True):
@@ -88,6 +73,29 @@ def plain(a: list[tuple[Any, Any]], b: list[tuple[Any, Any]]) -> list[float]:
     return values
 
 
+def tuned_masks(topology: Topology) -> Script:
+    masks = [layer.mask.to_csc().astype(np.float32) for layer in topology.layers]
+    return [(m.T.tocsr(), m.tocsr(), np.asarray(m.sum(axis=0), dtype=np.float32).ravel()) for m in masks]
+
+
+def tuned(a: Script, b: Script) -> list[float]:
+    """The same by a user who looked for what is fastest."""
+    values, order = [], None
+    for (turned_a, _, size_a), (_, mask_b, size_b) in zip(a, b, strict=True):
+        moved = mask_b if order is None else mask_b[order]
+        common = (turned_a @ moved).toarray()
+        costs = size_a[:, None] + size_b
+        union = np.maximum(costs - common, 1)
+        costs -= 2 * common
+        costs /= union
+        order = lap.lapjvr(costs)[1]
+        values.append(float(costs[np.arange(len(costs)), order].sum()) / len(costs))
+    return values
+
+
+# Networks
+
+
 def rewired(rng: np.random.Generator, mask: Mask, share: float) -> Mask:
     remaining = mask.cells[rng.random(mask.nnz) >= share]
     fresh = np.setdiff1d(rng.integers(0, mask.size, 2 * (mask.nnz - len(remaining)) + 16), mask.cells)
@@ -95,9 +103,25 @@ def rewired(rng: np.random.Generator, mask: Mask, share: float) -> Mask:
     return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate([remaining, fresh])), mask.taps)
 
 
-def random_mask(rng: np.random.Generator, n_source: int, n_target: int, density: float, taps: int = 1) -> Mask:
-    size = n_source * taps * n_target
-    return Mask(n_source, n_target, np.unique(rng.integers(0, size, round(size * -np.log1p(-density)))), taps)
+def random_mask(rng: np.random.Generator, n_source: int, n_target: int, density: float) -> Mask:
+    size = n_source * n_target
+    return Mask(n_source, n_target, np.unique(rng.integers(0, size, round(size * -np.log1p(-density)))))
+
+
+def changed(rng: np.random.Generator, topology: Topology, share: float) -> Topology:
+    """The network with a share of the connections of all layers that are not full moved."""
+    masks = [x.mask if x.density == 1 else rewired(rng, x.mask, share) for x in topology.layers]
+    return Topology(
+        tuple(Layer(x.name, x.source, x.target, mask) for x, mask in zip(topology.layers, masks, strict=True))
+    )
+
+
+def fresh(topology: Topology) -> Topology:
+    """The network made anew of its masks."""
+    masks = [Mask(x.mask.n_source, x.mask.n_target, x.mask.cells, x.mask.taps) for x in topology.layers]
+    return Topology(
+        tuple(Layer(x.name, x.source, x.target, mask) for x, mask in zip(topology.layers, masks, strict=True))
+    )
 
 
 def real_networks() -> list[Topology]:
@@ -108,87 +132,144 @@ def real_networks() -> list[Topology]:
     return networks
 
 
-def real_pairs(report: Report) -> None:
-    networks = real_networks()
-    prepared, sets = [prepare(t) for t in networks], [prepare_sets(t) for t in networks]
-    masks = [plain_masks(t) for t in networks]
-    pairs = [(i, j) for i in range(15) for j in range(i + 1, 15)][::3]
-    ways: dict[str, Callable[[int, int], Any]] = {
-        "plain SciPy": lambda i, j: plain(masks[i], masks[j]),
-        "canonical": lambda i, j: compare(prepared[i], prepared[j], alignment="canonical"),
-        "reference": lambda i, j: compare(sets[i], sets[j], alignment="reference"),
-        "identity": lambda i, j: nnstd(networks[i], networks[j], alignment="identity"),
-        "refined": lambda i, j: compare(prepared[i], prepared[j], alignment="refined"),
-    }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(TURNS + 1):  # in turns, so that a machine that is slower for a while is so for all
-        for name, way in ways.items():
-            some = pairs[::9] if name == "refined" else pairs
-            spent = cpu(lambda way=way, some=some: [way(i, j) for i, j in some]) / len(some)  # type: ignore[misc]
-            if turn:
-                times[name].append(spent)
-    report.say("### One real pair, warm, one thread\n")
-    report.say(f"784-784-784-784-10 at 0.6 %, {len(pairs)} pairs of the 15 networks, {TURNS} turns.\n")
-    report.say("| | ms a pair (median) | plain SciPy takes: median of the turns | least and most |")
-    report.say("| --- | ---: | ---: | --- |")
+# Tables
+
+
+def table(times: dict[str, list[float]], unit: str = "ms") -> None:
+    """The median time of each way, and the medians of its ratios to the scripts in the same turn."""
+    scale = 1e3 if unit == "ms" else 1.0
+    print(f"| | {unit} a pair | plain takes | tuned takes |\n| --- | ---: | ---: | ---: |")
     for name, turns in times.items():
-        ratios = sorted(plainly / ours for plainly, ours in zip(times["plain SciPy"], turns, strict=True))
-        report.say(
-            f"| {name} | {statistics.median(turns) * 1e3:.2f} | {statistics.median(ratios):.1f} x "
-            f"| {ratios[0]:.1f} to {ratios[-1]:.1f} x |"
-        )
-    report.say()
+        ratios = []
+        for base in ("plain SciPy", "tuned, lapx"):
+            same = zip(times.get(base, []), turns, strict=False)
+            values = [theirs / ours for theirs, ours in same]
+            ratios.append(f"{statistics.median(values):.2f} x" if values else "-")
+        print(f"| {name} | {statistics.median(turns) * scale:.2f} | {' | '.join(ratios)} |", flush=True)
+    print()
 
 
-def many_pairs(report: Report) -> None:
+def one_pair(networks: Sequence[Topology], turns: int) -> None:
+    pairs = [(i, j) for i in range(15) for j in range(i + 1, 15)][::9]
+    scripts: dict[str, tuple[list[Script], Callable[[Script, Script], Any]]] = {
+        "plain SciPy": ([plain_masks(t) for t in networks], plain)
+    }
+    if lap is not None:
+        scripts["tuned, lapx"] = ([tuned_masks(t) for t in networks], tuned)
+    alignments: tuple[Alignment, ...] = ("overlap", "canonical", "reference", "identity", "refined")
+    times: dict[str, list[float]] = {name: [] for name in scripts}
+    times |= {f"`{x}`, {how}": [] for x in alignments for how in ("warm", "cold")}
+    for turn in range(turns + 1):  # in turns, so that a machine that is slower for a while is so for all
+        for name, (masks, script) in scripts.items():
+            spent = sum(cpu(script, masks[i], masks[j]) for i, j in pairs)
+            times[name].append(spent / len(pairs))
+        for alignment in alignments:
+            call = partial(ts.nnstd, alignment=alignment)
+            for i, j in pairs:
+                call(networks[i], networks[j])
+            spent = sum(cpu(call, networks[i], networks[j]) for i, j in pairs)
+            times[f"`{alignment}`, warm"].append(spent / len(pairs))
+            new = [(fresh(networks[i]), fresh(networks[j])) for i, j in pairs]
+            spent = sum(itertools.starmap(partial(cpu, call), new))
+            times[f"`{alignment}`, cold"].append(spent / len(pairs))
+        if not turn:  # what is compiled, and what caches need, is not counted
+            for values in times.values():
+                values.clear()
+    print("### One real pair: `ts.nnstd`, one thread\n")
+    print(f"784-784-784-784-10 at 0.6 %, {len(pairs)} pairs of the 15 networks, {turns} turns.\n")
+    table(times)
+
+
+def many_pairs(networks: Sequence[Topology], alignments: Sequence[Alignment]) -> None:
     rng = np.random.default_rng(1)
-    networks = real_networks()
-    base = len(networks)
-    while len(networks) < 90:  # as far apart as the 90 published networks are: 0.18 to 0.42
-        old = networks[len(networks) % base]
-        networks.append(
-            Topology(
-                tuple(
-                    Layer(x.name, x.source, x.target, x.mask if x.density == 1 else rewired(rng, x.mask, 0.03))
-                    for x in old.layers
-                )
+    # As far apart as the 90 published networks are: 0.18 to 0.42.
+    ninety = [*networks, *(changed(rng, networks[k % len(networks)], 0.03) for k in range(len(networks), 90))]
+    base = Topology.from_masks([random_mask(rng, *shape, 0.05) for shape in ((60, 60), (60, 60), (60, 10))])
+    small = [changed(rng, base, 0.3) for _ in range(300)]
+    print("### Many pairs: `ts.distances`, preparing included\n")
+    print(
+        "4,005 pairs of 90 networks (the 15 real ones, 75 made of them by moving 3 % of the connections); 44,850 pairs"
+    )
+    print("of 300 networks of 190 units, 60-60-60-10 at 5 %, 30 % moved.\n")
+    print("| networks | alignment | threads | wall s | CPU s |\n| --- | --- | ---: | ---: | ---: |")
+    for name, group in (("90", ninety), ("300 small", small)):
+        for alignment in alignments:
+            for workers in (1, 2):
+                new = [fresh(t) for t in group]
+                begin, used = time.perf_counter(), time.process_time()
+                ts.distances(new, alignment=alignment, workers=workers)
+                wall, spent = time.perf_counter() - begin, time.process_time() - used
+                print(f"| {name} | {alignment} | {workers} | {wall:.1f} | {spent:.1f} |", flush=True)
+    print()
+
+
+def wide(*, largest: bool, alignments: Sequence[Alignment]) -> None:
+    """Whole calls of wide networks, with the share that comparing has of them, and their memory."""
+    rng = np.random.default_rng(2)
+    shapes = [((3072, 4000), 0.01), ((3072, 4000), 0.05), ((2048, 2048, 2048), 0.1)]
+    if largest:
+        shapes += [((4096, 4096, 4096), 0.1), ((4096, 11008), 0.1)]
+    print("### Wide layers: the whole call, 30 % rewired\n")
+    print("Comparing: a second call's share of the first. Bytes: by which the peak of resident memory rises.\n")
+    print(
+        "| network | alignment | plain s | tuned s | ours cold s | comparing | plain takes | tuned takes "
+        "| bytes a pair of units | bytes a connection |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for widths, density in shapes:
+        masks = [random_mask(rng, *shape, density) for shape in itertools.pairwise(widths)]
+        a = Topology.from_masks(masks)
+        b = changed(rng, a, 0.3)
+        slow = cpu(lambda x, y: plain(plain_masks(x), plain_masks(y)), a, b)
+        quick = float("nan")
+        if lap is not None:
+            quick = cpu(lambda x, y: tuned(tuned_masks(x), tuned_masks(y)), a, b)
+        for alignment in alignments:
+            call = partial(ts.nnstd, alignment=alignment, fix_output=False)
+            turns, shares = [], []
+            for _ in range(3):
+                x, y = fresh(a), fresh(b)
+                turns.append(cpu(call, x, y))
+                shares.append(cpu(call, x, y) / turns[-1])
+            x, y = fresh(a), fresh(b)
+            peak = _peak(call, x, y)
+            ours = statistics.median(turns)
+            pairs = max(n * n for n in widths[1:])
+            print(
+                f"| {'-'.join(map(str, widths))} at {density:.0%} | {alignment} | {slow:.2f} | {quick:.2f} "
+                f"| {ours:.3f} | {statistics.median(shares):.0%} | {slow / ours:.1f} x | {quick / ours:.1f} x "
+                f"| {peak / pairs:.2f} | {peak / (a.nnz + b.nnz):.0f} |",
+                flush=True,
             )
-        )
-    report.say("### All 4,005 pairs of 90 networks\n")
-    report.say("The 15 real ones and 75 made of them by moving 3 % of the connections; preparing them included.\n")
-    report.say("| threads | wall s | CPU s |\n| ---: | ---: | ---: |")
-    for workers in (1, 2):
-        begin, used = time.perf_counter(), time.process_time()
-        distances(networks, alignment="canonical", workers=workers)
-        report.say(f"| {workers} | {time.perf_counter() - begin:.1f} | {time.process_time() - used:.1f} |")
-    report.say()
+    print()
 
 
-def layer_pair(report: Report, name: str, mask_a: Mask, mask_b: Mask) -> float:
-    """One layer, both ways, with the CPU time and how much memory each took at its peak."""
-    left, right = prepare_sets(_alone(mask_a)), prepare_sets(_alone(mask_b))
-    inputs = {0: np.arange(mask_a.n_source, dtype=np.int64)}
-    spent = [cpu(lambda: rule._by_fan_in(left, right, 1, inputs, {})) for _ in range(3)]  # noqa: SLF001 - the match alone
-    peak_ours = _peak(lambda: rule._by_fan_in(left, right, 1, inputs, {}))  # noqa: SLF001
-    masks = plain_masks(_alone(mask_a)), plain_masks(_alone(mask_b))
-    base = cpu(lambda: plain(*masks))
-    ours = statistics.median(spent)
-    bytes_a_pair = peak_ours / mask_a.n_target / mask_b.n_target
-    report.say(f"| {name} | {base:.3f} | {ours:.4f} | {base / ours:.1f} x | {bytes_a_pair:.2f} |")
-    return base / ours
+def growth() -> None:
+    rng = np.random.default_rng(4)
+    print("### How the cost grows: independent square layers, `canonical`, cold / warm ms\n")
+    print("| width | 0.5 % | 1 % | 2 % | 5 % | 10 % |\n| ---: | ---: | ---: | ---: | ---: | ---: |")
+    for width in (250, 500, 1000, 2000):
+        cells = []
+        for density in (0.005, 0.01, 0.02, 0.05, 0.1):
+            a, b = (Topology.from_masks([random_mask(rng, width, width, density)]) for _ in range(2))
+            call = partial(ts.nnstd, alignment="canonical", fix_output=False)
+            cold, warm = [], []
+            for _ in range(3):
+                x, y = fresh(a), fresh(b)
+                cold.append(cpu(call, x, y))
+                warm.append(cpu(call, x, y))
+            cells.append(f"{min(cold) * 1e3:.1f} / {min(warm) * 1e3:.1f}")
+        print(f"| {width} | {' | '.join(cells)} |", flush=True)
+    print()
 
 
-def _alone(mask: Mask) -> Topology:
-    return Topology((Layer("conv", Space("in", mask.n_source, labelled=True), Space("out", mask.n_target), mask),))
-
-
-def _peak(work: Callable[[], Any]) -> float:
+def _peak(work: Callable[..., Any], *arguments: Any) -> float:
     """The bytes by which the peak of the resident memory rises while something runs; NaN where Linux is not there."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
         before = _status("VmRSS")
-        work()
+        work(*arguments)
         return _status("VmHWM") - before
     except (OSError, AttributeError):
         return float("nan")
@@ -199,89 +280,31 @@ def _status(name: str) -> float:
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def layers(report: Report, *, wide: bool) -> None:
-    rng = np.random.default_rng(2)
-    report.say("### Wide layers, the matching of one layer\n")
-    report.say("| layer | plain SciPy s | ours s | ratio | bytes a pair |\n| --- | ---: | ---: | ---: | ---: |")
-    shapes = [(3072, 4000, 0.01), (3072, 4000, 0.05), (4000, 1000, 0.01), (4000, 1000, 0.05), (1000, 4000, 0.05)]
-    if wide:
-        shapes += [(4096, 4096, 0.1), (4096, 11008, 0.1)]
-    ratios = []
-    for n_source, n_target, density in shapes:
-        mask = random_mask(rng, n_source, n_target, density)
-        for kind, other in (
-            ("30 % rewired", rewired(rng, mask, 0.3)),
-            ("independent", random_mask(rng, n_source, n_target, density)),
-        ):
-            ratio = layer_pair(report, f"{n_source} -> {n_target} at {density:.0%}, {kind}", mask, other)
-            if n_target >= 3000:
-                ratios.append(ratio)
-    report.say(f"\nMedian ratio of those at least 3,000 wide: {statistics.median(ratios):.1f} x.\n")
-
-
-def convolutions(report: Report) -> None:
-    rng = np.random.default_rng(3)
-    report.say("### The 53 convolution shapes of ResNet-50 at 10 %, 30 % rewired\n")
-    base = ours = 0.0
-    for n_source, n_target, taps, times in RESNET50:
-        mask = random_mask(rng, n_source, n_target, 0.1, taps)
-        other = rewired(rng, mask, 0.3)
-        left, right = prepare_sets(_alone(mask)), prepare_sets(_alone(other))
-        inputs = {0: np.arange(n_source, dtype=np.int64)}
-        ours += times * min(cpu(lambda: rule._by_fan_in(left, right, 1, inputs, {})) for _ in range(2))  # noqa: B023, SLF001
-        base += times * cpu(lambda: plain(plain_masks(_alone(mask)), plain_masks(_alone(other))))  # noqa: B023
-    report.say(f"Plain SciPy {base:.2f} s, ours {ours:.2f} s: {base / ours:.1f} x.\n")
-
-
-def growth(report: Report) -> None:
-    rng = np.random.default_rng(4)
-    report.say("### How the cost grows: independent square layers, ms\n")
-    report.say("| width | 0.5 % | 1 % | 2 % | 5 % | 10 % |\n| ---: | ---: | ---: | ---: | ---: | ---: |")
-    for width in (500, 1000, 2000):
-        cells = []
-        for density in (0.005, 0.01, 0.02, 0.05, 0.1):
-            a, b = (prepare_sets(_alone(random_mask(rng, width, width, density))) for _ in range(2))
-            inputs = {0: np.arange(width, dtype=np.int64)}
-            spent = min(cpu(lambda a=a, b=b, inputs=inputs: rule._by_fan_in(a, b, 1, inputs, {})) for _ in range(3))  # type: ignore[misc]  # noqa: SLF001
-            cells.append(f"{spent * 1e3:.1f}")
-        report.say(f"| {width} | {' | '.join(cells)} |")
-    report.say()
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--wide", action="store_true", help="4096 and 11,008 wide layers too: minutes of plain SciPy")
-    parser.add_argument("--out", type=Path, help="write the tables to this file as well")
+    parts = ("pair", "many", "wide", "growth")
+    parser.add_argument("--only", choices=parts, action="append", help="these tables alone")
+    parser.add_argument("--turns", type=int, default=9, help="of the table of one pair")
+    parser.add_argument("--largest", action="store_true", help="4096 and 11,008 wide layers too: minutes of SciPy")
+    parser.add_argument("--alignment", action="append", help="of many pairs and wide layers: canonical and overlap")
     options = parser.parse_args()
-    report = Report()
-    today = dt.datetime.now(tz=dt.UTC).date()
-    report.say(
-        f"{today}, {processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"SciPy {scipy.__version__}, numba {numba.__version__}. CPU seconds of one thread unless said otherwise; the "
-        f"load of the machine was {os.getloadavg()[0]:.1f}.\n"
-    )
-    # Nothing is to be compiled while time is taken.
-    warm = random_mask(np.random.default_rng(0), 100, 100, 0.3)
-    other = rewired(np.random.default_rng(1), warm, 0.3)
-    compare(prepare(_alone(warm)), prepare(_alone(other)), alignment="canonical")
+    chosen, alignments = options.only or parts, options.alignment or ["canonical", "overlap"]
+    print(f"`python bench/distance.py`, {surroundings('numpy', 'scipy', 'numba', *(['lapx'] if lap else []))}\n")
+    tiny = Topology.from_masks([random_mask(np.random.default_rng(0), 100, 100, 0.3), np.ones((100, 3))])
+    for alignment in alignments:  # nothing is to be compiled while time is taken
+        ts.nnstd(tiny, changed(np.random.default_rng(1), tiny, 0.3), alignment=alignment)
     if NETWORKS.is_dir():
-        real_pairs(report)
-        many_pairs(report)
+        networks = real_networks()
+        if "pair" in chosen:
+            one_pair(networks, options.turns)
+        if "many" in chosen:
+            many_pairs(networks, alignments)
     else:
         print(f"no reference networks at {NETWORKS}: those tables are left out", file=sys.stderr)
-    layers(report, wide=options.wide)
-    convolutions(report)
-    growth(report)
-    if options.out:
-        options.out.write_text("\n".join(report.lines).rstrip() + "\n", encoding="utf-8")
+    if "wide" in chosen:
+        wide(largest=options.largest, alignments=alignments)
+    if "growth" in chosen:
+        growth()
 
 
 if __name__ == "__main__":

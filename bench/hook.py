@@ -33,17 +33,22 @@ GOAL_MS, GOAL_NS = 2.0, 10.0  # a call, and an entry
 STEPS, ROUNDS = 20, 5  # of a training, and how often each of the two is timed
 
 
-def calls(mask: Any, count: int) -> list[float]:
-    """Milliseconds of each call of ``log``, every one with the snapshot before it on the disk."""
+def calls(mask: Any, count: int) -> tuple[list[float], float]:
+    """Milliseconds of each call of ``log``, every one with the snapshot before it on the disk; and the CPU of the rest.
+
+    That is what the recording thread takes for a snapshot, since the caller waits meanwhile.
+    """
     taken = []
     with tempfile.TemporaryDirectory() as folder, ts.init("bench", mode="offline", spool=folder) as run:
+        before = time.process_time() - time.thread_time()
         for step in range(count):
             began = time.perf_counter()
             run.log([mask], step=step)
             taken.append((time.perf_counter() - began) * 1000)
             run.flush(None)
         assert run.counts.saved == count, run.counts
-    return taken
+        writing = (time.process_time() - time.thread_time() - before) * 1000 / count
+    return taken, writing
 
 
 def flow_calls(gradient: Any, mask: Any, count: int) -> list[float]:
@@ -103,20 +108,21 @@ def masks(shape: tuple[int, int]) -> dict[str, Any]:
 def caller() -> None:
     """The time of a call, and what its copy takes."""
     print(
-        "\n| entries | kind | median ms | worst ms | goal ms | copy, bytes an entry | memory of the process, MB more |"
+        "\n| entries | kind | median ms | worst ms | goal ms | copy, bytes an entry | the thread's CPU, ms | "
+        "memory of the process, MB more |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, shape in SIZES.items():
         entries = shape[0] * shape[1]
         for kind, mask in masks(shape).items():
             before = peak()
-            taken = calls(mask, 20 if entries < 10**7 else 5)
+            taken, writing = calls(mask, 20 if entries < 10**7 else 5)
             copied = sources.read([mask])
             assert isinstance(copied, sources.Reading)
             goal = GOAL_MS + GOAL_NS * entries / 1e6
             print(
                 f"| {name} | {kind} | {statistics.median(taken):.2f} | {max(taken):.2f} | {goal:.1f} | "
-                f"{copied.nbytes / entries:.3f} | {peak() - before:.0f} |",
+                f"{copied.nbytes / entries:.3f} | {writing:.1f} | {peak() - before:.0f} |",
                 flush=True,
             )
 
@@ -126,8 +132,8 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def trained(record: bool, every: int, device: str) -> float:
-    """Milliseconds of a step of a real training, the mean; with the masks logged at each ``every``-th step."""
+def trained(record: bool, every: int, device: str) -> tuple[float, float]:
+    """Milliseconds of a step of a real training, the mean, and of ``finish``; logged is each ``every``-th step."""
     from torch import nn  # noqa: PLC0415
     from torch.nn.utils import prune  # noqa: PLC0415
 
@@ -140,10 +146,8 @@ def trained(record: bool, every: int, device: str) -> float:
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     images, labels = torch.rand(128, 784, device=device), torch.randint(10, (128,), device=device)
     taken = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ts.init("bench", mode="offline" if record else "disabled", spool=folder) as run,
-    ):
+    with tempfile.TemporaryDirectory() as folder:
+        run = ts.init("bench", mode="offline" if record else "disabled", spool=folder)
         for step in range(STEPS):
             began = time.perf_counter()
             optimizer.zero_grad()
@@ -154,22 +158,28 @@ def trained(record: bool, every: int, device: str) -> float:
             if device == "cuda":
                 torch.cuda.synchronize()
             taken.append((time.perf_counter() - began) * 1000)
-        run.flush(None)
-    return statistics.mean(taken[every:])  # its first step builds what the others use
+        began = time.perf_counter()
+        run.finish(timeout=None)
+        finishing = (time.perf_counter() - began) * 1000
+        assert not run.counts.troubles, run.counts
+    return statistics.mean(taken[every:]), finishing  # the first steps build what the others use
 
 
 def step_time() -> None:
     """A training with the hook against the same without, one after the other, several times."""
     print(f"\nMLP 784-1000-1000-10, masks of 1.8 million entries, batches of 128, {ROUNDS} times {STEPS} steps each:")
-    print("\n| device | logged | step without, ms | step with, ms | overhead |")
-    print("| --- | --- | --- | --- | --- |")
+    print("\n| device | logged | step without, ms | step with, ms | overhead | finish, ms |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
         for every in (1, 10):
             pairs = [(trained(False, every, device), trained(True, every, device)) for _ in range(ROUNDS)]
-            plain, recorded = (statistics.median(times) for times in zip(*pairs, strict=True))
-            overhead = statistics.median(with_hook / without - 1 for without, with_hook in pairs)
+            plain, recorded = (statistics.median(step for step, _ in times) for times in zip(*pairs, strict=True))
+            overhead = statistics.median(with_hook / without - 1 for (without, _), (with_hook, _) in pairs)
+            finishing = statistics.median(finish for _, (_, finish) in pairs)
             when = "each step" if every == 1 else f"each {every}th step"
-            print(f"| {device} | {when} | {plain:.1f} | {recorded:.1f} | {overhead:+.1%} |", flush=True)
+            print(
+                f"| {device} | {when} | {plain:.1f} | {recorded:.1f} | {overhead:+.1%} | {finishing:.0f} |", flush=True
+            )
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from topostrata.distance.alignments import ALIGNMENTS, Alignment
 from topostrata.distance.nnstd import compare, nnstd
 from topostrata.distance.pairwise import distances
 from topostrata.distance.prepared import prepare
-from topostrata.service.demo.training import family, load_digits, train
+from topostrata.service.demo.training import Network, family, load_digits, train
 from topostrata.topology import Mask, Topology
 
 NETWORKS = Path(
@@ -52,12 +52,16 @@ def published() -> dict[str, Topology]:
     return networks
 
 
+def members(width: int) -> list[Network]:
+    """A family of three before training."""
+    return family(seed=width, networks=3, perturb=0.02, epsilon=4.0, hidden=(width, width, width))
+
+
 def trained(width: int, epochs: int) -> list[Topology]:
     """A family of three at its last epoch."""
     data = load_digits()
-    members = family(seed=width, networks=3, perturb=0.02, epsilon=4.0, hidden=(width, width, width))
     last = []
-    for member in members:
+    for member in members(width):
         *_, recorded = train(member, data, epochs=epochs)
         last.append(recorded.topology)
     return last
@@ -92,9 +96,9 @@ def pairs(epochs: int) -> Iterator[tuple[str, Topology, Topology, float]]:
         if a in networks:
             yield f"{a} {b}", networks[a], networks[b], PUBLISHED_FLOOR
     for width in (200, 400, 800):
-        members = trained(width, epochs)
+        last = trained(width, epochs)
         for i, j in ((0, 1), (0, 2)):
-            yield f"{width} wide, w{i} w{j}", members[i], members[j], FAMILY_FLOOR
+            yield f"{width} wide, w{i} w{j}", last[i], last[j], FAMILY_FLOOR
 
 
 def moved(rng: np.random.Generator, topology: Topology, count: int) -> Topology:

@@ -1,18 +1,24 @@
-"""What an answer over REST takes, on one kept connection as a program has it: `topostrata serve` in its own process.
+"""What answers over REST take, on kept connections as programs have them: `topostrata serve` in its own process.
 
     python bench/rest.py
 
-Two runs of 784-1000-1000-1000-10 at 1.3 %; each path is asked 200 times, after 10 that do not count.
+Two runs of 784-1000-1000-1000-10 at 1.3 %. Each path is asked 200 times on one connection, after 10 that do not count;
+then by 32 clients at once for 10 s. The service's processor time is counted apart from the clients'. `/healthz` is also
+asked while 45 clients ask for matrices. Uploads are snapshots of 20,000 connections, each of a run of its own.
 """
 
 from __future__ import annotations
 
 import http.client
+import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from itertools import pairwise
+from collections.abc import Callable
+from io import BytesIO
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,56 +26,153 @@ import scipy.sparse as sp
 from surroundings import surroundings
 
 from topostrata.archive import open_archive
+from topostrata.ingest.formats import snapshot_file
 from topostrata.store.embedded import stop
 from topostrata.topology import Topology
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.reference_runs import served
+from tests.reference_runs import service
 
 WIDTHS = (784, 1000, 1000, 1000, 10)
 TIMES = 200
-PATHS = {
-    "nothing: `/healthz`": "/healthz",
-    "a run": "/v1/runs/w0",
-    "a distance, identity": "/v1/distances?a=w0&b=w1&alignment=identity",
-    "a distance, canonical": "/v1/distances?a=w0&b=w1",
+CLIENTS = 32
+SECONDS = 10.0
+ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
+DISTANCE = "/v1/distances?a=w0@0&b=w1@0&alignment=identity"
+PATHS: dict[str, tuple[str, dict[str, str]]] = {
+    "nothing: `/healthz`": ("/healthz", {}),
+    "a run": ("/v1/runs/w0", {}),
+    "a page of 100 runs": ("/v1/runs", {}),
+    "a distance, identity": (DISTANCE, {}),
+    "a distance, overlap": ("/v1/distances?a=w0@0&b=w1@0", {}),
+    "a topology, npz": ("/v1/runs/w0/snapshots/0/topology", {}),
+    "a topology, Arrow": ("/v1/runs/w0/snapshots/0/topology", ARROW),
+    "a topology, JSON": ("/v1/runs/w0/snapshots/0/topology", {"Accept": "application/json"}),
 }
 
+Ask = Callable[[http.client.HTTPConnection], int]
 
-def network(seed: int) -> Topology:
+
+def network(seed: int, widths: tuple[int, ...] = WIDTHS, density: float = 0.013) -> Topology:
     rng = np.random.default_rng(seed)
     return Topology.from_masks(
-        [sp.random_array(shape, density=0.013, rng=rng, format="csr") for shape in pairwise(WIDTHS)]
+        [sp.random_array(shape, density=density, rng=rng, format="csr") for shape in pairwise(widths)]
     )
 
 
-def milliseconds(connection: http.client.HTTPConnection, path: str) -> list[float]:
-    taken = []
-    for _ in range(TIMES + 10):
-        begin = time.perf_counter()
-        connection.request("GET", path)
+def getting(path: str, headers: dict[str, str] | None = None) -> Ask:
+    def ask(connection: http.client.HTTPConnection) -> int:
+        connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
         answer.read()
+        return answer.status
+
+    return ask
+
+
+def milliseconds(connection: http.client.HTTPConnection, ask: Ask, times: int = TIMES) -> list[float]:
+    taken = []
+    for _ in range(times + 10):
+        begin = time.perf_counter()
+        status = ask(connection)
         taken.append((time.perf_counter() - begin) * 1000)
-        if answer.status != 200:
-            raise SystemExit(f"{path}: {answer.status}")
+        if status not in {200, 201}:
+            raise SystemExit(f"expected an answer, found {status}")
     return sorted(taken[10:])
+
+
+def together(url: tuple[str, int], asks: list[Ask], seconds: float) -> tuple[int, dict[int, int]]:
+    """How many answers clients get at once, and how many were none, by their status."""
+    statuses: list[dict[int, int]] = [{} for _ in asks]
+    deadline = time.perf_counter() + seconds
+
+    def client(k: int) -> None:
+        connection = http.client.HTTPConnection(*url, timeout=120)
+        while time.perf_counter() < deadline:
+            status = asks[k](connection)
+            statuses[k][status] = statuses[k].get(status, 0) + 1
+        connection.close()
+
+    threads = [threading.Thread(target=client, args=(k,)) for k in range(len(asks))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total: dict[int, int] = {}
+    for counts in statuses:
+        for status, number in counts.items():
+            total[status] = total.get(status, 0) + number
+    return total.pop(200, 0), total
+
+
+def processor_seconds(pid: int) -> float:
+    """The time that a process has had a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def uploads() -> Ask:
+    body = BytesIO()
+    snapshot_file.write(body, network(5, (784, 1000, 1000, 10), 0.0112))
+    data, numbers = body.getvalue(), count()
+
+    def ask(connection: http.client.HTTPConnection) -> int:
+        connection.request("PUT", f"/v1/runs/u{next(numbers)}/snapshots/0", body=data)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    return ask
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "archive"
         with open_archive(store) as archive:
-            for k in range(2):
+            for k in range(3):
                 archive.push(f"w{k}", 0, network(k), projection="none")
+            for k in range(100):
+                archive.create_run(f"x{k}")
+            archive.nnstd("w0@0", "w1@0", alignment="identity")
         print(f"`python bench/rest.py`, {surroundings('uvicorn', 'fastapi')}\n")
-        print("| asked on a kept connection | median, ms | 95 of 100 within, ms |\n| --- | ---: | ---: |")
-        with served(store) as client:
-            url = client.base_url
-            connection = http.client.HTTPConnection(url.host, url.port, timeout=60)
-            for name, path in PATHS.items():
-                taken = milliseconds(connection, path)
-                print(f"| {name} | {statistics.median(taken):.2f} | {taken[int(0.95 * TIMES)]:.2f} |")
+        with service(store) as (client, process):
+            url = (client.base_url.host, client.base_url.port or 80)
+            connection = http.client.HTTPConnection(*url, timeout=60)
+            print("| asked on a kept connection | median, ms | 99 of 100 within, ms |\n| --- | ---: | ---: |")
+            for name, (path, headers) in PATHS.items():
+                times = TIMES // 10 if "overlap" in name else TIMES  # it is computed anew each time
+                taken = milliseconds(connection, getting(path, headers), times)
+                print(f"| {name} | {statistics.median(taken):.2f} | {taken[int(0.99 * times)]:.2f} |", flush=True)
+            taken = milliseconds(connection, uploads(), 40)
+            print(f"| a snapshot of 20,000 connections put | {statistics.median(taken):.2f} | {taken[-1]:.2f} |")
+
+            before = processor_seconds(process.pid)
+            asks = [getting(DISTANCE if k % 2 else "/v1/runs/w0") for k in range(CLIENTS)]
+            done, others = together(url, asks, SECONDS)
+            spent = processor_seconds(process.pid) - before
+            print(f"\n{CLIENTS} clients for {SECONDS:g} s, distances and runs: {done / SECONDS:.0f} answers a second,")
+            print(f"{done / spent:.0f} for each second of the service's processor time; others: {others or 'none'}.")
+
+            refs = "&".join(f"refs=w{k}@0" for k in range(3))
+            heavy = [f"/v1/distances/matrix?{refs}&alignment=canonical&nearest={n}" for n in range(1, 46)]
+            stopping = threading.Event()
+
+            def load() -> None:
+                together(url, [getting(path) for path in heavy], 1.0)
+                stopping.set()
+
+            loading = threading.Thread(target=load)
+            loading.start()
+            time.sleep(1.0)
+            health: list[float] = []
+            runs: list[float] = []
+            while not stopping.is_set() and len(health) < 500:
+                health += milliseconds(connection, getting("/healthz"), 1)
+                runs += milliseconds(connection, getting("/v1/runs/w0"), 1)
+            print(f"\nWhile {len(heavy)} clients ask for matrices ({len(health)} tries): `/healthz` takes")
+            print(f"{statistics.median(health):.1f} ms in the median, {max(health):.1f} ms at most;", end=" ")
+            print(f"a run {statistics.median(runs):.1f} and {max(runs):.1f} ms.")
+            loading.join()
             connection.close()
         stop(store, force=True)
 

@@ -1,16 +1,22 @@
 """What the graph takes and gives a second, on the embedded engine and on a real Neo4j, in one run.
 
     python bench/store.py [--large]
+    python bench/store.py --flat 2000
 
 Random sparse layers, 20 % of whose connections are replaced at each snapshot: 20,000 connections in four layers, and
 with ``--large`` 1,000,000. Printed: snapshots acknowledged (masks, flushed to disk) a second and connections a second,
 bytes a connection, connections born and died in the graph a second, and connections read back a second. Rates come in
 pairs: at the beginning, when the engine has compiled little of itself, and later on (the last third).
+
+``--flat`` shows instead what a push costs as a run grows long: a SET run of 784-784-784-784-10 with 2,400 births and
+as many deaths a step, up to that step. Printed: processor time of the engine and of the client a push, over 40 pushes.
+The snapshots between are projected 200 at a time, which gives the same graph (``--each`` pushes them one by one).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -23,7 +29,7 @@ import numpy as np
 from surroundings import surroundings
 
 from topostrata.archive import Archive, open_archive
-from topostrata.store.embedded import stop
+from topostrata.store.embedded import status, stop
 from topostrata.topology import Mask, Topology
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -53,23 +59,23 @@ def history(connections: int, snapshots: int, *, width: int) -> list[Topology]:
 
 
 @contextmanager
-def embedded() -> Iterator[Archive]:
+def embedded() -> Iterator[tuple[Archive, int]]:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "archive"
         with open_archive(str(store)) as archive:
-            yield archive
+            yield archive, (status(store) or {})["engine_pid"]
         stop(store, force=True)
 
 
 @contextmanager
-def server() -> Iterator[Archive]:
+def server() -> Iterator[tuple[Archive, int]]:
     neo4j = neo4j_server.create_server(NEO4J)
     # As a server is run, not as tests start one quickly.
     neo4j.command = [part for part in neo4j.command if not part.startswith(("-XX:Tiered", "-XX:+UseSerial"))]
     try:
         neo4j.start()
         with open_archive(neo4j.uri, settings=neo4j.settings()) as archive:
-            yield archive
+            yield archive, neo4j.pid
     finally:
         neo4j.stop()
 
@@ -126,20 +132,71 @@ def projected(archive: Archive, topologies: list[Topology]) -> tuple[str, str]:
     return born, died
 
 
+def rewiring(steps: int) -> Iterator[Topology]:
+    """A run of 784-784-784-784-10, in which 800 connections of each large layer are replaced at every step."""
+    rng = np.random.default_rng(0)
+    masks = [Mask(784, 784, np.sort(rng.choice(784 * 784, 4_000, replace=False))) for _ in range(3)]
+    last = Mask(784, 10, np.sort(rng.choice(7_840, 800, replace=False)))
+    for _ in range(steps):
+        yield Topology.from_masks([*masks, last])
+        masks = [next_mask(mask, rng) for mask in masks]
+
+
+def processor_s(pid: int) -> float:
+    """The processor time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def flat(name: str, archive: Archive, pid: int, steps: int, *, each: bool) -> None:
+    """Rows of a table: the cost of a push in the first 40 steps after the warming up, and around later ones."""
+    archive._store.relationship_limit = 2 * 2_400 * (steps + 100)  # noqa: SLF001 - else the projection would stop
+    loader = archive._loader  # noqa: SLF001
+    for step, topology in enumerate(rewiring(60)):
+        archive.push("warm", step, topology)
+    marks = [mark for mark in (20, 100, 300, 1_000, 2_000, 5_000, 10_000) if mark + 40 <= steps + 40]
+    began: tuple[float, float] = 0.0, 0.0
+    for step, topology in enumerate(rewiring(marks[-1] + 40)):
+        if step in marks:
+            loader.project("flat")
+            began = processor_s(pid), time.process_time()
+        if each or any(mark <= step < mark + 40 for mark in marks):
+            archive.push("flat", step, topology)
+        else:
+            loader.acknowledge("flat", step, topology)
+            if step % 200 == 199:
+                loader.project("flat")
+        if step - 39 in marks:
+            engine, client = (1000 * (processor_s(pid) - began[0]) / 40, 1000 * (time.process_time() - began[1]) / 40)
+            print(f"| {name} | {step - 39:,} | {engine:.0f} | {client:.0f} |", flush=True)
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
+    options.add_argument("--flat", type=int, metavar="STEPS", help="show the cost of a push up to this step instead")
+    options.add_argument("--each", action="store_true", help="with --flat: push every snapshot by itself")
+    options.add_argument("--only", choices=["embedded", NEO4J], help="only this store")
     options.add_argument("--large", action="store_true", help="also 1,000,000 connections a snapshot")
-    large = options.parse_args().large
+    chosen = options.parse_args()
+    stores = [
+        (name, opened) for name, opened in (("embedded", embedded), (NEO4J, server)) if chosen.only in {None, name}
+    ]
     print(surroundings("neo4j", "arcadedb-embedded", "numpy"), f"; Neo4j {NEO4J}\n")
+    if chosen.flat:
+        print("| store | step | engine, CPU ms a push | client, CPU ms |\n| --- | ---: | ---: | ---: |", flush=True)
+        for name, opened in stores:
+            with opened() as (archive, pid):
+                flat(name, archive, pid, chosen.flat, each=chosen.each)
+        return
     print("A rate of the beginning, and one of later on.\n")
     print("| store | connections | snapshots/s | connections/s | bytes each | births/s | deaths/s | read back/s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     cases = [(history(20_000, 300, width=784), True)]
-    if large:
+    if chosen.large:
         cases.append((history(1_000_000, 9, width=4000), False))
     for topologies, project in cases:
-        for name, opened in (("embedded", embedded), (NEO4J, server)):
-            with opened() as archive:
+        for name, opened in stores:
+            with opened() as (archive, _):
                 measure(name, archive, topologies, project=project)
 
 

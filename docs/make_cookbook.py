@@ -100,16 +100,17 @@ def _graph(value: Any) -> str:
     if "labels" in value:
         return f"(:{':'.join(value['labels'])} {value.get('id', '')})"
     if "type" in value:
-        properties = ", ".join(f"{name}: {value[name]}" for name in sorted(value) if name not in {"type", "run"})
+        properties = ", ".join(f"{k}: {value[k]}" for k in sorted(value) if k not in {"type", "run", "alive"})
         return f"[:{value['type']} {{{properties}}}]"
     return json.dumps(value, sort_keys=True)
 
 
 def compute_again(archive: Archive) -> None:
-    """What the demo computes and a copy leaves behind: distances before and after training, and an inferred descent."""
+    """What the demo computes and a copy leaves behind: distances, an inferred descent, and a match."""
     for when in ("first", "last"):
         archive.distances([f"w?@{when}"])
     archive.infer(["w?@first"], root="w0")
+    archive.match("w0@last", "w4@last", keep=True)
 
 
 def with_plans(document: str, uri: str) -> str:

@@ -43,6 +43,7 @@ from topostrata.runs import (
 )
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
+from topostrata.store.opening import is_current
 from topostrata.store.runs import (
     WIRING_FORMAT,
     descents,
@@ -80,8 +81,6 @@ class _Known:
 
     masks: dict[str, Stored] = field(default_factory=dict)  # layer -> its last stored mask
     wiring: object = None
-    epoch: int = 0  # that of our last projection
-    clean: bool = True  # whether that projection was completed
 
 
 class Loader:
@@ -92,6 +91,7 @@ class Loader:
         self._masks = masks
         self._known: dict[str, _Known] = {}
         self._has_step_metrics = False
+        self._current = self._told_of_format = False
         self._one_at_a_time = threading.RLock()
 
     def create_run(
@@ -138,18 +138,22 @@ class Loader:
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
         status: Status | None = None,
+        name: str | None = None,
+        without_tags: Iterable[str] = (),
+        without_parents: Iterable[tuple[str, int | str]] = (),
         expected: Run | None = None,
+        dry_run: bool = False,
     ) -> bool:
-        """Add tags and parents to a run, and set its status; returns whether that changed anything.
+        """Add tags and parents to a run or take them away, set its status and name; returns whether that changed it.
 
         Raises ``ConflictError`` for a parent that the run has with another ``how``, ``ChangedError`` where the run is
-        not the ``expected`` one; then nothing is written.
+        not the ``expected`` one; then nothing is written, nor is it with ``dry_run``.
         """
         check_run_id(run)
         if status is not None:
             _check_status(run, status)
-        new_tags = check_tags(tags)
-        descent = list(parents)
+        new_tags, old = check_tags(tags), set(check_tags(without_tags))
+        descent, left = list(parents), [f"{run_}@{step}" for run_, step in without_parents]
 
         def work(tx: Transaction) -> bool:
             if descent:
@@ -159,15 +163,21 @@ class Loader:
             if expected is not None and find_run(tx, run) != expected:
                 raise ChangedError(f"run {run!r}: expected it as it was read, found it changed since")
             old_tags: list[str] = row["tags"] or []
-            merged = list(dict.fromkeys(old_tags + new_tags))
+            merged = [tag for tag in dict.fromkeys(old_tags + new_tags) if tag not in old]
+            _check_parents(before, left)
+            is_new_parent = any((p.run, p.step) not in {(q.run, q.step) for q in before.parents} for p in descent)
+            is_renamed = name is not None and name != row["name"]
+            changed = merged != old_tags or status not in {None, row["status"]} or is_new_parent or is_renamed
+            if dry_run:
+                return changed or bool(left)
+            _rename_and_disown(tx, run, name if is_renamed else None, left)
             if merged != old_tags:
                 tx.run("runs/set_tags", run=run, tags=merged)
             if status is not None and row["status"] != status:
                 tx.run("runs/set_status", run=run, status=status)
             for parent in descent:
                 _add_parent(tx, run, parent)
-            is_new_parent = any((p.run, p.step) not in {(q.run, q.step) for q in before.parents} for p in descent)
-            return merged != old_tags or status not in {None, row["status"]} or is_new_parent
+            return changed or bool(left)
 
         return self._store.write(work)
 
@@ -352,6 +362,22 @@ class Loader:
         last, layers = self._store.read_with(lambda tx: (find_run(tx, run).last_step, layers_of(tx, [run])[run]))
         return any(layer.projection == "follow" and layer.projected_step != last for layer in layers)
 
+    def forget(self) -> None:
+        """Forget what this loader remembers of the runs: something else has written to them."""
+        self._known.clear()
+
+    def _is_current(self) -> bool:
+        """Whether connections can be written; what waits is told once."""
+        if not self._current:
+            self._current = is_current(self._store)
+            if not (self._current or self._told_of_format):
+                self._told_of_format = True
+                logger.warning(
+                    "%s: this archive is of an earlier format: snapshots are stored, but their connections do not "
+                    "enter the graph before `topostrata migrate`", self._store.location,
+                )  # fmt: skip
+        return self._current
+
     def project(self, run: str) -> None:
         """Write the connections of a run up to its last snapshot; this completes the work of a killed projector."""
         taken, layers = self._store.write(
@@ -361,16 +387,13 @@ class Loader:
             raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
         if taken["last_step"] is None:
             return
-        known = self._known.setdefault(run, _Known())
-        untouched = known.clean and taken["epoch"] == known.epoch + 1
-        known.epoch, known.clean = taken["epoch"], False
+        if not self._is_current():
+            return
         try:
-            projector = Projector(self._store, self._masks, run, known.epoch)
-            projector.bring_up(layers, taken["last_step"], look=not untouched)
+            projector = Projector(self._store, self._masks, run, taken["epoch"])
+            projector.bring_up(layers, taken["first_step"], taken["last_step"], look=taken["half"])
         except SupersededError:
             logger.info("run %s: another projector has taken over", run)
-            return
-        known.clean = True
 
 
 def _lock(tx: Transaction, run: str, **fields: Any) -> Row:
@@ -388,7 +411,28 @@ def _lock(tx: Transaction, run: str, **fields: Any) -> Row:
         | fields,
     )
     assert row is not None  # noqa: S101 - a MERGE always answers
+    if row["removed"]:
+        raise ConflictError(
+            f"run {run!r}: expected a run that takes snapshots, found one that was removed; nothing was written",
+            hint=f"`topostrata undelete {run}` brings it back, `topostrata purge {run}` makes room for another",
+        )
     return row
+
+
+def _rename_and_disown(tx: Transaction, run: str, name: str | None, parents: Iterable[str]) -> None:
+    if name is not None:
+        tx.run("runs/set_name", run=run, name=name)
+    for ref in parents:
+        tx.run("lineage/drop_parent", run=run, parent=ref)
+
+
+def _check_parents(run: Run, refs: Iterable[str]) -> None:
+    known = {f"{parent.run}@{parent.step}" for parent in run.parents}
+    for ref in refs:
+        if ref not in known:
+            raise NotFoundError(
+                f"run {run.id!r}: expected one of its parents {', '.join(sorted(known)) or '(none)'}, found {ref}"
+            )
 
 
 def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology, numbers: _Numbers) -> None:

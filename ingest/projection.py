@@ -21,7 +21,7 @@ from topostrata.ingest import transform
 from topostrata.runs import RunLayer
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
-from topostrata.store.runs import LayerMask, masks_between
+from topostrata.store.runs import VERIFY, LayerMask, masks_after
 from topostrata.topology import LayerShape, Mask
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class _Layer:
     shape: LayerShape
     projected_step: int
     lifetimes: int
-    mask: Mask
+    mask: Mask | None = None  # at the projected step, as soon as it is read
 
 
 @dataclass(slots=True)
@@ -68,10 +68,10 @@ class Projector:
         self._epoch = epoch
         self._batch = 0
 
-    def bring_up(self, layers: Sequence[RunLayer], last: int, *, look: bool) -> None:
+    def bring_up(self, layers: Sequence[RunLayer], first: int, last: int, *, look: bool) -> None:
         """Project what is missing up to the step ``last``; with ``look``, first read what an earlier projector began.
 
-        ``layers`` are all those of the run.
+        ``layers`` are all those of the run, ``first`` is its first step.
         """
         missing = [
             layer
@@ -81,12 +81,15 @@ class Projector:
         if not missing:
             return
         self._make_neurons([layer for layer in missing if layer.projected_step is None])
-        progress = {layer.name: self._layer(layer) for layer in missing}
+        progress = {
+            y.name: _Layer(y.id, y.shape, -1 if y.projected_step is None else y.projected_step, y.lifetimes)
+            for y in missing
+        }
         room = self._store.relationship_limit - sum(layer.lifetimes for layer in layers)
         done = {name: self._already(layer) for name, layer in progress.items()} if look else {}
         batch: list[_Work] = []
         size = 0
-        for work in self._work(progress, done, last, room):
+        for work in self._work(progress, done, (first, last), room):
             if batch and size + work.cells.size > _BATCH:
                 self._write(batch)
                 batch, size = [], 0
@@ -95,16 +98,26 @@ class Projector:
         if batch:
             self._write(batch)
 
-    def _layer(self, layer: RunLayer) -> _Layer:
-        step = layer.projected_step
-        mask = layer.shape.empty()
-        if step is not None:
-            digest = self._masks_between([layer.name], step, step)[0].digest
-            mask = self._masks.get([digest])[digest]
-        return _Layer(layer.id, layer.shape, -1 if step is None else step, layer.lifetimes, mask)
+    def _masks_after(self, layers: Sequence[str], step: int) -> list[LayerMask]:
+        return self._store.read_with(lambda tx: masks_after(tx, self._run, layers, step))
 
-    def _masks_between(self, layers: Sequence[str], first: int, last: int) -> list[LayerMask]:
-        return self._store.read_with(lambda tx: masks_between(tx, self._run, layers, first, last))
+    def _history(self, layers: Sequence[str], first: int, last: int) -> Iterator[LayerMask]:
+        """Which mask each layer has from one step to another, as the snapshots follow each other, read as it is used.
+
+        Nothing here looks at the whole run, so that a push costs the same at its tenth and at its ten thousandth step.
+        """
+        at = first
+        page = self._masks_after(layers, at)
+        while page:
+            yield from (mask for mask in page if mask.step <= last)
+            at, before = page[-1].step, at
+            if at >= last:
+                return
+            page = [mask for mask in self._masks_after(layers, at) if mask.step > at] if at > before else []
+        raise CorruptError(
+            f"run {self._run!r}: expected snapshots that follow each other up to step {last}, found none after {at}",
+            hint=VERIFY,
+        )
 
     def _make_neurons(self, layers: Sequence[RunLayer]) -> None:
         for space in dict.fromkeys(space for layer in layers for space in (layer.source, layer.target)):
@@ -142,17 +155,26 @@ class Projector:
         self,
         layers: dict[str, _Layer],
         done: Mapping[str, dict[tuple[str, int], transform.Cells]],
-        last: int,
+        ends: tuple[int, int],
         room: int,
     ) -> Iterator[_Work]:
         """All pieces to write, in the order of the steps; a layer that would exceed the limit stops before."""
-        first = min(layer.projected_step for layer in layers.values()) + 1
-        for step, name, digest in self._masks_between(list(layers), first, last):
+        begun = min(layer.projected_step for layer in layers.values())
+        for step, name, digest in self._history(list(layers), max(begun, ends[0]), ends[1]):
             layer = layers.get(name)
-            if layer is None or step <= layer.projected_step:
+            if layer is None or step < layer.projected_step:
                 continue
             mask = self._masks.get([digest])[digest]
-            died, born = transform.changes(layer.mask, mask)
+            if step == layer.projected_step:
+                layer.mask = mask
+                continue
+            if layer.mask is None and layer.projected_step >= 0:
+                raise CorruptError(
+                    f"layer {layer.id!r}: expected the snapshot of its projected step {layer.projected_step}, "
+                    "found none",
+                    hint=VERIFY,
+                )
+            died, born = transform.changes(layer.mask or layer.shape.empty(), mask)
             if born.size > room:
                 logger.warning(
                     "run %s, layer %s: its connections are projected up to step %s only; the next snapshot would take "
@@ -182,7 +204,14 @@ class Projector:
 
         def work(tx: Transaction) -> None:
             guard = tx.one(
-                "projection/guard_projection", run=self._run, token=uuid.uuid4().hex, epoch=self._epoch, batch=number
+                "projection/guard_projection",
+                run=self._run,
+                token=uuid.uuid4().hex,
+                epoch=self._epoch,
+                batch=number,
+                half=bool(
+                    batch[-1].cells.size
+                ),  # the pieces of a layer at a step follow each other, its end comes last
             )
             if guard is None or guard["epoch"] != self._epoch:
                 raise SupersededError
@@ -204,17 +233,13 @@ class Projector:
 
     def _write_cells(self, tx: Transaction, step: int, kind: Kind, pieces: list[_Work]) -> None:
         groups: transform.Groups = []
-        if kind == "born":
-            targets: list[str] = []
-            for p in pieces:
-                theirs, more = transform.birth_groups(self._run, p.layer.shape, p.cells, len(targets))
-                targets += theirs
-                groups += more
-            rows = tx.run("projection/create_births", run=self._run, step=step, targets=targets, groups=groups)
-        else:
-            for p in pieces:
-                groups += transform.death_groups(self._run, p.layer.shape, p.cells)
-            rows = tx.run("projection/set_deaths", step=step, groups=groups)
+        targets: list[str] = []
+        for p in pieces:
+            theirs, more = transform.groups(self._run, p.layer.shape, p.cells, len(targets))
+            targets += theirs
+            groups += more
+        query = "projection/create_births" if kind == "born" else "projection/set_deaths"
+        rows = tx.run(query, run=self._run, step=step, targets=targets, groups=groups)
         written = {row["layer"]: row[kind] for row in rows}
         expected: dict[str, int] = {}
         for p in pieces:
@@ -226,3 +251,25 @@ class Projector:
                     f"found {written.get(layer, 0)}",
                     hint="the projection does not match the masks: `topostrata verify`",
                 )
+
+
+def give_keys(store: GraphStore, layer: RunLayer) -> int:
+    """Give the living connections of a layer of an older archive the keys that new ones are born with; how many."""
+    shape = layer.shape
+    given = 0
+    for first in range(0, shape.source.size, _NEURONS // 10):
+        units = range(first, min(first + _NEURONS // 10, shape.source.size))
+        rows = store.write(
+            lambda tx, units=units: tx.run(  # type: ignore[misc]
+                "projection/give_keys",
+                neurons=[f"{layer.run}/{shape.source.name}/{unit}" for unit in units],
+                layer=shape.name,
+                begin=transform.first_key(layer.id),
+                sources=shape.local_sources,
+                taps=shape.taps,
+                stride=shape.local_sources * shape.taps,
+                keys=transform.KEYS,
+            )
+        )
+        given += rows[0]["connections"]
+    return given

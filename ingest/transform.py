@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from topostrata.topology import LayerShape, Mask, Space
 
 Cells = NDArray[np.int64]
 _PROPERTY = re.compile(r"(?!axis_)[A-Za-z][A-Za-z0-9_]*")
+KEYS = 2**31
 _TAKEN = {"id", "run", "space", "index"}
 
 Groups = list[list[object]]  # a row for each source neuron: its id, the layer, and what happens to its connections
@@ -36,26 +38,32 @@ def chunks(cells: Cells, shape: LayerShape, size: int) -> Iterator[Cells]:
         yield ordered[at : at + size]
 
 
-def birth_groups(run: str, shape: LayerShape, cells: Cells, first: int) -> tuple[list[str], Groups]:
-    """Cells (ordered by source) as the ids of their targets and groups ``[source id, layer, [[place, tap], ...]]``.
+def groups(run: str, shape: LayerShape, cells: Cells, first: int) -> tuple[list[str], Groups]:
+    """Cells (ordered by source) as ids of their targets and groups ``[source id, layer, [[place, tap, key], ...]]``.
 
     A place is the index of a target in a statement's list of targets, where the targets of these cells begin at
-    ``first``.
+    ``first``; the key is the one of ``alive_keys``.
     """
     sources, targets, taps = shape.units_of(cells)
     unique, places = np.unique(targets, return_inverse=True)
-    rows = np.stack([places + first, taps], axis=1).tolist()
+    rows = np.stack([places + first, taps, alive_keys(f"{run}/{shape.name}", cells)], axis=1).tolist()
     prefix = f"{run}/{shape.source.name}/"
-    groups: Groups = [[prefix + str(source), shape.name, rows[a:b]] for source, a, b in _runs(sources)]
-    return [f"{run}/{shape.target.name}/{target}" for target in unique.tolist()], groups
+    grouped: Groups = [[prefix + str(source), shape.name, rows[a:b]] for source, a, b in _runs(sources)]
+    return [f"{run}/{shape.target.name}/{target}" for target in unique.tolist()], grouped
 
 
-def death_groups(run: str, shape: LayerShape, cells: Cells) -> Groups:
-    """Cells (ordered by source) as groups ``[source id, layer, taps, [target index * taps + tap, ...]]``."""
-    sources, targets, taps = shape.units_of(cells)
-    codes = (targets * shape.taps + taps).tolist()
-    prefix = f"{run}/{shape.source.name}/"
-    return [[prefix + str(source), shape.name, shape.taps, codes[a:b]] for source, a, b in _runs(sources)]
+def alive_keys(layer: str, cells: Cells) -> Cells:
+    """The number that a connection has as ``alive`` until it dies: by it a server finds the connection in an index.
+
+    The digest of the layer's id gives where its cells begin among 2**31 numbers, which all engines hold in few bytes.
+    Connections may share one; who looks for one also names its ends, run, layer and tap.
+    """
+    return (first_key(layer) + cells) % KEYS
+
+
+def first_key(layer: str) -> int:
+    """The key of a layer's cell 0."""
+    return int.from_bytes(hashlib.sha256(layer.encode()).digest()[:4], "little") % KEYS
 
 
 def neuron_rows(space: Space, first: int, last: int) -> list[list[object]]:

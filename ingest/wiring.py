@@ -7,6 +7,7 @@ names the option that decides.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -125,11 +126,14 @@ def _refuse_objects(file: ArrayFile, roles: Sequence[ArrayRole]) -> None:
 
 
 def _no_chain(file: ArrayFile, reason: str, resembles: str) -> InvalidInputError:
+    path = shlex.quote(file.where)
+    traced = "where the torch model is at hand, its wiring is traced: `Path('net.toml').write_text(ts.trace(model, "
+    traced += "example).to_toml())`; else "
     return InvalidInputError(
         f"{file.where}: expected layers that follow each other, found {reason}: which layer feeds which is not in "
         f"the file{resembles}",
-        hint="write the wiring down: `topostrata inspect FILE --write net.toml`, edit it (docs/wiring.md), "
-        "then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
+        hint=f"{traced if file.axes == 'out-in' else ''}write the wiring down: `topostrata inspect {path} --write "
+        "net.toml`, edit it (docs/wiring.md); then --wiring net.toml; or choose a chain with --layers 'NAME,NAME'",
     )
 
 

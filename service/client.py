@@ -25,6 +25,7 @@ from topostrata.errors import (
     TopostrataError,
 )
 from topostrata.ingest.formats import snapshot_file
+from topostrata.locations import SERVICE_SCHEMES, split_uri
 from topostrata.refs import Ref
 from topostrata.runs import LayerMetrics, Parent, Run, Snapshot, Status
 from topostrata.topology import Topology
@@ -57,13 +58,7 @@ class ServiceClient:
     _patience: list[float] = field(default_factory=list, repr=False, compare=False)  # until when it wants to rest
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        try:
-            fits = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1) and not parts.query
-        except ValueError:
-            fits = False
-        if not fits or parts.username is not None:
-            raise SettingsError("store: expected http://HOST:PORT or https://HOST of a Topostrata service")
+        split_uri(self.url, SERVICE_SCHEMES)
 
     @property
     def location(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot
+from topostrata.locations import is_service
 from topostrata.refs import Ref
 from topostrata.runs import Parent, Status
 from topostrata.service.client import ServiceClient
@@ -31,7 +32,7 @@ def numbered(run: str, suffix: str = "") -> Iterator[str]:
 
 def open_destination(store: str, settings: Settings) -> Destination:
     """The destination of that name: the URL of a service, else what ``topostrata.open`` takes."""
-    if store.startswith(("http://", "https://")):
+    if is_service(store):
         return Destination(ServiceClient(store, settings.api_secret()))
     from topostrata.archive import open_archive  # noqa: PLC0415 - needs [server], which a service's client has not
 
@@ -69,6 +70,10 @@ class Destination:
         except NotFoundError:
             return False
         return True
+
+    def last_step(self, run: str) -> int | None:
+        """The step of the run's last snapshot, None where it has none."""
+        return self._archive.run(run).last_step
 
     def push(self, run: str, snapshot: SpooledSnapshot) -> Outcome:
         """Store one snapshot."""

@@ -104,6 +104,7 @@ class _Spool:
         self.passed = self.mark.end  # up to here it was sent before; 0 once that is passed
         self.head: RunHead | None = None
         self.ended = False
+        self.ahead: tuple[int, str] | None = None  # where the snapshot ends that was sent before its turn; and its run
         self.added = self.unchanged = self.refused = self.damaged = 0
         self._next: Entry | None = None
         self._entries: Iterator[Entry] = iter(())
@@ -181,11 +182,11 @@ class Sender:
 
     def _send(self, path: Path) -> SpoolState:
         live = is_live(path)  # asked before the last look, so that nothing comes after it
-        state = SpoolState(path, path.name.partition(".")[0], self._store or "", live)
+        state = SpoolState(path, spool.run_of(path), self._store or "", live)
         opened: _Spool | None = None
         try:
             opened = self._spools.get(path) or self._spools.setdefault(path, _Spool(path))
-            destination = self._deliver(opened)
+            destination = self._deliver(opened, live=live)
         except FileNotFoundError:  # another sender was faster, and everything in it is sent
             return state
         except (TopostrataError, OSError) as error:
@@ -193,7 +194,8 @@ class Sender:
             code = str(error.code) if isinstance(error, TopostrataError) else f"os-{error.errno}"
             state = replace(state, error=reason, code=code, waiting=0 if opened is None else _waiting(opened))
         else:
-            state = replace(state, store=destination.location if destination is not None else "")
+            waiting = 0 if opened.peek() is None else _waiting(opened)
+            state = replace(state, store=destination.location if destination is not None else "", waiting=waiting)
         if opened is not None:
             head = opened.head
             state = replace(
@@ -212,7 +214,7 @@ class Sender:
                 self._tell("elsewhere", f"{opened.path}: {_kept(state)}")
         return state
 
-    def _deliver(self, opened: _Spool) -> Destination | None:
+    def _deliver(self, opened: _Spool, *, live: bool) -> Destination | None:
         """Send all that is whole. Raises at what may go better later; the record stays the next."""
         destination: Destination | None = None
         while (entry := opened.peek()) is not None:
@@ -222,7 +224,10 @@ class Sender:
                 destination = self._begin(opened, value, entry)
             destination = destination or self._destination(self._store_of(opened))
             if isinstance(value, _Sent) and entry.end > opened.passed:
-                self._deliver_record(opened, destination, value)
+                if isinstance(value, SpooledMetrics) and self._is_undecided(opened, destination, value, live=live):
+                    break
+                if (entry.end, opened.mark.run) != opened.ahead:
+                    self._deliver_record(opened, destination, value)
                 opened.mark.end, opened.mark.check = entry.end, entry.check
                 if isinstance(value, SpooledSnapshot):
                     opened.mark.step = value.step
@@ -256,10 +261,28 @@ class Sender:
         opened.passed = 0
         return destination
 
-    def _deliver_record(self, opened: _Spool, destination: Destination, record: _Sent) -> None:
+    def _is_undecided(self, opened: _Spool, destination: Destination, metrics: SpooledMetrics, *, live: bool) -> bool:
+        """Whether numbers must wait for the job's first snapshot, which tells if the job went back and begins a fork.
+
+        At a step of which the archive has no numbers, numbers alone do not tell that. The snapshot is sent before them.
+        """
+        mark = opened.mark
+        last = destination.last_step(mark.run) if mark.step < 0 and opened.ahead is None else None
+        if last is None or metrics.step > last:
+            return False
+        entries = (entry for entry in spool.read(opened.path) if isinstance(entry.value, SpooledSnapshot | RunEnd))
+        first = next(entries, None)
+        if first is not None and isinstance(first.value, SpooledSnapshot):
+            self._deliver_record(opened, destination, first.value, since=metrics.step)
+            opened.ahead = first.end, mark.run
+        return first is None and live
+
+    def _deliver_record(
+        self, opened: _Spool, destination: Destination, record: _Sent, *, since: int | None = None
+    ) -> None:
         mark = opened.mark
         try:
-            outcome = self._pushed(opened, destination, record)
+            outcome = self._pushed(opened, destination, record, record.step if since is None else since)
         except SettingsError:  # nothing is wrong with what is sent
             raise
         except (ConflictError, InputError, LimitError) as error:
@@ -273,8 +296,8 @@ class Sender:
         opened.added += outcome == "added"
         opened.unchanged += outcome == "unchanged"
 
-    def _pushed(self, opened: _Spool, destination: Destination, record: _Sent) -> Outcome:
-        """Push into the run, or into a fork where the run holds something else at this step or after it."""
+    def _pushed(self, opened: _Spool, destination: Destination, record: _Sent, since: int) -> Outcome:
+        """Push into the run; where that holds something else at this step or a later one, into a fork."""
         mark, head = opened.mark, opened.head
         push = destination.push if isinstance(record, SpooledSnapshot) else destination.push_metrics
         last = mark.step if isinstance(record, SpooledSnapshot) else mark.measured
@@ -285,11 +308,11 @@ class Sender:
             if head is None or record.step == last:
                 raise
             reason = f"goes back to step {record.step}" if isinstance(error, StepOrderError) else error.message
-        for fork in numbered(mark.run, f"-fork-{record.step}"):
-            destination.begin_fork(fork, mark.run, record.step, head)
+        for fork in numbered(mark.run, f"-fork-{since}"):
+            destination.begin_fork(fork, mark.run, since, head)
             with contextlib.suppress(ConflictError):
                 outcome = push(fork, record)  # type: ignore[arg-type]
-                from_there = f"from step {record.step} on it is {fork}; `topostrata lineage {mark.run}` shows both"
+                from_there = f"from step {since} on it is {fork}; `topostrata lineage {mark.run}` shows both"
                 self._tell("forked", f"run {mark.run}: {reason}; {from_there}")
                 mark.run = fork
                 return outcome
@@ -324,7 +347,7 @@ def spools(path: Path) -> list[Path]:
 
 def inspect(path: Path) -> SpoolState:
     """What a spool holds, read through; ``waiting`` is what no archive has, as far as is known."""
-    state = SpoolState(path, path.name.partition(".")[0], "", is_live(path))
+    state = SpoolState(path, spool.run_of(path), "", is_live(path))
     mark = read_mark(path)
     try:
         for entry in spool.read(path):

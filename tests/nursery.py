@@ -110,13 +110,15 @@ def _train(job: Job, clock: str) -> None:
             began = monotonic()
             run.log(network, step=step, metrics={"loss": 1 / (step + 1)})
             longest = max(longest, monotonic() - began)
-            if run.flush() and run.counts.last_saved == step:
+            if job.how == "interrupt" or (run.flush() and run.counts.last_saved == step):
                 say(f"saved {step}")
             if job.how == "fork" and step == 1:
                 fork(run, job)
         while job.how == "pause":
             signal.pause()
         run.finish(timeout=job.timeout)
+    except KeyboardInterrupt:
+        hook._at_exit()
     except BaseException as error:  # noqa: BLE001 - to be said
         say(f"raised {error!r}")
     say(f"longest {longest}")

@@ -18,7 +18,9 @@ def lifetimes(archive: Archive, run: str, layer: str) -> list[Lifetime]:
     """The lives of a layer's connections as they stand in the graph, each as often as it stands there."""
     space = next(y.source.name for y in archive.layers(run) if y.name == layer)
     rows = archive._store.read("projection/lifetimes", run=run, layer=layer, space=space)
-    return [((row["source"], tap, target), born, died) for row in rows for target, tap, born, died in row["lifetimes"]]
+    return [
+        ((row["source"], tap, target), born, died) for row in rows for target, tap, born, died, _key in row["lifetimes"]
+    ]
 
 
 def alive_in_graph(archive: Archive, run: str, layer: str, step: int) -> list[Connection]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,16 +54,25 @@ def push_reference_runs(store: Path, reference_directory: Path) -> Shell:
 
 
 @contextmanager
-def served(store: Path) -> Iterator[httpx.Client]:
-    """A client of `topostrata serve` on an archive."""
+def served(store: Path, **settings: object) -> Iterator[httpx.Client]:
+    """A client of `topostrata serve` on an archive, with these settings."""
+    with service(store, **settings) as (client, _):
+        yield client
+
+
+@contextmanager
+def service(store: Path, **settings: object) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+    """`topostrata serve` on an archive, with these settings: a client of it, and the process."""
     command = [sys.executable, "-m", "topostrata.service.cli.main", "serve", "--port", "0", "--store", str(store)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+    environment = os.environ | {f"TOPOSTRATA_{name.upper()}": str(value) for name, value in settings.items()}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stderr is not None
         line = server.stderr.readline()
         assert line.startswith("serving http://127.0.0.1:"), line
+        assert server.stderr.readline().startswith("TOPOSTRATA_API_HOSTS ")
         try:
             with httpx.Client(base_url=line.split()[1].removesuffix("/v1/runs"), timeout=60) as client:
-                yield client
+                yield client, server
         finally:
             server.terminate()
             server.wait(30)

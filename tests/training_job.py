@@ -32,7 +32,7 @@ class Job:
     mode: str = "offline"
     steps: int = 20
     size: int = 40  # units of a layer
-    how: str = "finish"  # what it does at the end: finish, exit, raise, wait, fork, pause
+    how: str = "finish"  # what it does at the end: finish, exit, raise, wait, fork, pause, interrupt
     most_file_bytes: int = 0  # RLIMIT_FSIZE
     timeout: float = 60
     fork_from: str | None = None

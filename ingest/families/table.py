@@ -105,6 +105,26 @@ FAMILIES: tuple[Family, ...] = (
         attention=Attention(rotary=True),
     ),
     Family(
+        "Phi-3",
+        "transformers, also Phi-4",
+        "as LLaMA; rows of `qkv_proj` are q, k, v side by side, rows of `gate_up_proj` gate and up; with as many keys "
+        "as queries",
+        "layers.*.",
+        (Row("embed_tokens", "#tokens", "stream", "embedding"),),
+        (
+            Row("self_attn.qkv_proj", "stream", ".q .k .v"),
+            Row("self_attn.o_proj", ".v", "stream"),
+            Row("mlp.gate_up_proj", "stream", ".mlp .mlp"),
+            Row("mlp.down_proj", ".mlp", "stream"),
+        ),
+        (
+            Row("lm_head", "stream", "#logits", optional=True, tied="embed_tokens"),
+            Row("score", "stream", "#classes", optional=True),
+        ),
+        "input_layernorm post_attention_layernorm norm",
+        attention=Attention(rotary=True),
+    ),
+    Family(
         "OPT",
         "transformers",
         "one stream; q, k and v have the axes heads and places; position embeddings are layers",

@@ -85,7 +85,8 @@ class Hdf5:
         self._texts = Texts(window)
         self._limits = limits
         self._left_out: list[LeftOut] = []
-        self._seen = 0
+        self._seen = self._unpacked = self._stored = 0
+        self._names: dict[int, str] = {}  # of arrays, by address
         self._walk(file, "", 0, set())
 
     @property
@@ -126,6 +127,12 @@ class Hdf5:
                 self._left_out.append(LeftOut(below, "a type", "it holds no numbers"))
 
     def _add(self, dataset: Any, path: str) -> None:
+        import h5py  # noqa: PLC0415 - behind an extra
+
+        first = self._names.setdefault(h5py.h5o.get_info(dataset.id).addr, path)
+        if first != path:
+            self._left_out.append(LeftOut(path, "a link", f"it is the array {first!r} under another name"))
+            return
         dtype = self._dtype(dataset)
         reason = "it holds no numbers" if dtype is None or dataset.shape is None else _not_plain(dataset)
         if dtype is None or reason is not None:
@@ -134,9 +141,11 @@ class Hdf5:
         shape, where = tuple(dataset.shape), f"{self.where}: array {path!r}"
         check_shape(shape, dataset.dtype.itemsize, where=where)
         size, stored = math.prod(shape) * dataset.dtype.itemsize, int(dataset.id.get_storage_size())
-        self._limits.check(where, total_bytes=size)
+        self._unpacked += size
+        self._stored += stored
+        self._limits.check(f"{where} and those before it", total_bytes=self._unpacked)
         chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
-        if stored > self._size or (dataset.chunks is None and stored != size) or chunk > max(2 * size, MIB):
+        if self._stored > self._size or (dataset.chunks is None and stored != size) or chunk > max(2 * size, MIB):
             raise InvalidInputError(
                 f"{where}: expected {size:,} bytes for shape {shape}, found {stored:,} stored"
                 + (f" in chunks of {chunk:,}" if chunk else ""),

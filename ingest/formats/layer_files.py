@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from topostrata.errors import InvalidInputError
+from topostrata.ingest.formats.again import or_again
 from topostrata.ingest.formats.array_file import ArrayFile
 from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.safe_npz import SafeNpz
 from topostrata.ingest.formats.scipy_parts import PARTS, scipy_array
 from topostrata.ingest.formats.stored import Entries, LeftOut, StoredArray
 
+_WRITER = "scipy.sparse.save_npz"
 _LAYER = re.compile(r"weights?_l(\d+)\.npz", re.ASCII | re.IGNORECASE)
 
 
@@ -30,7 +32,7 @@ def read_layer_files(directory: Path, limits: Limits) -> ArrayFile:
     arrays: dict[str, StoredArray] = {}
     files = _files(directory)
     for name, path in files.items():
-        with _opened(path, limits) as npz:
+        with or_again(path, _WRITER), _opened(path, limits) as npz:
             stored = scipy_array(npz, name, "", limits)
         read = _reader(name, path, stored.shape, limits)
         arrays[name] = StoredArray(name, stored.shape, stored.dtype, stored.layout, path.name, read)
@@ -92,7 +94,7 @@ def _reader(name: str, path: Path, shape: tuple[int, ...], limits: Limits) -> Ca
 
 
 def _read(name: str, path: Path, shape: tuple[int, ...], limits: Limits) -> Entries:
-    with _opened(path, limits) as npz:
+    with or_again(path, _WRITER), _opened(path, limits) as npz:
         stored = scipy_array(npz, name, "", limits)
         if stored.shape != shape:
             raise InvalidInputError(

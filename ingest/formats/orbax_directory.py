@@ -71,7 +71,7 @@ def read_orbax(directory: Path, limits: Limits) -> Iterator[ArrayFile]:
         arrays = {}
         for keys, future in opening.items():
             at = f"{where}: array {'.'.join(keys)!r}"
-            with one_error(at):
+            with one_error(at), _whole(at):
                 arrays[keys] = _stored(future.result(), keys, at, limits)
     yield named_file(where, arrays, left_out)
 
@@ -103,6 +103,20 @@ def _tree(directory: Path, where: str, limits: Limits) -> tuple[dict[str, Any], 
     return content, leaves, left_out
 
 
+@contextmanager
+def _whole(where: str) -> Iterator[None]:
+    """What TensorStore says of a file that is not there, in words."""
+    try:
+        yield
+    except ValueError as error:
+        if "NOT_FOUND" not in str(error):
+            raise
+        raise InvalidInputError(
+            f"{where}: expected all of its files, found one missing: {str(error).split(' [')[0][:200]}",
+            hint="is the checkpoint still being written, or was it copied in part?",
+        ) from error
+
+
 def _packed(content: dict[str, Any], directory: Path) -> bool:
     """Whether all arrays lie in one OCDBT; trees of before 2024 do not say so."""
     return bool(content.get("use_ocdbt", (directory / "manifest.ocdbt").is_file()))
@@ -132,7 +146,7 @@ def _stored(store: Any, keys: Keys, where: str, limits: Limits) -> StoredArray:
 
 
 def _read(store: Any, dtype: str, where: str) -> NDArray[Any]:
-    with one_error(where):
+    with one_error(where), _whole(where):
         values = np.asarray(store.read().result())
         stored = stored_as(dtype)
         if stored is not None and values.dtype.kind == "V":

@@ -7,7 +7,7 @@ To add a format: a function ``read`` in ``openers`` (or a module of its own) and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -43,12 +43,16 @@ class Format:
     @contextmanager
     def open(self, path: Path, limits: Limits) -> Iterator[ArrayFile]:
         """The arrays of a file, open for as long as the context lasts; masks in bits are unpacked (``packed``)."""
-        from topostrata.ingest.formats.packed import unpacked  # noqa: PLC0415 - the help of `push` needs no NumPy
+        # The help of `push` needs no NumPy.
+        from topostrata.ingest.formats.again import or_again, reading_again  # noqa: PLC0415
+        from topostrata.ingest.formats.packed import unpacked  # noqa: PLC0415
 
         module, function = self.reader.split(":")
         opened: AbstractContextManager[ArrayFile] = getattr(import_module(module), function)(path, limits)
-        with opened as file:
-            yield unpacked(file)
+        with ExitStack() as stack:
+            with or_again(path, self.writers):
+                file = stack.enter_context(opened)
+            yield unpacked(reading_again(file, path, self.writers))
 
 
 # The head of a map of msgpack with up to 15 keys, then that of its first key, a text of up to 31 bytes.

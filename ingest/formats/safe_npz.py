@@ -90,12 +90,12 @@ class SafeNpz(OpenedFile):
 
     def header(self, name: str) -> Header:
         """Dtype and shape of a member, checked against its size, without unpacking it."""
-        with _as_invalid_input(self.where), self._open(name) as stream:
+        with _as_invalid_input(self.where, name), self._open(name) as stream:
             return self._header(name, stream)
 
     def array(self, name: str, *, kinds: str = "biuf", ndim: int | None = None) -> NDArray[Any]:
         """The array of a member; ``kinds`` are the NumPy dtype kinds that make sense there."""
-        with _as_invalid_input(self.where), self._open(name) as stream:
+        with _as_invalid_input(self.where, name), self._open(name) as stream:
             header = self._header(name, stream)
             if header.dtype.kind not in kinds:
                 raise InvalidInputError(
@@ -118,7 +118,7 @@ class SafeNpz(OpenedFile):
                 f"{self.where}: member {name!r}: expected at most {_MAX_TEXT:,} bytes of text, found {info.file_size:,}"
             )
         if not info.filename.endswith(".npy"):
-            with _as_invalid_input(self.where), self._open(name) as stream:
+            with _as_invalid_input(self.where, name), self._open(name) as stream:
                 data = _read_exactly(stream, info.file_size, name)
             return _decode(data, "utf-8", self.where, name)
         array = self.array(name, kinds="SUu")
@@ -209,9 +209,7 @@ def _check_end(stream: BinaryIO, where: str, limits: Limits) -> tuple[int, int]:
     if at < 0 or at + _END.size > len(tail):
         stream.seek(0)
         if stream.read(2) != b"PK":
-            raise InvalidInputError(
-                f"{where}: expected an .npz archive, found another file", hint="numpy.savez writes one"
-            )
+            raise InvalidInputError(f"{where}: expected an .npz archive, found another file")
         raise InvalidInputError(
             f"{where}: expected an .npz archive, found no end of a zip archive", hint="is the file cut off?"
         )
@@ -300,7 +298,7 @@ def _kinds(kinds: str) -> str:
 
 
 @contextmanager
-def _as_invalid_input(where: str) -> Iterator[None]:
+def _as_invalid_input(where: str, member: str | None = None) -> Iterator[None]:
     """All that ``zipfile`` and ``zlib`` raise about a damaged archive, as one error that names the file."""
     try:
         yield
@@ -312,5 +310,6 @@ def _as_invalid_input(where: str) -> Iterator[None]:
         raise InvalidInputError(f"{where}: expected a file, found none") from error
     except DAMAGED_ZIP as error:
         raise InvalidInputError(
-            f"{where}: expected an intact .npz archive, found: {error or type(error).__name__}"
+            f"{where}: {'' if member is None else f'member {member!r}: '}expected an intact .npz archive, found: "
+            f"{error or type(error).__name__}"
         ) from error

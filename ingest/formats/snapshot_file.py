@@ -244,10 +244,11 @@ def _wiring(document: Any, text: str, at: str, where: str, limits: Limits) -> Wi
     """The wiring in the document, checked against the limits; nothing is decoded before."""
     if not isinstance(document, dict) or "format" not in document:
         raise InvalidInputError(f"{at}: expected an object with format, spaces and layers, found {text[:80]!r}")
-    plain = document["format"] == 1
-    if not plain and document["format"] != FORMAT:
+    version = document["format"]
+    plain = version == 1
+    if isinstance(version, bool) or version not in (1, FORMAT):
         raise UnsupportedFormatError(
-            f"{at}: expected format 1 or {FORMAT}, found {document['format']!r}", hint="a newer Topostrata may read it"
+            f"{at}: expected format 1 or {FORMAT}, found {str(version)[:80]}", hint="a newer Topostrata may read it"
         )
     wiring_text.check_keys(document, _REQUIRED, _OPTIONAL if plain else _OPTIONAL | _MORE, at)
     if isinstance(document["layers"], list):

@@ -53,16 +53,16 @@ class Logged:
     number: int = 0  # how many calls there were
     update: Update | None = None
     layer_metrics: LayerMetrics = field(default_factory=dict)
+    nbytes: int = field(init=False)  # the memory that it takes in the queue
 
-    @property
-    def nbytes(self) -> int:
-        """The memory that it takes in the queue."""
-        if self.reading is None:
-            return _NUMBER_BYTES * (len(self.metrics) + sum(map(len, self.layer_metrics.values())))
-        more = 0 if self.update is None else self.update.nbytes
+    def __post_init__(self) -> None:
+        size = _NUMBER_BYTES * (len(self.metrics) + sum(map(len, self.layer_metrics.values())))
+        size += 0 if self.update is None else self.update.nbytes
         if isinstance(self.reading, Topology):
-            return more + sum(int(layer.mask.cells.nbytes) for layer in self.reading)
-        return more + self.reading.nbytes
+            size += sum(int(layer.mask.cells.nbytes) for layer in self.reading)
+        elif self.reading is not None:
+            size += self.reading.nbytes
+        object.__setattr__(self, "nbytes", size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ class Troubles:
             self.counts[kind] += 1
             first = self.counts[kind] == 1
         if first:
-            self.warn(message)
+            self.tell(message)
 
-    def warn(self, message: str) -> None:
+    def tell(self, message: str, level: int = logging.WARNING) -> None:
         """Say it without counting it."""
         with contextlib.suppress(Exception):  # of a handler that the training set up
-            logger.warning("run %s: %s", self._run, message)
+            logger.log(level, "run %s: %s", self._run, message)
 
 
 class Recorder:
@@ -105,8 +105,11 @@ class Recorder:
     def __init__(self, plan: Plan, troubles: Troubles) -> None:
         self._plan, self._troubles = plan, troubles
         self._queue: deque[Logged] = deque()
-        self._queued_bytes = self._unsaved = 0
-        self._changed = threading.Condition()
+        self._saving: tuple[Logged, ...] = ()  # what the thread has taken out of it
+        # Ctrl-C may come at any moment of the caller's thread: what the lock guards is changed by one call, and the
+        # lock itself is taken, since the ``__enter__`` of a condition is Python, within which it would stay taken.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._wiring = plan.wiring
         self._traced: TracedWiring | None = None
         self._awaited = False  # a wiring, which the model's next forward pass gives
@@ -134,27 +137,31 @@ class Recorder:
         writer = self._writer
         return None if writer is None else writer.path
 
+    def is_of(self, plan: Plan) -> bool:
+        """Whether it writes the same run, for the same store into the same directory."""
+        ours, theirs = self._plan.head, plan.head
+        return (ours.run, ours.store, self._plan.spool) == (theirs.run, theirs.store, plan.spool)
+
     def put(self, logged: Logged) -> None:
         """Queue a copy. Where the disk is so slow that the queue is full it is not recorded: training does not wait."""
-        with self._changed:
-            over = self._queued_bytes + logged.nbytes > self._plan.queue_bytes
-            if not over or not (self._queue or self._waiting):
+        with self._lock:
+            there = [*self._queue, *self._waiting, *self._saving]
+            if not there or sum(other.nbytes for other in there) + logged.nbytes <= self._plan.queue_bytes:
                 self._queue.append(logged)
-                self._queued_bytes, self._unsaved = self._queued_bytes + logged.nbytes, self._unsaved + 1
-                self._changed.notify()
+                self._changed.notify_all()
                 return
             reason = "those that wait for the wiring fill the memory" if self._waiting else "the disk is too slow"
         self._troubles.say("queue-full", f"step {logged.step} is not recorded: {reason} for this pace")
 
     def await_wiring(self) -> bool:
         """Keep what is logged from now on until ``wire`` is called; gives whether a wiring is needed at all."""
-        with self._changed:
+        with self._lock:
             self._awaited = self._awaited or (self._wiring is None and self._traced is None)
             return self._awaited
 
     def wire(self, found: TracedWiring | None) -> None:
         """The wiring that was waited for; None where it will not come."""
-        with self._changed:
+        with self._lock:
             self._found, self._settled = found, True
             self._changed.notify_all()
 
@@ -164,17 +171,19 @@ class Recorder:
         What waits for a wiring is not waited for: the forward pass that gives it comes from the thread that would wait.
         """
         end = time.monotonic() + timeout
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._unsaved == len(self._waiting) and not self._settled, max(0.0, end - time.monotonic())
+        with self._lock:
+            return (
+                self._changed.wait_for(
+                    lambda: not (self._queue or self._saving or self._settled), max(0.0, end - time.monotonic())
+                )
+                and not self._waiting
             )
-            return not self._unsaved
 
     def end(self, status: Status) -> None:
-        """Nothing more will be logged: what is queued is written, then how the run ended."""
-        with self._changed:
-            self._ending = status
-            self._changed.notify()
+        """Nothing more will be logged: what is queued is written, then how the run ended. The first word counts."""
+        with self._lock:
+            self._ending = self._ending or status
+            self._changed.notify_all()
 
     def finish(self, status: Status, timeout: float) -> None:
         """Write what is queued, let the sender send, for so many seconds; then let go of both."""
@@ -191,7 +200,8 @@ class Recorder:
         self._thread.join(max(0.1, end - time.monotonic()))
         spool = self.spool
         if spool is not None and spool.exists():
-            self._troubles.warn(f"snapshots wait in {spool}; send them with: {self._command()}")
+            level = logging.INFO if self._plan.sender is None else logging.WARNING  # offline it is what was wanted
+            self._troubles.tell(f"snapshots wait in {spool}; send them with: {self._command()}", level)
 
     def abandon(self) -> None:
         """In a process that was forked: this is its parent's business, as is the lock on the spool."""
@@ -205,14 +215,18 @@ class Recorder:
 
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(lambda: self._queue or self._settled or self._ending, _TICK)
                 logged = self._queue.popleft() if self._queue else None
+                self._saving = () if logged is None else (logged,)
                 ending, settled = self._ending, self._settled
             if settled or (ending is not None and logged is None):
                 self._settle()
             if logged is not None and not self._keep_waiting(logged):
                 self._save_or_say(logged)
+            with self._lock:
+                self._saving = ()
+                self._changed.notify_all()
             self._guarded(self._listen, "the sender cannot be heard")
             if logged is None and ending is not None:
                 break
@@ -232,9 +246,8 @@ class Recorder:
         """Whether it waits for its wiring."""
         if not self._awaited or not isinstance(logged.reading, sources.Reading):
             return False
-        with self._changed:
+        with self._lock:
             self._waiting.append(logged)
-            self._changed.notify_all()
         if len(self._waiting) > 1:
             self._troubles.say("wiring-awaited", _AWAITED)
         return True
@@ -248,9 +261,10 @@ class Recorder:
             self._guarded(
                 lambda: self._take_wiring(self._found), "the traced wiring is not remembered for the next job"
             )
-        with self._changed:
+        with self._lock:
             self._found, self._settled, self._awaited = None, False, False
             waited, self._waiting = self._waiting, []
+            self._saving = (*self._saving, *waited)
         if waited and self._wiring is None:
             self._troubles.say("no-wiring", f"no forward pass gave the wiring for which {len(waited)} snapshots waited")
         for logged in waited:
@@ -271,9 +285,6 @@ class Recorder:
 
     def _save_or_say(self, logged: Logged) -> None:
         self._guarded(lambda: self._save(logged), f"step {logged.step} is not recorded")
-        with self._changed:
-            self._queued_bytes, self._unsaved = self._queued_bytes - logged.nbytes, self._unsaved - 1
-            self._changed.notify_all()
 
     def _save(self, logged: Logged) -> None:
         record = self._record(logged)

@@ -16,16 +16,16 @@ from pathlib import Path
 from time import monotonic
 from types import FunctionType, MethodType, TracebackType
 from typing import Any, Literal, Self, SupportsFloat, get_args
-from urllib.parse import urlsplit
 
 import topostrata
-from topostrata.errors import InvalidInputError, SettingsError, TopostrataError
+from topostrata.errors import InvalidInputError, TopostrataError
 from topostrata.ingest.hook import sources, turnover
 from topostrata.ingest.hook.recorder import Logged, Plan, Recorder, Troubles
 from topostrata.ingest.hook.spool import Resume, RunHead
 from topostrata.ingest.hook.traced import TracedWiring
 from topostrata.ingest.hook.tracing.reading import plain_name
 from topostrata.ingest.hook.tracing.trace import FirstBatch, TraceReport, trace_first_batch
+from topostrata.locations import SERVER_SCHEMES, SERVICE_SCHEMES, split_uri
 from topostrata.matrices import check_words
 from topostrata.measures.gradients import GradientFlow, gradient_flow
 from topostrata.refs import check_run_id, check_step, parse_ref
@@ -168,7 +168,7 @@ class TrainingRun:
         >>> import topostrata as ts
         >>> ts.init("digits", mode="disabled").log([[[1, 0]]], step=0)
         """
-        if not self._is_mine() or not _is_first_rank():
+        if not self._records():
             return
         update = {"dropped": dropped, "grown": grown, "before": before, "after_removal": after_removal}
         self._calls += 1
@@ -189,7 +189,7 @@ class TrainingRun:
         >>> import topostrata as ts
         >>> ts.init("digits", mode="disabled").watch(None)
         """
-        if not self._is_mine() or not _is_first_rank():
+        if not self._records():
             return
         try:
             self._watch(sources.module(model))
@@ -216,7 +216,7 @@ class TrainingRun:
         >>> import topostrata as ts
         >>> ts.init("digits", mode="disabled").log_gradient_flow({"fc1": [[0.5, 0.0]]}, {"fc1": [[1, 0]]}, step=0)
         """
-        if not self._is_mine() or not _is_first_rank():
+        if not self._records():
             return
         try:
             flow = gradients
@@ -331,10 +331,10 @@ class TrainingRun:
         self._recorder.wire(TracedWiring(outcome.wiring, tuple(left_out)))
 
     def _finish(self, timeout: float | None, status: Status) -> None:
-        if not self._is_mine():
+        """Where Ctrl-C broke into it, it goes on the next time, at the exit at the latest."""
+        if self not in _OPEN or os.getpid() != self._process:
             return
         self._ended = True
-        _OPEN.discard(self)
         try:
             if self._first_batch is not None:
                 self._first_batch.remove()
@@ -344,11 +344,22 @@ class TrainingRun:
                 self._troubles.say("status", f"finish: expected a status of {known}, found {status!r}; it is failed")
                 status = "failed"
             self._recorder.finish(status, _seconds(timeout))
+            _OPEN.discard(self)
         except Exception as error:  # noqa: BLE001 - never a harm to training
             self._troubles.say(type(error).__name__, f"the run did not end in good order: {error}")
 
     def _is_mine(self) -> bool:
         return self._recorder is not None and not self._ended and os.getpid() == self._process
+
+    def _is_of(self, plan: Plan) -> bool:
+        """Whether it records the run of this plan, in the same place."""
+        return self._recorder is not None and self._recorder.is_of(plan)
+
+    def _records(self) -> bool:
+        """Whether what is logged now is to be recorded; after the end of the run it is said that it is not."""
+        if self._ended and os.getpid() == self._process and self._recorder is not None:
+            self._troubles.say("ended", "it has ended: what is logged after finish() is not recorded; init() goes on")
+        return self._is_mine() and _is_first_rank()
 
     def _end(self, status: Status) -> None:
         if self._recorder is not None:
@@ -431,6 +442,9 @@ def init(
         wiring,
         _environment(settings, token) if chosen == "online" else None,
     )
+    if resume != "never" and any(other._is_of(plan) for other in list(_OPEN)):  # noqa: SLF001
+        what = "another run of this id is not finished in this process: what both log at a step differently is a fork"
+        troubles.say("open", f"{what}; finish() ends it")
     return TrainingRun(Recorder(plan, troubles), troubles, orientation, from_weights=from_weights, every=every)
 
 
@@ -475,6 +489,8 @@ def _is_first_rank() -> bool:
 def _directory(name: str, place: str | os.PathLike[str]) -> Path:
     """The directory by its full path: the job and its sender may go elsewhere."""
     try:
+        if not os.fspath(place):
+            raise InvalidInputError(f"{name}: expected a directory, found an empty name")
         return Path(place).expanduser().absolute()
     except TypeError:
         raise InvalidInputError(f"{name}: expected a directory, found {type(place).__name__}") from None
@@ -489,18 +505,10 @@ def _directory(name: str, place: str | os.PathLike[str]) -> Path:
 
 def _place(store: str | os.PathLike[str]) -> str:
     """The store as the sender is to open it, wherever that runs."""
-    if not isinstance(store, str) or "://" not in store:
-        return str(_directory("store", store))
-    try:
-        parts = urlsplit(store)
-    except ValueError as error:
-        raise SettingsError(f"store: expected a directory or the URI of a server, found {store!r}: {error}") from error
-    if parts.password is not None or (parts.scheme in {"http", "https"} and parts.username is not None):
-        raise SettingsError(
-            "store: no password or token may stand in it, where logs and process lists show it",
-            hint="TOPOSTRATA_NEO4J_PASSWORD, TOPOSTRATA_API_TOKEN or token= hold it",
-        )
-    return store
+    if isinstance(store, str) and "://" in store:
+        split_uri(store, (*SERVER_SCHEMES, *SERVICE_SCHEMES))
+        return store
+    return str(_directory("store", store))
 
 
 def _resume(resume: Resume) -> Resume:

@@ -1,7 +1,6 @@
-"""Where training code keeps its masks, and a copy of them: arrays, torch modules, ``Masking`` objects, schedulers.
+"""Where training code keeps its masks: arrays, torch modules, ``Masking`` objects, schedulers, trees.
 
-Torch is not imported: what an object is, is told by what it has. A copy takes one bit for each possible connection, or
-the places of the connections where the array was sparse; nothing of the caller's is kept.
+Torch is not imported: what an object is, is told by what it has.
 """
 
 from __future__ import annotations
@@ -13,46 +12,18 @@ from functools import reduce
 from itertools import pairwise
 from math import prod
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from topostrata import matrices
 from topostrata.errors import InvalidInputError, InvalidTopologyError
+from topostrata.ingest.hook import copying
+from topostrata.ingest.hook.copying import Copied
+from topostrata.ingest.hook.tracing.forward import unwrap
 from topostrata.ingest.hook.tracing.reading import plain_name, without_wrappers
 from topostrata.topology import Mask, Orientation, Topology, Wiring
 
 _OF_WEIGHT = {"mask", "_weight_mask"}  # buffers beside a parameter `weight`
-_WRAPPERS = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
-
-
-class Bits(NamedTuple):
-    """A dense array's copy: a bit for each entry, in C order."""
-
-    shape: tuple[int, ...]
-    bits: NDArray[np.uint8]
-
-    def array(self) -> NDArray[np.bool_]:
-        """The array again."""
-        return np.unpackbits(self.bits, count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
-
-
-class Places(NamedTuple):
-    """A sparse matrix's copy: where its entries are."""
-
-    shape: tuple[int, ...]
-    at: tuple[NDArray[Any], ...]
-
-    def array(self) -> sp.coo_array:
-        """The matrix again, with a connection wherever it had an entry."""
-        ones: Any = np.ones(self.at[0].size, dtype=bool)
-        places: Any = self.at
-        return sp.coo_array((ones, places), shape=self.shape)
-
-
-Copied = Bits | Places | Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +45,7 @@ class Reading:
     @property
     def nbytes(self) -> int:
         """The memory that it takes."""
-        return sum(_nbytes(copied) for copied in self.arrays.values())
+        return sum(copying.nbytes_of(copied) for copied in self.arrays.values())
 
 
 def read(
@@ -95,7 +66,7 @@ def read(
     """
     if isinstance(source, Topology):
         return source
-    source = unwrapped(source)
+    source = unwrap(source)
     if masks is None and (state := _sparse_state(source)) is not None:
         source, masks = getattr(source, "params", None), state.masks
     if masks is not None:
@@ -148,7 +119,7 @@ def assemble(reading: Reading, wiring: Wiring | None, left_out: Container[str] =
         _check_order(reading)
     arrays: dict[str, Any] = {name: np.ones(shape, dtype=bool) for name, shape in reading.parameters.items()}
     for name, copied in reading.arrays.items():
-        arrays[name] = copied if isinstance(copied, Mask) else copied.array()
+        arrays[name] = copying.array_of(copied)
     if wiring is not None:
         arrays = {name: array for name, array in arrays.items() if name not in left_out}
         return wiring.place(_keyed(arrays, reading, wiring), orientation=reading.orientation)
@@ -169,24 +140,13 @@ def placed(reading: Reading | Topology, wiring: Wiring) -> dict[str, Mask]:
     wanted = {*keys, *keys.values()}
     arrays: dict[str, Any] = {_short(name, wanted): array for name, array in reading.arrays.items()}
     present = [y for y in wiring if y.name in keys and (y.name in arrays or keys[y.name] in arrays)]
-    arrays = {name: array if isinstance(array, Mask) else array.array() for name, array in arrays.items()}
+    arrays = {name: copying.array_of(copied) for name, copied in arrays.items()}
     none = np.empty(0, dtype=np.int64)
     for y in wiring:
         if y.name in keys and y not in present:
             arrays[y.name] = Mask(y.local_sources, y.target.size, none, y.taps)
     topology = wiring.place(arrays, orientation=reading.orientation)
     return {y.name: topology[y.name].mask for y in present}
-
-
-def unwrapped(source: Any) -> Any:
-    """The module inside those that parallelise or compile it."""
-    while True:
-        if type(source).__name__ in _WRAPPERS and hasattr(source, "module"):
-            source = source.module
-        elif is_module(source) and "_orig_mod" in getattr(source, "_modules", {}):
-            source = source._orig_mod  # noqa: SLF001 - what torch.compile calls it
-        else:
-            return source
 
 
 def model_of(source: Any) -> Any:
@@ -334,7 +294,7 @@ def _of_heads(maskings: Sequence[Any]) -> dict[str, Any]:
 def _of_scheduler(scheduler: Any) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """Masks in the order of ``W``, by the names that the scheduler's model has for those parameters."""
     weights = list(getattr(scheduler, "W", []))
-    model = unwrapped(getattr(scheduler, "model", None))
+    model = unwrap(getattr(scheduler, "model", None))
     named = model.named_parameters() if is_module(model) else ()
     names = {id(parameter): plain_name(name) for name, parameter in named}
     masks, shapes = {}, _parameters(model) if names else {}
@@ -414,79 +374,20 @@ def _copied(
         if mask is None:
             continue
         try:
-            copied = _unpacked(mask, shapes.get(name)) or copy(mask, from_weights=from_weights)
+            copied = copying.copy(mask, shapes.get(name), from_weights=from_weights)
         except InvalidTopologyError as error:
             raise InvalidTopologyError(f"layer {name!r}: {error.message}", hint=error.hint) from None
-        if name in shapes and _shape(copied) != shapes[name] and not isinstance(copied, Mask):
+        shape = copying.shape_of(copied)
+        if name in shapes and shape != shapes[name] and not isinstance(copied, Mask):
             raise InvalidTopologyError(
-                f"layer {name!r}: expected a mask of its parameter's shape {shapes[name]}, found {_shape(copied)}"
+                f"layer {name!r}: expected a mask of its parameter's shape {shapes[name]}, found {shape}"
             )
-        if isinstance(copied, Mask) or len(copied.shape) > 1:  # a bias is no connection
+        if len(shape) > 1:  # a bias is no connection
             arrays[name] = copied
     if not arrays:
         raise InvalidTopologyError("log: expected at least one mask of a matrix or kernel, found none")
     others = turned & arrays.keys() if orientation == "out-in" else frozenset[str]()
     return Reading(arrays, orientation, chain, shapes, from_weights, others)
-
-
-def _unpacked(mask: Any, shape: tuple[int, ...] | None) -> Bits | None:
-    """A mask with eight entries to a byte, as ``packbits`` makes them: what a copy is. None where it is none."""
-    if _shape_of(mask)[1:] or not str(getattr(mask, "dtype", "")).endswith("uint8") or hasattr(mask, "detach"):
-        return None
-    array = np.array(mask)
-    size = 0 if shape is None else prod(shape)
-    if shape is not None and len(shape) > 1 and array.shape == (-(-size // 8),):
-        if size % 8 and array[-1] & (0xFF >> size % 8):
-            raise InvalidTopologyError(f"mask: expected {size} bits and zeros after them, found others")
-        return Bits(shape, array)
-    if array.max(initial=0) > 1:
-        raise InvalidTopologyError(
-            f"mask: expected 0 and 1, found {array.size} bytes of other values, as packed masks have",
-            hint="log(params, masks=...) says the shapes of what is packed; so does a state that has params",
-        )
-    return None
-
-
-def copy(mask: Any, *, from_weights: bool = False) -> Copied:
-    """The entries of an array, sparse matrix or tensor that are connections, copied.
-
-    Raises ``InvalidTopologyError`` for a dense array of other values than 0 and 1: those are weights, whose zeros say
-    little (a link that has just grown is 0), unless ``from_weights`` takes them all the same.
-    """
-    if isinstance(mask, Mask):
-        return mask
-    tensor = hasattr(mask, "detach")
-    if tensor and str(mask.layout) == "torch.strided" and mask.device.type != "meta":
-        return _of_tensor(mask.detach(), from_weights=from_weights)
-    if tensor or sp.issparse(mask):
-        entries = matrices.entries(mask)
-        return Places(entries.shape, tuple(np.array(index) for index in entries.indices))
-    array = np.asarray(mask)
-    if array.dtype.kind not in "biuf":
-        raise InvalidTopologyError(f"mask: expected boolean or real values, found dtype {array.dtype}")
-    present = array if array.dtype == bool else array != 0
-    if array.dtype != bool:
-        ones = np.count_nonzero(array == 1)
-        _check_values(ones == np.count_nonzero(present), from_weights, lambda: bool(np.isfinite(array).all()))
-    return Bits(array.shape, np.packbits(present))
-
-
-def _of_tensor(tensor: Any, *, from_weights: bool) -> Bits:
-    present = tensor.ne(0)
-    if str(tensor.dtype) != "torch.bool":
-        binary = bool((present == tensor.eq(1)).all())
-        _check_values(binary, from_weights, lambda: bool(tensor.isfinite().all()))
-    return Bits(tuple(tensor.shape), np.packbits(present.cpu().numpy()))
-
-
-def _check_values(binary: bool, from_weights: bool, finite: Any) -> None:
-    if not binary and not from_weights:
-        raise InvalidTopologyError(
-            "mask: expected 0 and 1, found other values, as weights have",
-            hint="log the masks; init(from_weights=True) takes every weight that is not 0 as a connection",
-        )
-    if not binary and not finite():
-        raise InvalidTopologyError("mask: expected finite values, found others")
 
 
 def _keyed(arrays: Mapping[str, Any], reading: Reading, wiring: Wiring) -> dict[str, Any]:
@@ -514,7 +415,7 @@ def _check_order(reading: Reading) -> None:
     """
     if reading.chain:
         return
-    named = {**reading.parameters, **{name: _shape(copied) for name, copied in reading.arrays.items()}}
+    named = {**reading.parameters, **{name: copying.shape_of(copied) for name, copied in reading.arrays.items()}}
     shapes = [
         shape
         if isinstance(reading.arrays.get(name), Mask) or (reading.orientation == "out-in") is (name in reading.turned)
@@ -530,13 +431,3 @@ def _check_order(reading: Reading) -> None:
             f"log: expected a wiring for {names}: their sizes alone do not tell which layer feeds which",
             hint="run.watch(model) traces it; init(wiring=...) states it: Wiring.chain, or Wiring.from_toml for a file",
         )
-
-
-def _shape(copied: Copied) -> tuple[int, ...]:
-    return (copied.stride, copied.n_target) if isinstance(copied, Mask) else copied.shape
-
-
-def _nbytes(copied: Copied) -> int:
-    if isinstance(copied, Mask):
-        return int(copied.cells.nbytes)
-    return int(copied.bits.nbytes) if isinstance(copied, Bits) else sum(int(index.nbytes) for index in copied.at)

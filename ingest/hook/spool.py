@@ -47,7 +47,7 @@ Resume = Literal["allow", "must", "never"]
 Kind = Literal["run", "wiring", "snapshot", "end", "metrics"]
 
 SUFFIX = ".spool"
-_DRAFT = ".new"
+DRAFT = ".new"
 _MAGIC = b"TSSPOOL1"
 _HEAD = struct.Struct("<IBQI")  # number, kind, length of the body, CRC of the body
 _CHECK = struct.Struct("<I")  # CRC of the head
@@ -180,7 +180,7 @@ class SpoolWriter:
     def __init__(self, directory: Path, head: RunHead, *, most_bytes: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         name = f"{head.run}.{uuid.uuid4().hex[:8]}"
-        self.path, draft = directory / f"{name}{SUFFIX}", directory / f".{name}{_DRAFT}"
+        self.path, draft = directory / f"{name}{SUFFIX}", directory / f".{name}{DRAFT}"
         self._file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._most_bytes, self._number, self._end = most_bytes, 0, 0
         self._broken = False
@@ -272,6 +272,16 @@ class SpoolWriter:
         self._end = at
 
 
+def run_of(path: Path) -> str:
+    """The run of a spool by its name, where it cannot be read.
+
+    >>> run_of(Path("density-0.1.3f2a90cd.spool"))
+    'density-0.1'
+    """
+    name = path.name.removesuffix(SUFFIX)
+    return name.rpartition(".")[0] or name
+
+
 def is_live(path: Path) -> bool:
     """Whether a job has the spool open for writing."""
     with path.open("rb") as stream:
@@ -284,7 +294,7 @@ def is_live(path: Path) -> bool:
 
 def drafts(directory: Path) -> list[Path]:
     """What jobs left that were killed while they began a spool: nothing of it was acknowledged."""
-    return [file for file in sorted(directory.glob(f".*{_DRAFT}")) if not is_live(file)]
+    return [file for file in sorted(directory.glob(f".*{DRAFT}")) if not is_live(file)]
 
 
 def outline(path: Path) -> list[Outline]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from topostrata.errors import InvalidTopologyError, TopostrataError
-from topostrata.ingest.hook.spool import RunHead
+from topostrata.ingest.hook.spool import DRAFT, RunHead
 from topostrata.topology import Wiring
 
 _LISTED = 6
+_SUFFIX = ".wiring.toml"
 _LEFT_OUT = "# parameters in no layer: "
 
 
@@ -29,7 +31,12 @@ class TracedWiring:
 
 def path(spool: Path, run: str) -> Path:
     """Where the wiring of a run lies in the directory of its spools."""
-    return spool / f"{run}.wiring.toml"
+    return spool / f"{run}{_SUFFIX}"
+
+
+def runs(spool: Path) -> list[str]:
+    """The runs whose wiring lies there."""
+    return sorted(file.name.removesuffix(_SUFFIX) for file in spool.glob(f"*{_SUFFIX}"))
 
 
 def load(spool: Path, head: RunHead) -> TracedWiring | None:
@@ -47,7 +54,7 @@ def save(spool: Path, head: RunHead, found: TracedWiring) -> None:
     if head.resume != "never":
         spool.mkdir(parents=True, exist_ok=True)
         file = path(spool, head.run)
-        draft = file.with_suffix(".new")
+        draft = file.with_name(f".{head.run}.{os.getpid()}{DRAFT}")
         lines = (_first_line(head), _LEFT_OUT + json.dumps(found.left_out), found.wiring.to_toml())
         draft.write_text("\n".join(lines), encoding="utf-8")
         draft.replace(file)

@@ -2,5 +2,6 @@
 // parameters: none
 // columns: child, parent, step, how
 MATCH (r:Run)-[d:DESCENDS_FROM]->(s:Snapshot)
+WHERE r.removed_at IS NULL
 RETURN r.id AS child, s.run AS parent, s.step AS step, d.how AS how
 ORDER BY child, parent, step

@@ -2,7 +2,7 @@
 // parameters: none
 // columns: run, layer, projection, projected_step, last_step
 MATCH (r:Run)-[:HAS_LAYER]->(y:Layer)
-WHERE y.shared_with IS NULL AND (y.projected_step IS NULL OR y.projected_step < r.last_step)
+WHERE r.removed_at IS NULL AND y.shared_with IS NULL AND (y.projected_step IS NULL OR y.projected_step < r.last_step)
 RETURN r.id AS run, y.name AS layer, y.projection AS projection, y.projected_step AS projected_step,
   r.last_step AS last_step
 ORDER BY run, y.position

@@ -1,8 +1,18 @@
-// purpose: Connections that died at a step. A group: id of the source neuron, layer, its taps, then codes target index * taps + tap.
-// parameters: step, groups
+// purpose: Connections that died at a step, found by their ends and their keys and not among all that a neuron ever had. A group: id of the source neuron, layer, then rows of a place among the targets, a tap, and the key.
+// parameters: run, step, targets, groups
 // columns: layer, died
+UNWIND range(0, size($targets) - 1) AS place
+MATCH (b:Neuron {id: $targets[place]})
+WITH place, b ORDER BY place
+WITH collect(b) AS targets
+WHERE size(targets) = size($targets)
 UNWIND $groups AS g
-MATCH (a:Neuron {id: g[0]})-[c:CONNECTS]->(b:Neuron)
-WHERE c.layer = g[1] AND c.died_step IS NULL AND (b.index * g[2] + c.tap) IN g[3]
+MATCH (a:Neuron {id: g[0]})
+UNWIND g[2] AS row
+WITH g[1] AS layer, row[1] AS tap, row[2] AS key, a, targets[row[0]] AS b
+MATCH (a)-[c:CONNECTS {alive: key}]->(b)
+USING INDEX c:CONNECTS(alive)
+WHERE c.run = $run AND c.layer = layer AND c.tap = tap
 SET c.died_step = $step
-RETURN g[1] AS layer, count(c) AS died
+REMOVE c.alive
+RETURN layer, count(c) AS died

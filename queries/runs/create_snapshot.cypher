@@ -9,6 +9,7 @@ SET s += $metrics, s.epoch = $epoch, r.last_step = $step, r.last_digest = $diges
 WITH s
 OPTIONAL MATCH (p:Snapshot {id: $before})
 FOREACH (previous IN CASE WHEN p IS NULL THEN [] ELSE [p] END | CREATE (previous)-[:NEXT]->(s))
+SET s.position = CASE WHEN $before IS NULL THEN 0 ELSE p.position + 1 END
 WITH s
 UNWIND $masks AS row
 MATCH (m:Mask {digest: row[1]})

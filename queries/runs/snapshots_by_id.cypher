@@ -1,6 +1,7 @@
-// purpose: Some snapshots by their ids, run@step.
+// purpose: Some snapshots by their ids, run@step, unless their run was removed.
 // parameters: ids
 // columns: snapshot
 UNWIND $ids AS id
-MATCH (s:Snapshot {id: id})
+MATCH (s:Snapshot {id: id})<-[:HAS_SNAPSHOT]-(r:Run)
+WHERE r.removed_at IS NULL
 RETURN s AS snapshot

@@ -1,8 +1,9 @@
-// purpose: The steps of some runs.
+// purpose: The steps of some runs that were not removed.
 // parameters: runs
 // columns: run, steps
 UNWIND $runs AS id
-MATCH (:Run {id: id})-[:HAS_SNAPSHOT]->(s:Snapshot)
+MATCH (r:Run {id: id})-[:HAS_SNAPSHOT]->(s:Snapshot)
+WHERE r.removed_at IS NULL
 WITH id AS run, s.step AS step
 ORDER BY run, step
 RETURN run, collect(step) AS steps

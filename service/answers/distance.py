@@ -12,6 +12,7 @@ from topostrata.service.answers.shape import as_json
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
+    from topostrata.distance.null_model import Chance
 
 
 class NearAnswer(TypedDict):
@@ -28,6 +29,7 @@ class DistancesAnswer(TypedDict):
     both. ``order`` lists the refs along the leaves of that tree. ``nearest[i]`` lists the nearest of ``refs[i]``;
     ``nearest`` is null if the request does not ask for it. ``held`` names the spaces that are compared by index because
     nothing tells their units apart: distances are too large there, never too small. ``version`` is the alignment's.
+    ``left_out`` names the layers that do not count, where layers were chosen.
     """
 
     refs: list[str]
@@ -40,21 +42,22 @@ class DistancesAnswer(TypedDict):
     nearest: list[list[NearAnswer]] | None
     held: list[str]
     version: int
+    left_out: list[str]
 
 
 def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
-    """The distance of the topologies named ``a`` and ``b`` as JSON. Each layer has its level of chance too."""
-    layers = [
-        as_json(layer)
-        | {
-            "chance": layer.chance.level if layer.chance else None,
-            "chance_error": layer.chance.error if layer.chance else None,
-            "chance_spread": layer.chance.spread if layer.chance else None,
-            "chance_kept": layer.chance.kept if layer.chance else None,
-        }
-        for layer in distance.layers
-    ]
-    return {"a": a, "b": b, **as_json(distance), "layers": layers}
+    """The distance of the topologies named ``a`` and ``b`` as JSON: layers and whole have their level of chance too."""
+    layers = [as_json(layer) | _chance(layer.chance) for layer in distance.layers]
+    return {"a": a, "b": b, **as_json(distance), **_chance(distance.chance), "layers": layers}
+
+
+def _chance(level: Chance | None) -> dict[str, Any]:
+    return {
+        "chance": level.level if level else None,
+        "chance_error": level.error if level else None,
+        "chance_spread": level.spread if level else None,
+        "chance_kept": level.kept if level else None,
+    }
 
 
 def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> DistancesAnswer:
@@ -74,4 +77,5 @@ def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> D
         else [[{"ref": label, "nnstd": distance} for label, distance in row] for row in neighbours],
         "held": list(matrix.held),
         "version": matrix.version,
+        "left_out": list(matrix.left_out),
     }

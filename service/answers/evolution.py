@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
-    from topostrata.topology import Mask
+    from topostrata.evolution.between import ConnectionChanges
 
 
 class ConnectionAnswer(TypedDict):
@@ -20,10 +20,22 @@ class ConnectionAnswer(TypedDict):
     target: int
 
 
-def connections_answer(mask: Mask, cells: NDArray[np.int64]) -> list[ConnectionAnswer]:
-    """The connections at these cells of a mask, in the order of target, source, tap."""
-    keys = cells % mask.stride
-    columns = zip(
-        (keys // mask.taps).tolist(), (keys % mask.taps).tolist(), (cells // mask.stride).tolist(), strict=True
-    )
-    return [{"source": source, "tap": tap, "target": target} for source, tap, target in columns]
+def connections_answer(changes: ConnectionChanges, cells: NDArray[np.int64]) -> list[ConnectionAnswer]:
+    """The connections at these cells of a layer, in the order of target, source, tap."""
+    columns = zip(*(units.tolist() for units in changes.units_of(cells)), strict=True)
+    return [{"source": source, "tap": tap, "target": target} for source, target, tap in columns]
+
+
+def packed_changes(changes: ConnectionChanges) -> bytes:
+    """The connections of a layer as numbers of 32 bits, little-endian: what a picture of them needs.
+
+    First the sizes of the layer's source and its target; then for those that survived, were regrown, died and were
+    born, in this order: their number, the source units, the target units.
+    """
+    layer = changes.layer
+    sizes = (layer.source.size, layer.target.size) if layer else (changes.first.n_source, changes.first.n_target)
+    parts = [np.array(sizes, dtype="<u4")]
+    for cells in (changes.survived, changes.regrown, changes.died, changes.born):
+        sources, targets, _ = changes.units_of(cells)
+        parts += [np.array([cells.size], dtype="<u4"), sources.astype("<u4"), targets.astype("<u4")]
+    return np.concatenate(parts).tobytes()

@@ -66,7 +66,8 @@ def _json_type(hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is np.ndarray:
         number = get_args(arguments[1])[0]
-        return list[int] if issubclass(number, np.integer) else list[float]
+        kinds = {np.integer: list[int], np.bool_: list[bool]}
+        return next((kind for base, kind in kinds.items() if issubclass(number, base)), list[float])
     if origin in {tuple, list}:
         return list[_json_type(arguments[0])]  # type: ignore[misc]
     if origin in {Union, UnionType}:

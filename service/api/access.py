@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from topostrata.service.api.auth import Guard
+from topostrata.service.api.auth import Guard, is_open, path_of
 from topostrata.service.api.problems import problem
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -37,10 +38,21 @@ class AccessCheck:
             refused = problem(400, "unknown-host", "expected a name of this machine as the host, found another")
             await refused(scope, receive, send)
             return
-        refusal = self._guard.refusal(scope) if self._guard else None
+        refusal = _from_elsewhere(scope, host) or (self._guard.refusal(scope) if self._guard else None)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         # The server itself drops the body of an answer to HEAD.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         await self._app(inner, receive, send)
+
+
+def _from_elsewhere(scope: Scope, host: str) -> JSONResponse | None:
+    """The refusal of what a page elsewhere asks of a browser that reaches this service; a link to our page is fine."""
+    headers = dict(scope["headers"])
+    site = headers.get(b"sec-fetch-site", b"none").decode("latin-1").lower()
+    origin = headers.get(b"origin", b"").decode("latin-1").lower()
+    elsewhere = site not in {"none", "same-origin"} or (origin and origin.partition("://")[2] != host)
+    if not elsewhere or (is_open(path_of(scope)) and headers.get(b"sec-fetch-mode") == b"navigate"):
+        return None
+    return problem(403, "cross-site", "expected a request that no page of another site makes, found such a one")

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, Response
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from topostrata import __version__
 from topostrata.archive import Archive, open_archive
-from topostrata.errors import TopostrataError
 from topostrata.service.api import auth, problems
 from topostrata.service.api.access import AccessCheck
+from topostrata.service.api.contract import contract_of
+from topostrata.service.api.edge import Edge
+from topostrata.service.api.lanes import Lanes
+from topostrata.service.api.readiness import Readiness
+from topostrata.service.api.reference import POLICY, reference
 from topostrata.service.api.representation import ArchiveOf
-from topostrata.service.api.routes import distance, evolution, lineage, measures, metrics, related, runs
+from topostrata.service.api.routes import (
+    cypher,
+    distance,
+    events,
+    evolution,
+    lineage,
+    matching,
+    measures,
+    metrics,
+    page,
+    related,
+    runs,
+    topologies,
+)
+from topostrata.service.api.telemetry import MEDIA_TYPE, Telemetry
+from topostrata.settings import load_settings
+
+_BODIES = 4  # of the largest size that may be in memory together
 
 
 def create_app(
@@ -35,11 +57,12 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = await run_in_threadpool(open_archive, store) if archive is None else archive
         app.state.archive = opened
+        app.state.lanes.size_threads()
         yield
         if archive is None:
             await run_in_threadpool(opened.close)
 
-    # FastAPI's interactive pages are off, because they load scripts from the internet.
+    # FastAPI's own pages load scripts from the internet: `/docs` is ours.
     app = FastAPI(
         title="Topostrata",
         version=__version__,
@@ -49,31 +72,56 @@ def create_app(
         redoc_url=None,
     )
     app.add_middleware(AccessCheck, hosts=hosts, guard=guard)
-    app.middleware("http")(_harden)  # outermost, so that refusals of the access check have its headers too
+    app.state.lanes = Lanes(body_bytes=_BODIES * (archive.settings if archive else load_settings()).max_body_bytes)
+    telemetry = Telemetry(app.state.lanes)
+    app.add_middleware(
+        Edge, telemetry=telemetry
+    )  # outermost, so that refusals of the access check have its headers too
     problems.install(app)
-    for routes in (runs, metrics, distance, evolution, lineage, related, measures):
+    app.state.watch = events.Watch()
+    readiness = Readiness()
+    for routes in (
+        runs,
+        topologies,
+        metrics,
+        distance,
+        matching,
+        evolution,
+        lineage,
+        related,
+        measures,
+        cypher,
+        events,
+        page,
+    ):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})
 
+    page.install(app)
+
     @app.get("/healthz", tags=["service"])
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         """Whether the service runs; this checks nothing that it depends on."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["service"])
-    def readyz(archive: ArchiveOf) -> JSONResponse:
+    async def readyz(archive: ArchiveOf) -> JSONResponse:
         """Whether everything that answers need is available."""
-        try:
-            archive.counts()
-        except TopostrataError as error:
-            return JSONResponse({"status": "unavailable", "archive": str(error.code)}, status_code=503)
-        return JSONResponse({"status": "ok", "archive": "ok"})
+        state = await readiness.of(archive)
+        status = "ok" if state == "ok" else "unavailable"
+        return JSONResponse({"status": status, "archive": state}, status_code=200 if state == "ok" else 503)
 
+    @app.get("/metrics", tags=["service"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics_of_service() -> Response:
+        """What the service counted, for Prometheus."""
+        return Response(telemetry.text(), media_type=MEDIA_TYPE)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(reference(contract()), headers={"Content-Security-Policy": POLICY})
+
+    def contract() -> dict[str, Any]:
+        app.openapi_schema = app.openapi_schema or contract_of(app)
+        return app.openapi_schema
+
+    app.openapi = contract  # type: ignore[method-assign]
     return app
-
-
-async def _harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    return response

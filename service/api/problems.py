@@ -6,10 +6,12 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from topostrata.errors import Code, TopostrataError
 
@@ -33,20 +35,44 @@ _STATUS: dict[Code, int] = {
     Code.LIMIT: 413,
     Code.STORE_UNAVAILABLE: 503,
     Code.ENGINE: 503,
+    Code.CANCELLED: 499,
+    Code.MISSING_EXTRA: 501,
 }
 # The messages of these errors are about the server, not about the request: they are logged and not sent.
 _OURS = {Code.STORE_UNAVAILABLE, Code.ENGINE, Code.CORRUPT, Code.SETTINGS, Code.MISSING_EXTRA}
-_HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "limit", 415: "unsupported-media-type"}
+_HTTP_CODES = {
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    408: "request-timeout",
+    413: "limit",
+    415: "unsupported-media-type",
+    503: "busy",
+}
+_MOST_TEXT = 1000  # characters of a message, whatever was sent is in it
+_MOST_ERRORS = 10
+_GONE = 499  # nobody gets it; it is what logs of proxies call a client that went away
+_RETRY_S = "5"
 
 
 def problem(
     status: int, code: str, detail: str, *, hint: str | None = None, headers: dict[str, str] | None = None, **more: Any
 ) -> JSONResponse:
-    """One problem document."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
+    """One problem document. Messages show what was found; what is long is cut."""
+    title = "Client Closed Request" if status == _GONE else HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": shortened(detail)}
     if hint:
-        body["hint"] = hint
+        body["hint"] = shortened(hint)
+    if status == 503:
+        headers = {"Retry-After": _RETRY_S, **(headers or {})}
     return JSONResponse(body | more, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def shortened(text: str, most: int = _MOST_TEXT) -> str:
+    """A text of at most so many characters, its middle left out, in which nothing breaks JSON."""
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[len(text) + 5 - (most - most // 2) :]}"
+    return text.encode("utf-8", "replace").decode()
 
 
 def install(app: FastAPI) -> None:
@@ -54,7 +80,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(TopostrataError, _topostrata)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 def _topostrata(_request: Request, error: Exception) -> JSONResponse:
@@ -69,19 +95,40 @@ def _topostrata(_request: Request, error: Exception) -> JSONResponse:
 
 def _validation(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = [{"where": "/".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()]
-    detail = "; ".join(f"{e['where']}: {e['problem']}" for e in errors)
+    every = error.errors()
+    errors = [
+        {
+            "where": "/".join(shortened(str(part), 64) for part in entry["loc"][:8]),
+            "problem": shortened(entry["msg"], 200),
+        }
+        for entry in every[:_MOST_ERRORS]
+    ]
+    detail = "; ".join(f"{entry['where']}: {entry['problem']}" for entry in errors)
+    if len(every) > len(errors):
+        detail = f"{len(every)} errors, among them {detail}"
     return problem(422, Code.INVALID_INPUT, detail, errors=errors)
 
 
-def _http(_request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = _HTTP_CODES.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
     answer = problem(error.status_code, code, str(error.detail))
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
 
 
-def _unexpected(_request: Request, error: Exception) -> JSONResponse:
-    logger.error("unexpected error", exc_info=error)
-    return problem(500, "internal-error", "an unexpected error; the server's log says more")
+def _methods(request: Request) -> set[str]:
+    """The methods of the path of a request: each route knows only its own."""
+    methods: set[str] = set()
+    for method in ("GET", "PUT", "POST", "PATCH", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            methods.add(method)
+    return methods | ({"HEAD"} if "GET" in methods else set())
+
+
+def _gone(request: Request, _error: Exception) -> Response:
+    logger.info("the client went away: %s %s", request.method, request.url.path[:200])
+    return Response(status_code=_GONE)

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query, Request, Response
+from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
-from topostrata.errors import InvalidInputError, LimitError
+from topostrata.errors import LimitError
 from topostrata.refs import MAX_STEP
 from topostrata.service.answers.shape import as_json, shape
+from topostrata.service.api.lanes import lanes_of
 from topostrata.store.runs import MAX_PAGE
 
+JSON = "application/json"
+BINARY = {"schema": {"type": "string", "format": "binary"}}  # for the contract
 PAGE = 100
 MOST = MAX_PAGE
+_LEAST_RATE = 16 * 2**10  # bytes of a body a second, once the patience with it is over
 
-RunId = Annotated[str, Path(description="The run's id.", max_length=128)]
+# What schemas say of texts; the values themselves say more where one is wrong.
+RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+REF_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@(first|last|0|[1-9][0-9]{0,14}))?$"
+GLOB_PATTERN = r"^[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,127}(@(first|last|[0-9*?]{1,15}))?$"
+
+RunId = Annotated[str, Path(description="The run's id.", pattern=RUN_PATTERN)]
 StepPath = Annotated[int, Path(ge=0, le=MAX_STEP, description="The step of the snapshot.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.")]
-Cursor = Annotated[str | None, Query(description="Where the page begins: the cursor in `next` of the page before.")]
+_CURSOR = "Where the page begins: the cursor in `next` of the page before."
+RunCursor = Annotated[str | None, Query(alias="cursor", description=_CURSOR, pattern=RUN_PATTERN)]
+NumberCursor = Annotated[int | None, Query(alias="cursor", description=_CURSOR, ge=0, lt=10**18)]
 
 
-def archive_of(request: Request) -> Archive:
+async def archive_of(request: Request) -> Archive:
     """The archive that the app was opened with."""
     archive: Archive = request.app.state.archive
     return archive
@@ -66,13 +80,42 @@ def represent_text(
     request: Request, text: str, media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """A text of some kind with an entity tag; 304 without a body where the client has it already."""
-    body = text.encode()
+    return represent_bytes(request, text.encode(), media_type, status=status, headers=headers)
+
+
+def represent_bytes(
+    request: Request, body: bytes, media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Bytes of some kind, in the same way."""
     tag = entity_tag(body)
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     known = [entry.strip().removeprefix("W/") for entry in request.headers.get("if-none-match", "").split(",")]
     if request.method == "GET" and (tag in known or "*" in known):
         return Response(status_code=304, headers=sent)
     return Response(body, status_code=status, media_type=media_type, headers=sent)
+
+
+def negotiated(request: Request, offers: Sequence[str]) -> str:
+    """The kind of answer that a request accepts most, the first where it does not care; 406 where it wants another."""
+    accepted = request.headers.get("accept", "*/*")
+    best, weight = "", 0.0
+    for entry in accepted.split(",")[:32]:
+        kind, *parameters = (part.strip().lower() for part in entry.split(";"))
+        quality = next((_quality(part[2:]) for part in parameters if part.startswith("q=")), 1.0)
+        family = kind.removesuffix("*").removeprefix("*/") if kind.endswith("*") else None  # empty: of any kind
+        offer = next((o for o in offers if (o == kind if family is None else o.startswith(family))), "")
+        if offer and quality > weight:
+            best, weight = offer, quality
+    if not best:
+        raise HTTPException(406, f"expected to be asked for {', '.join(offers)}, found {accepted[:80]}")
+    return best
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def page_type(name: str, entry: Any, order: str) -> Any:
@@ -82,46 +125,47 @@ def page_type(name: str, entry: Any, order: str) -> Any:
 
 
 def page(request: Request, name: str, entries: list[Any], limit: int, last: str) -> Response:
-    """One page of a list. ``entries`` has one more than ``limit`` if a page follows; ``last`` names the last entry."""
+    """One page of a list. ``entries`` has one more than ``limit`` if a page follows, which begins after ``last``."""
     more = len(entries) > limit
     following = None
     headers = {}
     if more:
-        cursor = base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
         others = [(key, value) for key, value in request.query_params.multi_items() if key not in {"limit", "cursor"}]
-        following = f"{request.url.path}?{urlencode([*others, ('limit', limit), ('cursor', cursor)])}"
+        following = f"{request.url.path}?{urlencode([*others, ('limit', limit), ('cursor', last)])}"
         headers["Link"] = f'<{following}>; rel="next"'
     return represent(request, {name: entries[:limit], "next": following}, headers=headers)
 
 
-def read_cursor(cursor: str | None) -> str | None:
-    """The text that ``page`` put into a cursor."""
-    if cursor is None:
-        return None
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise InvalidInputError("cursor: expected one that a page gave as `next`, found another") from error
+@asynccontextmanager
+async def read_body(request: Request, most: int) -> AsyncIterator[BytesIO]:
+    """The body of a request, for as long as it is needed.
 
-
-def read_number(cursor: str | None) -> int | None:
-    """A cursor that holds a number."""
-    text = read_cursor(cursor)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise InvalidInputError("cursor: expected one that a page gave as `next`, found another")
-    return int(text)
-
-
-async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; an error as soon as its declared or its counted length is over the limit."""
+    413 as soon as its declared or counted length is over ``most``, 503 where bodies take all memory that they may, 408
+    where it comes more slowly than ``_LEAST_RATE`` after a while.
+    """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise LimitError(f"body: expected at most {most} bytes, found {declared} declared")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise LimitError(f"body: expected at most {most} bytes, found more")
-    return bytes(body)
+    length = int(declared) if declared.isdigit() else None
+    if length is not None and length > most:
+        raise LimitError(f"body: expected at most {most} bytes, found {declared[:32]} declared")
+    body = BytesIO()
+    async with lanes_of(request).bytes_of_bodies() as take:
+        if length is not None:
+            take(length)
+        try:
+            async with asyncio.timeout(None) as patience:
+                begun = asyncio.get_running_loop().time()
+                patience_s = request.app.state.archive.settings.request_timeout_s
+                patience.reschedule(begun + patience_s)
+                async for chunk in request.stream():
+                    if length is None:
+                        take(len(chunk))
+                    body.write(chunk)
+                    if body.tell() > most:
+                        raise LimitError(f"body: expected at most {most} bytes, found more")
+                    patience.reschedule(begun + patience_s + body.tell() / _LEAST_RATE)
+            body.seek(0)
+            yield body
+        except TimeoutError:
+            raise HTTPException(408, f"body: expected {_LEAST_RATE} bytes a second or more, found fewer") from None
+        finally:
+            body.close()  # who went away leaves nothing behind until the next garbage collection

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 from topostrata.errors import MissingExtraError, SettingsError, StoreUnavailableError
-from topostrata.settings import load_settings
+from topostrata.service.tokens import TokenFile, tokens_path
+from topostrata.settings import Settings, load_settings, others_can_read
+
+_SWITCH_S = 0.001  # how long a computing thread keeps the interpreter while the one that answers wants it
 
 
-def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None]) -> None:
+class Manner(NamedTuple):
+    """How a service is run: the files of its certificate and key, the path that a proxy has it under, its log."""
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    root_path: str = ""
+    json_log: bool = False
+
+
+PLAIN = Manner()
+
+
+def run_server(
+    store: str | None, *, host: str, port: int, ready: Callable[[str, list[str]], None], manner: Manner = PLAIN
+) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` gets the URL and the host names once requests are answered."""
     try:
         import uvicorn  # noqa: PLC0415 - behind an extra
@@ -21,15 +41,18 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
         from topostrata.service.api.access import LOOPBACK  # noqa: PLC0415
         from topostrata.service.api.app import create_app  # noqa: PLC0415
         from topostrata.service.api.auth import Guard  # noqa: PLC0415
+        from topostrata.service.api.connections import PatientProtocol, most_connections  # noqa: PLC0415
+        from topostrata.service.api.logs import log_as_json  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("the REST API", "server") from error
 
+    _check(manner)
     settings = load_settings()
-    token = settings.api_secret()
-    address = _address(host, guarded=token is not None)
+    guard = Guard(settings.api_secret(), _kept(settings, store))
+    address = _address(host, guarded=guard.is_closed())
     listening = _listen(address, port)
     shown = f"[{address}]" if address.version == 6 else str(address)
-    url = f"http://{shown}:{listening.getsockname()[1]}"
+    url = f"{'http' if manner.tls_cert is None else 'https'}://{shown}:{listening.getsockname()[1]}"
     hosts = settings.api_names() | (set() if address.is_unspecified else {shown})
 
     class Server(uvicorn.Server):
@@ -38,12 +61,54 @@ def run_server(store: str | None, *, host: str, port: int, ready: Callable[[str,
             if self.started:
                 ready(url, sorted(hosts | LOOPBACK))
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await app.state.watch.close()  # streams of events end: the server waits for what it still answers
+            await super().shutdown(sockets)
+
     # uvicorn shuts down at SIGTERM and then raises the signal again; with this handler the process exits with 0.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # The archive keeps its settings for as long as it is open, and does not need the token.
     with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
-        app = create_app(archive=archive, guard=Guard(token) if token else None, hosts=hosts)
-        Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)).run([listening])
+        app = create_app(archive=archive, guard=guard, hosts=hosts)
+        PatientProtocol.patience_s = settings.request_timeout_s
+        PatientProtocol.most = most_connections()
+        sys.setswitchinterval(_SWITCH_S)
+        config = uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            ws="none",
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            root_path=manner.root_path,
+            ssl_certfile=manner.tls_cert,
+            ssl_keyfile=manner.tls_key,
+        )
+        if manner.json_log:
+            log_as_json()
+        Server(config).run([listening])
+
+
+def _check(manner: Manner) -> None:
+    if (manner.tls_cert is None) is not (manner.tls_key is None):
+        raise SettingsError("tls: expected a certificate and its key, found one without the other")
+    for name, file in (("tls-cert", manner.tls_cert), ("tls-key", manner.tls_key)):
+        if file is not None and not file.is_file():
+            raise SettingsError(f"{name}: expected a file, found none at {file}")
+    if manner.tls_key is not None and others_can_read(manner.tls_key):
+        raise SettingsError(
+            f"tls-key: expected a file that only its owner can read, found {manner.tls_key}, which others can",
+            hint=f"chmod 600 {manner.tls_key}",
+        )
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", manner.root_path):
+        raise SettingsError(f"root-path: expected a path such as /archive, found {manner.root_path!r}")
+
+
+def _kept(settings: Settings, store: str | None) -> TokenFile | None:
+    """The tokens beside an embedded archive, or where the setting says."""
+    if settings.api_tokens_file is None and "://" in (store or settings.store):
+        return None
+    return TokenFile(tokens_path(settings, store))
 
 
 def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -54,7 +119,8 @@ def _address(host: str, *, guarded: bool) -> ipaddress.IPv4Address | ipaddress.I
     if not (guarded or address.is_loopback):
         raise SettingsError(
             f"host: expected a loopback address (127.0.0.1, ::1) where no token is set, found {host!r}",
-            hint="set TOPOSTRATA_API_TOKEN_FILE to a file with a token, which every request then needs",
+            hint="`topostrata token create NAME --scope read` makes a token, which every request then needs; so does "
+            "TOPOSTRATA_API_TOKEN_FILE",
         )
     return address
 

@@ -56,7 +56,7 @@ def cypher(
     json_: JsonFlag = False,
 ) -> None:
     """Ask the graph in Cypher, read-only."""
-    from dataclasses import asdict
+    from topostrata.service.answers.cypher import cypher_answer
 
     if cookbook and file is None and query in {None, "list"}:
         _list_cookbook(json_=json_)
@@ -68,14 +68,7 @@ def cypher(
         unprojected = opened.unprojected()
     columns = rows.columns or columns  # the embedded engine names no columns if there are no rows
     if json_:
-        answer(
-            {
-                "columns": list(columns),
-                "rows": rows.rows,
-                "truncated": rows.truncated,
-                "unprojected": [asdict(layer) for layer in unprojected],
-            }
-        )
+        answer(cypher_answer(rows, unprojected, columns))
         return
     show(table(columns, rows.rows))
     if rows.truncated:

@@ -58,9 +58,9 @@ def demo(
         _tell(story)
     say(f"ask more: topostrata ls --store {store}")
     if serve:
-        from topostrata.service.api.server import run_server
+        from topostrata.service.api.server import Manner, run_server
 
-        run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url))
+        run_server(store, host="127.0.0.1", port=port, ready=lambda url, _names: _invite(url), manner=Manner())
 
 
 def _clear(out: Path) -> None:
@@ -131,6 +131,7 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     start, end = (archive.distances([f"w?@{step}"]) for step in (0, epochs))
     steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})
     inferred = archive.infer(["w?@0"], root="w0")
+    matched = archive.match("w0@last", "w4@last", keep=True)
     lives = archive.cypher(queries.load("cookbook/lives").text, {"run": "w0", "space": "input"})
     survival = archive.history("w0").survival()
     declared = archive.lineage("w0")
@@ -145,6 +146,7 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
         "evolution": [as_json(archive.evolution("w0", 0, step)) for step in steps],
         "lineage": as_json(declared),
         "inferred": inference_answer(inferred),
+        "matched": {space.name: [space.width_a, int(space.established.sum())] for space in matched.spaces},
         "lives": {"columns": list(lives.columns), "rows": lives.rows},
         "pictures": [str(out / name) for name in ("distances.png", "survival.png", "descent.png")],
     }
@@ -182,7 +184,9 @@ def _tell(story: dict[str, Any]) -> None:
     edges = story["inferred"]["edges"]
     rows = [[f"{e['parent']} -> {e['child']}", e["distance"], e["margin"], e["support"]] for e in edges]
     show(table(["descent", "distance", "margin over the next best", "support"], rows))
-    show("6. In Cypher: the connections in the first layer of w0, by how often they were born:")
+    show("6. Which neurons of w0 and w4 are the same, after training, told by their connections alone:")
+    show(table(["space", "units", "established"], [[name, *counts] for name, counts in story["matched"].items()]))
+    show("7. In Cypher: the connections in the first layer of w0, by how often they were born:")
     show(table(story["lives"]["columns"], story["lives"]["rows"]))
     show("Pictures: " + ", ".join(story["pictures"]))
 
@@ -200,7 +204,7 @@ def _survival(evolutions: list[dict[str, Any]]) -> RenderableType:
 
 
 def _invite(url: str) -> None:
-    say(f"REST at {url} until Ctrl-C, for example:")
+    say(f"the page: {url}/ until Ctrl-C, and REST beside it, for example:")
     say(f"  curl '{url}/v1/runs'")
     say(f"  curl '{url}/v1/distances?a=w0&b=w4'")
     say(f"  curl '{url}/v1/runs/w0/evolution?from=0&to=10'")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from unicodedata import category
 
 import typer
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.console import RenderableType
 
     from topostrata.archive import Archive
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
+    from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Topology
 
 
@@ -60,6 +64,30 @@ ChanceOption = Annotated[
 ]
 
 
+PartnersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--alignment-file",
+        metavar="FILE",
+        help="A match from elsewhere (weights, activations) instead of an alignment: npz or JSON with an index array "
+        "for each hidden space of A, whose entry i is the unit of B that unit i is.",
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="LAYERS",
+        help="Which layers count: names and globs ('fc1,block.3.*'), 'sparse' (not the full ones), 'common' (those "
+        "that all networks have, of networks of different depth). With refs alone --layers says the same.",
+    ),
+]
+FirstArgument = Annotated[
+    str, typer.Argument(metavar="A", help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")
+]
+SecondArgument = Annotated[str, typer.Argument(metavar="B", help="The other one.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     more = {"allow_extra_args": True}  # to name `distances` for more than two
@@ -69,10 +97,12 @@ def register(app: typer.Typer) -> None:
 
 def nnstd(
     context: typer.Context,
-    a: Annotated[str, typer.Argument(metavar="A", help="A ref (run@STEP) or a path (DIR@50, DIR/epoch_050, a file).")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    a: FirstArgument,
+    b: SecondArgument,
     reading: Reading,
     alignment: AlignOption = DEFAULT,
+    alignment_file: PartnersOption = None,
+    only: OnlyOption = None,
     chance: ChanceOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -82,35 +112,33 @@ def nnstd(
     Of files or of the archive, layer by layer; 1 means that they have nothing in common.
     """
     from topostrata.distance.nnstd import nnstd as distance_of
-    from topostrata.errors import NotComparableError
-    from topostrata.refs import is_path
     from topostrata.service.answers.distance import distance_answer
 
-    _refuse_a_set([a, b, *context.args])
-    _check_reading(reading, [a, b])
-    try:
-        with _file_suggested([a, b]), _archive_for([a, b], store) as opened:
-            if opened is not None and not is_path(a) and not is_path(b):
-                ours, theirs = opened.recorded(a, b)
-                label_a, label_b = ours.snapshot.id, theirs.snapshot.id
-                distance = opened.nnstd(ours, theirs, alignment=alignment, chance=chance)
-            else:
-                (label_a, topology_a), (label_b, topology_b) = _load(a, opened, reading), _load(b, opened, reading)
-                distance = distance_of(topology_a, topology_b, alignment=alignment, chance=chance)
-    except NotComparableError as error:
-        raise NotComparableError(f"{_printable(a)} and {_printable(b)}: {error.message}", hint=error.hint) from error
-    result = distance_answer(label_a, label_b, distance)
+    how: dict[str, Any] = {
+        "alignment": alignment,
+        "chance": chance,
+        "partners": partners_in(alignment_file, alignment),
+        "layers": _layers(only, reading, [a, b]),
+    }
+    with two_networks([a, b, *context.args], store, reading) as (opened, first, second):
+        if opened is not None and first.entry is not None and second.entry is not None:
+            distance = opened.nnstd(first.entry, second.entry, **how)
+        else:
+            distance = distance_of(first.topology, second.topology, **how)
+    result = distance_answer(first.label, second.label, distance)
     if json_:
         answer(result)
         return
     show(
-        f"NNSTD {result['nnstd']:.4f}   {label_a} to {label_b}, alignment {alignment}",
+        f"NNSTD {result['nnstd']:.4f}   {first.label} to {second.label}, alignment {distance.alignment}",
+        *_whole_lines(distance),
         layers_table(
             result["layers"], without=() if chance else ("chance", "chance_error", "chance_spread", "chance_kept", "z")
         ),
         *_chance_lines(distance),
         *_held_lines(distance.held),
-        *_informed_lines(distance.informed),
+        *_left_out_lines(distance.left_out),
+        *informed_lines(distance.informed),
     )
 
 
@@ -138,6 +166,7 @@ def distances(
             "--png", metavar="FILE", help="Draw it, similar networks together, into this file (.png, .svg, .pdf)."
         ),
     ] = None,
+    only: OnlyOption = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Compute on a Dask cluster: tcp://HOST:8786 of its scheduler.")
     ] = None,
@@ -148,8 +177,9 @@ def distances(
     files = {"csv": csv, "parquet": parquet, "graphml": graphml, "npz": npz, "png": png}
     outputs = {kind: path for kind, path in files.items() if path is not None}
     check_outputs(outputs)
+    layers = _layers(only, reading, refs)
     _check_reading(reading, refs)
-    matrix = _matrix(refs, alignment, scheduler, store, reading)
+    matrix = _matrix(refs, reading, store, {"alignment": alignment, "scheduler": scheduler, "layers": layers})
     try:
         _write_outputs(matrix, outputs)
     finally:  # the matrix is shown even if a file could not be written
@@ -159,30 +189,58 @@ def distances(
 def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path], *, json_: bool) -> None:
     from topostrata.service.answers.distance import distances_answer
 
+    notes = [*_held_lines(matrix.held), *_left_out_lines(matrix.left_out)]
     if json_:
         answer(distances_answer(matrix, nearest=nearest))
     elif nearest is not None:
         neighbours = zip(matrix.labels, matrix.nearest(nearest), strict=True)
         near = [[label, other, distance] for label, row in neighbours for other, distance in row]
         title = f"nearest by NNSTD, alignment {matrix.alignment}"
-        show(title, table(["", "nearest", "distance"], near), *_held_lines(matrix.held))
+        show(title, table(["", "nearest", "distance"], near), *notes)
     else:
-        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files), *_held_lines(matrix.held))
+        show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files), *notes)
+
+
+def _layers(only: str | None, reading: Reading, refs: list[str]) -> str | list[str] | None:
+    """Which layers count: of refs alone, whose layers nobody reads from a file, ``--layers`` says it too."""
+    from topostrata.refs import is_path
+
+    if only is None and reading["layers"] and not any(is_path(ref) for ref in refs):
+        layers: list[str] = reading["layers"]
+        reading["layers"] = ()
+        return layers
+    return only
+
+
+def _left_out_lines(layers: tuple[str, ...]) -> list[str]:
+    return [f"left out: {', '.join(layers)}"] if layers else []
 
 
 def _held_lines(spaces: tuple[str, ...]) -> list[str]:
     return [f"held in place, so that the distance may be too large: {', '.join(spaces)}"] if spaces else []
 
 
+def _whole_lines(distance: Distance) -> list[str]:
+    """The level of the whole distance, and how far it is away from it."""
+    if distance.chance is None:
+        return []
+    level, z = distance.chance, distance.z
+    away = "" if z is None else f"; z {z:.1f}"
+    return [f"chance {level.level:.4f} +- {level.error:.4f}, {level.kept} kept, {level.draws} draws{away}"]
+
+
 def _chance_lines(distance: Distance) -> list[str]:
     from topostrata.distance.null_model import NOISE
 
     levels = {row.name: row.chance for row in distance.layers if row.chance is not None}
+    if distance.chance is not None and distance.chance.kept == "density":
+        return ["no z: hubs alone bring networks nearer than those of equal density (--chance degrees has one)"]
     same = [name for name, level in levels.items() if level.spread <= NOISE]
     return [f"no z where all draws are alike, so that nothing is left to chance: {', '.join(same)}"] if same else []
 
 
-def _informed_lines(informed: bool | None) -> list[str]:
+def informed_lines(informed: bool | None) -> list[str]:
+    """What is to say where ties decided most units."""
     text = "not informed: ties left most units of a space to no more than their names' hashes; try another alignment"
     return [text] if informed is False else []
 
@@ -206,6 +264,73 @@ def _matrix_tables(matrix: DistanceMatrix, files: list[Path]) -> list[Renderable
         far = int(row.argmax())
         summary.append([label, names[near], smallest, labels[far], float(row[far]), float(row.sum()) / (len(row) - 1)])
     return [table(["network", "nearest", "distance", "farthest", "distance", "mean"], summary)]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNetwork:
+    """A network that a verb names: a snapshot of the archive (its ``entry``), or one in a file."""
+
+    label: str
+    entry: RecordedSnapshot | None
+    load: Callable[[], Topology]
+
+    @property
+    def topology(self) -> Topology:
+        """The network itself, read when it is asked for."""
+        return self.load()
+
+
+@contextmanager
+def two_networks(
+    refs: list[str], store: str | None, reading: Reading
+) -> Iterator[tuple[Archive | None, NamedNetwork, NamedNetwork]]:
+    """The two networks that a verb compares, with the archive where one of them is there.
+
+    Errors about files that are no refs, about sets and about networks that cannot be compared name them.
+    """
+    from topostrata.errors import NotComparableError
+
+    _refuse_a_set(refs)
+    _check_reading(reading, refs)
+    try:
+        with _file_suggested(refs), _archive_for(refs, store) as opened:
+            first, second = _named(refs, opened, reading)
+            yield opened, first, second
+    except NotComparableError as error:
+        names = " and ".join(map(_printable, refs))
+        raise NotComparableError(f"{names}: {error.message}", hint=error.hint) from error
+
+
+def partners_in(path: Path | None, alignment: Alignment) -> dict[str, NDArray[np.int64]] | None:
+    """The match in a file, if one is named; another alignment beside it is refused."""
+    if path is None:
+        return None
+    if alignment != DEFAULT:
+        raise typer.BadParameter("expected --alignment or --alignment-file, found both")
+    from topostrata.distance.given import read_partners
+
+    return read_partners(path)
+
+
+def _itself(topology: Topology) -> Topology:
+    return topology
+
+
+def _named(refs: list[str], opened: Archive | None, reading: Reading) -> list[NamedNetwork]:
+    """The networks of refs; those in the archive are looked up at once."""
+    from topostrata.refs import is_path
+
+    stored = [ref for ref in refs if opened is not None and not is_path(ref)]
+    entries = iter(opened.recorded(*stored) if opened is not None and stored else ())
+    networks = []
+    for ref in refs:
+        if is_path(ref) or opened is None:
+            _, topology = _load(ref, opened, reading)
+            networks.append(NamedNetwork(_printable(ref), None, partial(_itself, topology)))
+        else:
+            entry = next(entries)
+            networks.append(NamedNetwork(entry.snapshot.id, entry, partial(opened.topology, entry)))
+    return networks
 
 
 def _refuse_a_set(refs: list[str]) -> None:
@@ -265,9 +390,7 @@ def _load(text: str, opened: Archive | None, reading: Reading) -> tuple[str, Top
     return entry.snapshot.id, opened.topology(entry)
 
 
-def _matrix(
-    refs: list[str], alignment: Alignment, scheduler: str | None, store: str | None, reading: Reading
-) -> DistanceMatrix:
+def _matrix(refs: list[str], reading: Reading, store: str | None, how: dict[str, Any]) -> DistanceMatrix:
     from topostrata.distance.pairwise import distances as all_distances
     from topostrata.refs import is_path
 
@@ -281,12 +404,11 @@ def _matrix(
             return all_distances(
                 topologies,
                 labels=[_printable(ref) for ref in refs],
-                alignment=alignment,
                 progress=advance,
-                scheduler=scheduler,
+                **how,
             )
     with _file_suggested(refs), archive(store) as opened, progress("distances") as advance:
-        return opened.distances(refs, alignment=alignment, progress=advance, scheduler=scheduler)
+        return opened.distances(refs, progress=advance, **how)
 
 
 def check_outputs(outputs: dict[str, Path]) -> None:

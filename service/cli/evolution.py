@@ -120,7 +120,8 @@ def survival(
     if json_:
         answer(curves)
         return
-    layers = [*curves["layers"], curves["total"]]
+    whole = curves["total"] if curves["rewired"] is None else curves["rewired"] | {"name": "not always full"}
+    layers = [*curves["layers"], whole]
     rows = [[ref, *(f"{layer['share'][k]:.1%}" for layer in layers)] for k, ref in enumerate(curves["refs"])]
     show(
         f"share of the connections alive at {curves['from']} that are alive at every snapshot since",
@@ -160,7 +161,7 @@ def connections(
     with archive(store) as opened:
         changes = opened.connections(run, layer, from_, to, through_parents=through_parents)
     cells = changes.of(status)
-    rows = connections_answer(changes.first, cells[:limit])
+    rows = connections_answer(changes, cells[:limit])
     if json_:
         answer({"run": run, "layer": layer, "status": status, "count": cells.size, "connections": rows})
         return

@@ -17,13 +17,16 @@ from topostrata.service.cli import (
     distance,
     evolution,
     inspect,
+    lifecycle,
     lineage,
+    matching,
     measures,
     metrics,
     operation,
     related,
     runs,
     sync,
+    token,
     transfer,
 )
 from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
@@ -59,6 +62,7 @@ for group in (
     metrics,
     inspect,
     distance,
+    matching,
     evolution,
     measures,
     lineage,
@@ -66,7 +70,9 @@ for group in (
     cypher,
     transfer,
     sync,
+    lifecycle,
     operation,
+    token,
     demo,
 ):
     group.register(app)

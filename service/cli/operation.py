@@ -27,7 +27,7 @@ engine = typer.Typer(help="The embedded engine of a directory.", no_args_is_help
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (serve, doctor, verify):
+    for verb in (serve, doctor, verify, rebuild, gc, migrate):
         app.command()(verb)
     app.add_typer(engine, name="engine")
 
@@ -42,11 +42,21 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")
     ] = 8321,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="A certificate with its chain: serve https.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key.")] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", metavar="PREFIX", help="The path under which a proxy has the service.")
+    ] = "",
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Log each request and event as a line of JSON on stderr.")
+    ] = False,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Serve the REST API until Ctrl-C."""
-    from topostrata.service.api.server import run_server
+    """Serve the page and the REST API until Ctrl-C."""
+    from topostrata.service.api.server import Manner, run_server
 
     def ready(url: str, names: list[str]) -> None:
         if json_:
@@ -54,17 +64,20 @@ def serve(
         else:
             say(f"serving {url}/v1/runs until Ctrl-C, for the host names {', '.join(names)}")
             say("TOPOSTRATA_API_HOSTS adds other names of this machine")
+            say(f"the page: {url}/")
 
-    run_server(store, host=host, port=port, ready=ready)
+    run_server(store, host=host, port=port, ready=ready, manner=Manner(tls_cert, tls_key, root_path, json_log))
 
 
-def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
-    """Check that everything in the archive is consistent.
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended, and show what is left.")] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Check that everything in the archive is consistent, and say what mends what is not.
 
-    The exit status is 1 where it does not.
+    The exit status is 1 where it is not; with --repair where something is left.
     """
-    from dataclasses import asdict
-
     with archive(store) as opened, progress("verify") as advance:
         runs = opened.counts().runs
         checked: list[str] = []
@@ -73,15 +86,78 @@ def verify(store: StoreOption = None, json_: JsonFlag = False) -> None:
             checked.append(run)
             advance(len(checked), runs)
 
-        violations = [asdict(violation) for violation in opened.verify(progress=count)]
+        violations = list(opened.repair() if repair else opened.verify(progress=count))
+    rows = [(v.rule, v.where, v.expected, v.found, v.mend) for v in violations]
+    columns = ("rule", "where", "expected", "found", "mend")
     if json_:
-        answer({"runs": runs, "violations": violations})
+        answer({"runs": runs, "violations": [dict(zip(columns, row, strict=True)) for row in rows]})
     elif violations:
-        show(table(["rule", "where", "expected", "found"], [list(violation.values()) for violation in violations]))
+        show(table(list(columns), [list(row) for row in rows]))
     else:
         show(f"{runs} runs: everything adds up")
     if violations:
         raise typer.Exit(1)
+
+
+def rebuild(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run whose connections are drawn again.")],
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Draw the connections of a run again from its masks, which are the truth.
+
+    A snapshot of it that is missing is given up: its history is that of those that are there.
+    """
+    with archive(store) as opened:
+        lifetimes = opened.rebuild(run)
+    if json_:
+        answer({"run": run, "lifetimes": lifetimes})
+    else:
+        show(f"{run}: {lifetimes:,} connections were drawn from its masks")
+
+
+def gc(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be taken away, and write nothing.")
+    ] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Take away what hangs on no run."""
+    with archive(store) as opened:
+        kinds = dict(opened.gc(dry_run=dry_run).kinds)
+    if json_:
+        answer({"dry_run": dry_run, "kinds": kinds})
+    elif kinds:
+        show(table(["kind", "to take away" if dry_run else "taken away"], [[kind, kinds[kind]] for kind in kinds]))
+    else:
+        show("nothing hangs on no run")
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Bring an archive that an earlier version made to today's format.
+
+    End what writes to it with an earlier version first: that refuses the archive afterwards.
+    """
+    from dataclasses import asdict
+
+    with archive(store) as opened, progress("migrate") as advance:
+        migrated = opened.migrate(dry_run=dry_run, progress=advance)
+    if json_:
+        answer(asdict(migrated))
+    elif not migrated.runs:
+        show(f"format {migrated.before}: nothing to do")
+    elif dry_run:
+        show(f"format {migrated.before}: the living connections of {migrated.runs} runs would be given their keys")
+    else:
+        show(
+            f"format {migrated.before} became {migrated.after}: {migrated.connections:,} living connections of "
+            f"{migrated.runs} runs were given their keys"
+        )
 
 
 def doctor(store: StoreOption = None, json_: JsonFlag = False) -> None:
@@ -172,7 +248,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
-    yield "rest", _rest_text
+    yield "rest", lambda: _rest_text(store)
     yield "archive", lambda: _archive_text(store)
     yield "executable", lambda: sys.executable
 
@@ -197,11 +273,18 @@ def _settings_text() -> str:
     return "\n".join(f"{name} = {value}" for name, value in values.items())
 
 
-def _rest_text() -> str:
+def _rest_text(store: str | None) -> str:
+    from topostrata.service.tokens import TokenFile, tokens_path
     from topostrata.settings import load_settings
 
-    guarded = load_settings().api_secret() is not None
-    return "every request has to show the token" if guarded else "open, on loopback only: no token is set"
+    settings = load_settings()
+    kept = []
+    if settings.api_tokens_file is not None or "://" not in (store or settings.store):
+        kept = TokenFile(tokens_path(settings, store)).tokens()
+    if settings.api_secret() is None and not kept:
+        return "open, on loopback only: no token is set"
+    more = f"; {len(kept)} with scopes, {sum(token.state == 'valid' for token in kept)} of them valid" if kept else ""
+    return f"every request has to show the token{more}"
 
 
 def _archive_text(store: str | None) -> str:

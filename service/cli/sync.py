@@ -162,6 +162,10 @@ def show_(file: Annotated[Path, typer.Argument(metavar="FILE", help="A spool.")]
 def clean(
     path: PathArgument = None,
     all_: Annotated[bool, typer.Option("--all", help="Those too that hold what no archive has.")] = False,
+    wirings: Annotated[
+        bool,
+        typer.Option("--wirings", help="The traced wirings of runs without a spool, too; who resumes one traces anew."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it only say what would be deleted.")] = False,
     json_: JsonFlag = False,
 ) -> None:
@@ -170,7 +174,8 @@ def clean(
     One that a job is writing stays in any case; one whose job may be writing on another machine stays without --all.
     """
     from topostrata.errors import InvalidInputError
-    from topostrata.ingest.hook.spool import SUFFIX, drafts
+    from topostrata.ingest.hook import traced
+    from topostrata.ingest.hook.spool import SUFFIX, drafts, run_of
     from topostrata.service.sync import inspect, remove, spools
     from topostrata.settings import load_settings
 
@@ -183,7 +188,10 @@ def clean(
         for state in states
         if not state.live and ((state.is_sent and state.is_over) or (all_ and state.path.is_file()))
     ]
-    chosen += drafts(place) if place.is_dir() else []
+    if place.is_dir():
+        chosen += drafts(place)
+        left = {run_of(state.path) for state in states if state.path not in chosen}
+        chosen += [traced.path(place, run) for run in traced.runs(place) if wirings and run not in left]
     for file in chosen if yes else []:
         remove(file)
     if json_:

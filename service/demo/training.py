@@ -2,8 +2,9 @@
 
 Each network of a family differs from the one before in 1 % of its connections (Liu et al. 2020, section 3). All are
 trained independently. After every epoch SET removes the weakest connections of each sparse layer and grows as many at
-random free places (Mocanu et al. 2018). A static sparse network and a dense one are trained for comparison. Every epoch
-yields a ``Recorded``: the wiring and its accuracy on digits that were not trained on.
+random free places (Mocanu et al. 2018). Static sparse networks, dense ones, and dense ones that are pruned by and by to
+the same number of connections can be trained for comparison. Every epoch yields a ``Recorded``: the wiring and its
+accuracy on digits that were not trained on.
 
 A layer is a dense array of shape (sources, targets) that is 0 outside its mask: at these sizes a masked BLAS product is
 faster than a sparse one, and the arithmetic is the same.
@@ -23,7 +24,7 @@ from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.measures.gradients import GradientFlow, gradient_flow
 from topostrata.topology import Topology
 
-Rewire = Literal["set", "static", "dense"]
+Rewire = Literal["set", "static", "dense", "prune"]
 Floats = NDArray[Any]  # float32 in training, float64 where gradients are checked against finite differences
 Bools = NDArray[np.bool_]
 
@@ -39,6 +40,9 @@ _SPLIT_SEED = 20_200_624  # the split does not depend on the seed of the network
 # A grown weight is drawn with a tenth of the spread of the layer's first weights. It is small, so that it hardly
 # changes the outputs, and random, because pruning treats the two signs separately.
 _GROWN_SHARE = 0.1
+
+# Gradual pruning is done after so much of the training; the rest lets the weights that are left settle.
+_PRUNED_BY = 2 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +144,16 @@ def train(
 
     ``rewire="set"`` replaces in every sparse layer the fraction ``zeta`` of the connections between two epochs (so not
     after the last), ``"static"`` keeps the mask, ``"dense"`` trains a network of the same widths with all connections
-    and weights of its own. The learning rate falls in equal steps, from epoch to epoch, to 1 / epochs of its value.
+    and weights of its own, and ``"prune"`` such a network of which between two epochs the weakest connections go for
+    good, until each layer has as many as the layer of ``network`` (``pruned_density``). The learning rate falls in
+    equal steps, from epoch to epoch, to 1 / epochs of its value.
     ``network`` itself does not change.
     """
     if epochs < 0 or batch < 1 or not 0 <= zeta < 1:
         raise InvalidInputError(
             f"train: expected epochs >= 0, batch >= 1, 0 <= zeta < 1, found {epochs}, {batch}, {zeta}"
         )
-    start = _filled(network) if rewire == "dense" else network
+    start = dense_twin(network) if rewire in {"dense", "prune"} else network
     learner = _Learner(start, learning_rate, momentum, weight_decay)
     return _epochs(
         learner,
@@ -155,12 +161,20 @@ def train(
         data,
         epochs=epochs,
         zeta=zeta if rewire == "set" else 0.0,
+        densities=[mask.mean() for mask in network.masks] if rewire == "prune" else None,
         batch=batch,
     )
 
 
 def _epochs(
-    learner: _Learner, network: Network, data: Digits, *, epochs: int, zeta: float, batch: int
+    learner: _Learner,
+    network: Network,
+    data: Digits,
+    *,
+    epochs: int,
+    zeta: float,
+    densities: Sequence[float] | None,
+    batch: int,
 ) -> Iterator[Recorded]:
     batches = _generator(network.seed, network.index, _BATCHES)
     rewiring = _generator(network.seed, network.index, _REWIRING)
@@ -170,6 +184,9 @@ def _epochs(
     for epoch in range(1, epochs + 1):
         if zeta and epoch > 1:
             learner.rewire(zeta, rewiring)
+            topology = Topology.from_masks(learner.masks)
+        if densities is not None and epoch > 1:
+            learner.thin([pruned_density(final, epoch - 1, epochs) for final in densities])
             topology = Topology.from_masks(learner.masks)
         pace = 1 - (epoch - 1) / epochs
         loss = learner.learn(data.train, data.train_classes, batch, pace, batches)
@@ -238,6 +255,27 @@ class _Learner:
             self.weights[k][new] = rng.normal(0, self._grown_spread[k], int(new.sum()))
             self._weight_speed[k][~pruned] = 0  # a grown connection inherits no momentum from an earlier one
             self.masks[k] = grown
+
+    def thin(self, densities: Sequence[float]) -> None:
+        """Keep this share of each layer's possible connections: those of the largest weights, of those that it has."""
+        for k, (mask, density) in enumerate(zip(self.masks, densities, strict=True)):
+            sizes = np.where(mask, np.abs(self.weights[k]), -1.0)
+            gone = np.argsort(sizes, axis=None, kind="stable")[: mask.size - round(density * mask.size)]
+            mask.flat[gone] = False
+            self.weights[k].flat[gone] = 0
+            self._weight_speed[k].flat[gone] = 0
+
+
+def pruned_density(final: float, epoch: int, epochs: int) -> float:
+    """The density after so many epochs of gradual pruning: from 1 to ``final``, fast at first, then ever more slowly.
+
+    ``final + (1 - final) (1 - t)^3``, t going from 0 to 1 in the first two thirds of the training (Zhu and Gupta 2017).
+
+    >>> [round(pruned_density(0.1, epoch, 60), 3) for epoch in (0, 10, 20, 40, 60)]
+    [1.0, 0.48, 0.212, 0.1, 0.1]
+    """
+    t = min(1.0, epoch / (_PRUNED_BY * epochs))
+    return final + (1 - final) * (1 - t) ** 3
 
 
 def loss_and_gradients(
@@ -318,7 +356,8 @@ def _perturbed(parent: Network, index: int, share: float) -> Network:
     return Network(f"w{index}", tuple(masks), tuple(weights), parent.seed, index)
 
 
-def _filled(network: Network) -> Network:
+def dense_twin(network: Network) -> Network:
+    """The network of the same widths with all connections and first weights of its own, as ``train`` makes it."""
     rng = _generator(network.seed, network.index, _DENSE)
     masks = tuple(np.ones_like(mask) for mask in network.masks)
     return replace(network, masks=masks, weights=tuple(_draw_weights(mask, rng) for mask in masks))

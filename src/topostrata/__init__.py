@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from topostrata.archive import Archive
     from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.copies import degree_kept
+    from topostrata.distance.edits import Edits, LayerEdits, RowEdits, UnitEdits, UnitInput, edits
+    from topostrata.distance.given import read_partners
+    from topostrata.distance.match import Match, SpaceMatch, align, match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance, LayerDistance, nnstd
     from topostrata.distance.null_model import Chance
@@ -49,12 +52,16 @@ if TYPE_CHECKING:
     )
     from topostrata.evolution.between import ConnectionChanges, Evolution, LayerEvolution
     from topostrata.evolution.history import LayerHistory
+    from topostrata.evolution.neuron import Life, Neuron, NeuronConnection
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
     from topostrata.ingest.inspection import InspectedArray, Inspection, inspect
+    from topostrata.ingest.lifecycle import Purged, RemovedRun
+    from topostrata.ingest.loose import Collected
+    from topostrata.ingest.migration import Migrated
     from topostrata.ingest.pushing import CheckedFiles, Pushed, PushedSnapshot, check_files
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
@@ -72,12 +79,27 @@ if TYPE_CHECKING:
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
     from topostrata.refs import Ref
-    from topostrata.runs import ArchiveCounts, Descent, Parent, Run, RunLayer, Snapshot, StepMetrics, Unprojected
+    from topostrata.runs import (
+        ArchiveCounts,
+        Descent,
+        Parent,
+        Run,
+        RunLayer,
+        RunState,
+        Snapshot,
+        StepMetrics,
+        Unprojected,
+    )
     from topostrata.service.plots import (
+        Picture,
         births_and_deaths,
+        change_bars,
         clustered_map,
         descent_tree,
+        edit_map,
         heat_maps,
+        layer_bars,
+        match_bars,
         metric_curves,
         survival_curves,
         timeline_curve,
@@ -99,6 +121,7 @@ __all__ = [
     "CheckedFiles",
     "ClusterError",
     "Code",
+    "Collected",
     "ConflictError",
     "ConnectionChanges",
     "CorruptError",
@@ -106,6 +129,7 @@ __all__ = [
     "Descent",
     "Distance",
     "DistanceMatrix",
+    "Edits",
     "EngineError",
     "Evolution",
     "Exported",
@@ -126,6 +150,7 @@ __all__ = [
     "Kinship",
     "Layer",
     "LayerDistance",
+    "LayerEdits",
     "LayerEvolution",
     "LayerHistory",
     "LayerMeasures",
@@ -133,23 +158,30 @@ __all__ = [
     "LayerShape",
     "LayerStructure",
     "LayerSurvival",
+    "Life",
     "Lifetimes",
     "LimitError",
     "Lineage",
     "LineageCycleError",
     "Mask",
+    "Match",
     "Measures",
+    "Migrated",
     "MissingExtraError",
     "Moment",
     "Moved",
+    "Neuron",
+    "NeuronConnection",
     "NotComparableError",
     "NotFoundError",
     "NullLevel",
     "ParameterFlow",
     "Parent",
     "Part",
+    "Picture",
     "Point",
     "PowerLaw",
+    "Purged",
     "Pushed",
     "PushedSnapshot",
     "QueryRefusedError",
@@ -159,15 +191,19 @@ __all__ = [
     "RecordedSnapshot",
     "Ref",
     "Relatedness",
+    "RemovedRun",
+    "RowEdits",
     "Run",
     "RunGradientFlow",
     "RunHistory",
     "RunLayer",
+    "RunState",
     "RunSurvival",
     "Settings",
     "SettingsError",
     "Snapshot",
     "Space",
+    "SpaceMatch",
     "SpaceMeasures",
     "SpaceStructure",
     "StepMetrics",
@@ -182,26 +218,36 @@ __all__ = [
     "TraceReport",
     "TrainingRun",
     "UnavailableError",
+    "UnitEdits",
+    "UnitInput",
     "Unprojected",
     "UnsupportedFormatError",
     "Violation",
     "Wiring",
+    "align",
     "births_and_deaths",
+    "change_bars",
     "check_files",
     "clustered_map",
     "degree_kept",
     "descent_tree",
     "distances",
+    "edit_map",
+    "edits",
     "effective_paths",
     "gradient_flow",
     "heat_maps",
     "init",
     "inspect",
+    "layer_bars",
+    "match",
+    "match_bars",
     "measure",
     "metric_curves",
     "nnstd",
     "open",
     "read",
+    "read_partners",
     "related",
     "survival_curves",
     "timeline_curve",
@@ -214,6 +260,9 @@ __all__ = [
 
 _HOMES = {
     "archive": ("Archive",),
+    "distance.edits": ("Edits", "LayerEdits", "RowEdits", "UnitEdits", "UnitInput", "edits"),
+    "distance.given": ("read_partners",),
+    "distance.match": ("Match", "SpaceMatch", "align", "match"),
     "distance.matrix": ("DistanceMatrix",),
     "distance.nnstd": (
         "Distance",
@@ -254,6 +303,11 @@ _HOMES = {
         "LayerEvolution",
     ),
     "evolution.history": ("LayerHistory",),
+    "evolution.neuron": (
+        "Life",
+        "Neuron",
+        "NeuronConnection",
+    ),
     "evolution.stored": (
         "Moment",
         "RunHistory",
@@ -295,6 +349,12 @@ _HOMES = {
         "Exported",
         "Moved",
     ),
+    "ingest.lifecycle": (
+        "Purged",
+        "RemovedRun",
+    ),
+    "ingest.loose": ("Collected",),
+    "ingest.migration": ("Migrated",),
     "ingest.verify": ("Violation",),
     "lineage.declared": (
         "Kinship",
@@ -345,15 +405,21 @@ _HOMES = {
         "Parent",
         "Run",
         "RunLayer",
+        "RunState",
         "Snapshot",
         "StepMetrics",
         "Unprojected",
     ),
     "service.plots": (
+        "Picture",
         "births_and_deaths",
+        "change_bars",
         "clustered_map",
         "descent_tree",
+        "edit_map",
         "heat_maps",
+        "layer_bars",
+        "match_bars",
         "metric_curves",
         "survival_curves",
         "timeline_curve",

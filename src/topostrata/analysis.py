@@ -6,22 +6,29 @@ Each method imports what it needs, so that a question about runs waits for no ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from topostrata.distance.alignments import DEFAULT, Alignment
+from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.errors import InvalidInputError, NotFoundError
-from topostrata.refs import Ref
-from topostrata.runs import Snapshot, StepMetrics
+from topostrata.once import Once
+from topostrata.refs import Ref, check_run_pattern
+from topostrata.runs import RunLayer, Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
-from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, resolve, wiring_of
+from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
 if TYPE_CHECKING:
+    from topostrata.distance.chosen import Layers
+    from topostrata.distance.edits import Edits
+    from topostrata.distance.match import Match
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
     from topostrata.distance.null_model import Kept
     from topostrata.evolution.between import ConnectionChanges, Evolution
+    from topostrata.evolution.neuron import Neuron
     from topostrata.evolution.stored import RunHistory, StoredEvolution
     from topostrata.evolution.survival import RunSurvival
     from topostrata.lineage.declared import Kinship, Lineage
@@ -36,6 +43,9 @@ if TYPE_CHECKING:
     from topostrata.topology import Topology
 
 
+_REMEMBERED = 4_000_000  # connections of the topologies that were compared last: some 150 MB with what is prepared
+
+
 class Analysis:
     """The part of ``Archive`` that computes; the other part stores and reads."""
 
@@ -45,6 +55,8 @@ class Analysis:
         self._building = threading.RLock()  # threads share the parts that are built when they are first used
         self._built_masks: MaskStore | None = None
         self._built_evolution: StoredEvolution | None = None
+        self._once = Once()
+        self._topologies: OrderedDict[tuple[str, tuple[RunLayer, ...]], Topology] = OrderedDict()
 
     @property
     def _masks(self) -> MaskStore:
@@ -88,14 +100,17 @@ class Analysis:
         *,
         alignment: Alignment = DEFAULT,
         chance: Kept | None = None,
+        partners: Mapping[str, Any] | None = None,
+        layers: Layers = None,
         keep: bool = True,
     ) -> Distance:
         """The distance of two snapshots' topologies, 0 (the same wiring) to 1 (nothing in common).
 
         ``alignment`` says which unit is compared with which, ``chance`` adds the level that independent layers of the
-        same ``"degrees"`` (with z) or ``"density"`` would have; see ``topostrata.nnstd``, whose errors it raises too.
-        With ``keep`` it is also written as
-        ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it.
+        same ``"degrees"`` (with z) or ``"density"`` would have, ``partners`` is a match from elsewhere,
+        ``layers`` chooses what it is of; see ``topostrata.nnstd``, whose errors it raises too. With ``keep`` it is also
+        written as ``(:Snapshot)-[:DISTANCE]->(:Snapshot)``, so that Cypher can walk it, unless the match came from
+        elsewhere or layers were chosen.
 
         Raises ``NotFoundError`` where there is no such snapshot, ``NotComparableError`` where they are wired
         differently.
@@ -103,15 +118,62 @@ class Analysis:
         >>> archive.nnstd("w0@0", "w0@5", alignment="identity").nnstd
         0.16666666666666666
         """
-        from topostrata.distance.nnstd import nnstd
-        from topostrata.distance.stored import put_distance
+        from topostrata.distance.nnstd import nnstd, with_chance
+        from topostrata.distance.recorded import matched_later, told, wired
+        from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
 
-        entries = self._runs.recorded([a, b])
-        ours, theirs = (entry.snapshot.id for entry in entries)
-        distance = nnstd(*self._masks.topologies(entries), alignment=alignment, chance=chance)
-        if keep and ours != theirs:
-            put_distance(self._store, ours, theirs, distance)
-        return distance
+        definition = definition_of(alignment)
+        alone = partners is not None or layers is not None  # kept nowhere
+
+        def work(tx: Transaction) -> tuple[list[RecordedSnapshot], Known | None, bool]:
+            entries = recorded_of(tx, [a, b])
+            both = None if alone else wired(entries)
+            if both is None:
+                return entries, None, False
+            digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
+            known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=definition.name)
+            ours, theirs = (entry.snapshot.id for entry in entries)
+            walked = known is not None and (
+                ours == theirs or is_walked(tx, ours, theirs, alignment, told(*both, alignment, known).nnstd)
+            )
+            return entries, known, walked
+
+        entries, known, walked = self._store.read_with(work)
+        both = None if alone else wired(entries)
+        if both is None:
+            return nnstd(
+                *self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners, layers=layers
+            )
+
+        def computed() -> Distance:
+            if known is not None:
+                distance = told(*both, alignment, known)
+                distance = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment))
+            else:
+                distance = nnstd(*self._prepared(entries), alignment=alignment)
+            if keep and not walked:
+                ours, theirs = (entry.snapshot for entry in entries)
+                put_distance(self._store, ours.id, theirs.id, distance, digests=(ours.digest, theirs.digest))
+            return distance if chance is None else with_chance(distance, *self._prepared(entries), kept=chance)
+
+        about = tuple((entry.snapshot.id, entry.snapshot.digest) for entry in entries)
+        return self._once.get(("nnstd", about, alignment, chance, keep), computed)
+
+    def _prepared(self, entries: Sequence[RecordedSnapshot]) -> list[Topology]:
+        """The topologies of snapshots; the latest are remembered, with what distances prepared of them."""
+        with self._building:
+            known = [self._topologies.get((entry.snapshot.digest, entry.layers)) for entry in entries]
+        lost = [entry for entry, topology in zip(entries, known, strict=True) if topology is None]
+        read = iter(self._masks.topologies(lost))
+        topologies = [next(read) if topology is None else topology for topology in known]
+        with self._building:
+            for entry, topology in zip(entries, topologies, strict=True):
+                key = entry.snapshot.digest, entry.layers
+                self._topologies[key] = topology
+                self._topologies.move_to_end(key)
+            while len(self._topologies) > 2 and sum(t.nnz for t in self._topologies.values()) > _REMEMBERED:
+                self._topologies.popitem(last=False)
+        return topologies
 
     def distances(
         self,
@@ -121,13 +183,15 @@ class Analysis:
         progress: Callable[[int, int], None] | None = None,
         cancel: threading.Event | None = None,
         scheduler: str | None = None,
+        layers: Layers = None,
         keep: bool = True,
     ) -> DistanceMatrix:
         """The distances of all pairs of the snapshots that the refs and globs name.
 
         What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
         snapshot become relationships. Without ``keep`` nothing is written. ``progress`` is called with (done, total);
-        ``scheduler`` is the address of a Dask scheduler whose workers compute.
+        ``scheduler`` is the address of a Dask scheduler whose workers compute. ``layers`` chooses what the distances
+        are of, as in ``topostrata.nnstd``; then there are no relationships.
 
         Raises ``Cancelled`` once ``cancel`` is set (finished tiles are kept), ``InvalidRefError`` for a pattern that
         names nothing, ``NotComparableError`` where two are wired differently, ``ClusterError`` for the cluster.
@@ -136,6 +200,8 @@ class Analysis:
         >>> matrix.labels, matrix.nnstd.shape
         (('w0@10', 'w1@20'), (2, 2))
         """
+        from topostrata.distance.chosen import Choice
+        from topostrata.distance.pairwise import chosen_rows, common_networks
         from topostrata.distance.plan import plan_of
         from topostrata.distance.stored import put_nearest, stored_distances
 
@@ -145,19 +211,78 @@ class Analysis:
         entries = self._store.read_with(work)
         if not entries:
             raise InvalidInputError("distances: expected at least one ref, found none")
+        choice = Choice.of(layers)
+        loaders: list[Callable[[], Topology]] = [partial(self._masks.topology, entry) for entry in entries]
+        digests = [entry.snapshot.digest for entry in entries]
+        lost: tuple[str, ...] = ()
+        wiring = wiring_of(entries[0].layers)
+        if choice.common:
+            loaders, lost = common_networks(loaders)
+            digests, wiring = [load().digest for load in loaders], loaders[0]().wiring
         matrix = stored_distances(
             self._store,
-            [(entry.snapshot.id, entry.snapshot.digest, partial(self._masks.topology, entry)) for entry in entries],
-            layers=len(plan_of(wiring_of(entries[0].layers)).rows),
+            list(zip([entry.snapshot.id for entry in entries], digests, loaders, strict=True)),
+            layers=len(plan_of(wiring).rows),
             alignment=alignment,
             progress=progress,
             cancel=cancel,
             scheduler=scheduler,
             keep=keep,
         )
-        if keep:
+        if keep and layers is None:
             put_nearest(self._store, matrix)
-        return matrix
+        return chosen_rows(replace(matrix, left_out=lost), choice, loaders)
+
+    # Which unit is which
+
+    def match(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        partners: Mapping[str, Any] | None = None,
+        keep: bool = False,
+    ) -> Match:
+        """Which neuron of one snapshot is which of another, with what speaks for it; see ``topostrata.match``.
+
+        With ``keep`` the established units are written as ``(:Neuron)-[:MATCHES]->(:Neuron)``, so that Cypher walks
+        from run to run; an earlier match of the two by the same alignment is replaced.
+
+        Raises what ``topostrata.match`` raises, and ``NotFoundError`` where there is no such snapshot or, with
+        ``keep``, where neurons of a run are not in the graph.
+
+        >>> archive.match("w0@0", "w1@20")["hidden1"].partner.tolist()
+        [0, 1, 2]
+        """
+        from topostrata.distance.match import match
+        from topostrata.distance.stored_matches import put_match
+
+        entries = self._runs.recorded([a, b])
+        answer = match(*self._masks.topologies(entries), alignment=alignment, partners=partners)
+        if keep:
+            put_match(self._store, entries[0].snapshot, entries[1].snapshot, answer)
+        return answer
+
+    def edits(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+        partners: Mapping[str, Any] | None = None,
+    ) -> Edits:
+        """The inputs to delete and to insert that make one snapshot the other; see ``topostrata.edits``.
+
+        Raises what ``topostrata.edits`` raises, and ``NotFoundError`` where there is no such snapshot.
+
+        >>> changed = archive.edits("w0@0", "w0@5", alignment="identity")
+        >>> [(layer.name, layer.deleted, layer.inserted) for layer in changed.layers]
+        [('l0', 1, 1), ('l1', 0, 0)]
+        """
+        from topostrata.distance.edits import edits
+
+        return edits(*self._masks.topologies(self._runs.recorded([a, b])), alignment=alignment, partners=partners)
 
     # Evolution
 
@@ -217,6 +342,17 @@ class Analysis:
         [1]
         """
         return self._evolution.connections(run, layer, from_step, to_step, through_parents=through_parents)
+
+    def neuron(self, run: str, space: str, unit: int) -> Neuron:
+        """One unit over all snapshots of a run: every connection into it and out of it, and when each lived.
+
+        Raises ``NotFoundError`` where there is no such run, space or unit.
+
+        >>> inputs = archive.neuron("w0", "hidden1", 0).inputs
+        >>> [(entry.unit, entry.lives[0].born, entry.lives[0].died) for entry in inputs]
+        [(0, 0, None), (1, 5, None)]
+        """
+        return self._evolution.neuron(run, space, unit)
 
     # One snapshot
 
@@ -311,7 +447,7 @@ class Analysis:
         known = [run.id for run in self._runs.runs()]
         flows, entries = {}, {}
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            runs = [run for run in known if fnmatchcase(run, pattern)]
+            runs = [run for run in known if fnmatchcase(run, check_run_pattern(pattern))]
             if not runs:
                 raise NotFoundError(f"run {pattern!r}: expected one or more in the archive, found none")
             for run in runs:

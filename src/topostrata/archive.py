@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from topostrata.analysis import Analysis
 from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
-from topostrata.runs import ArchiveCounts, LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
+from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
+from topostrata.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from topostrata.ingest.formats.reading import ReadOptions
-    from topostrata.ingest.load import Loader, Outcome, Projection
+    from topostrata.ingest.load import Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
-    from topostrata.ingest.verify import Violation
-    from topostrata.runs import Unprojected
+    from topostrata.runs import RunState, Unprojected
     from topostrata.topology import Topology, Wiring
 
 
@@ -33,7 +33,7 @@ def _unheard(_done: int, _total: int) -> None:
     """Progress that nobody follows."""
 
 
-class Archive(Analysis):
+class Archive(Upkeep):
     """Runs, their snapshots and all that can be asked of them. Use it as a context manager, or call ``close``.
 
     ``topostrata.open`` gives one. Threads may share it; a process that was forked opens its own. Where a snapshot is
@@ -48,7 +48,6 @@ class Archive(Analysis):
     def __init__(self, store: GraphStore, settings: Settings) -> None:
         super().__init__(store)
         self.settings = settings
-        self._built_loader: Loader | None = None
         prepare(store)
 
     def __enter__(self) -> Self:
@@ -84,14 +83,6 @@ class Archive(Analysis):
         True
         """
         return self._store.location
-
-    @property
-    def _loader(self) -> Loader:
-        from topostrata.ingest.load import Loader
-
-        with self._building:
-            self._built_loader = self._built_loader or Loader(self._store, self._masks)
-            return self._built_loader
 
     # Writing
 
@@ -130,20 +121,34 @@ class Archive(Analysis):
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
         status: Status | None = None,
+        name: str | None = None,
+        without_tags: Iterable[str] = (),
+        without_parents: Iterable[Ref] = (),
         expected: Run | None = None,
+        dry_run: bool = False,
     ) -> bool:
-        """Add tags and parents to a run and set its status; gives whether that changed anything.
+        """Add tags and parents to a run or take them away, set its status and name; gives whether that changed it.
 
         ``expected`` is the run as the caller read it, where nobody else may have changed it since.
         Raises ``NotFoundError`` for a run or parent that is not there, ``ConflictError`` for a parent that it has by
         another ``how``, ``LineageCycleError`` where it would descend from itself, ``ChangedError`` where it is not the
-        ``expected`` one. Then nothing is written.
+        ``expected`` one. Then nothing is written, nor is it with ``dry_run``.
 
         >>> archive.create_run("x1")
         >>> archive.update_run("x1", tags=["kept"], status="finished"), archive.update_run("x1", tags=["kept"])
         (True, False)
         """
-        return self._loader.update_run(run, tags=tags, parents=parents, status=status, expected=expected)
+        return self._loader.update_run(
+            run,
+            tags=tags,
+            parents=parents,
+            status=status,
+            name=name,
+            without_tags=without_tags,
+            without_parents=[(ref.run, ref.step) for ref in without_parents],
+            expected=expected,
+            dry_run=dry_run,
+        )
 
     def push(
         self,
@@ -432,14 +437,17 @@ class Archive(Analysis):
         *,
         limit: int | None = None,
         timeout_s: float | None = None,
+        cancel: threading.Event | None = None,
     ) -> Table:
         """The answer to a Cypher query that only reads; ``limit`` rows at most, within ``timeout_s`` seconds.
 
         docs/cypher.md says what stands in the graph. The defaults are the settings ``query_rows`` and
-        ``query_timeout_s``. What is not projected is not seen: ``unprojected`` lists it.
+        ``query_timeout_s``. What is not projected is not seen: ``unprojected`` lists it. Two queries run at once in a
+        process. It is asked once, even where it breaks the connection.
 
         Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse or
-        lacks a parameter, ``LimitError`` for one that takes too long or whose answer is larger than 32 MiB.
+        lacks a parameter, ``LimitError`` for one that takes too long, whose answer is larger than 32 MiB or that broke
+        the database, ``Cancelled`` once ``cancel`` is set.
 
         >>> archive.cypher("MATCH (s:Snapshot {run: $run}) RETURN s.step AS step ORDER BY step", {"run": "w0"}).rows
         [[0], [5], [10]]
@@ -448,7 +456,15 @@ class Archive(Analysis):
         timeout_s = self.settings.query_timeout_s if timeout_s is None else timeout_s
         if limit < 1 or not 0 < timeout_s < math.inf:
             raise InvalidInputError(f"cypher: expected limit and timeout above 0, found {limit} and {timeout_s}")
-        return self._store.query(query, parameters or {}, limit=limit, timeout_s=timeout_s)
+        return self._store.query(query, parameters or {}, limit=limit, timeout_s=timeout_s, cancel=cancel)
+
+    def states(self) -> dict[str, RunState]:
+        """How far each run has come, by id: cheap, for those who look again and again.
+
+        >>> archive.states()["w0"].last_step
+        10
+        """
+        return self._runs.states()
 
     def unprojected(self) -> list[Unprojected]:
         """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see.
@@ -536,36 +552,6 @@ class Archive(Analysis):
         if target.location == self.location:
             raise InvalidInputError(f"expected two archives, found {self.location} twice")
         return transfer.copy(self, target, runs=runs, progress=progress)
-
-    # The archive itself
-
-    def verify(self, *, progress: Callable[[str], None] | None = None) -> Iterator[Violation]:
-        """Everything that does not add up: digests, order, projection against masks, descent.
-
-        ``progress`` is called with the id of each run as its turn comes.
-
-        >>> list(archive.verify())
-        []
-        """
-        from topostrata.ingest.verify import verify
-
-        return verify(self._store, self._masks, progress=progress)
-
-    def counts(self) -> ArchiveCounts:
-        """How much the archive holds: runs, snapshots, masks and their bytes, neurons.
-
-        >>> archive.counts().runs >= 2
-        True
-        """
-        return self._runs.counts()
-
-    def engine_version(self) -> str:
-        """What database this is.
-
-        >>> archive.engine_version() != ""
-        True
-        """
-        return self._store.version()
 
 
 def open_archive(

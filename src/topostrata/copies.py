@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from topostrata.topology import Layer, Mask, Topology
 # A trade moves half of what can move. After 40 rounds each connection has moved about 20 times, and news has come from
 # each target to each other in the widest of layers, since every round doubles the number that it has reached.
 ROUNDS = 40
+# Of what two draws of one chain have in common beyond chance each round leaves half: after 10 a thousandth.
+BETWEEN = 10
 
 
 def degree_kept(topology: Topology, seed: int | Sequence[int]) -> Topology:
@@ -31,17 +34,26 @@ def degree_kept(topology: Topology, seed: int | Sequence[int]) -> Topology:
     >>> (copy["l0"].fan_in == t["l0"].fan_in).all() and (copy["l0"].fan_out == t["l0"].fan_out).all()
     np.True_
     """
+    return next(degree_kept_chain(topology, seed))
+
+
+def degree_kept_chain(topology: Topology, seed: int | Sequence[int]) -> Iterator[Topology]:
+    """Copies like ``degree_kept``'s without end, from one chain: the first is its copy of the same seed.
+
+    Each further copy is ``BETWEEN`` rounds from the one before: a quarter of the work of a chain of its own.
+
+    >>> t = Topology.from_masks([[[1, 1, 0], [0, 1, 1], [0, 0, 1]]])
+    >>> next(degree_kept_chain(t, 0)) == degree_kept(t, 0)
+    True
+    """
     streams = np.random.default_rng(seed).spawn(len(topology))
-    masks: dict[str, Mask] = {}
-    layers = []
-    for layer, random in zip(topology.layers, streams, strict=True):
-        owner = topology.wiring.shared_with.get(layer.name)
-        if owner is None:
-            masks[layer.name] = _traded(layer, random)
-            layers.append(Layer.of(layer.shape, masks[layer.name]))
-        else:
-            layers.append(Layer.of(layer.shape, tied_mask(topology[owner].shape, layer.shape, masks[owner])))
-    return Topology(tuple(layers))
+    chains = {
+        layer.name: _masks(layer, random)
+        for layer, random in zip(topology.layers, streams, strict=True)
+        if layer.name not in topology.wiring.shared_with
+    }
+    while True:
+        yield _with_masks(topology, {name: next(chain) for name, chain in chains.items()})
 
 
 def from_degrees(topology: Topology) -> Topology:
@@ -49,15 +61,17 @@ def from_degrees(topology: Topology) -> Topology:
 
     The targets of each group, those of most connections first, take the sources that have most left (Gale and Ryser).
     """
-    masks: dict[str, Mask] = {}
+    free = [layer for layer in topology.layers if layer.name not in topology.wiring.shared_with]
+    return _with_masks(topology, {layer.name: _greedy(layer) for layer in free})
+
+
+def _with_masks(topology: Topology, masks: Mapping[str, Mask]) -> Topology:
+    """The network with other masks, those of tied layers made of their owners'."""
     layers = []
     for layer in topology.layers:
         owner = topology.wiring.shared_with.get(layer.name)
-        if owner is None:
-            masks[layer.name] = _greedy(layer)
-            layers.append(Layer.of(layer.shape, masks[layer.name]))
-        else:
-            layers.append(Layer.of(layer.shape, tied_mask(topology[owner].shape, layer.shape, masks[owner])))
+        mask = masks[layer.name] if owner is None else tied_mask(topology[owner].shape, layer.shape, masks[owner])
+        layers.append(Layer.of(layer.shape, mask))
     return Topology(tuple(layers))
 
 
@@ -84,12 +98,17 @@ def _greedy(layer: Layer) -> Mask:
     return Mask(mask.n_source, mask.n_target, np.sort(np.concatenate(cells)), mask.taps)
 
 
-def _traded(layer: Layer, random: np.random.Generator) -> Mask:
+def _masks(layer: Layer, random: np.random.Generator) -> Iterator[Mask]:
     mask = layer.mask
+    if mask.nnz == mask.size:
+        yield from repeat(mask)
     targets, keys = mask.targets, mask.keys
-    for _ in range(ROUNDS if mask.nnz < mask.size else 0):
-        targets = _trade(targets, keys, _partners(mask.n_target, layer.groups, random), mask.stride, random)
-    return Mask(mask.n_source, mask.n_target, np.sort(targets * mask.stride + keys), mask.taps)
+    rounds = ROUNDS
+    while True:
+        for _ in range(rounds):
+            targets, keys = _trade(targets, keys, _partners(mask.n_target, layer.groups, random), mask.stride, random)
+        yield Mask(mask.n_source, mask.n_target, np.sort(targets * mask.stride + keys), mask.taps)
+        rounds = BETWEEN
 
 
 def _partners(n_target: int, groups: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -108,18 +127,21 @@ def _trade(
     partner: NDArray[np.int64],
     stride: int,
     random: np.random.Generator,
-) -> NDArray[np.int64]:
-    """The targets after each pair has dealt out anew, in their old numbers, the keys that only one of the two has."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Targets and keys after each pair has dealt out anew, in their old numbers, the keys that only one of it has.
+
+    Nothing but numbers is sorted: a pair, a key and a side (which of the two) are one number, and so are a pair, a
+    chance and a side.
+    """
     lower = np.minimum(targets, partner[targets])
-    cells = lower * stride + keys
-    order = np.argsort(cells, kind="stable")
-    repeats = cells[order][1:] == cells[order][:-1]
-    shared = np.zeros(cells.size, dtype=bool)
-    shared[order[1:][repeats]] = shared[order[:-1][repeats]] = True
-    free = np.flatnonzero(~shared)
-    # Within each pair the same targets in another order: sorted by pair, then by chance.
-    dealt = np.lexsort((random.random(free.size), lower[free]))
-    places = np.lexsort((free, lower[free]))
-    traded = targets.copy()
-    traded[free[places]] = targets[free[dealt]]
-    return traded
+    connections = np.sort((lower * stride + keys) << 1 | (targets != lower))
+    cells, sides = connections >> 1, connections & 1
+    lower, keys = np.divmod(cells, stride)
+    again = cells[1:] == cells[:-1]
+    free = np.ones(cells.size, dtype=bool)
+    free[1:] &= ~again
+    free[:-1] &= ~again
+    bits = 62 - partner.size.bit_length()
+    chances = random.integers(0, 1 << bits, int(free.sum()))
+    sides[free] = np.sort((lower[free] << bits | chances) << 1 | sides[free]) & 1
+    return np.where(sides == 1, partner[lower], lower), keys

@@ -17,6 +17,7 @@ Step = int | Literal["first", "last"]
 MAX_STEP = 2**53 - 1  # the largest integer that JSON readers keep exactly
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,256}")
+_STEPS = re.compile(r"[A-Za-z0-9*?\[\]!-]{1,64}")
 _FORMS = "expected run, run@STEP, run@first or run@last"
 
 
@@ -50,7 +51,7 @@ def check_run_id(run: str) -> str:
     """The run's id, or an error that says what ids look like."""
     if not isinstance(run, str) or not _RUN_ID.fullmatch(run):
         raise InvalidRefError(
-            f"run id: expected a letter or digit, then up to 127 letters, digits, '.', '_' or '-', found {run!r}"
+            f"run id: expected a letter or digit, then up to 127 letters, digits, '.', '_' or '-', found {run!r:.160}"
         )
     return run
 
@@ -71,6 +72,13 @@ def parse_ref(text: str) -> Ref:
     run, at, step = text.partition("@")
     check_run_id(run)
     return Ref(run, _parse_step(text, step) if at else "last")
+
+
+def check_run_pattern(pattern: str) -> str:
+    """A run's id or a glob of ids, or an error: what is matched with every id of the archive is of bounded length."""
+    if not _PATTERN.fullmatch(pattern):
+        raise InvalidRefError(f"{pattern[:80]!r}: expected a run or a glob of runs such as 'w*'")
+    return pattern
 
 
 def is_glob(text: str) -> bool:
@@ -107,7 +115,7 @@ def expand(patterns: Iterable[str], snapshots: Iterable[tuple[str, int]]) -> lis
         hits = _expand_one(pattern, steps)
         if not hits:
             raise InvalidRefError(
-                f"{pattern!r}: expected at least one snapshot, found none",
+                f"{pattern[:80]!r}: expected at least one snapshot, found none",
                 hint=f"the archive holds {_some(sorted(steps))}",
             )
         refs.update(dict.fromkeys(hits))
@@ -116,8 +124,8 @@ def expand(patterns: Iterable[str], snapshots: Iterable[tuple[str, int]]) -> lis
 
 def _expand_one(pattern: str, steps: dict[str, list[int]]) -> list[Ref]:
     run_glob, at, step_text = pattern.partition("@")
-    if not _PATTERN.fullmatch(run_glob):
-        raise InvalidRefError(f"{pattern!r}: {_FORMS}, or a glob such as 'w*@last' or 'w0@*'")
+    if not _PATTERN.fullmatch(run_glob) or (is_glob(step_text) and not _STEPS.fullmatch(step_text)):
+        raise InvalidRefError(f"{pattern[:80]!r}: {_FORMS}, or a glob such as 'w*@last' or 'w0@*'")
     hits: list[Ref] = []
     for run in sorted((r for r in steps if fnmatchcase(r, run_glob)), key=_natural):
         recorded = sorted(steps[run])
@@ -138,7 +146,7 @@ def _parse_step(text: str, step: str) -> Step:
         return "last"
     if step.isascii() and step.isdigit() and len(step) <= len(str(MAX_STEP)) and int(step) <= MAX_STEP:
         return int(step)
-    raise InvalidRefError(f"{text!r}: {_FORMS}")
+    raise InvalidRefError(f"{text[:80]!r}: {_FORMS}")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -50,6 +50,14 @@ class Descent:
 
 
 @dataclass(frozen=True, slots=True)
+class RunState:
+    """How far a run has come: its last snapshot, ``None`` before the first, and its status."""
+
+    last_step: int | None
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One recorded step of one run. ``recorded_at`` is in UTC; ``digest`` is its topology's.
 

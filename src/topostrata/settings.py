@@ -46,8 +46,18 @@ class Settings(BaseSettings):
         "default: half of the machine's",
     )
     max_body_bytes: int = Field(64 * 2**20, ge=1024, description="largest body of a REST request, bytes")
+    request_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="how long REST waits for a head, for more of a body, and for an answer to be taken",
+    )
     api_token: SecretStr | None = Field(None, description="token that every REST request must show")
     api_token_file: Path | None = Field(None, description="file that holds the token")
+    api_tokens_file: Path | None = Field(
+        None,
+        description="file of the tokens that `topostrata token` makes; default: tokens.json of an embedded archive",
+    )
     mode: Literal["online", "offline", "disabled"] = Field("online", description="how a training job records its runs")
     spool: Path = Field(Path(".topostrata-spool"), description="directory in which snapshots of a training job wait")
     spool_bytes: int = Field(
@@ -109,12 +119,27 @@ class Settings(BaseSettings):
             return None if value is None else str(value.get_secret_value())
         if value is not None:
             raise SettingsError(f"expected {variable} or {variable}_FILE, found both")
+        if others_can_read(file):
+            raise SettingsError(
+                f"{variable}_FILE: expected a file that only its owner can read, found {file}, which others can",
+                hint=f"chmod 600 {file}",
+            )
         try:
             text: str = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise SettingsError(f"{variable}_FILE: {file} cannot be read: {reason}") from None
         return text.strip()
+
+
+def others_can_read(path: Path) -> bool:
+    """Whether other accounts of this machine can read a secret; what is mounted for a container alone they cannot."""
+    try:
+        if not path.stat().st_mode & 0o044 or path.resolve().is_relative_to("/run/secrets"):
+            return False
+        return all(folder.stat().st_mode & 0o011 for folder in path.resolve().parents)
+    except OSError:  # whoever reads it says what is wrong
+        return False
 
 
 def _split(names: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
@@ -10,11 +12,26 @@ from tests.stores import STORES, Target, wipe
 from topostrata.archive import Archive
 
 
+@pytest.fixture(scope="session")
+def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Target]]:
+    """The stores by name: each starts when a test first needs it, and all run on to the end of the session.
+
+    Pytest ends a fixture with parameters whenever another parameter comes, as it does in each file; servers that start
+    anew for every file cost minutes.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def start(name: str) -> Target:
+            return stack.enter_context(STORES[name](tmp_path_factory.mktemp(name)))
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=STORES)
-def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def target(request: pytest.FixtureRequest, _running: Callable[[str], Target]) -> Target:
     """A running store; ``target.open()`` gives another client of it."""
-    with STORES[request.param](tmp_path_factory.mktemp(request.param)) as running:
-        yield running
+    return _running(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,17 @@ import pytest
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
 from topostrata.archive import Archive
-from topostrata.distance import jobs
-from topostrata.distance.alignments import Alignment
+from topostrata.distance import jobs, threads
+from topostrata.distance import nnstd as nnstd_module
+from topostrata.distance.alignments import ALIGNMENTS, Alignment
 from topostrata.distance.comparison import Ready
-from topostrata.distance.nnstd import Distance, compare, nnstd
+from topostrata.distance.jobs import Floats, Ints, Ways, distances_of
+from topostrata.distance.nnstd import Distance, nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
 from topostrata.errors import Cancelled, InvalidInputError
 
 Counter = list[tuple[str, str]]
+result = Future.result  # as it was before a test looks who waits
 
 
 @pytest.fixture
@@ -27,11 +32,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Which pairs are really computed, as digests."""
     pairs: Counter = []
 
-    def watched(a: Ready, b: Ready, *, alignment: Alignment) -> Distance:
-        pairs.append((a.topology.digest, b.topology.digest))
-        return compare(a, b, alignment=alignment)
+    def watched(shares: Ints, get: Callable[[int], Ready], ways: Ways, stopped: Callable[[], bool]) -> Floats:
+        pairs.extend((get(i).digest, get(j).digest) for i, j in shares.tolist())
+        return distances_of(shares, get, ways, stopped)
 
-    monkeypatch.setattr(jobs, "compare", watched)
+    monkeypatch.setattr(threads, "distances_of", watched)
     return pairs
 
 
@@ -223,3 +228,117 @@ def test_an_unknown_alignment_is_refused(archive: Archive) -> None:
         ):
             question()
     assert contents(archive) == before
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """Which pairs are computed singly, as digests."""
+    pairs: Counter = []
+    inner = nnstd_module.compare
+
+    def watched(a: Ready, b: Ready, *, alignment: Alignment) -> Distance:
+        pairs.append((a.digest, b.digest))
+        return inner(a, b, alignment=alignment)
+
+    monkeypatch.setattr(nnstd_module, "compare", watched)
+    return pairs
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_a_stored_distance_is_read_with_all_that_is_told_of_it(
+    archive: Archive, alignment: Alignment, compared: Counter
+) -> None:
+    """Another client's answer is the first one's, field by field, the match too, and nothing is computed for it."""
+    fill(archive, 2)
+    first = archive.nnstd("r0", "r1", alignment=alignment)
+    assert len(compared) == 1
+    again = archive.reopened().nnstd("r0", "r1", alignment=alignment)
+    assert len(compared) == 1
+    assert again == first
+    assert {s: units.tolist() for s, units in again.matching.items()} == {
+        s: units.tolist() for s, units in first.matching.items()
+    }
+    if alignment != "reference":
+        assert archive.reopened().nnstd("r1", "r0", alignment=alignment).nnstd == first.nnstd
+        assert len(compared) == 2  # the match was looked at
+
+
+def test_single_pairs_and_matrices_share_one_store(archive: Archive, computed: Counter) -> None:
+    """A pair that was asked for singly is not computed again for a matrix."""
+    fill(archive, 3)
+    archive.nnstd("r0", "r1", alignment="canonical")
+    archive.distances(["r*"], alignment="canonical")
+    digests = [archive.snapshot(f"r{k}@0").digest for k in range(3)]
+    assert len(computed) == 5
+    assert {*digests[:2]} not in [{*pair} for pair in computed if pair[0] != pair[1]]
+
+
+def test_a_snapshot_pushed_anew_never_meets_a_stale_distance(archive: Archive, compared: Counter) -> None:
+    """The same ref with other connections is another topology; what Cypher walks follows."""
+    fill(archive, 2)
+    old = archive.nnstd("r0", "r1", alignment="identity")
+    for node in ("(n:Snapshot {run: 'r1'})", "(n:Layer {run: 'r1'})", "(n:Run {id: 'r1'})"):
+        tell(archive, f"MATCH {node} DETACH DELETE n")
+    archive.push("r1", 0, sparse_history(990, snapshots=1, widths=(8, 8, 4), density=0.3, churn=0).snapshots[0][1])
+    new = archive.nnstd("r0", "r1", alignment="identity")
+    assert len(compared) == 2
+    assert new != old
+    assert new == nnstd(archive.topology("r0"), archive.topology("r1"), alignment="identity")
+
+
+def test_a_newer_definition_never_meets_a_stale_distance(
+    archive: Archive, compared: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another version of the alignment stored is not served."""
+    fill(archive, 2)
+    archive.nnstd("r0", "r1", alignment="identity")
+    monkeypatch.setitem(ALIGNMENTS, "identity", replace(ALIGNMENTS["identity"], version=2))
+    assert archive.nnstd("r0", "r1", alignment="identity").version == 2
+    assert len(compared) == 2
+    archive.nnstd("r0", "r1", alignment="identity")
+    assert len(compared) == 2
+
+
+def test_two_equal_requests_at_once_compute_once(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first one's answer."""
+    fill(archive, 2)
+    inner, begun, free = nnstd_module.compare, threading.Event(), threading.Event()
+    times: list[int] = []
+
+    def slow(a: Ready, b: Ready, *, alignment: Alignment) -> Distance:
+        times.append(1)
+        begun.set()
+        free.wait(60)
+        return inner(a, b, alignment=alignment)
+
+    waiting = threading.Event()
+    monkeypatch.setattr(nnstd_module, "compare", slow)
+
+    def waited(future: Future[Distance], timeout: float | None = None) -> Distance:
+        waiting.set()
+        return result(future, timeout)
+
+    monkeypatch.setattr(Future, "result", waited)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(archive.nnstd, "r0", "r1", keep=False)
+        assert begun.wait(60)
+        second = pool.submit(archive.nnstd, "r0", "r1", keep=False)
+        assert waiting.wait(60)
+        free.set()
+        assert result(first, 60) == result(second, 60)
+    assert len(times) == 1
+
+
+def test_distances_of_some_layers_are_nobodys_neighbours(archive: Archive) -> None:
+    """Chosen layers, also of runs of different depth, come out of the archive as without it, and leave no relationship."""
+    for run, widths in (("r0", (8, 12, 12, 4)), ("r1", (8, 12, 12, 4)), ("deep", (8, 12, 12, 12, 4))):
+        history = sparse_history(len(widths) + len(run), snapshots=1, widths=widths, density=0.3, churn=0)
+        archive.push(run, 0, history.snapshots[0][1])
+    topologies = {run: archive.topology(run) for run in ("r0", "r1", "deep")}
+    assert archive.nnstd("r0", "r1", layers="l1").nnstd == nnstd(topologies["r0"], topologies["r1"], layers="l1").nnstd
+    for _ in range(2):
+        matrix = archive.distances(["*@0"], layers="common")
+        a, b = (topologies[label.split("@")[0]] for label in matrix.labels[:2])
+        assert matrix.nnstd[0, 1] == nnstd(a, b, layers="common").nnstd
+        assert archive.distances(["r*"], layers="l1").layer_names == ("l1",)
+    assert tell(archive, "MATCH ()-[d:DISTANCE]->() RETURN d.nnstd AS kept") == []

@@ -39,7 +39,7 @@ def refused(archive: Archive, error: type[TopostrataError], match: str, act: Cal
 
 def unguarded(archive: Archive) -> list[object]:
     """The contents without what only says who wrote last."""
-    quiet = {"guard", "writer_epoch", "writer_batch"}
+    quiet = {"guard", "writer_epoch", "writer_batch", "half_written"}
     return [
         (kind, [p for p in properties if p[0] not in quiet], *ends) for kind, properties, *ends in contents(archive)
     ]

@@ -9,25 +9,27 @@ import numpy as np
 import pytest
 
 from tests.statements import WRITING
-from tests.stores import Target, contents, reading, wipe
+from tests.stores import Target, contents, reading, tell, wipe
 from topostrata import queries
 from topostrata.archive import Archive
+from topostrata.ingest.transform import alive_keys
 from topostrata.runs import Parent
 from topostrata.topology import Topology
 
 # Those of the cookbook have a suite of their own.
-QUERIES = [name for name in queries.names() if not name.startswith(("schema/", "cookbook/"))]
+QUERIES = [name for name in queries.names() if not name.startswith(("schema/", "cookbook/", "ending/"))]
 READING = [name for name in QUERIES if not WRITING.search(queries.load(name).text)]
 
 # A value for every parameter; one that means something else in a query has its own below.
 SAMPLES: dict[str, Any] = {
-    "after": "", "alignment": "canonical", "at": 1, "batch": 1, "before": "w0@0", "bytes": 10, "column": 0, "config": "{}",
-    "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "digest": "d0", "digests": ["d0"],
-    "edges": 1, "epoch": 1.5, "family": "f", "first": 0, "format": 1, "from": 1, "groups": [], "how": "fork", "id": "w0@0",
-    "ids": ["w0@0"], "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m",
-    "metrics": {"metric_x": 1.0}, "name": "w0", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
+    "after": "", "alignment": "canonical", "at": 1, "batch": 1, "before": "w0@0", "begin": 5, "bytes": 10, "column": 0, "config": "{}",
+    "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "details": b"\x00", "digest": "d0", "digests": ["d0"],
+    "edges": 1, "epoch": 1.5, "family": "f", "first": 0, "format": 1, "from": 1, "groups": [], "half": False, "how": "fork", "id": "w0@0",
+    "ids": ["w0@0"], "keys": 2**31, "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m",
+    "metrics": {"metric_x": 1.0}, "name": "w0", "neurons": [], "nodes": [], "prefix": "w0/", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
+    "other_digest": "d1", "other_snapshot": "w1@0", "pair": "w0@0 w1@0 overlap", "snapshot": "w0@0",
     "projection": "follow", "recorded_at": "2026-01-01T00:00:00.000+00:00", "root": None, "row": 0, "rows": [],
-    "run": "w0", "runs": ["w1"], "samples": 1, "space": "input", "status": "open", "step": 1, "steps": [1],
+    "run": "w0", "runs": ["w1"], "samples": 1, "sources": 3, "stride": 3, "targets": [], "space": "input", "status": "open", "step": 1, "steps": [1],
     "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1, "wiring": "{}",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
@@ -44,6 +46,7 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "lineage/put_inferred_edges": {"id": "i0", "rows": [["w0", 0, "w1", 0, 0, 0.5, None, None, "forward"]]},
     "distance/distance_blocks": {"ids": ["b0"]},
+    "distance/distance_between": {"other_snapshot": "w0@1"},
     "masks/mask_part": {"id": "d0/1"},
     "runs/runs_by_id": {"ids": ["w0"]},
     "runs/snapshots": {"after": -1},
@@ -58,13 +61,28 @@ OWN: dict[str, dict[str, Any]] = {
     "runs/set_wiring": {"rows": [["l0", None, None]]},
     "runs/add_layer_metrics": {"rows": [["l0", {"metric_x": 1.0}]]},
     "projection/create_indexed_neurons": {"rows": [[0, {"heads": 0}]]},
+    "runs/set_removed": {"at": None},
+    "lineage/children": {"runs": ["w0"]},
+    "lineage/drop_parent": {"run": "w1", "parent": "w0@0"},
+    "upkeep/run_inferences": {"runs": ["w0"]},
+    "upkeep/forget_topologies": {"digests": ["d0"]},
+    "upkeep/put_packing": {"rows": [["d0", 3, "c", 10, 1, b"\x00"]]},
+    "upkeep/put_order": {"rows": [["w0@0", "w0@1"]]},
+    "upkeep/renumber": {"rows": [["w0@0", 0]]},
+    "upkeep/join_masks": {"rows": [["l0", "d0", {}]]},
+    "projection/give_keys": {"layer": "l1", "neurons": ["w0/hidden1/0"]},
     "projection/move_projected": {"rows": [["w0/l0", 1, 3]]},
     "projection/set_projection": {"id": "w0/l0"},
-    "projection/create_births": {"targets": ["w0/hidden1/0"], "groups": [["w0/input/0", "l0", [[0, 0]]]]},
-    "projection/set_deaths": {"groups": [["w0/input/0", "l0", 1, [0]]]},
+    "projection/create_births": {"targets": ["w0/hidden1/0"], "groups": [["w0/input/0", "l0", [[0, 0, 7]]]]},
+    "projection/set_deaths": {
+        "targets": ["w0/hidden1/0"],
+        "groups": [["w0/input/0", "l0", [[0, 0, int(alive_keys("w0/l0", np.array([0]))[0])]]]],
+    },
+    "masks/masks_after": {"id": "w0@1"},
     "runs/create_layers": {"rows": [["l9", 9, "a", "b", 1, 1, 1, True, False, "follow"]]},
     "masks/put_masks": {"rows": [["d9", 3, "full", None, 0, "c", 10, 1, b"\x00"]]},
     "distance/number_topologies": {"rows": [["d9", 9]]},
+    "distance/put_matches": {"rows": [["w0/hidden1/0", "w0/hidden1/1", 0.5, 3]]},
     "distance/put_distances": {"rows": [["w0@0", "w0@1", 0.5, [0.5], 0]]},
 }
 # Written first, so that every question has an answer: some engines name the columns of rows only.
@@ -73,6 +91,7 @@ PREPARED: dict[str, dict[str, Any]] = {
     "masks/put_mask_part": {},
     "distance/number_topologies": {"rows": [["d0", 0]]},
     "distance/lock_distance_block": {"id": "b0"},
+    "distance/put_distances": {"rows": [["w0@0", "w0@1", 0.5, [0.5], 0]]},
     "lineage/put_inference": {
         "id": "i0",
         "units": "renamed",
@@ -102,6 +121,9 @@ def small(target: Target) -> Iterator[Archive]:
         opened.push("w1", 0, Topology.from_masks([np.eye(3)]), projection="none")
         opened.update_run("w1", parents=[Parent("w0", 0, "fork")])
         opened.push_metrics("w0", 7, {"egf_2": 0.5}, layer_metrics={"l0.bias": {"flow_2": 0.5}})
+        tell(opened, "CREATE (:Layer {id: 'gone/l0', run: 'gone'})")  # what hangs on no run
+        opened.create_run("w2")
+        tell(opened, "MATCH (r:Run {id: 'w2'}) SET r.removed_at = '2026-01-01T00:00:00.000+00:00'")
         for name, values in PREPARED.items():
             opened._store.write(lambda tx, n=name, v=values: tx.run(n, **(sample(n) | v)))  # type: ignore[misc]
         yield opened

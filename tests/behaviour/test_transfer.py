@@ -99,7 +99,7 @@ def state(archive: Archive) -> list[tuple[Run, list[tuple[Snapshot, Topology]]]]
 
 def graph(archive: Archive) -> list[Any]:
     """All of the graph but how masks are packed, which archive this is, and who wrote last."""
-    quiet = {"guard", "writer_epoch", "writer_batch", "created_by"}
+    quiet = {"guard", "writer_epoch", "writer_batch", "half_written", "created_by"}
     rows = [
         (kind, [p for p in properties if p[0] not in quiet], *ends)
         for kind, properties, *ends in contents(archive)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from neo4j.exceptions import Neo4jError
 from typer.testing import CliRunner, Result
 
+from tests.behaviour.test_hostile_queries import RUNAWAYS, wait_until_ended
 from tests.histories import sparse_history
 from tests.stores import Target, contents, reading, wipe
 from topostrata import queries
@@ -97,8 +99,9 @@ def test_values_are_parameters(small: Archive) -> None:
 def test_nodes_relationships_and_paths_come_as_plain_values(small: Archive) -> None:
     """With their labels, types and properties, so that they can be JSON."""
     table = small.cypher("MATCH p = (a:Neuron {id: 'w0/input/1'})-[c:CONNECTS]->(b) RETURN a, c, p")
+    key = table.rows[0][1]["alive"]
     a = {"labels": ["Neuron"], "id": "w0/input/1", "run": "w0", "space": "input", "index": 1}
-    c = {"type": "CONNECTS", "run": "w0", "layer": "l0", "tap": 0, "born_step": 0}
+    c = {"type": "CONNECTS", "run": "w0", "layer": "l0", "tap": 0, "born_step": 0, "alive": key}
     b = {"labels": ["Neuron"], "id": "w0/output/1", "run": "w0", "space": "output", "index": 1}
     assert table.rows == [[a, c, {"nodes": [a, b], "relationships": [c]}]]
 
@@ -125,6 +128,28 @@ def test_a_query_that_takes_too_long_is_given_up_in_time(archive: Archive) -> No
     with pytest.raises(LimitError, match=r"took longer than 0\.5 s"):
         archive.cypher(runaway, timeout_s=0.5)
     assert archive.cypher("RETURN 1 AS x").rows == [[1]]
+
+
+def test_abandoned_queries_starve_nobody(archive: Archive) -> None:
+    """After ten that took too long, from ten threads, nothing runs on; readers and writers were answered meanwhile."""
+    archive.push("w0", 0, Topology.from_masks([np.ones((30, 30))]))
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            archive.cypher(RUNAWAYS[1], timeout_s=1)
+        except LimitError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    assert archive.push("w0", 1, Topology.from_masks([np.eye(30)])) == "added"
+    assert archive.run("w0").id == "w0"
+    for thread in threads:
+        thread.join(60)
+    assert len(failures) == 10
+    assert wait_until_ended(archive)
 
 
 def test_a_query_can_be_asked_from_within_an_event_loop(archive: Archive) -> None:

@@ -7,20 +7,27 @@ from collections.abc import Callable
 import pytest
 
 from tests.histories import random_history, sparse_history
-from tests.pushed import push
+from tests.pushed import assert_projected, push
 from tests.stores import Target, tell
 from topostrata.archive import Archive
+from topostrata.errors import ConflictError
 from topostrata.runs import Parent
 from topostrata.topology import Topology
 
 Damage = Callable[[Archive], object]
+HISTORY = sparse_history(8, snapshots=6, widths=[40, 30, 8], density=0.3, churn=0.05)
+# Nothing tells what these were: the cure that is named instead.
+LOST = {
+    "a snapshot is gone": "restore",
+    "the last snapshot is gone": "restore",
+    "a run descends from itself": "disown",
+}
 
 
 @pytest.fixture
 def two_runs(archive: Archive) -> Archive:
     """Two runs of six snapshots, the second forked from the first; masks among them that are deltas of deltas."""
-    history = sparse_history(8, snapshots=6, widths=[40, 30, 8], density=0.3, churn=0.05)
-    push(archive, "w0", history)
+    push(archive, "w0", HISTORY)
     push(archive, "w1", sparse_history(9, snapshots=6, widths=[40, 30, 8], density=0.3, churn=0.05))
     archive.update_run("w1", parents=[Parent("w0", 3, "fork")])
     assert list(archive.verify()) == []
@@ -68,6 +75,7 @@ ALIVE = OF_L0 + "AND c.died_step IS NULL WITH a, b, c ORDER BY a.index, b.index 
 DEAD = OF_L0 + "AND c.died_step IS NOT NULL WITH a, b, c ORDER BY a.index, b.index LIMIT 1 "
 MASK = "MATCH (:Snapshot {id: 'w0@2'})-[h:HAS_MASK {layer: 'l0'}]->(m:Mask) "
 PROJECTION = "the projection equals the masks"
+KEYS = "the living have their keys, the dead have none"
 
 DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "a mask is gone": (cypher(MASK + "DETACH DELETE m"), "a mask for each layer", "w0@2"),
@@ -125,10 +133,19 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "a tap is gone": (cypher(ALIVE + "REMOVE c.tap"), PROJECTION, "w0/l0"),
     "a tap is beyond": (cypher(ALIVE + "SET c.tap = 7"), PROJECTION, "w0/l0"),
     "a connection changed its layer": (cypher(ALIVE + "SET c.layer = 'l1'"), PROJECTION, "w0/l0"),
+    "a key is gone": (cypher(ALIVE + "REMOVE c.alive"), KEYS, "w0/l0"),
+    "a key is another": (cypher(ALIVE + "SET c.alive = c.alive + 1"), KEYS, "w0/l0"),
+    "a dead connection has a key": (cypher(DEAD + "SET c.alive = 1"), KEYS, "w0/l0"),
     "a neuron is gone": (cypher("MATCH (n:Neuron {id: 'w0/hidden1/3'}) DETACH DELETE n"), "neurons", "w0/hidden1"),
     "a neuron forgot its place": (cypher("MATCH (n:Neuron {id: 'w0/input/3'}) REMOVE n.index"), PROJECTION, "w0/l0"),
     "a layer claims too much": (
         cypher("MATCH (y:Layer {id: 'w0/l0'}) SET y.projected_step = 77"), "projected step", "w0/l0",
+    ),
+    "a snapshot lost its run": (
+        cypher("MATCH (:Run)-[h:HAS_SNAPSHOT]->(:Snapshot {id: 'w0@2'}) DELETE h"), "everything hangs on a run", "w0@2",
+    ),
+    "a layer lost its run": (
+        cypher("MATCH (:Run)-[h:HAS_LAYER]->(:Layer {id: 'w0/l1'}) DELETE h"), "everything hangs on a run", "w0/l1",
     ),
     "a run descends from itself": (
         cypher("MATCH (r:Run {id: 'w0'}) MATCH (s:Snapshot {id: 'w1@1'}) CREATE (r)-[:DESCENDS_FROM {how: 'fork'}]->(s)"),
@@ -139,7 +156,10 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_every_damage_is_found_and_named(two_runs: Archive, target: Target, damage: str) -> None:
-    """A client that knows nothing and the one that pushed find the same: rule and place, and nothing of the other run."""
+    """A client that knows nothing and the one that pushed find the same: rule and place, and nothing of the other run.
+
+    Repaired, the run has the digests and lifetimes that were pushed; what is lost for good is said to be.
+    """
     act, rule, where = DAMAGES[damage]
     act(two_runs)
     with target.open() as fresh:
@@ -151,6 +171,18 @@ def test_every_damage_is_found_and_named(two_runs: Archive, target: Target, dama
         assert problem.found
         assert problem.expected != problem.found
         assert not problem.where.startswith("w1")
+        assert problem.mend.startswith("topostrata ")
+    if damage in LOST:
+        assert LOST[damage] in {problem.cure for problem in problems}
+        return
+    digests = {f"w0@{step}": topology.digest for step, topology in HISTORY.snapshots}
+    left = two_runs.repair()
+    assert {problem.cure for problem in left} <= {"gc"}
+    two_runs.gc()
+    with target.open() as fresh:
+        assert list(fresh.verify()) == []
+        assert {snapshot.id: fresh.topology(snapshot).digest for snapshot in fresh.snapshots("w0")} == digests
+        assert_projected(fresh, "w0", HISTORY)
 
 
 def test_a_good_archive_has_no_violations(archive: Archive, target: Target) -> None:
@@ -177,4 +209,35 @@ def test_connections_of_a_layer_that_is_not_projected_are_too_many(archive: Arch
         "-[:CONNECTS {run: 'w0', layer: 'l0', tap: 0, born_step: 0}]->"
         "(:Neuron {id: 'w0/output/1', run: 'w0', space: 'output', index: 1})",
     )
-    assert [(problem.rule, problem.where) for problem in archive.verify()] == [(PROJECTION, "w0/l0")]
+    assert {(problem.rule, problem.where) for problem in archive.verify()} == {(KEYS, "w0/l0"), (PROJECTION, "w0/l0")}
+
+
+def test_what_remains_of_a_run_that_was_deleted_by_hand_is_found_and_taken_away(two_runs: Archive) -> None:
+    """Verify names each kind with `topostrata gc`, which leaves the other run whole; then the run can be pushed again."""
+    tell(two_runs, "MATCH (r:Run {id: 'w0'}) DETACH DELETE r")
+    problems = list(two_runs.verify())
+    assert {(problem.rule, problem.mend) for problem in problems} == {("everything hangs on a run", "topostrata gc")}
+    with pytest.raises(ConflictError, match="topostrata gc"):
+        two_runs.push("w0", 0, HISTORY.at(0))
+    tell(two_runs, "MATCH (r:Run {id: 'w0'}) DETACH DELETE r")
+    rehearsed = two_runs.gc(dry_run=True).kinds
+    assert rehearsed["Neuron"] == 40 + 30 + 8
+    assert rehearsed["Snapshot"] == 6
+    assert list(two_runs.verify()) == problems
+    taken = two_runs.gc().kinds
+    assert {kind: taken[kind] for kind in ("Layer", "Neuron", "Snapshot")} == {"Layer": 2, "Neuron": 78, "Snapshot": 6}
+    assert taken["Mask"] == rehearsed["Mask"] == 12
+    assert list(two_runs.verify()) == []
+    assert two_runs.gc().kinds == {}
+    push(two_runs, "w0", HISTORY)
+    assert_projected(two_runs, "w0", HISTORY)
+
+
+def test_a_missing_snapshot_is_said_until_it_is_given_up(two_runs: Archive) -> None:
+    """Repair leaves the gap as it is; `rebuild` makes the history that of the snapshots that are there."""
+    cypher("MATCH (s:Snapshot {id: 'w0@2'}) DETACH DELETE s")(two_runs)
+    assert ("no snapshot is missing", "w0@3") in {(problem.rule, problem.where) for problem in two_runs.repair()}
+    two_runs.rebuild("w0")
+    two_runs.gc()
+    assert list(two_runs.verify()) == []
+    assert [snapshot.step for snapshot in two_runs.snapshots("w0")] == [0, 1, 3, 4, 5]

@@ -79,7 +79,7 @@ def test_a_second_sync_changes_nothing(empty: Target, tmp_path: Path) -> None:
     _, status, errors = run_job(Job("again", str(tmp_path), steps=5))
     assert status == 0, errors
     copy = spools(tmp_path)[0].read_bytes()
-    assert f"topostrata sync {spools(tmp_path)[0]}" in errors
+    assert errors == "", "what offline jobs leave is no trouble"
     for added in (5, 0):
         (tmp_path / "again.spool").write_bytes(copy)
         for file in tmp_path.glob("again.?*.spool"):

@@ -145,6 +145,16 @@ def test_jobs_that_are_told_to_end(campaign: Campaign, tmp_path: Path) -> None:
     campaign.jobs("SIGTERM", 50, tmp_path, lambda job: campaign.end(job, signal.SIGTERM))
 
 
+def test_jobs_that_are_interrupted(campaign: Campaign, tmp_path: Path) -> None:
+    """Ctrl-C in a call of ``log``, in ``finish`` or between: all that was logged is written before the exit."""
+
+    def interrupted(job: Job) -> Ended:
+        after, spin = int(campaign.rng.integers(1, job.steps + 1)), int(campaign.rng.integers(0, 30_000))
+        return campaign.nursery.run(job, kill=signal.SIGINT, after=after, spin=spin)
+
+    campaign.jobs("Ctrl-C", 50, tmp_path, interrupted, how="interrupt")
+
+
 def test_jobs_that_fork(campaign: Campaign, tmp_path: Path) -> None:
     """As loaders of data do: the copy records nothing and closes nothing."""
     campaign.jobs("fork", 20, tmp_path, campaign.nursery.run, how="fork")

@@ -100,6 +100,44 @@ def test_other_numbers_at_a_recorded_step_start_a_fork(empty: Target, tmp_path: 
             assert [snapshot.step for snapshot in archive.snapshots("w0-fork-3")] == [4]
 
 
+def test_numbers_before_a_job_s_first_snapshot_go_where_that_goes(empty: Target, tmp_path: Path) -> None:
+    """A job that went back measures first, at a step of which the run has no numbers: they are the fork's."""
+    for directory, steps in (("a", (0, 2, 4)), ("b", (4,))):
+        with init("w0", mode="offline", spool=tmp_path / directory) as run:
+            if directory == "b":
+                run.log_gradient_flow(gradients(3, "b"), step=3)
+            for step in steps:
+                run.log(masks(directory, step), step=step)
+    assert sync(empty, tmp_path / "a") == []
+    for _ in range(2):
+        assert sync(empty, tmp_path / "b", keep=True) == ["forked"]
+        assert flows(empty, "w0") == {}
+        assert flows(empty, "w0-fork-3") == {3: flow(3, "b")}
+    with empty.open() as archive:
+        assert [snapshot.step for snapshot in archive.snapshots("w0-fork-3")] == [4]
+        assert [(parent.run, parent.step) for parent in archive.run("w0-fork-3").parents] == [("w0", 2)]
+
+
+def test_numbers_of_a_live_job_wait_for_its_first_snapshot_or_its_end(empty: Target, tmp_path: Path) -> None:
+    """Where they may belong to a fork; those after the run's last snapshot are sent at once."""
+    with init("w0", mode="offline", spool=tmp_path / "a") as run:
+        run.log(masks("a", 4), step=4)
+    assert sync(empty, tmp_path / "a") == []
+    with Sender(empty.settings, store=empty.uri, tell=lambda _kind, _message: None) as sender:
+        with init("w0", mode="offline", spool=tmp_path / "b") as run:
+            run.log_gradient_flow(gradients(3), step=3)
+            run.flush()
+            (state,) = sender.send(tmp_path / "b")
+            assert (state.waiting, state.added, state.is_sent, flows(empty, "w0")) == (1, 0, False, {})
+        (state,) = sender.send(tmp_path / "b")
+        assert (state.added, state.is_sent, flows(empty, "w0")) == (1, True, {3: flow(3)})
+        with init("w0", mode="offline", spool=tmp_path / "c") as run:
+            run.log_gradient_flow(gradients(5), step=5)
+            run.flush()
+            (state,) = sender.send(tmp_path / "c")
+            assert (state.waiting, flows(empty, "w0")) == (0, {3: flow(3), 5: flow(5)})
+
+
 def test_the_same_step_measured_again_by_one_job_is_refused(empty: Target, tmp_path: Path) -> None:
     """It is said, the first stays, and the spool with the second too."""
     with init("w0", mode="offline", spool=tmp_path) as run:

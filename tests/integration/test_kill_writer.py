@@ -6,9 +6,11 @@ who pushes the same history again ends with the archive that would stand there w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ pytestmark = [
 
 SNAPSHOTS, BATCH = 7, 6
 KILLS = 14  # at random moments
+INTERRUPTS = 8
 
 POINTS = [
     ("runs/lock_run", "after", 1),
@@ -216,3 +219,40 @@ def test_a_client_goes_on_by_itself_when_its_engine_is_killed(
         assert_projected(reader, "w0", history)
         assert_readable_up_to_projected(reader, "w0", history)
         assert violations(reader) == []
+
+
+def test_ctrl_c_in_the_midst_of_a_push_leaves_the_archive_usable(empty: Target) -> None:
+    """The interrupt is what is raised, what stands is right for a reader, and the same ``Archive`` goes on.
+
+    The driver would go on with the connection that was struck within an answer, and take its rest for the next answer.
+    """
+    random, caller, armed = np.random.default_rng(7), threading.get_ident(), threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if armed.is_set():
+            armed.clear()
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with empty.open() as archive:
+            for k in range(INTERRUPTS):
+                run, history = f"w{k}", random_history(500 + k, snapshots=SNAPSHOTS)
+                timer = threading.Timer(random.uniform(0.002, 0.1), signal.pthread_kill, (caller, signal.SIGUSR1))
+                armed.set()
+                timer.start()
+                with contextlib.suppress(KeyboardInterrupt):
+                    push(archive, run, history)
+                    armed.clear()
+                timer.join()
+                with empty.open() as reader:
+                    stored = stored_steps(reader, run)
+                    if stored:
+                        assert_snapshots(reader, run, history, history.steps[: len(stored)])
+                        assert_readable_up_to_projected(reader, run, history)
+                push(archive, run, history)
+                assert_snapshots(archive, run, history, history.steps)
+                assert_projected(archive, run, history)
+            assert violations(archive) == []
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -25,15 +25,21 @@ WHOLE = {
     "archive/archive": {"NodeByLabelScan"},
     "archive/counts": {"NodeByLabelScan"},
     "projection/projection": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
-    "runs/steps": {"NodeByLabelScan"},
+    "runs/steps": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
+    "runs/removed_runs": {"NodeByLabelScan"},
     "archive/lock_archive": {"NodeByLabelScan"},
+    "archive/set_format": {"NodeByLabelScan"},
+    "runs/spaces": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
+    "upkeep/loose_nodes": {"NodeByLabelScan"},
+    "upkeep/mask_uses": {"NodeByLabelScan"},
+    "upkeep/neuron_places": {"NodeByLabelScan"},
 }
 INFERENCE = {
     "method": "tree", "alignment": "canonical", "steps": [0], "root": None, "depth": None, "samples": 1, "edges": 1,
     "created_at": "2026-01-01T00:00:00.000+00:00", "units": "in-place", "units_by": "caller", "agreement": None,
     "out_of_place": [],
 }  # fmt: skip
-NAMES = [name for name in queries.names() if not name.startswith("schema/")]
+NAMES = [name for name in queries.names() if not name.startswith(("schema/", "ending/"))]
 
 
 @pytest.fixture(scope="module", params=neo4j_server.RELEASES)

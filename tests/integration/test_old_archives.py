@@ -132,10 +132,33 @@ def test_an_old_archive_knows_its_evolution_and_descent(archive: Archive, answer
 
 
 def test_an_old_archive_takes_new_snapshots(archive: Archive) -> None:
-    """It is not only read: the next snapshot of a run follows."""
+    """It is not only read: the next snapshot of a run is stored, and until the archive is migrated its connections wait."""
     assert archive.push("w0", 15, archive.topology("w0@5")) == "added"
     assert archive.topology("w0@15") == archive.topology("w0@5")
     assert list(archive.verify()) == []
+    assert {(lag.run, lag.projected_step, lag.last_step) for lag in archive.unprojected()} == {("w0", 10, 15)}
+
+
+def test_an_old_archive_is_brought_to_todays_format(archive: Archive, answers: Any) -> None:
+    """Migrated, it has the same connections, what waited is projected, connections die and are born in it; once is enough."""
+    before = (
+        "MATCH (a:Neuron)-[c:CONNECTS {run: 'w2'}]->(b:Neuron) RETURN a.id, b.id, c.layer, c.tap, c.born_step, "
+        "c.died_step ORDER BY a.id, b.id, c.layer, c.born_step"
+    )
+    alive = "MATCH ()-[c:CONNECTS]->() WHERE c.died_step IS NULL RETURN count(c), count(c.alive)"
+    ((living, keyed),) = archive.cypher(alive).rows
+    assert archive.migrate(dry_run=True).runs == 3
+    assert (archive.cypher(alive).rows, keyed) == ([[living, 0]], 0)
+    migrated = archive.migrate()
+    assert (migrated.before, migrated.after, migrated.runs, migrated.connections) == (1, 2, 3, living)
+    assert archive.unprojected() == []
+    assert archive.migrate().connections == 0
+    assert archive.push("w2", 15, archive.topology("w0@10")) == "added"
+    assert archive.push("w2", 20, archive.topology("w2@10")) == "added"
+    assert archive.unprojected() == []
+    assert list(archive.verify()) == []
+    ended = [row[:6] for row in archive.cypher(before).rows if row[4] <= 10]
+    assert [row[:5] for row in ended] == [row[:5] for row in answers["connections"]]
 
 
 def test_an_old_directory_in_the_place_of_the_default_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

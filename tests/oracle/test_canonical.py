@@ -96,3 +96,22 @@ def test_mix_is_the_splitmix64_step() -> None:
     """The first outputs of splitmix64 seeded with 0 and 1, as its author publishes them."""
     assert slow_canonical.mix(0) == 0xE220A8397B1DCDAF
     assert slow_canonical.mix(1) == 0x910A2DEC89025CC1
+
+
+@pytest.mark.parametrize(("pairs_alone", "layers"), [(14, 1), (12, 2)])
+def test_colours_of_many_equal_components_are_those_of_the_definition(pairs_alone: int, layers: int) -> None:
+    """Beyond what can be proven only the components that show a choice are refined; every colour that counts is the same."""
+    n = pairs_alone + 8
+    rng = np.random.default_rng(layers)
+    first, last = np.zeros((2, n, n), dtype=bool)
+    first[:6, -7:], last[-7:, :6] = rng.random((6, 7)) < 0.4, rng.random((7, 6)) < 0.4
+    # Two hidden spaces joined by single connections (by two layers: of equal units too) that nothing else touches.
+    middle = np.zeros((n, n), dtype=bool)
+    middle[range(pairs_alone), range(pairs_alone)] = True
+    topology = Topology.from_masks([first, *[middle] * layers, last])
+    network = prepare(topology)
+    assert not network.settled
+    slow = slow_canonical.net_of(topology, fix_output=True)
+    for space, colours in enumerate(slow_canonical.colours(slow)):
+        counts = (not network.fixed[space]) | (network.inputs[space].sizes + network.outputs[space].sizes > 0)
+        assert network.colours[space][counts].tolist() == np.array(colours, dtype=np.uint64)[counts].tolist()

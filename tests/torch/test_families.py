@@ -21,6 +21,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import topostrata as ts
 from tests import wirings
+from tests.torch import models
 from tests.torch.models import Example, Masked, picture, tokens
 from tests.torch.relabelling import relabelled_state, traced
 from topostrata.errors import InvalidInputError
@@ -174,12 +175,12 @@ def neox() -> Saved:
     return Saved(Example(transformers.GPTNeoXForCausalLM(config), (tokens(),)), "GPT-NeoX", {"heads": 3})
 
 
-def llama(kv: int, *, tied: bool, kind: str = "Llama", **more: Any) -> Saved:
+def llama(kv: int, *, tied: bool, kind: str = "Llama", family: str = "LLaMA", **more: Any) -> Saved:
     config = getattr(transformers, f"{kind}Config")(
         vocab_size=50, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6,
         num_key_value_heads=kv, tie_word_embeddings=tied, **ENDS, **more,
     )  # fmt: skip
-    return Saved(Example(getattr(transformers, f"{kind}ForCausalLM")(config), (tokens(),)), "LLaMA", {"heads": 6})
+    return Saved(Example(getattr(transformers, f"{kind}ForCausalLM")(config), (tokens(),)), family, {"heads": 6})
 
 
 def opt() -> Saved:
@@ -278,6 +279,8 @@ MODELS: dict[str, Callable[[], Saved]] = {
     "mistral": partial(llama, 3, tied=False, kind="Mistral", head_dim=8),
     "qwen2": partial(llama, 2, tied=True, kind="Qwen2"),
     "qwen3": partial(llama, 2, tied=True, kind="Qwen3", head_dim=8),
+    "phi3": partial(llama, 6, tied=False, kind="Phi3", family="Phi-3", pad_token_id=0),
+    "phi3 tied": partial(llama, 6, tied=True, kind="Phi3", family="Phi-3", pad_token_id=0),
     "gemma": partial(llama, 2, tied=True, kind="Gemma", head_dim=10),
     "opt": opt,
     "bert": partial(bert, "BertForSequenceClassification"),
@@ -496,3 +499,33 @@ def test_group_norms_are_asked_about_and_read_with_a_wiring(tmp_path: Path) -> N
         read(path)
     expected = traced_topology(saved)
     assert one(path, wiring=expected.wiring).digest == expected.digest
+
+
+def falcon() -> Saved:
+    config = transformers.FalconConfig(
+        vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, **ENDS
+    )
+    return Saved(Example(transformers.FalconForCausalLM(config), (tokens(),)), "")
+
+
+def bloom() -> Saved:
+    config = transformers.BloomConfig(vocab_size=50, hidden_size=24, n_layer=2, n_head=3, **ENDS)
+    return Saved(Example(transformers.BloomForCausalLM(config), (tokens(),)), "")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [lambda: Saved(models.mobilenet_v2(), ""), lambda: Saved(models.densenet(), ""), bloom, falcon],
+    ids=["mobilenet", "densenet", "bloom", "falcon"],
+)
+def test_networks_that_a_file_does_not_tell_are_asked_for_their_trace(
+    network: Callable[[], Saved], tmp_path: Path
+) -> None:
+    """Strides and which parts of a matrix are queries are no numbers: the error gives the line, and the file reads by it."""
+    saved = made_sparse(network)
+    path = checkpoint(tmp_path / "net.pth", saved.example.model.state_dict())
+    with pytest.raises(InvalidInputError, match="which layer feeds which is not in the file") as caught:
+        one(path)
+    assert "Path('net.toml').write_text(ts.trace(model, example).to_toml())" in (caught.value.hint or "")
+    wiring = Wiring.from_toml(traced_topology(saved).wiring.to_toml())
+    assert one(path, wiring=wiring).digest == traced_topology(saved).digest

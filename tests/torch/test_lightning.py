@@ -136,6 +136,46 @@ def test_steps_are_those_of_the_optimizer_where_gradients_accumulate(tmp_path: P
     assert [snapshot.step for snapshot in snapshots(tmp_path, "w0")] == [0, 1, 2]
 
 
+class Swapping(pl.Callback):
+    """Of each layer two links are dropped after an epoch, and one of them grown again beside another."""
+
+    def __init__(self) -> None:
+        self.update: dict[str, dict[str, torch.Tensor]] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.update = {"dropped": {}, "grown": {}}
+        for name in ("network.0", "network.2"):
+            mask = pl_module.get_submodule(name).weight_mask
+            dropped, grown = torch.zeros_like(mask), torch.zeros_like(mask)
+            alive, dead = mask.nonzero(), (mask == 0).nonzero()
+            for link in alive[:2]:
+                dropped[tuple(link)] = 1
+            for link in (alive[0], dead[0]):
+                grown[tuple(link)] = 1
+            mask += grown - dropped
+            self.update["dropped"][f"{name}.weight"], self.update["grown"][f"{name}.weight"] = dropped, grown
+
+
+def test_what_an_update_did_is_recorded_with_its_snapshot(tmp_path: Path) -> None:
+    """The trainer's callback says it to ours: of each layer two dropped, two grown, one of them at once."""
+    swapping = Swapping()
+    options: Any = {"mode": "offline", "spool": tmp_path}
+    fit(pruned(), swapping, TopostrataCallback("w0", update=lambda _module: swapping.update, **options))
+    counts = {"dropped": 2.0, "grown": 2.0, "regrown_at_once": 1.0}
+    told = {"network.0.weight": counts, "network.2.weight": counts}
+    assert [snapshot.layer_metrics for snapshot in snapshots(tmp_path, "w0")] == [{}, told, told, told]
+
+
+@pytest.mark.parametrize("wrong", [lambda _module: 3, lambda _module: {"pruned": []}, lambda module: module.absent])
+def test_an_update_that_says_nothing_costs_the_turnover_alone(
+    wrong: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Which is said once; the masks are recorded."""
+    fit(pruned(), TopostrataCallback("w0", update=wrong, mode="offline", spool=tmp_path), epochs=2)
+    assert [snapshot.step for snapshot in snapshots(tmp_path, "w0")] == [0, 8, 16]
+    assert sum("step 8 is recorded without its turnover" in record.getMessage() for record in caplog.records) == 1
+
+
 class Watched(Classifier):
     """It measures by itself how its gradients flow before each step."""
 
@@ -327,7 +367,14 @@ def test_a_mistake_in_the_arguments_raises_where_the_callback_is_made() -> None:
     """Not in the midst of training."""
     with pytest.raises(InvalidRefError):
         TopostrataCallback("w0/x")
-    for options in ({"every": 0}, {"every": 2.5}, {"mode": "sometimes"}, {"source": "network"}, {"config": 3}):
+    for options in (
+        {"every": 0},
+        {"every": 2.5},
+        {"mode": "sometimes"},
+        {"source": "network"},
+        {"update": 3},
+        {"config": 3},
+    ):
         with pytest.raises(InvalidInputError, match="expected"):
             TopostrataCallback("w0", **options)
 

@@ -10,11 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from topostrata.errors import InvalidInputError, TopostrataError
+from topostrata.ingest.hook import traced
 from topostrata.ingest.hook.run import init
 from topostrata.ingest.hook.spool import Node, RunHead, SpooledSnapshot, SpoolWriter, outline
+from topostrata.ingest.hook.traced import TracedWiring
 from topostrata.service.cli.main import app
 from topostrata.service.sync import Mark, inspect, spools, write_mark
-from topostrata.topology import Topology
+from topostrata.topology import Topology, Wiring
 
 
 def run(*arguments: str | Path) -> str:
@@ -57,6 +59,21 @@ def test_clean_deletes_nothing_that_is_no_spool(tmp_path: Path) -> None:
     assert notes.exists()
     run("spool", "clean", "--all", "--yes", tmp_path)
     assert not damaged.exists()
+
+
+def test_clean_deletes_traced_wirings_where_that_is_said(tmp_path: Path) -> None:
+    """A job that resumes the run would use it; those of runs with a spool stay, also beside one of a longer name."""
+    for name in ("w0", "w0.1"):
+        head = RunHead(name, datetime.now(UTC))
+        traced.save(tmp_path, head, TracedWiring(Wiring.chain([3, 2])))
+    with init("w0.1", mode="offline", spool=tmp_path) as training:
+        training.log([np.eye(3)])
+    spool = spools(tmp_path)[0]
+    for options, left in (((), {"w0", "w0.1"}), (("--wirings",), {"w0.1"})):
+        run("spool", "clean", tmp_path, "--yes", *options)
+        assert {file.name for file in tmp_path.iterdir()} == {spool.name, *(f"{name}.wiring.toml" for name in left)}
+    run("spool", "clean", tmp_path, "--yes", "--all", "--wirings")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_clean_keeps_what_a_job_elsewhere_may_be_writing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

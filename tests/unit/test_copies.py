@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, islice, pairwise
 
 import numpy as np
 import pytest
 import scipy.stats
 
 from tests.wirings import MODELS, random_network
-from topostrata.copies import degree_kept, from_degrees
+from topostrata.copies import degree_kept, degree_kept_chain, from_degrees
 from topostrata.distance.nnstd import nnstd
 from topostrata.measures.panel import measure
 from topostrata.topology import Axis, Layer, LayerShape, Mask, Space, Topology, Wiring
@@ -93,9 +93,23 @@ def test_all_masks_with_the_degrees_are_drawn_alike(groups: int) -> None:
                     fan_out = Counter([*first, *second, *third, *fourth])
                     alike += [fan_out[s] for s in range(3)] == mask.sum(axis=1).tolist()
     draws = 12 * alike**groups
-    counts = Counter(degree_kept(topology, seed)["l"].mask.digest for seed in range(draws))
-    assert len(counts) == alike**groups
-    assert scipy.stats.chisquare(list(counts.values())).pvalue > 0.001
+    seeds = range(draws if groups == 1 else 0)  # 40 rounds each
+    chain = islice(degree_kept_chain(topology, 0), draws)
+    for copies in filter(None, ([degree_kept(topology, seed) for seed in seeds], list(chain))):
+        counts = Counter(copy["l"].mask.digest for copy in copies)
+        assert len(counts) == alike**groups
+        assert scipy.stats.chisquare(list(counts.values())).pvalue > 0.001
+
+
+def test_a_chain_forgets_its_last_copy() -> None:
+    """Neighbours in one chain share as many connections as copies of different seeds; the first is that of its seed."""
+    topology = Topology.from_masks([np.random.default_rng(1).random((60, 50)) < 0.1])
+    chain = list(islice(degree_kept_chain(topology, 0), 200))
+    assert chain[0] == degree_kept(topology, 0)
+    apart = [overlap(degree_kept(topology, seed)["l0"].mask, chain[seed]["l0"].mask) for seed in range(1, 100)]
+    neighbours = [overlap(a["l0"].mask, b["l0"].mask) for a, b in pairwise(chain)]
+    error = np.hypot(np.std(apart) / 10, np.std(neighbours) / 14)
+    assert abs(np.mean(apart) - np.mean(neighbours)) < 4 * error
 
 
 def test_copies_have_forgotten_where_they_came_from(reference_topologies: dict[str, Topology]) -> None:

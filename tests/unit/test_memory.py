@@ -193,11 +193,11 @@ def wide(units: int, connections: int, seed: int) -> Topology:
 
 @pytest.mark.parametrize("alignment", ["canonical", "refined", "reference"])
 def test_wide_layers_are_refused_before_pairs_are_listed(monkeypatch: pytest.MonkeyPatch, alignment: Alignment) -> None:
-    """The message says how many units, what they need, and that the identity alignment needs none."""
+    """The message says which layer, how many units, what they need, and that the identity alignment needs none."""
     monkeypatch.setenv("TOPOSTRATA_MEMORY_BYTES", str(300 * 2**20))
     a, b = wide(8000, 200, 1), wide(8000, 200, 2)
     with pytest.raises(
-        LimitError, match=r"matching 8,000 units.*at most 300.0 MiB of memory, found one that needs"
+        LimitError, match=r"layer 'l0': matching 8,000 units.*at most 300.0 MiB of memory, found one that needs"
     ) as caught:
         nnstd(a, b, alignment=alignment)
     assert "identity needs none: --alignment identity" in (caught.value.hint or "")

@@ -240,6 +240,7 @@ def test_duplicate_entries_are_one_connection() -> None:
         (lambda: Topology.from_masks([]), ["at least one layer"]),
         (lambda: Topology.from_masks([np.ones((2, 2)), np.ones((3, 2))]), ["'l1'", "expected 2", "'l0'", "found 3"]),
         (lambda: Topology.from_masks([np.ones((2, 2))], names=["a", "b"]), ["as many names", r"\(1\)", "found 2"]),
+        (lambda: Topology.from_masks([np.float64(3)]), ["expected a matrix", "a single number"]),
         (lambda: Topology.from_masks([np.ones((1, 1))] * 2, names=["a", "a"]), ["'a'", "twice"]),
         (lambda: Topology.from_masks([np.ones((1, 1)), [[np.nan]]], names=["a", "b"]), ["'b'", "nan"]),
     ],

@@ -47,11 +47,11 @@ class Seen:
 
 
 def unwrap(model: Any) -> Any:
-    """The module inside what torch.compile and the parallel wrappers put around it."""
+    """The module inside what torch.compile and the parallel wrappers put around it; anything else is what it is."""
     while True:
-        if "_orig_mod" in getattr(model, "_modules", {}):
+        if "_orig_mod" in (getattr(model, "_modules", None) or ()):
             model = model._orig_mod  # noqa: SLF001 - there is no public name
-        elif type(model).__name__ in _WRAPPERS:
+        elif type(model).__name__ in _WRAPPERS and hasattr(model, "module"):
             model = model.module
         else:
             return model

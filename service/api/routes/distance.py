@@ -5,19 +5,48 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
+from topostrata.service.answers import arrow
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
-from topostrata.service.api.representation import ArchiveOf, represent
+from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.representation import (
+    BINARY,
+    GLOB_PATTERN,
+    JSON,
+    REF_PATTERN,
+    ArchiveOf,
+    negotiated,
+    represent,
+    represent_bytes,
+)
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
-router = APIRouter(tags=["distance"])
+router = APIRouter(tags=["distance"], route_class=Route)
 
-RefQuery = Annotated[str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).")]
+LayersQuery = Annotated[
+    list[str] | None,
+    Query(
+        max_length=MOST_COMPARED,
+        description="Which layers count: names, globs, `sparse` (not the full ones), `common` (those that all have).",
+    ),
+]
+RefQuery = Annotated[
+    str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
+]
+_MATRICES = (JSON, arrow.MEDIA_TYPE, "application/octet-stream")
+Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
+_CHANCE = {
+    "chance": float | None,
+    "chance_error": float | None,
+    "chance_spread": float | None,
+    "chance_kept": Kept | None,
+}
 LayerDistanceAnswer = shape(
     "LayerDistanceAnswer",
     """The distance of one layer, 0 to 1, the number of its target units, and both densities.
@@ -27,13 +56,7 @@ LayerDistanceAnswer = shape(
     ``degrees`` of every unit or the ``density``. ``z``: how many standard deviations of chance the distance is away
     from it; null where densities are kept, or where draws differ by no more than rounding.
     """,
-    answer_fields(LayerDistance)
-    | {
-        "chance": float | None,
-        "chance_error": float | None,
-        "chance_spread": float | None,
-        "chance_kept": Kept | None,
-    },
+    answer_fields(LayerDistance) | _CHANCE,
 )
 DistanceAnswer = shape(
     "DistanceAnswer",
@@ -41,13 +64,15 @@ DistanceAnswer = shape(
 
     ``canonical`` says that the value does not depend on the order in which hidden units are stored. ``held`` names the
     spaces with interchangeable units that were compared by index all the same: the distance may be too large there.
-    ``informed`` is false where ties, not connections, decided the partners of most units of a space.
+    ``informed`` is false where ties, not connections, decided the partners of most units of a space. ``chance``,
+    ``chance_error``, ``chance_spread`` and ``z`` are those of ``nnstd``, as those of the layers.
     """,
-    {"a": str, "b": str} | answer_fields(Distance) | {"layers": list[LayerDistanceAnswer]},  # type: ignore[valid-type]
+    {"a": str, "b": str} | answer_fields(Distance) | _CHANCE | {"layers": list[LayerDistanceAnswer]},  # type: ignore[valid-type]
 )
 
 
 @router.get("/distances", response_model=DistanceAnswer)
+@slow
 def get_distance(
     request: Request,
     archive: ArchiveOf,
@@ -58,22 +83,39 @@ def get_distance(
         Kept | None,
         Query(description="Add the level of independent layers of the same degrees (with z) or density."),
     ] = None,
+    layers: LayersQuery = None,
 ) -> Response:
     """NNSTD of two snapshots."""
     ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, keep=False)
+    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers)
     return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
 
 
-@router.get("/distances/matrix", response_model=DistancesAnswer)
+@router.get(
+    "/distances/matrix",
+    response_model=DistancesAnswer,
+    responses={200: {"content": dict.fromkeys(_MATRICES[1:], BINARY)}, 406: {}},
+)
+@slow
 def get_distances(
     request: Request,
     archive: ArchiveOf,
-    refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
+    refs: Annotated[list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
-    nearest: Annotated[int | None, Query(ge=1, description="How many nearest snapshots to add for each.")] = None,
+    nearest: Annotated[
+        int | None, Query(ge=1, le=MOST_COMPARED, description="How many nearest snapshots to add for each.")
+    ] = None,
+    layers: LayersQuery = None,
 ) -> Response:
-    """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side."""
+    """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side.
+
+    As an Arrow stream: a column of refs, and one of distances for each; as bytes: the numbers alone, row by row, of 32
+    bits, little-endian.
+    """
     check_count(archive, refs)
-    matrix = archive.distances(refs, alignment=alignment, keep=False)
-    return represent(request, distances_answer(matrix, nearest=nearest))
+    kind = negotiated(request, _MATRICES)
+    matrix = archive.distances(refs, alignment=alignment, layers=layers)
+    if kind == JSON:
+        return represent(request, distances_answer(matrix, nearest=nearest), headers={"Vary": "Accept"})
+    body = arrow.matrix_stream(matrix) if kind == arrow.MEDIA_TYPE else matrix.nnstd.astype("<f4").tobytes()
+    return represent_bytes(request, body, kind, headers={"Vary": "Accept"})

@@ -7,25 +7,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from topostrata.evolution.between import Evolution
+from topostrata.evolution.neuron import Neuron
 from topostrata.evolution.stored import RunHistory
 from topostrata.evolution.survival import RunSurvival
 from topostrata.refs import MAX_STEP
-from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer
+from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer, packed_changes
 from topostrata.service.answers.shape import answer_type
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import (
     PAGE,
     ArchiveOf,
-    Cursor,
     Limit,
+    NumberCursor,
     RunId,
     page,
     page_type,
-    read_number,
     represent,
+    represent_bytes,
 )
 from topostrata.words import ConnectionStatus
 
-router = APIRouter(tags=["evolution"])
+router = APIRouter(tags=["evolution"], route_class=Route)
 
 FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
 ToQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")]
@@ -33,6 +35,7 @@ ThroughParents = Annotated[bool, Query(description="Begin in the runs that this 
 
 
 @router.get("/runs/{run}/evolution", response_model=answer_type(Evolution))
+@slow
 def get_evolution(
     request: Request,
     archive: ArchiveOf,
@@ -46,12 +49,14 @@ def get_evolution(
 
 
 @router.get("/runs/{run}/history", response_model=answer_type(RunHistory, "HistoryAnswer"))
+@slow
 def get_history(request: Request, archive: ArchiveOf, run: RunId, through_parents: ThroughParents = False) -> Response:
     """Births, deaths, regrowth and exploration at every snapshot of a run."""
     return represent(request, archive.history(run, through_parents=through_parents))
 
 
 @router.get("/runs/{run}/survival", response_model=answer_type(RunSurvival, "SurvivalAnswer"))
+@slow
 def get_survival(
     request: Request, archive: ArchiveOf, run: RunId, from_: FromQuery = None, through_parents: ThroughParents = False
 ) -> Response:
@@ -62,6 +67,7 @@ def get_survival(
 @router.get(
     "/runs/{run}/connections", response_model=page_type("connections", ConnectionAnswer, "the order of their targets")
 )
+@slow
 def list_connections(
     request: Request,
     archive: ArchiveOf,
@@ -72,12 +78,48 @@ def list_connections(
     to: ToQuery = None,
     through_parents: ThroughParents = False,
     limit: Limit = PAGE,
-    cursor: Cursor = None,
+    cursor: NumberCursor = None,
 ) -> Response:
     """The connections of a layer that survived, died, were born or regrown between two steps."""
-    after = read_number(cursor)
     changes = archive.connections(run, layer, from_, to, through_parents=through_parents)
     cells = changes.of(status)
-    cells = cells if after is None else cells[cells > after]
-    connections = connections_answer(changes.first, cells[: limit + 1])
+    cells = cells if cursor is None else cells[cells > cursor]
+    connections = connections_answer(changes, cells[: limit + 1])
     return page(request, "connections", connections, limit, str(cells[:limit][-1]) if cells.size else "")
+
+
+@router.get(
+    "/runs/{run}/changes",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+@slow
+def get_changes(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    layer: Annotated[str, Query(description="The layer's name.")],
+    from_: FromQuery = None,
+    to: ToQuery = None,
+    through_parents: ThroughParents = False,
+) -> Response:
+    """All connections of a layer by what became of them between two steps, packed for a picture.
+
+    Numbers of 32 bits, little-endian: the sizes of the source and the target space; then for the connections that
+    survived, were regrown, died and were born, in this order, their number, their source units, their target units.
+    """
+    changes = archive.connections(run, layer, from_, to, through_parents=through_parents)
+    return represent_bytes(request, packed_changes(changes), "application/octet-stream")
+
+
+@router.get("/runs/{run}/neuron", response_model=answer_type(Neuron))
+@slow
+def get_neuron(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    space: Annotated[str, Query(description="The space's name.")],
+    unit: Annotated[int, Query(ge=0, le=MAX_STEP, description="The index of the unit in its space.")],
+) -> Response:
+    """One neuron over all snapshots of a run: its inputs and outputs, and from when to when each connection lived."""
+    return represent(request, archive.neuron(run, space, unit))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.errors import LimitError
@@ -14,12 +15,14 @@ from topostrata.lineage.timelines import Timeline
 from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
-from topostrata.service.api.representation import ArchiveOf, RunId, represent
+from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.representation import GLOB_PATTERN, RUN_PATTERN, ArchiveOf, RunId, represent
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
-router = APIRouter(tags=["lineage"])
+router = APIRouter(tags=["lineage"], route_class=Route)
 
-RunQuery = Annotated[str, Query(description="A run.", max_length=128)]
+RunQuery = Annotated[str, Query(description="A run.", pattern=RUN_PATTERN)]
+Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
 InferenceAnswer = shape(
     "InferenceAnswer",
@@ -33,7 +36,9 @@ def get_lineage(
     request: Request,
     archive: ArchiveOf,
     run: RunId,
-    depth: Annotated[int | None, Query(ge=0, description="How many generations up and down. Default: all.")] = None,
+    depth: Annotated[
+        int | None, Query(ge=0, le=1000, description="How many generations up and down. Default: all.")
+    ] = None,
 ) -> Response:
     """The declared ancestors and descendants of a run."""
     return represent(request, archive.lineage(run, depth=depth))
@@ -46,17 +51,23 @@ def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) 
 
 
 @router.get("/lineage", response_model=answer_type(Lineage))
+@slow
 def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
     """The declared descent of all runs."""
     return represent(request, archive.lineage())
 
 
 @router.get("/lineage/inferred", response_model=InferenceAnswer)
+@slow
 def get_inferred(
     request: Request,
     archive: ArchiveOf,
-    refs: Annotated[list[str], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")],
-    root: Annotated[str | None, Query(description="The run that is the ancestor of all, if it is known.")] = None,
+    refs: Annotated[
+        list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")
+    ],
+    root: Annotated[
+        str | None, Query(description="The run that is the ancestor of all, if it is known.", pattern=RUN_PATTERN)
+    ] = None,
     alignment: Annotated[
         Alignment | None, Query(description="Default: identity where units are in place, else overlap.")
     ] = None,
@@ -71,13 +82,18 @@ def get_inferred(
 
 
 @router.get("/runs/{run}/timeline", response_model=answer_type(Timeline))
+@slow
 def get_timeline(
     request: Request,
     archive: ArchiveOf,
     run: RunId,
-    other: Annotated[str | None, Query(alias="with", description="Another run; default: its own past.")] = None,
+    other: Annotated[
+        str | None, Query(alias="with", description="Another run; default: its own past.", pattern=RUN_PATTERN)
+    ] = None,
     alignment: Annotated[Alignment | None, Query(description=f"Default: {DEFAULT}; identity for one run.")] = None,
-    lag: Annotated[int | None, Query(ge=1, description="Compare with the snapshot this many before.")] = None,
+    lag: Annotated[
+        int | None, Query(ge=1, le=MOST_POINTS, description="Compare with the snapshot this many before.")
+    ] = None,
     chance: Annotated[bool, Query(description="Add the level that independent networks have.")] = False,
 ) -> Response:
     """The distance of two runs at each step that both have, or of a run from its own past."""

@@ -11,9 +11,10 @@ from topostrata.measures.structure import Structure
 from topostrata.refs import Ref
 from topostrata.service.answers.measures import snapshot_answer
 from topostrata.service.answers.shape import answer_fields, shape
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, RunId, StepPath, represent
 
-router = APIRouter(tags=["measures"])
+router = APIRouter(tags=["measures"], route_class=Route)
 
 StructureAnswer = shape("StructureAnswer", "The structure of one snapshot.", {"ref": str} | answer_fields(Structure))
 MeasuresAnswer = shape("MeasuresAnswer", "The structure panel of one snapshot.", {"ref": str} | answer_fields(Measures))
@@ -26,6 +27,7 @@ SpectraQuery = Annotated[bool, Query(description="With the Ramanujan gaps, which
 
 
 @router.get("/runs/{run}/snapshots/{step}/structure", response_model=StructureAnswer)
+@slow
 def get_structure(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
     """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
     ref = Ref(run, step)
@@ -33,6 +35,7 @@ def get_structure(request: Request, archive: ArchiveOf, run: RunId, step: StepPa
 
 
 @router.get("/runs/{run}/snapshots/{step}/measures", response_model=MeasuresAnswer)
+@slow
 def get_measures(
     request: Request,
     archive: ArchiveOf,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
@@ -16,21 +16,22 @@ from topostrata.measures.run_flow import MOMENTS, FlowCorrelation, RunGradientFl
 from topostrata.refs import check_run_id
 from topostrata.runs import StepMetrics, check_epoch
 from topostrata.service.answers.shape import answer_type, shape
+from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
 from topostrata.service.api.representation import (
+    GLOB_PATTERN,
     PAGE,
     ArchiveOf,
-    Cursor,
     Limit,
+    NumberCursor,
     RunId,
     StepPath,
     page,
     page_type,
     read_body,
-    read_number,
     represent,
 )
 
-router = APIRouter(tags=["metrics"])
+router = APIRouter(tags=["metrics"], route_class=Route)
 
 StepMetricsAnswer = answer_type(StepMetrics)
 RunFlowAnswer: Any = answer_type(RunGradientFlow)
@@ -45,21 +46,40 @@ FlowAnswer = shape(
     {"runs": list[RunFlowAnswer], "correlations": list[CorrelationAnswer]},
 )
 
-RunsQuery = Annotated[list[str], Query(alias="run", max_length=64, description="Runs and globs of runs.")]
+_RUNS = GLOB_PATTERN.partition("(")[0] + "$"
+RunsQuery = Annotated[
+    list[Annotated[str, Field(pattern=_RUNS)]], Query(alias="run", max_length=64, description="Runs and globs of runs.")
+]
 CorrelateQuery = Annotated[str | None, Query(description="Kendall's tau with this metric at the end of the runs.")]
 MomentsQuery = Annotated[int, Query(ge=1, le=1000, description="The steps over which it is averaged.")]
 
+_MOST_TEXT = 4 * 2**20  # bytes; parsing holds up everybody else meanwhile
 _KEYS = {"epoch", "recorded_at", "metrics", "layer_metrics"}
-_NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_NUMBERS = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,63}$"},
+    "additionalProperties": {"type": "number"},
+    "maxProperties": 64,
+}
+_SOME = {"type": "object", "minProperties": 1}
+_OF_LAYERS = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z0-9._-]{1,256}$"},
+    "additionalProperties": _NUMBERS | _SOME,
+}
 _BODY = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "epoch": {"type": ["number", "null"]},
         "recorded_at": {"type": ["string", "null"], "format": "date-time"},
-        "metrics": _NUMBERS,
-        "layer_metrics": {"type": "object", "additionalProperties": _NUMBERS},
+        "metrics": {**_NUMBERS, "type": ["object", "null"]},
+        "layer_metrics": {**_OF_LAYERS, "type": ["object", "null"]},
     },
+    "anyOf": [
+        {"required": ["metrics"], "properties": {"metrics": _SOME}},
+        {"required": ["layer_metrics"], "properties": {"layer_metrics": _SOME}},
+    ],
 }
 
 
@@ -71,17 +91,17 @@ def list_metrics(
     metric: MetricQuery = None,
     layer: LayerQuery = None,
     limit: Limit = PAGE,
-    cursor: Cursor = None,
+    cursor: NumberCursor = None,
 ) -> Response:
     """The metrics of a run over its steps, of its snapshots and beside them, also those of layers and parameters."""
-    after = read_number(cursor)
     entries = archive.metrics_page(
-        run, metric=metric, layer=layer, limit=limit + 1, after=-1 if after is None else after
+        run, metric=metric, layer=layer, limit=limit + 1, after=-1 if cursor is None else cursor
     )
     return page(request, "metrics", entries, limit, str(entries[:limit][-1].step) if entries else "")
 
 
 @router.get("/gradient-flow", response_model=FlowAnswer)
+@slow
 def get_gradient_flow(
     request: Request,
     archive: ArchiveOf,
@@ -107,14 +127,19 @@ async def put_metrics(request: Request, archive: ArchiveOf, run: RunId, step: St
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(415, f"expected a body of application/json, found {kind}")
-    body = parse_json(await read_body(request, archive.settings.max_body_bytes), where="body")
-    return await run_in_threadpool(_store, request, archive, run, step, body)
+    async with read_body(request, min(_MOST_TEXT, archive.settings.max_body_bytes)) as body:
+        return await lanes_of(request).work(Lane.QUICK, _store, request, archive, run, step, body.getvalue())
 
 
-def _store(request: Request, archive: Archive, run: str, step: int, body: Any) -> Response:
+def _store(request: Request, archive: Archive, run: str, step: int, text: bytes) -> Response:
+    body = parse_json(text, where="body")
     if not isinstance(body, dict) or not body.keys() <= _KEYS:
-        text = ", ".join(sorted(map(str, body)))[:200] if isinstance(body, dict) else str(body)[:80]
-        raise InvalidInputError(f"body: expected an object of {', '.join(sorted(_KEYS))}, found {text}")
+        names = ", ".join(sorted(map(str, body)))[:200] if isinstance(body, dict) else str(body)[:80]
+        raise InvalidInputError(f"body: expected an object of {', '.join(sorted(_KEYS))}, found {names}")
+    of_layers = body.get("layer_metrics")
+    empty = [name for name, numbers in of_layers.items() if not numbers] if isinstance(of_layers, dict) else []
+    if empty:
+        raise InvalidInputError(f"layer_metrics: expected layers with metrics, found {empty[0][:80]!r} without any")
     outcome = archive.push_metrics(
         run,
         step,

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from topostrata.lineage.related import TESTS, Relatedness
 from topostrata.service.answers.lineage import related_answer
 from topostrata.service.answers.shape import answer_fields, shape
+from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, represent
 from topostrata.service.api.routes.distance import RefQuery
 
-router = APIRouter(tags=["lineage"])
+router = APIRouter(tags=["lineage"], route_class=Route)
 
 MOST_TESTS = 9_999  # seconds, while the client waits
 
@@ -20,6 +21,7 @@ RelatednessAnswer = shape("RelatednessAnswer", Relatedness.__doc__, {"a": str, "
 
 
 @router.get("/related", response_model=RelatednessAnswer)
+@slow
 def get_related(
     request: Request,
     archive: ArchiveOf,

@@ -6,12 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from threading import BoundedSemaphore
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
+from pydantic import AwareDatetime, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
@@ -21,24 +19,26 @@ from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import How, Parent, Run, Snapshot, Status
 from topostrata.service.answers.shape import answer_type
+from topostrata.service.api.bodies import Body, body_of, document, whole
+from topostrata.service.api.lanes import Lane, Route, lanes_of
 from topostrata.service.api.representation import (
     PAGE,
+    RUN_PATTERN,
     ArchiveOf,
-    Cursor,
     Limit,
+    NumberCursor,
+    RunCursor,
     RunId,
     StepPath,
     is_stale,
     page,
     page_type,
     read_body,
-    read_cursor,
-    read_number,
     represent,
     represent_text,
 )
 
-router = APIRouter(tags=["runs"])
+router = APIRouter(tags=["runs"], route_class=Route)
 
 _UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
 _PER_CONNECTION = 8  # of the largest body; a connection takes some 64 bytes of memory while it is decoded
@@ -46,8 +46,7 @@ _AT_ONCE = 2  # bodies that are unpacked at once; each takes several times its s
 _DECODING = BoundedSemaphore(_AT_ONCE)
 
 _TOML = "application/toml"
-_JSON = "application/json"
-_MOST_TEXT = 2**20  # bytes of a body that tells of a run
+_MOST_LISTED = 1000  # tags, or parents
 
 _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "application/vnd.safetensors"}
 
@@ -55,26 +54,22 @@ _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "
 RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+Tag = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\s,\x00-\x1f\x7f-\x9f\ufeff]{1,100}$"})]
 
 
-_B = TypeVar("_B", bound=_Body)
-
-
-class ParentBody(_Body):
+class ParentBody(Body):
     """The snapshot that a run started from, and how the run departed from it."""
 
-    parent: str
-    step: Annotated[int, Field(ge=0, le=MAX_STEP)]
+    parent: Annotated[str, Field(json_schema_extra={"pattern": RUN_PATTERN})]  # check_run_id says more
+    step: Annotated[int, Field(ge=0, le=MAX_STEP), BeforeValidator(whole)]
     how: How
 
 
-class RunChange(_Body):
+class RunChange(Body):
     """What a run gains: tags and parents are added to those that it has, the status is set."""
 
-    tags: list[str] = []
-    parents: list[ParentBody] = []
+    tags: list[Tag] = Field(default=[], max_length=_MOST_LISTED, fail_fast=True)
+    parents: list[ParentBody] = Field(default=[], max_length=_MOST_LISTED, fail_fast=True)
     status: Status | None = None
 
     def descent(self) -> list[Parent]:
@@ -108,19 +103,10 @@ def _in_milliseconds(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _body_of(kind: type[_Body]) -> dict[str, Any]:
-    """The request body for the schema: the route reads it itself, with a limit."""
-    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-    inner = schema.pop("$defs", {})
-    if "parents" in schema["properties"]:
-        schema["properties"]["parents"]["items"] = inner["ParentBody"]
-    return {"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}}
-
-
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
-def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: Cursor = None) -> Response:
+def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: RunCursor = None) -> Response:
     """All runs."""
-    runs = archive.runs_page(limit=limit + 1, after=read_cursor(cursor) or "")
+    runs = archive.runs_page(limit=limit + 1, after=cursor or "")
     return page(request, "runs", runs, limit, runs[:limit][-1].id if runs else "")
 
 
@@ -134,24 +120,24 @@ def get_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     "/runs/{run}",
     response_model=RunAnswer,
     responses={201: {"model": RunAnswer}, 409: {}, 413: {}, 415: {}},
-    openapi_extra=_body_of(NewRun),
+    openapi_extra=body_of(NewRun),
 )
 async def put_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """Make a run before its first snapshot. Where it is there with all that the body states, nothing changes."""
     check_run_id(run)
-    return await run_in_threadpool(_create, request, archive, run, await _document(request, NewRun))
+    return await lanes_of(request).work(Lane.QUICK, _create, request, archive, run, await document(request, NewRun))
 
 
 @router.patch(
     "/runs/{run}",
     response_model=RunAnswer,
     responses={409: {}, 412: {}, 413: {}, 415: {}},
-    openapi_extra=_body_of(RunChange),
+    openapi_extra=body_of(RunChange),
 )
 async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """Add tags and parents to a run and set its status. ``If-Match`` gives the entity tag of the state seen."""
     check_run_id(run)
-    return await run_in_threadpool(_change, request, archive, run, await _document(request, RunChange))
+    return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, await document(request, RunChange))
 
 
 @router.get(
@@ -166,11 +152,10 @@ def get_wiring(request: Request, archive: ArchiveOf, run: RunId) -> Response:
 
 @router.get("/runs/{run}/snapshots", response_model=page_type("snapshots", SnapshotAnswer, "the order of their steps"))
 def list_snapshots(
-    request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: Cursor = None
+    request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: NumberCursor = None
 ) -> Response:
     """The snapshots of a run."""
-    after = read_number(cursor)
-    snapshots = archive.snapshots_page(run, limit=limit + 1, after=-1 if after is None else after)
+    snapshots = archive.snapshots_page(run, limit=limit + 1, after=-1 if cursor is None else cursor)
     return page(request, "snapshots", snapshots, limit, str(snapshots[:limit][-1].step) if snapshots else "")
 
 
@@ -197,8 +182,8 @@ async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: S
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:
         raise HTTPException(415, f"expected a body of {', '.join(sorted(_BODIES))}, found {kind}")
-    body = await read_body(request, archive.settings.max_body_bytes)
-    return await run_in_threadpool(_store, request, archive, Ref(run, step), body)
+    async with read_body(request, archive.settings.max_body_bytes) as body:
+        return await lanes_of(request).work(Lane.UPLOAD, _store, request, archive, Ref(run, step), body)
 
 
 def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Response:
@@ -223,7 +208,7 @@ def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Respo
                 f"run {run!r}: expected no run of this id or one with all that is stated, found another {differs}",
                 hint="PATCH adds tags and parents and sets the status; the rest of a run never changes",
             ) from None
-    return represent(request, archive.run(run), status=status, headers={"Location": f"/v1/runs/{run}"})
+    return represent(request, archive.run(run), status=status, headers=_at(request, f"/v1/runs/{run}"))
 
 
 def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Response:
@@ -238,12 +223,12 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Re
     return represent(request, archive.run(run))
 
 
-def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Response:
+def _store(request: Request, archive: Archive, ref: Ref, body: BytesIO) -> Response:
     most = archive.settings.max_body_bytes
     memory = most_memory() // _AT_ONCE
     limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION, memory=memory)
     with _DECODING:
-        frame = read_snapshot_bytes(BytesIO(body), limits=limits)
+        frame = read_snapshot_bytes(body, limits=limits)
     assert isinstance(ref.step, int)  # noqa: S101 - made from a path parameter
     outcome = archive.push(
         ref.run,
@@ -254,17 +239,11 @@ def _store(request: Request, archive: Archive, ref: Ref, body: bytes) -> Respons
         layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
     )
-    where = f"/v1/runs/{ref.run}/snapshots/{ref.step}"
     status = 201 if outcome == "added" else 200
-    return represent(request, archive.snapshot(ref), status=status, headers={"Location": where})
+    return represent(
+        request, archive.snapshot(ref), status=status, headers=_at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
+    )
 
 
-async def _document(request: Request, kind: type[_B]) -> _B:
-    """The JSON body of a request."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != _JSON:
-        raise HTTPException(415, f"expected a body of {_JSON}, found {media or 'none that says what it is'}")
-    try:
-        return kind.model_validate_json(await read_body(request, _MOST_TEXT))
-    except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+def _at(request: Request, path: str) -> dict[str, str]:
+    return {"Location": f"{request.scope.get('root_path', '')}{path}"}

@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from topostrata.errors import InvalidInputError, MissingExtraError, NotComparableError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from topostrata.distance.comparison import Comparison, Ready
     from topostrata.distance.prepared import Prepared
     from topostrata.topology import Topology
 
 Alignment = Literal["overlap", "canonical", "reference", "refined", "identity"]
+Given = Literal["given"]  # in the place of an alignment: the match came from elsewhere
 DEFAULT: Alignment = "overlap"
+
+
+CompareMany = Callable[[list[Any], "NDArray[np.int64]"], "list[list[float] | None]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +36,23 @@ class Definition:
 
     ``description`` is one line for users. ``symmetric``: the distance of a and b is that of b and a, to the bit.
     ``matched`` says which units get a partner by their connections, instead of by their index: ``"all"``, ``"hidden"``
-    (labelled outputs too where they are not fixed) or ``"none"``. ``prepared`` is what is computed of a network once
-    for many comparisons: nothing (the ``"topology"`` itself is compared), its ``"sets"`` or its sets and ``"colours"``.
+    (labelled outputs too where they are not fixed) or ``"none"``. ``prepared``: a network is prepared once for many
+    comparisons, where numba is installed; otherwise the topology itself is compared.
     ``needs_numba``: there is no way to compute it without the compiled kernels. ``version`` is that of the values,
-    which are stored with it: it rises when a value changes. ``compare`` takes two networks as ``ready`` gives them.
+    which are stored with it: it rises when a value changes. ``compare`` takes two networks as ``ready`` gives them;
+    ``compare_many`` some of one plan and the pairs of their places, and gives the distance of each row of each pair, or
+    None for a pair that is to be compared alone.
     """
 
     name: Alignment
     description: str
     symmetric: bool
     matched: Literal["all", "hidden", "none"]
-    prepared: Literal["topology", "sets", "colours"]
+    prepared: bool
     needs_numba: bool
     version: int
     compare: Callable[[Any, Any], Comparison]
+    compare_many: CompareMany | None = None
 
     def check_installed(self) -> None:
         """Refuse the alignment where it needs numba and numba is not installed."""
@@ -54,22 +64,17 @@ class Definition:
         topology: Topology,
         *,
         fix_output: bool = True,
-        many: bool = False,
         order: tuple[int, ...] | None = None,
     ) -> Ready:
-        """The network as this alignment compares it, its layers in ``order`` (``plan.plan_of``).
-
-        ``many`` says that it will be compared often: then numba is used wherever it is installed, although its import
-        takes a third of a second.
-        """
-        if self.prepared == "topology" or not (self.needs_numba or (many and has_numba())):
+        """The network as this alignment compares it, its layers in ``order`` (``plan.plan_of``)."""
+        if not self.prepared or not has_numba():
             from topostrata.distance.comparison import Planned  # noqa: PLC0415 - imports NumPy
             from topostrata.distance.plan import plan_of  # noqa: PLC0415
 
             return Planned(topology, plan_of(topology.wiring, order, fix_output=fix_output))
-        from topostrata.distance.prepared import prepare, prepare_sets  # noqa: PLC0415 - needs numba
+        from topostrata.distance.prepared import prepare  # noqa: PLC0415 - needs numba
 
-        return (prepare_sets if self.prepared == "sets" else prepare)(topology, fix_output=fix_output, order=order)
+        return prepare(topology, fix_output=fix_output, order=order)
 
     def key(self, *, fix_output: bool) -> str:
         """What the value of a distance depends on besides the two networks, as text: stored distances begin with it."""
@@ -107,19 +112,25 @@ def has_numba() -> bool:
 def _overlap(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import overlap  # noqa: PLC0415 - needs numba
 
-    return overlap.compare(_coloured(a), _coloured(b))
+    return overlap.compare(_prepared(a), _prepared(b))
 
 
 def _canonical(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import canonical  # noqa: PLC0415 - needs numba
 
-    return canonical.compare(_coloured(a), _coloured(b))
+    return canonical.compare(_prepared(a), _prepared(b))
+
+
+def _canonical_many(networks: list[Ready], pairs: NDArray[np.int64]) -> list[list[float] | None]:
+    from topostrata.distance import canonical  # noqa: PLC0415 - needs numba
+
+    return canonical.compare_many([_prepared(network) for network in networks], pairs)
 
 
 def _refined(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import refined  # noqa: PLC0415 - needs numba
 
-    return refined.compare(_coloured(a), _coloured(b))
+    return refined.compare(_prepared(a), _prepared(b))
 
 
 def _reference(a: Ready, b: Ready) -> Comparison:
@@ -143,7 +154,7 @@ def _identity(a: Ready, b: Ready) -> Comparison:
 
 def _check_plain(network: Ready, alignment: str) -> None:
     """Refuse what an alignment is not defined for."""
-    beyond = network.topology.wiring.beyond_format_1
+    beyond = network.wiring.beyond_format_1
     if beyond is not None:
         raise NotComparableError(
             f"the {alignment} alignment: expected a network of plain layers, found {beyond}",
@@ -151,12 +162,12 @@ def _check_plain(network: Ready, alignment: str) -> None:
         )
 
 
-def _coloured(network: Ready) -> Prepared:
+def _prepared(network: Ready) -> Prepared:
     from topostrata.distance.comparison import Planned  # noqa: PLC0415 - imports NumPy
 
-    if isinstance(network, Planned) or not network.colours:
+    if isinstance(network, Planned):
         raise InvalidInputError(
-            "compare: expected networks prepared with their colours, found one without",
+            "compare: expected prepared networks, found one of which nothing is computed",
             hint="`prepare(topology)` prepares one",
         )
     return network
@@ -170,7 +181,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
             "the match with most common connections that is found: which unit is which",
             symmetric=True,
             matched="hidden",
-            prepared="colours",
+            prepared=True,
             needs_numba=True,
             version=1,
             compare=_overlap,
@@ -180,17 +191,18 @@ ALIGNMENTS: dict[Alignment, Definition] = {
             "the published procedure made well defined: symmetric, and the same however hidden units are stored",
             symmetric=True,
             matched="hidden",
-            prepared="colours",
+            prepared=True,
             needs_numba=True,
             version=1,
             compare=_canonical,
+            compare_many=_canonical_many,
         ),
         Definition(
             "reference",
             "the procedure as published; not quite symmetric, because optimal matchings tie",
             symmetric=False,
             matched="all",
-            prepared="sets",
+            prepared=True,
             needs_numba=False,
             version=1,
             compare=_reference,
@@ -200,7 +212,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
             "the smallest distance that a local search finds, never above canonical",
             symmetric=True,
             matched="hidden",
-            prepared="colours",
+            prepared=True,
             needs_numba=True,
             version=2,
             compare=_refined,
@@ -210,7 +222,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
             "units of the same index are compared, which is what you want inside one run",
             symmetric=True,
             matched="none",
-            prepared="topology",
+            prepared=False,
             needs_numba=False,
             version=1,
             compare=_identity,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance import dense, joint, kernels, matching
+from topostrata.distance import dense, fused, joint, kernels, matching, room
 from topostrata.distance.comparison import Comparison, of_equals, symmetric
 from topostrata.distance.partners import Partners
 from topostrata.distance.plan import Problem
@@ -22,9 +22,6 @@ from topostrata.distance.prepared import Prepared
 from topostrata.distance.sets import Sets
 from topostrata.distance.ties import Ties
 from topostrata.errors import LimitError
-
-# Shared elements per pair of units from which a matrix of counts is faster and smaller than lists (bench/distance.py).
-_SPARSE = 0.3
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -47,22 +44,45 @@ class Matches:
 
 def compare(a: Prepared, b: Prepared) -> Comparison:
     """The comparison of two networks that were prepared with their colours."""
-    check_limits(a, b)
+    if a.most_elements + b.most_elements > kernels.LARGEST_UNION:
+        check_limits(a, b)
     if a.digest == b.digest and a.plan.form == b.plan.form:
         return _of_equals(a)
     return symmetric(a, b, _compare)
 
 
+def compare_many(networks: Sequence[Prepared], pairs: Ints) -> list[list[float] | None]:
+    """The distances of the rows of each of ``pairs``, places in ``networks``; None for a pair to be compared alone."""
+    most = max(network.most_elements for network in networks)
+    if 2 * most > kernels.LARGEST_UNION:
+        return [None] * len(pairs)
+    digests = np.array([network.digest for network in networks])
+    turned = digests[pairs[:, 0]] > digests[pairs[:, 1]]
+    apart = digests[pairs[:, 0]] != digests[pairs[:, 1]]
+    ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)[apart]
+    values = iter(fused.values_of(networks, ordered) if len(ordered) else ())
+    return [next(values) if other else [0.0] * len(networks[0].rows) for other in apart.tolist()]
+
+
 def _compare(a: Prepared, b: Prepared) -> Comparison:
+    return fused.compare(a, b) or _stepwise(a, b)
+
+
+def _stepwise(a: Prepared, b: Prepared) -> Comparison:
     matches = canonical(a, b)
     rows = a.plan.rows
     return Comparison(
         [row_value(a, b, row, matches.partner) for row in range(len(rows))],
         {s: matches.partner[s] for s in range(len(a.sizes))},
         _row_counts(a, matches.ambiguous),
-        canonical=a.settled and b.settled and matches.unique and not a.plan.staying,
+        canonical=_settled(a, b, matches) and matches.unique and not a.plan.staying,
         informed=informed(a, b, matches.undecided),
     )
+
+
+def _settled(a: Prepared, b: Prepared, matches: Matches) -> bool:
+    """Whether colours, where they decided anything, are free of any choice."""
+    return not any(matches.ambiguous.values()) or (a.settled and b.settled)
 
 
 def canonical(a: Prepared, b: Prepared) -> Matches:
@@ -73,19 +93,25 @@ def canonical(a: Prepared, b: Prepared) -> Matches:
     undecided: dict[int, int] = {}
     unique = True
     for problem in a.plan.problems:
-        if problem.plain:
-            (space,) = problem.spaces
-            columns, ambiguous[space], undecided[space], alone = match_units(a, b, problem, partner, known)
-            partner.put({problem.inner[0]: columns})
-        else:
-            costs = {s: _joint_costs(a, b, s, partner) for s in problem.spaces}
-            match = joint.match(a, b, problem, partner, costs)
-            ambiguous |= match.ambiguous
-            undecided |= match.ambiguous
-            alone = match.unique
-            partner.put(match.axes)
+        with room.of_layers(entering(a, problem)):
+            if problem.plain:
+                (space,) = problem.spaces
+                columns, ambiguous[space], undecided[space], alone = match_units(a, b, problem, partner, known)
+                partner.put({problem.inner[0]: columns})
+            else:
+                costs = {s: _joint_costs(a, b, s, partner) for s in problem.spaces}
+                match = joint.match(a, b, problem, partner, costs)
+                ambiguous |= match.ambiguous
+                undecided |= match.ambiguous
+                alone = match.unique
+                partner.put(match.axes)
         unique &= alone
     return Matches(partner, ambiguous, undecided, unique)
+
+
+def entering(network: Prepared, problem: Problem) -> list[str]:
+    """The names of the layers by which the units of a problem are matched."""
+    return [network.layers[k].name for s in problem.spaces for k in network.plan.entering[s]]
 
 
 def informed(a: Prepared, b: Prepared, undecided: Mapping[int, int]) -> bool:
@@ -98,7 +124,8 @@ def first_value(a: Prepared, b: Prepared) -> float:
     partner = Partners(a.plan, b.plan)
     (problem,) = a.plan.problems
     (space,) = problem.spaces
-    ties = _by_fan_in(a, b, space, partner, {})
+    with room.of_layers(entering(a, problem)):
+        ties = _by_fan_in(a, b, space, partner, {})
     partner.put({problem.inner[0]: ties.partner(a.sizes[space], b.sizes[space])})
     return row_value(a, b, 0, partner)
 
@@ -167,7 +194,10 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
     n = max(a.sizes[space], b.sizes[space])
     names = keymap(sets_a, sets_b, partner)
     total, most = kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)
-    if total > _SPARSE * len(sets_a.sizes) * len(sets_b.sizes) and max(sets_a.largest, sets_b.largest) <= dense.LARGEST:
+    if (
+        total > fused.SPARSE * len(sets_a.sizes) * len(sets_b.sizes)
+        and max(sets_a.largest, sets_b.largest) <= dense.LARGEST
+    ):
         return Ties(*dense.solve(n, sets_a, sets_b, names, _empty(sets_a, n), _empty(sets_b, n)))
     single = _single(sets_a.largest + sets_b.largest)
     problem = kernels.sparse_costs(
@@ -234,12 +264,7 @@ def row_value(a: Prepared, b: Prepared, row: int, partner: Mapping[int, Ints]) -
     high, low = kernels.matched_sum(
         mine, sets_a.ptr, sets_a.keys, keymap(sets_a, sets_b, partner), sets_b.ptr, sets_b.keys, sets_b.elements
     )
-    matched = int((mine >= 0).sum())
-    # The units that only one network has count 1 each; all others differ by num / den.
-    alone = len(mine) - matched + b.sizes[space] - matched
-    exact = (int(high) << 37) + int(low) + alone * kernels.ONE
-    # Rounded once, as math.fsum does.
-    return exact / kernels.ONE / (matched + alone)
+    return kernels.row_distance(int(high), int(low), int((mine >= 0).sum()), len(mine), b.sizes[space])
 
 
 def keymap(sets_a: Sets, sets_b: Sets, partner: Mapping[int, Ints]) -> Ints:

@@ -17,7 +17,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topostrata.distance.canonical import keymap, row_value
+from topostrata.distance import room
+from topostrata.distance.canonical import entering, keymap, row_value
 from topostrata.distance.partners import Partners
 from topostrata.distance.plan import Problem
 from topostrata.distance.prepared import Prepared
@@ -132,7 +133,8 @@ class Climber:
         return None
 
     def _propose(self, problem: Problem, known: Known, kind: Kind) -> Proposal:
-        proposal = self._proposer.propose(problem, known, kind)
+        with room.of_layers(entering(self.a, problem)):
+            proposal = self._proposer.propose(problem, known, kind)
         self.unique &= proposal.unique
         return proposal
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance.kernels import mixed, refine
+from topostrata.distance.kernels import differ, mixed, refine
+from topostrata.distance.mending import CHOSEN, Mixed, choose
 
 if TYPE_CHECKING:
     from topostrata.distance.sets import Sets
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 Colours = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
-_MEND = np.uint64(0xA5A5A5A5A5A5A5A5)
 # Refinements spent on proving that the choices made while mending do not matter; beyond, the result is not `settled`.
 _EFFORT = 400
 
@@ -31,13 +31,14 @@ _EFFORT = 400
 class Connections:
     """The connections of one layer: the places of its two spaces, source and target units, taps as colours see them.
 
-    The layer is the ``nth_out`` of those that leave its source, and the ``nth_in`` of those that enter its target.
+    ``taps`` are of no length where the layer has one. The layer is the ``nth_out`` of those that leave its source, and
+    the ``nth_in`` of those that enter its target.
     """
 
     source: int
     target: int
-    sources: Ints
-    targets: Ints
+    sources: NDArray[np.uint32]
+    targets: NDArray[np.uint32]
     taps: Ints
     nth_out: int
     nth_in: int
@@ -86,11 +87,13 @@ class _Network:
         self.structure = structure
         self.sizes = [len(start) for start in structure.starts]
         self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        none: Ints = np.zeros(0, dtype=np.int64)
-        ends = [(self.first[c.source] + c.sources, self.first[c.target] + c.targets) for c in structure.connections]
-        sources, targets = (np.concatenate([none, *(pair[k] for pair in ends)]) for k in (0, 1))
-        self.inputs = targets, sources, _salts([(c.nth_in, c.taps) for c in structure.connections])
-        self.outputs = sources, targets, _salts([(c.nth_out, c.taps) for c in structure.connections])
+        none = np.zeros(0, dtype=np.uint32)
+        first = self.first.astype(np.uint32)
+        self.sources = np.concatenate([none, *(first[c.source] + c.sources for c in structure.connections)])
+        self.targets = np.concatenate([none, *(first[c.target] + c.targets for c in structure.connections)])
+        self.salts_in = _salts([(c.nth_in, c) for c in structure.connections])
+        self.salts_out = _salts([(c.nth_out, c) for c in structure.connections])
+        self.twins = np.full(self.first[-1], -1, dtype=np.int64)  # the first unit of each one's class, where known
         self.effort = 0
 
     def start(self) -> Colours:
@@ -98,38 +101,70 @@ class _Network:
 
     def refine(self, colours: Colours) -> Colours:
         self.effort += 1
-        refined: Colours = refine(colours, self.structure.rounds, *self.inputs, *self.outputs)
+        refined: Colours = refine(colours, self.structure.rounds, *self.edges)
         return refined
 
     def split(self, colours: Colours) -> list[Colours]:
         return [colours[self.first[s] : self.first[s + 1]] for s in range(len(self.sizes))]
 
     def mend(self, colours: Colours) -> tuple[Colours, list[tuple[Colours, list[Ints]]]]:
-        """Tell units apart that share a colour without being twins; with the choices that this took."""
-        decisions = []
-        while (classes := self.mixed_colour(colours)) is not None:
-            decisions.append((colours, classes))
-            colours = self.choose(colours, classes[0])
+        """Tell units apart that share a colour without being twins; with the choices that this took.
+
+        With the first of them alone, where they are too many to be proven.
+        """
+        decisions: list[tuple[Colours, list[Ints]]] = []
+        while len((mixed := self.mixed(colours)).units):
+            while len(mixed.units) and _provable(decisions):
+                classes = mixed.first(colours)
+                decisions.append((colours, classes))
+                colours = self.choose(colours, classes[0])
+                mixed = mixed.narrowed(colours)
+            if len(mixed.units):
+                colours, choices = choose(colours, mixed, self.structure.rounds, self.edges, self.known())
+                self.effort += choices
         return colours, decisions
+
+    @property
+    def edges(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Colours, Colours]:
+        return self.sources, self.targets, self.salts_in, self.salts_out
+
+    def known(self) -> list[slice]:
+        """The places of the spaces all of whose units have a first colour of their own."""
+        return [
+            slice(self.first[s], self.first[s + 1])
+            for s, start in enumerate(self.structure.starts)
+            if len(start) > 1 and len(np.unique(start)) == len(start)
+        ]
 
     def choose(self, colours: Colours, units: Ints) -> Colours:
         changed = colours.copy()
-        changed[units] ^= _MEND
+        changed[units] ^= CHOSEN
         return self.refine(changed)
 
-    def mixed_colour(self, colours: Colours) -> list[Ints] | None:
-        """The twin classes of the lowest space's smallest colour that holds more than one, or None."""
+    def mixed(self, colours: Colours) -> Mixed:
+        """The units that share their colour with units that are not their twins."""
+        rows = [np.zeros((4, 0), dtype=np.int64)]
         for s, (part, wires) in enumerate(zip(self.split(colours), self.structure.wires, strict=True)):
             if wires is None or len(part) < 2:
                 continue
             order = np.argsort(part, kind="stable")
+            if not wires.loops and not any(differ(part, order, sets.ptr, sets.keys) for sets in wires.sets):
+                continue  # all of one colour are twins, as nearly always
             for group in _runs(part[order]):
                 units = order[group]
-                for block in np.unique(units // wires.block).tolist():
-                    classes = _twins(wires, units[units // wires.block == block])
-                    if len(classes) > 1:
-                        return [np.asarray(members) + self.first[s] for members in classes]
-        return None
+                blocks = units // wires.block
+                for block in np.unique(blocks).tolist():
+                    self.know_twins(s, wires, units[blocks == block])
+                known = self.first[s] + units
+                rows.append(np.stack([np.full(len(units), s), blocks, self.twins[known], known]))
+        return Mixed(*np.concatenate(rows, axis=1)).narrowed(colours)
+
+    def know_twins(self, space: int, wires: Wires, units: Ints) -> None:
+        """Find the classes of twins of units of one colour, once: twins keep one colour whatever is chosen."""
+        first = self.first[space]
+        if (self.twins[first + units] < 0).any():
+            for members in _twins(wires, units):
+                self.twins[first + np.asarray(members)] = first + members[0]
 
     def choices_do_not_matter(self, base: Colours, decisions: list[tuple[Colours, list[Ints]]]) -> bool:
         """Whether every other choice leads to the same coloured network, shown by an isomorphism between the two.
@@ -141,7 +176,7 @@ class _Network:
             return True
         if not self.structure.simple:  # the isomorphism that is looked for below knows nothing of axes
             return False
-        if sum(len(classes) - 1 for _, classes in decisions) * (len(decisions) + 1) > _EFFORT:
+        if not _provable(decisions):
             return False
         form = self.form(base)
         for before, classes in decisions:
@@ -156,16 +191,24 @@ class _Network:
         orders = [self.first[s] + np.argsort(part, kind="stable") for s, part in enumerate(self.split(colours))]
         order = np.concatenate(orders)
         rank[order] = np.arange(len(order))
-        collects, others, salts = self.inputs
-        edges = np.stack([rank[collects], rank[others], salts.view(np.int64)])
+        salts = self.salts_in.view(np.int64) if len(self.salts_in) else np.zeros(len(self.sources), dtype=np.int64)
+        edges = np.stack([rank[self.targets], rank[self.sources], salts])
         return colours[order], edges[:, np.lexsort(edges)]
 
 
-def _salts(layers: Sequence[tuple[int, Ints]]) -> Colours:
-    """Per connection the salt of its layer, which is the nth, and tap."""
-    salts = [np.zeros(0, dtype=np.uint64)]
-    for nth, taps in layers:
-        number = (nth << 32) + taps
+def _provable(decisions: list[tuple[Colours, list[Ints]]]) -> bool:
+    return sum(len(classes) - 1 for _, classes in decisions) * (len(decisions) + 1) <= _EFFORT
+
+
+def _salts(layers: Sequence[tuple[int, Connections]]) -> Colours:
+    """Per connection the salt of its layer, which is the nth, and tap; of no length where all are 0."""
+    if not any(nth or len(layer.taps) for nth, layer in layers):
+        return np.zeros(0, dtype=np.uint64)
+    salts = []
+    for nth, layer in layers:
+        number = np.full(len(layer.sources), nth << 32, dtype=np.int64)
+        if len(layer.taps):
+            number += layer.taps
         salts.append(np.where(number == 0, np.uint64(0), mixed(number.astype(np.uint64))))
     return np.concatenate(salts)
 

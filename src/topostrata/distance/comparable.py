@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
 from topostrata.distance.plan import Plan, plan_of, standard_order
 from topostrata.errors import NotComparableError
 from topostrata.topology import Axis, LayerShape, Topology, Wiring
 
 Order = tuple[int, ...]
+
+
+class Wired(Protocol):
+    """A topology, or what was made of one."""
+
+    @property
+    def wiring(self) -> Wiring:
+        """All but the connections."""
+
+    @property
+    def digest(self) -> str:
+        """The topology's digest."""
+
 
 _DESCRIBED = 12  # layers of a wiring in a message
 
@@ -21,7 +35,7 @@ def check_comparable(a: Topology, b: Topology) -> None:
     plans(a, b)
 
 
-def plans(a: Topology, b: Topology, *, fix_output: bool = True) -> tuple[Plan, Plan]:
+def plans(a: Wired, b: Wired, *, fix_output: bool = True) -> tuple[Plan, Plan]:
     """The plans of two comparable networks, layer by layer alike; raises as ``check_comparable``."""
     order_a, order_b = _orders(a.wiring, b.wiring)
     if (order_a, order_b) != (standard_order(a.wiring), standard_order(b.wiring)) and a.digest > b.digest:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.plan import Plan
-from topostrata.topology import Topology
+from topostrata.topology import Layer, Topology, Wiring
 
 if TYPE_CHECKING:
     from topostrata.distance.prepared import Prepared
@@ -19,12 +19,48 @@ Ints = NDArray[np.int64]
 Ready: TypeAlias = "Prepared | Planned"  # a network as its alignment compares it
 
 
+class Described(Protocol):
+    """What of a network stands in an answer beside the comparison."""
+
+    @property
+    def plan(self) -> Plan:
+        """How it is compared."""
+
+    @property
+    def connections(self) -> tuple[int, ...]:
+        """How many connections each layer of the plan has."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Planned:
     """A topology of which nothing is computed beforehand, and its plan."""
 
     topology: Topology
     plan: Plan
+
+    @property
+    def wiring(self) -> Wiring:
+        """The topology's."""
+        return self.topology.wiring
+
+    @property
+    def digest(self) -> str:
+        """The topology's."""
+        return self.topology.digest
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the plan's order."""
+        return tuple(self.topology.layers[k] for k in self.plan.order)
+
+    @property
+    def connections(self) -> tuple[int, ...]:
+        """Those of each layer."""
+        return tuple(layer.nnz for layer in self.layers)
+
+    def ordered(self, plan: Plan) -> Planned:
+        """The same with its layers in another order."""
+        return Planned(self.topology, plan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

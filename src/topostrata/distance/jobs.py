@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.distance.alignments import Alignment, definition_of
-from topostrata.distance.comparable import check_comparable
+from topostrata.distance.alignments import Alignment, CompareMany, definition_of
+from topostrata.distance.comparable import check_comparable, plans
 from topostrata.distance.comparison import Ready
 from topostrata.distance.nnstd import check_topology, compare
 from topostrata.errors import Cancelled, NotComparableError, TopostrataError
@@ -82,17 +82,40 @@ def distances_of(
     pairs: Ints, get: Callable[[int], Ready], ways: Ways, stopped: Callable[[], bool] = lambda: False
 ) -> Floats:
     """The distances of each pair's layers, shape (pairs, layers). ``PairError`` says which pair has none."""
-    rows = []
-    for i, j in pairs.tolist():
+    definition = definition_of(ways.alignment)
+    rows: list[list[float] | None] = [None] * len(pairs)
+    if definition.compare_many is not None and len(pairs) > 1:
         if stopped():
             raise Cancelled
+        rows = _together(pairs, get, definition.compare_many)
+    for p, (i, j) in enumerate(pairs.tolist()):
+        if stopped():
+            raise Cancelled
+        if rows[p] is not None:
+            continue
         a, b = get(i), get(j)
         try:
             distance = compare(a, b, alignment=ways.alignment)
         except TopostrataError as error:
             raise PairError(i, j, error) from error
-        rows.append([layer.distance for layer in distance.layers])
+        rows[p] = [layer.distance for layer in distance.layers]
     return np.array(rows)
+
+
+def _together(pairs: Ints, get: Callable[[int], Ready], compare_many: CompareMany) -> list[list[float] | None]:
+    """The rows of pairs that are compared in one call; None for all where their layers do not stand in one order."""
+    members, places = np.unique(pairs, return_inverse=True)
+    networks = [get(k) for k in members.tolist()]
+    try:
+        orders = [plans(networks[0], network, fix_output=network.plan.fix_output) for network in networks]
+    except NotComparableError:  # the pair that it is about will say so
+        return [None] * len(pairs)
+    if not all(
+        plan.plain and both[1].order == plan.order
+        for plan, both in zip((network.plan for network in networks), orders, strict=True)
+    ):
+        return [None] * len(pairs)
+    return compare_many(networks, places.reshape(pairs.shape))
 
 
 class Networks:
@@ -157,7 +180,7 @@ class ReadyNetworks:
                     return network
             try:
                 topology = load()
-                network = definition_of(ways.alignment).ready(topology, fix_output=ways.fix_output, many=True)
+                network = definition_of(ways.alignment).ready(topology, fix_output=ways.fix_output)
                 with self._lock:
                     self._add(key, network, topology.nnz)
             finally:

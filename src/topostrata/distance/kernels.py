@@ -49,20 +49,55 @@ def mixed(values):
 
 
 @njit(cache=True, nogil=True)
-def refine(colours, rounds, to_in, from_in, salt_in, to_out, from_out, salt_out):
-    """The colours after some synchronous rounds: each takes in those of its fan-in and of its fan-out."""
-    n = len(colours)
+def refine(colours, rounds, sources, targets, salts_in, salts_out):
+    """The colours after some synchronous rounds: each takes in those of its fan-in and of its fan-out.
+
+    Connections are source and target units; their salts are of no length where all are 0. Connections of one target
+    in a row are summed up in a register.
+    """
+    n, m = len(colours), len(sources)
     now = colours.copy()
+    ins, outs = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
+    seen_in, seen_out = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
+    salted_in, salted_out = len(salts_in) > 0, len(salts_out) > 0
     for _ in range(rounds):
-        ins = np.zeros(n, dtype=np.uint64)
-        outs = np.zeros(n, dtype=np.uint64)
-        for e in range(len(to_in)):
-            ins[to_in[e]] += mix(now[from_in[e]] ^ _IN ^ salt_in[e])
-        for e in range(len(to_out)):
-            outs[to_out[e]] += mix(now[from_out[e]] ^ _OUT ^ salt_out[e])
+        for k in range(n):
+            ins[k] = outs[k] = 0
+            seen_in[k], seen_out[k] = mix(now[k] ^ _IN), mix(now[k] ^ _OUT)
+        e = 0
+        while e < m:
+            target = targets[e]
+            total, outward = np.uint64(0), seen_out[target]
+            if salted_in or salted_out:
+                while e < m and targets[e] == target:
+                    source = sources[e]
+                    total += mix(now[source] ^ _IN ^ salts_in[e]) if salted_in else seen_in[source]
+                    outs[source] += mix(now[target] ^ _OUT ^ salts_out[e]) if salted_out else outward
+                    e += 1
+            else:
+                while e < m and targets[e] == target:
+                    source = sources[e]
+                    total += seen_in[source]
+                    outs[source] += outward
+                    e += 1
+            ins[target] += total
         for k in range(n):
             now[k] = mix(mix(mix(now[k]) ^ ins[k]) + _THREE * outs[k])
     return now
+
+
+@njit(cache=True, nogil=True)
+def differ(colours, order, ptr, keys):
+    """Whether any two units of one colour hold different sets; ``order`` sorts the units by colour."""
+    for k in range(1, len(order)):
+        i, j = order[k - 1], order[k]
+        if colours[i] == colours[j]:
+            if ptr[i + 1] - ptr[i] != ptr[j + 1] - ptr[j]:
+                return True
+            for e in range(ptr[i + 1] - ptr[i]):
+                if keys[ptr[i] + e] != keys[ptr[j] + e]:
+                    return True
+    return False
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -282,3 +317,12 @@ def matched_sum(partner, ptr_a, keys_a, keymap, ptr_b, keys_b, elements_b):
             high += whole
             low += np.int64((scaled - whole) * _HALF)
     return high, low
+
+
+def row_distance(high: int, low: int, matched: int, size_a: int, size_b: int) -> float:
+    """The distance of a row by its ``matched_sum`` over so many matched pairs; a unit without a partner costs 1.
+
+    Rounded once, as ``math.fsum`` does.
+    """
+    alone = size_a + size_b - 2 * matched
+    return ((high << 37) + low + alone * ONE) / ONE / (matched + alone)

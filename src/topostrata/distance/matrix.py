@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from topostrata.distance.alignments import Alignment, definition_of
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.files import whole
 from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -29,16 +31,18 @@ Method = Literal["single", "complete", "average", "weighted", "centroid", "media
 
 # Beyond, the best order of the leaves takes seconds, then minutes; any order that follows the tree is given.
 _MOST_ORDERED = 500
+_MOST_SHOWN = 20  # networks, in a notebook
 _ROWS = 2**18  # of a table, in memory at once
 
 
 @dataclass(frozen=True, eq=False)
-class DistanceMatrix:
+class DistanceMatrix(Shown):
     """Pairwise distances of n networks with L layers: ``nnstd[i, j]`` is that of ``labels[i]`` and ``labels[j]``.
 
     ``nnstd`` has shape (n, n), ``layers`` (n, n, L), both 0 to 1; symmetric except for the alignment ``"reference"``,
     where row i stands for the first argument. ``held`` names the spaces with interchangeable units that were compared
-    by index (``Distance.held``), ``version`` is that of the alignment that computed it. ``np.asarray(matrix)`` is
+    by index (``Distance.held``), ``version`` is that of the alignment that computed it, ``left_out`` the layers that do
+    not count where layers were chosen. ``np.asarray(matrix)`` is
     ``nnstd``. Files are written whole or not at all.
     """
 
@@ -49,6 +53,7 @@ class DistanceMatrix:
     layer_names: tuple[str, ...]
     held: tuple[str, ...] = ()
     version: int = 1
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         definition_of(self.alignment)
@@ -133,6 +138,7 @@ class DistanceMatrix:
                 layer_names=np.array(self.layer_names),
                 held=np.array(self.held, dtype=np.str_),
                 version=np.array(self.version),
+                left_out=np.array(self.left_out, dtype=np.str_),
             )
 
     @staticmethod
@@ -143,7 +149,23 @@ class DistanceMatrix:
             labels, layer_names = (tuple(file[key].tolist()) for key in ("labels", "layer_names"))
             in_place = tuple(file["held"].tolist()) if "held" in file else ()  # files of before have none
             version = int(file["version"]) if "version" in file else 1
-            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names, in_place, version)
+            out = tuple(file["left_out"].tolist()) if "left_out" in file else ()
+            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names, in_place, version, out)
+
+    def of_layers(self, rows: Sequence[int]) -> DistanceMatrix:
+        """The matrix of some of the layers, by their places: its ``nnstd`` is the mean of these."""
+        layers = self.layers[:, :, list(rows)]
+        nnstd = np.array([[math.fsum(pair) / len(rows) for pair in row] for row in layers.tolist()])
+        names = tuple(self.layer_names[k] for k in rows)
+        out = tuple(name for name in self.layer_names if name not in names)
+        return replace(self, nnstd=nnstd, layers=layers, layer_names=names, left_out=(*self.left_out, *out))
+
+    def _shown(self) -> Table:
+        some = slice(_MOST_SHOWN)
+        rows = [[label, *row] for label, row in zip(self.labels[some], self.nnstd[some, some].tolist(), strict=True)]
+        n = len(self.labels)
+        part = "" if n <= _MOST_SHOWN else f", the first {_MOST_SHOWN}"
+        return Table(f"NNSTD of {n} networks{part}, alignment {self.alignment}", ["", *self.labels[some]], rows)
 
     def linkage(self, method: Method = "average") -> Floats:
         """Hierarchical clustering as ``scipy.cluster.hierarchy.linkage`` gives it, shape (n - 1, 4).

@@ -13,19 +13,27 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import null_model
-from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
+from topostrata.distance.alignments import DEFAULT, Alignment, Given, definition_of
+from topostrata.distance.chosen import Choice, Layers, common_layers, cut
+from topostrata.distance.common import common_network, row_values
 from topostrata.distance.comparable import plans
-from topostrata.distance.comparison import Comparison, Ready
+from topostrata.distance.comparison import Comparison, Described, Planned, Ready
+from topostrata.distance.given import checked
 from topostrata.distance.null_model import Chance, Kept
 from topostrata.distance.plan import Plan, Row, plan_of
 from topostrata.errors import InvalidInputError, NotComparableError
+from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 from topostrata.topology import Topology, Wiring
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class LayerDistance:
 
 
 @dataclass(frozen=True, slots=True)
-class Distance:
+class Distance(Shown):
     """How far apart two networks are: ``nnstd`` is the mean of the layers' distances, 0 to 1.
 
     ``matching`` holds for every space (by A's name) the unit of B that each unit of A was matched with, -1 where none.
@@ -66,13 +74,15 @@ class Distance:
     exact match would be too dear: the distance is too large there, never too small; none with ``identity``, which
     compares all units so. ``informed`` is False where in some space colours, not connections, decided the partners of
     more than half of the units, as where all of them read all inputs: then one changed connection may change all of
-    them; None where that was not counted (``reference``). ``version`` is that of the alignment. ``float(distance)`` is
-    ``nnstd``.
+    them; None where that was not counted (``reference``). ``version`` is that of the alignment, which is ``"given"``
+    where the match came from elsewhere. ``chance`` is the level of ``nnstd`` for independent networks; None where it
+    was not asked. ``left_out`` names the layers of either network that do not count, where layers were chosen.
+    ``float(distance)`` is ``nnstd``.
     """
 
-    json_names: ClassVar = {"matching": None, "ambiguous": None}
+    json_names: ClassVar = {"matching": None, "ambiguous": None, "chance": None}
 
-    alignment: Alignment
+    alignment: Alignment | Given
     nnstd: float
     layers: tuple[LayerDistance, ...]
     matching: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
@@ -80,9 +90,33 @@ class Distance:
     held: tuple[str, ...] = ()
     informed: bool | None = True
     version: int = 1
+    chance: Chance | None = None
+    left_out: tuple[str, ...] = ()
 
     def __float__(self) -> float:
         return self.nnstd
+
+    @property
+    def z(self) -> float | None:
+        """How many deviations ``nnstd`` lies from chance, as ``LayerDistance.z``."""
+        return None if self.chance is None else self.chance.z(self.nnstd)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each layer: its distance, width, densities, ambiguous units, and what chance has."""
+        _, heads, rows = self._shown()
+        return frame(dict(zip(heads, row, strict=True)) for row in rows)
+
+    def _shown(self) -> Table:
+        rows = [
+            [
+                *(y.name, y.distance, y.width, y.density_a, y.density_b, y.ambiguous),
+                *((None, None) if y.chance is None else (y.chance.level, y.z)),
+            ]
+            for y in self.layers
+        ]
+        heads = ("layer", "distance", "width", "density_a", "density_b", "ambiguous", "chance", "z")
+        out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+        return Table(f"NNSTD {self.nnstd:.4f}, alignment {self.alignment}{out}", heads, rows)
 
     @property
     def ambiguous(self) -> int | None:
@@ -92,7 +126,14 @@ class Distance:
 
 
 def nnstd(
-    a: Topology, b: Topology, *, alignment: Alignment = DEFAULT, fix_output: bool = True, chance: Kept | None = None
+    a: Topology,
+    b: Topology,
+    *,
+    alignment: Alignment = DEFAULT,
+    fix_output: bool = True,
+    chance: Kept | None = None,
+    partners: Mapping[str, Any] | None = None,
+    layers: Layers = None,
 ) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
@@ -100,15 +141,23 @@ def nnstd(
     ``"canonical"`` (the published procedure, well defined), ``"refined"`` (the smallest value a local search finds),
     ``"reference"`` (as published; not symmetric) or ``"identity"`` (unit i is unit i: for snapshots of one run).
     Labelled output units stay in place unless ``fix_output=False``; the reference matches them always, as published.
-    ``chance`` adds the level of every layer that independent networks would have (``null_model``). With ``"degrees"``
-    these have the degrees of every unit of both networks, and the rows a ``z``: 12 pairs are drawn and compared, once
-    for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so that there is no
-    ``z``: a fraction of a second for each new shape and density.
+    ``chance`` adds the level that independent networks would have, of every layer and of the whole (``null_model``).
+    With ``"degrees"`` these have the degrees of every unit of both networks, and there is a ``z``: 12 pairs are drawn
+    and compared, once for each two networks. With ``"density"`` they have the shape and the densities, without hubs, so
+    that there is no ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from
+    elsewhere, found by weights or activations: for each hidden space of ``a``, by its name or that of the layer that
+    enters it, the unit of ``b`` that each of its units is. It takes the place of an alignment, and the answer says
+    ``"given"``.
+
+    ``layers`` chooses what the distance is of, as a text or several: names and globs of layers (the networks are
+    matched whole), ``"sparse"`` (rows that are not full in both), ``"common"`` (the layers of the same names between
+    spaces of the same names, as networks of different depth have; nothing else of the two is looked at). ``left_out``
+    of the answer names the layers that do not count.
 
     Raises ``NotComparableError`` where the networks are wired differently, ``InvalidInputError`` where something else
-    than two topologies or an unknown alignment is handed in, ``MissingExtraError`` where the alignment needs numba
-    (``overlap``, ``canonical``, ``refined``) and numba is not installed, ``LimitError`` where fan-in sets exceed 1.9
-    million elements.
+    than two topologies, an unknown alignment or partners that are no permutations are handed in, ``MissingExtraError``
+    where the alignment needs numba (``overlap``, ``canonical``, ``refined``) and numba is not installed, ``LimitError``
+    where fan-in sets exceed 1.9 million elements.
 
     Two outputs with the inputs {0, 1}, {1, 2} and {0}, {1, 2}: the first differ by 1 of 2, the second by nothing.
 
@@ -124,19 +173,51 @@ def nnstd(
     >>> b = Topology.from_masks([np.array([[0, 1], [1, 1], [1, 0]]), np.array([[0], [1]])])
     >>> nnstd(a, b, alignment="identity").nnstd, nnstd(a, b).nnstd
     (0.8333333333333333, 0.0)
+    >>> nnstd(a, b, partners={"hidden1": [1, 0]}).nnstd
+    0.0
     """
     definition = definition_of(alignment)
     null_model.check_kept(chance)
     for network in (a, b):
         check_topology(network, "nnstd")
+    choice = Choice.of(layers)
+    lost: tuple[str, ...] = ()
+    if choice.common:
+        names, lost = common_layers([a.wiring, b.wiring])
+        a, b = cut(a, names), cut(b, names)
+    if partners is not None:
+        if chance is not None:
+            raise InvalidInputError("nnstd: expected partners or chance, found both: chance is matched by an alignment")
+        return _chosen(by_partners(a, b, partners, fix_output=fix_output), choice, lost)
     plan_a, plan_b = plans(a, b, fix_output=fix_output)
     definition.check_installed()
     first, second = (
         definition.ready(network, fix_output=fix_output, order=plan.order)
         for network, plan in ((a, plan_a), (b, plan_b))
     )
-    distance = compare(first, second, alignment=alignment)
+    distance = _chosen(compare(first, second, alignment=alignment), choice, lost)
     return distance if chance is None else with_chance(distance, a, b, kept=chance, fix_output=fix_output)
+
+
+def _chosen(distance: Distance, choice: Choice, lost: tuple[str, ...]) -> Distance:
+    """The distance of the rows that count, with the names of the layers that do not."""
+    if choice.all:
+        return replace(distance, left_out=lost)
+    rows = distance.layers
+    chosen = choice.rows([row.name for row in rows], [row.density_a == row.density_b == 1 for row in rows])
+    layers = tuple(rows[k] for k in chosen)
+    nnstd = math.fsum(row.distance for row in layers) / len(layers)
+    out = (*(row.name for k, row in enumerate(rows) if k not in chosen), *lost)
+    return replace(distance, nnstd=nnstd, layers=layers, left_out=out)
+
+
+def by_partners(a: Topology, b: Topology, partners: Mapping[str, Any], *, fix_output: bool = True) -> Distance:
+    """The distance of two networks whose match is known: see ``nnstd``."""
+    both = plans(a, b, fix_output=fix_output)
+    units = checked(*both, partners)
+    spaces = {space.name: units[s] for s, space in enumerate(both[0].spaces)}
+    comparison = Comparison(row_values(common_network(a, b, both, spaces)), dict(enumerate(spaces.values())))
+    return replace(describe(Planned(a, both[0]), Planned(b, both[1]), "identity", comparison), alignment="given")
 
 
 def check_topology(network: object, where: str) -> None:
@@ -158,7 +239,7 @@ def with_chance(
     fix_output: bool = True,
     exact: bool = False,
 ) -> Distance:
-    """The distance of ``a`` and ``b`` with the chance level of every layer.
+    """The distance of ``a`` and ``b`` with the chance level of every layer and of their mean.
 
     ``kept`` is what independent networks have in common with the two (``nnstd``). ``exact``, for densities: simulated
     however wide. Degrees are kept in every kind of wiring (groups stay groups, tied layers stay tied); densities only
@@ -166,25 +247,32 @@ def with_chance(
     """
     null_model.check_kept(kept)
     levels = _degree_levels if kept == "degrees" else partial(_density_levels, exact=exact)
-    rows = zip(distance.layers, levels(distance, a, b, fix_output=fix_output), strict=True)
-    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows))
+    of_rows, whole = levels(distance, a, b, fix_output=fix_output)
+    rows = zip(distance.layers, of_rows, strict=True)
+    return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows), chance=whole)
 
 
-def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> list[Chance]:
+def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> tuple[list[Chance], Chance]:
     definition = definition_of(distance.alignment)
 
-    def compared(x: Topology, y: Topology) -> list[float]:
-        return [row.distance for row in nnstd(x, y, alignment=definition.name, fix_output=fix_output).layers]
-
     names = [row.name for row in distance.layers]
+
+    def compared(x: Topology, y: Topology) -> list[float]:
+        rows = nnstd(x, y, alignment=definition.name, fix_output=fix_output).layers
+        return [row.distance for row in rows if row.name in names]
+
     return null_model.degree_levels(a, b, compared, definition.key(fix_output=fix_output), names)
 
 
-def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool) -> list[Chance]:
+def _density_levels(
+    distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool
+) -> tuple[list[Chance], Chance]:
     both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
     levels = []
-    for row, place in zip(distance.layers, both[0].rows, strict=True):
+    places = dict(zip(_row_names(both[0]), both[0].rows, strict=True))
+    for row in distance.layers:
+        place = places[row.name]
         free = place.first and place.space in both[0].problem_of
         if free and matched != "none":
             _check_chance(both[0], place, row.name)
@@ -197,27 +285,24 @@ def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output:
             exact=exact,
         )
         levels.append(level)
-    return levels
+    return levels, null_model.mean_of_independent(levels)
 
 
 def compare(a: Ready, b: Ready, *, alignment: Alignment = DEFAULT) -> Distance:
     """``nnstd`` of two comparable networks that were made ready once for many comparisons (``Definition.ready``)."""
     definition = definition_of(alignment)
-    fix_output = a.plan.fix_output
-    both = plans(a.topology, b.topology, fix_output=fix_output)
+    both = plans(a, b, fix_output=a.plan.fix_output)
     a, b = (
-        network
-        if network.plan.order == plan.order
-        else definition.ready(network.topology, fix_output=fix_output, order=plan.order, many=True)
+        network if network.plan.order == plan.order else network.ordered(plan)
         for network, plan in zip((a, b), both, strict=True)
     )
     return describe(a, b, definition.name, definition.compare(a, b))
 
 
-def describe(a: Ready, b: Ready, alignment: Alignment, comparison: Comparison) -> Distance:
+def describe(a: Described, b: Described, alignment: Alignment, comparison: Comparison) -> Distance:
     """A comparison with the names, widths and densities of the layers, and the mean of their distances."""
     plan = a.plan
-    values, counts = comparison.values, comparison.ambiguous
+    values, counts = comparison.values, comparison.ambiguous  # noqa: PD011 - no data frame
     rows = []
     for k, (row, value, name) in enumerate(zip(plan.rows, values, _row_names(plan), strict=True)):
         rows.append(
@@ -268,6 +353,6 @@ def _check_chance(plan: Plan, row: Row, name: str) -> None:
         )
 
 
-def _density(network: Ready, layers: tuple[int, ...]) -> float:
-    chosen = [network.topology.layers[network.plan.order[k]] for k in layers]
-    return sum(layer.nnz for layer in chosen) / sum(layer.mask.size for layer in chosen)
+def _density(network: Described, layers: tuple[int, ...]) -> float:
+    shapes = network.plan.shapes
+    return sum(network.connections[k] for k in layers) / sum(shapes[k].possible for k in layers)

@@ -11,15 +11,16 @@ which a unit has the same fan-in and fewer candidates: the level falls with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topostrata.copies import degree_kept, from_degrees
+from topostrata.copies import degree_kept_chain, from_degrees
 from topostrata.distance import simple
 from topostrata.distance.alignments import has_numba
 from topostrata.distance.comparison import Planned
@@ -74,11 +75,11 @@ def check_kept(kept: object) -> None:
 
 def degree_levels(
     a: Topology, b: Topology, compared: Callable[[Topology, Topology], list[float]], key: str, names: Sequence[str]
-) -> list[Chance]:
-    """The chance level of each row of the distance of ``a`` and ``b``, all degrees of both networks kept.
+) -> tuple[list[Chance], Chance]:
+    """The chance level of each row of the distance of ``a`` and ``b``, and of their mean, all degrees of both kept.
 
     ``compared`` gives the distances of two networks, row by row, ``key`` says how, and ``names`` are those of the rows.
-    ``DRAWS`` pairs of independent copies (``copies.degree_kept``) are compared as the networks are, all layers
+    ``DRAWS`` pairs of independent copies (``copies.degree_kept_chain``) are compared as the networks are, all layers
     together. The levels depend on nothing but the degrees, and are the same in whichever order two networks are named
     if their distance is; those of the last 256 pairs of degrees are remembered.
     """
@@ -86,26 +87,50 @@ def degree_levels(
     digests = [network.digest for network in begins]
     remembered = "/".join([key, *digests, *names])
     if remembered not in _levels:
-        values = np.array([compared(*_copies(begins, digests, draw)) for draw in range(DRAWS)])
+        draws = islice(zip(*_chains(begins, digests), strict=True), DRAWS)
+        values = np.array([compared(x, y) for x, y in draws])
         while len(_levels) >= _REMEMBERED:
             _levels.pop(next(iter(_levels)), None)
-        _levels[remembered] = [_chance(row.tolist(), "degrees") for row in values.T]
+        rows = [_chance(row, "degrees") for row in values.T.tolist()]
+        _levels[remembered] = rows, _chance([math.fsum(draw) / len(draw) for draw in values.tolist()], "degrees")
     return _levels[remembered]
 
 
 _REMEMBERED = 256
-_levels: dict[str, list[Chance]] = {}
+_levels: dict[str, tuple[list[Chance], Chance]] = {}
 
 
-def _copies(begins: Sequence[Topology], digests: Sequence[str], draw: int) -> list[Topology]:
-    """Independent copies of both: seeds differ by draw and by degrees, and by side where both have the same."""
-    seeds = [[int(digest[:16], 16), draw, int(k == 1 and digest == digests[0])] for k, digest in enumerate(digests)]
-    return [degree_kept(begin, seed) for begin, seed in zip(begins, seeds, strict=True)]
+def independent(a: Topology, b: Topology, draws: int) -> Iterator[tuple[Topology, Topology]]:
+    """So many pairs of independent networks with the degrees of ``a`` and of ``b``, the same whichever comes first."""
+    begins = [from_degrees(network) for network in (a, b)]
+    chains = _chains(begins, [network.digest for network in begins])
+    for _ in range(draws):
+        first, second = (next(chain) for chain in chains)
+        yield first, second
+
+
+def _chains(begins: Sequence[Topology], digests: Sequence[str]) -> list[Iterator[Topology]]:
+    """A chain of copies of each: seeds differ by degrees, and by side where both have the same."""
+    seeds = [[int(digest[:16], 16), int(k == 1 and digest == digests[0])] for k, digest in enumerate(digests)]
+    return [degree_kept_chain(begin, seed) for begin, seed in zip(begins, seeds, strict=True)]
 
 
 def _chance(values: Sequence[float], kept: Kept) -> Chance:
     spread = float(np.std(values, ddof=1))
     return Chance(math.fsum(values) / len(values), spread / math.sqrt(len(values)), spread, len(values), kept=kept)
+
+
+def mean_of_independent(levels: Sequence[Chance]) -> Chance:
+    """The chance level of the mean of layers that are drawn independently of each other."""
+    n = len(levels)
+    return Chance(
+        math.fsum(level.level for level in levels) / n,
+        math.hypot(*(level.error for level in levels)) / n,
+        math.hypot(*(level.spread for level in levels)) / n,
+        min(level.draws for level in levels),
+        any(level.extrapolated for level in levels),
+        levels[0].kept,
+    )
 
 
 def chance(
@@ -199,6 +224,6 @@ def _distance(
     if not has_numba():
         return simple.reference(*(Planned(t, plan_of(t.wiring)) for t in (a, b))).values[0]
     from topostrata.distance.canonical import first_value  # noqa: PLC0415 - needs numba
-    from topostrata.distance.prepared import prepare_sets  # noqa: PLC0415
+    from topostrata.distance.prepared import prepare  # noqa: PLC0415
 
-    return first_value(prepare_sets(a), prepare_sets(b))
+    return first_value(prepare(a), prepare(b))

@@ -105,6 +105,11 @@ def check_limits(a: Prepared, b: Prepared) -> None:
 
 
 def _same_colours(a: Prepared, b: Prepared) -> bool:
+    # Units of one colour have as many connections, which is soon seen.
+    for sides in ((a.inputs, b.inputs), (a.outputs, b.outputs)):
+        for x, y in zip(*sides, strict=True):
+            if len(x.keys) != len(y.keys) or not np.array_equal(np.sort(x.sizes), np.sort(y.sizes)):
+                return False
     return all(np.array_equal(np.sort(x), np.sort(y)) for x, y in zip(a.colours, b.colours, strict=True))
 
 

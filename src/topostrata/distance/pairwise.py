@@ -6,15 +6,18 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from topostrata.distance import jobs
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
+from topostrata.distance.chosen import Choice, Layers, common_layers, cut
 from topostrata.distance.jobs import Compute, Floats, Ints, Loader, Networks, Share, Tile, Ways
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import held_spaces, layer_names
+from topostrata.distance.nnstd import check_topology, held_spaces, layer_names
 from topostrata.distance.plan import plan_of
 from topostrata.distance.threads import threads
 from topostrata.errors import Cancelled, InvalidInputError
@@ -47,6 +50,7 @@ def distances(
     digests: Sequence[str] | None = None,
     cache: TileCache | None = None,
     order: Sequence[int] | None = None,
+    layers: Layers = None,
 ) -> DistanceMatrix:
     """The distances of all pairs, on ``workers`` threads (default: one per core) or on a Dask cluster.
 
@@ -55,7 +59,8 @@ def distances(
     ``cancel``, once set, ends the work with ``Cancelled``. ``scheduler`` is the address of a Dask scheduler,
     such as ``tcp://host:8786``: its workers compute the same values, to the bit (docs/dask.md). Distances that
     ``cache`` knows are not computed; the others are written to it. It knows networks by their ``digests`` (computed
-    where none are handed in). ``order`` is the one in which the networks are cut into tiles.
+    where none are handed in). ``order`` is the one in which the networks are cut into tiles. ``layers`` chooses what
+    the distances are of, as in ``nnstd``: ``"common"`` are the layers that all of the networks have.
 
     Raises as ``nnstd`` does, and the error names the labels of the pair that was met first; ``ClusterError`` where the
     cluster cannot compute.
@@ -66,6 +71,20 @@ def distances(
     array([[0. , 0.5],
            [0.5, 0. ]])
     """
+    choice = Choice.of(layers)
+    if choice.common and topologies:
+        topologies, lost = common_networks(topologies)
+        matrix = distances(
+            topologies,
+            labels=labels,
+            alignment=alignment,
+            fix_output=fix_output,
+            progress=progress,
+            cancel=cancel,
+            workers=workers,
+            scheduler=scheduler,
+        )
+        return chosen_rows(replace(matrix, left_out=lost), choice, topologies)
     definition = definition_of(alignment)
     if workers is not None and scheduler is not None:
         raise InvalidInputError("distances: expected threads of this machine or a Dask scheduler, found both")
@@ -85,9 +104,37 @@ def distances(
     networks = Networks(topologies, names, digests)
     job = _Job(networks, ways, cache, progress, cancel)
     with _executor(networks, ways, cancel, workers, scheduler) as compute:
-        for share, layers in compute(job.tiles(range(n) if order is None else order)):
-            job.take(share, layers)
-    return job.matrix()
+        for share, computed in compute(job.tiles(range(n) if order is None else order)):
+            job.take(share, computed)
+    return chosen_rows(job.matrix(), choice, topologies)
+
+
+def common_networks(topologies: Sequence[Topology | Loader]) -> tuple[list[Loader], tuple[str, ...]]:
+    """Loaders of the part that all networks have in common, and the names of the layers that are left out."""
+    names, lost = common_layers([_loaded(network).wiring for network in topologies])
+    return [partial(_part, network, names) for network in topologies], lost
+
+
+def chosen_rows(matrix: DistanceMatrix, choice: Choice, topologies: Sequence[Topology | Loader]) -> DistanceMatrix:
+    """The matrix of the rows that count."""
+    if choice.all:
+        return matrix
+    full = np.ones(len(matrix.layer_names), dtype=bool)
+    if choice.sparse:
+        for network in map(_loaded, topologies):
+            for k, name in enumerate(matrix.layer_names):
+                full[k] &= all(network[layer].density == 1 for layer in name.split("+") if layer in network)
+    return matrix.of_layers(choice.rows(matrix.layer_names, full.tolist()))
+
+
+def _loaded(network: Topology | Loader) -> Topology:
+    topology = network if isinstance(network, Topology) or not callable(network) else network()
+    check_topology(topology, "distances")
+    return topology
+
+
+def _part(network: Topology | Loader, names: frozenset[str]) -> Topology:
+    return cut(_loaded(network), names)
 
 
 def _executor(

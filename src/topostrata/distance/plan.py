@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from topostrata import order as layer_order
 from topostrata import sharing, symmetries
 from topostrata.axes import Axis, joined_axes
@@ -21,6 +24,11 @@ from topostrata.topology import LayerShape, Space, Wiring
 DEAREST = 16_384
 
 Context = tuple[tuple[int, int], ...]
+
+# As ``fused.compare_pairs`` sees a plan: the spaces that are matched, in order; which other spaces each looks ahead to;
+# for each space the (space, taps) of its fan-in elements and of its fan-out elements, as ends and list; the spaces of
+# the rows and their elements, likewise; and in which spaces units of one colour are equal.
+Layout = tuple[NDArray[np.generic], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,29 @@ class Plan:
             for s, context in enumerate(self.contexts[: len(self.spaces)])
         )
 
+    @cached_property
+    def layout(self) -> Layout | None:
+        """How the network is wired, as arrays; None where units are not matched one by one."""
+        n = len(self.spaces)
+        if len(self.contexts) > n or not all(problem.plain for problem in self.problems):
+            return None
+        fed = np.zeros((n, n), dtype=np.bool_)
+        for s, ahead in enumerate(self.ahead):
+            for target in {self.layers[k][1] for k in ahead}:
+                fed[s, target] = any(self.layers[k][0] == s for k in self.entering[target])
+        sources = [[(self.sources[k], self.taps[k]) for k in entering] for entering in self.entering]
+        targets = [[(self.layers[k][1], self.shapes[k].taps) for k in ahead] for ahead in self.ahead]
+        rows = [[(self.sources[k], self.taps[k]) for k in row.layers] for row in self.rows]
+        return (
+            np.array([problem.spaces[0] for problem in self.problems], dtype=np.int64),
+            fed,
+            *_listed(sources),
+            *_listed(targets),
+            np.array([row.space for row in self.rows], dtype=np.int64),
+            *_listed(rows),
+            np.array([units > 0 for units in self.exchangeable], dtype=np.bool_),
+        )
+
     @property
     def held(self) -> tuple[str, ...]:
         """The spaces with interchangeable units that are compared by index all the same."""
@@ -174,6 +205,13 @@ class Plan:
                 steps += 1
             most = max(most, steps)
         return most
+
+
+def _listed(parts: Sequence[Sequence[tuple[int, int]]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lists of pairs in one array, and where each begins."""
+    ends = np.cumsum([0, *(len(part) for part in parts)]).astype(np.int64)
+    flat = [pair for part in parts for pair in part]
+    return ends, np.array(flat, dtype=np.int64).reshape(-1, 2)
 
 
 def standard_order(wiring: Wiring) -> tuple[int, ...]:

@@ -1,40 +1,48 @@
 """A topology made ready for many comparisons: fan-in and fan-out sets as flat arrays, and the colours of its units.
 
-Everything that a pair needs and that does not depend on the other network is computed here, once per topology.
+Everything that a pair needs and that does not depend on the other network is computed here, once per topology, and kept
+with it (docs/design/016-prepared-and-fused.md).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import colours
 from topostrata.distance.plan import Plan, plan_of
-from topostrata.distance.sets import Part, Sets, sets_of
-from topostrata.topology import Layer, Topology
+from topostrata.distance.sets import Part, Sets, Units, ends, sets_of, with_taps
+from topostrata.topology import Layer, Topology, Wiring
 
 Ints = NDArray[np.int64]
 
+MOST_BYTES = 512 * 2**20  # of all that is kept; masks, which it holds on to, not counted
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A topology with its sets and colours, for ``canonical``, ``overlap`` and ``refined``.
+    """A network with its sets and colours, for all alignments but ``identity``.
 
     Per space in matching order: the ``fan_in`` sets by which ``canonical`` matches it, the ``fan_out`` sets of its
     look-ahead, and ``colours`` (uint64); ``inputs`` and ``outputs``, the sets by all layers into and out of it, also
     self-loops and later entries, which ``overlap`` counts; and its ``places``, the indices of its units on the axes
     that are compared by index (of no length where all or none are). Per row of the distance: ``rows``, the fan-in sets
     that are compared. ``settled`` is False where colours had to be told apart by a choice that storage order may have
-    influenced.
+    influenced. Colours are computed when something is tied, or otherwise asks for them.
     """
 
-    topology: Topology
+    wiring: Wiring
     digest: str
+    sets: _AllSets
     plan: Plan
-    fix_output: bool
     sizes: tuple[int, ...]
     fan_in: tuple[Sets, ...]
     fan_out: tuple[Sets, ...]
@@ -42,56 +50,162 @@ class Prepared:
     outputs: tuple[Sets, ...]
     places: tuple[Ints, ...]
     rows: tuple[Sets, ...]
-    colours: tuple[NDArray[np.uint64], ...]
-    settled: bool
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the plan's order."""
+        return self.sets.layers
+
+    @cached_property
+    def connections(self) -> tuple[int, ...]:
+        """Those of each layer."""
+        return tuple(layer.nnz for layer in self.layers)
 
     @property
     def fixed(self) -> tuple[bool, ...]:
         """Which spaces are compared by index."""
         return self.plan.fixed
 
+    @property
+    def colours(self) -> tuple[NDArray[np.uint64], ...]:
+        """The colours of every space's units."""
+        return self._coloured[0]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the colours are free of any choice."""
+        return self._coloured[1]
+
+    def ordered(self, plan: Plan) -> Prepared:
+        """The same with its layers in another order."""
+        layers = dict(zip(self.plan.order, self.layers, strict=True))
+        return _prepared(self.wiring, self.digest, plan, tuple(layers[k] for k in plan.order))
+
+    @cached_property
+    def nbytes(self) -> int:
+        """The bytes of the arrays, without those of the masks."""
+        arrays = {id(array): array.nbytes for sets in self.sets.known.values() for array in sets.arrays}
+        return sum(arrays.values()) + 8 * sum(self.sizes)
+
+    @cached_property
+    def largest(self) -> int:
+        """The most elements of a fan-in set."""
+        return max(sets.largest for sets in self.fan_in)
+
+    @cached_property
+    def most_elements(self) -> int:
+        """How many elements any set could have."""
+        return max(sets.elements for sets in self.sets.known.values())
+
+    @property
+    def places_in_memory(self) -> Ints:
+        """Where the arrays lie, for ``fused.compare_pairs``: address and length of each; colours if they are known."""
+        return self._with_colours if "_coloured" in vars(self) else self._without_colours
+
+    @cached_property
+    def _with_colours(self) -> Ints:
+        return self._places(self.colours)
+
+    @cached_property
+    def _without_colours(self) -> Ints:
+        return self._places([np.zeros(0, dtype=np.uint64)] * len(self.sizes))
+
+    def _places(self, colour: Sequence[NDArray[np.uint64]]) -> Ints:
+        places = []
+        for sets, out, colours_of in zip(self.fan_in, self.fan_out, colour, strict=True):
+            arrays = (*sets.arrays, out.ptr, out.keys, colours_of)
+            places += [(array.__array_interface__["data"][0], len(array)) for array in arrays]
+            places.append((out.elements, 0))
+        for sets in self.rows:
+            places += [(array.__array_interface__["data"][0], len(array)) for array in (sets.ptr, sets.keys)]
+            places.append((sets.elements, 0))
+        return np.array(places, dtype=np.int64)
+
+    @cached_property
+    def _coloured(self) -> tuple[tuple[NDArray[np.uint64], ...], bool]:
+        return colours.colour(_structure(self.sets))
+
 
 def prepare(topology: Topology, *, fix_output: bool = True, order: tuple[int, ...] | None = None) -> Prepared:
-    """The sets and colours of a topology, its layers taken in ``order`` (the standard one where none is handed in)."""
-    bare, sets = _bare(topology, fix_output=fix_output, order=order)
-    colour, settled = colours.colour(_structure(bare.plan, sets))
-    return replace(bare, colours=colour, settled=settled)
+    """The sets of a topology, its layers taken in ``order`` (the standard one where none is handed in).
 
-
-def prepare_sets(topology: Topology, *, fix_output: bool = True, order: tuple[int, ...] | None = None) -> Prepared:
-    """The sets of a topology without the colours, which only ties need."""
-    return _bare(topology, fix_output=fix_output, order=order)[0]
-
-
-def _bare(topology: Topology, *, fix_output: bool, order: tuple[int, ...] | None) -> tuple[Prepared, _AllSets]:
+    They are computed once and kept as long as the topology is there, and among the ``MOST_BYTES`` used last.
+    """
     plan = plan_of(topology.wiring, order, fix_output=fix_output)
-    sets = _AllSets(plan, [topology.layers[k] for k in plan.order])
-    prepared = Prepared(
-        topology,
-        topology.digest,
+    return _KEPT.get(topology, plan)
+
+
+def _prepared(wiring: Wiring, digest: str, plan: Plan, layers: tuple[Layer, ...]) -> Prepared:
+    sets = _AllSets(plan, layers)
+    return Prepared(
+        wiring,
+        digest,
+        sets,
         plan,
-        fix_output,
         tuple(space.size for space in plan.spaces),
-        tuple(sets.into(s, layers) for s, layers in enumerate(plan.entering)),
-        tuple(sets.out_of(s, layers) for s, layers in enumerate(plan.ahead)),
-        tuple(sets.into(s, layers) for s, layers in enumerate(plan.incoming)),
-        tuple(sets.out_of(s, layers) for s, layers in enumerate(plan.seen)),
+        tuple(sets.into(s, entering) for s, entering in enumerate(plan.entering)),
+        tuple(sets.out_of(s, ahead) for s, ahead in enumerate(plan.ahead)),
+        tuple(sets.into(s, incoming) for s, incoming in enumerate(plan.incoming)),
+        tuple(sets.out_of(s, seen) for s, seen in enumerate(plan.seen)),
         tuple(_places(plan, s) for s in range(len(plan.spaces))),
         tuple(sets.into(row.space, row.layers) for row in plan.rows),
-        (),
-        settled=True,
     )
-    return prepared, sets
+
+
+class _Kept:
+    """What was prepared of topologies that are still there: the latest used ones, up to so many bytes.
+
+    A topology is an immutable value, so what follows from it belongs to it; it is kept beside it, not in it, so that
+    it can be dropped before it. Safe to use from several threads.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+        self._of: OrderedDict[tuple[int, int], tuple[weakref.ref[Topology], Plan, Prepared]] = OrderedDict()
+        self._lock = threading.RLock()  # a topology may go while one is looked up
+
+    def get(self, topology: Topology, plan: Plan) -> Prepared:
+        key = id(topology), id(plan)
+        with self._lock:
+            if key in self._of:
+                self._of.move_to_end(key)
+                return self._of[key][2]
+        layers = tuple(topology.layers[k] for k in plan.order)
+        prepared = _prepared(topology.wiring, topology.digest, plan, layers)
+        with self._lock:
+            if key not in self._of:
+                self._of[key] = weakref.ref(topology, lambda _: self._drop(key)), plan, prepared
+                self._bytes += prepared.nbytes
+            while self._bytes > self._most and len(self._of) > 2:  # the two that are compared
+                self._drop(next(iter(self._of)))
+        return prepared
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        with self._lock:
+            entry = self._of.pop(key, None)
+            if entry is not None:
+                self._bytes -= entry[2].nbytes
+
+
+_KEPT = _Kept(MOST_BYTES)
 
 
 class _AllSets:
     """The sets of a network, each made once."""
 
-    def __init__(self, plan: Plan, layers: list[Layer]) -> None:
-        self.plan = plan
-        self.units = [layer.shape.units_of(layer.mask.cells) for layer in layers]
-        self.taps = [layer.taps for layer in layers]
+    def __init__(self, plan: Plan, layers: tuple[Layer, ...]) -> None:
+        self.plan, self.layers = plan, layers
         self.known: dict[tuple[bool, int, tuple[int, ...]], Sets] = {}
+
+    def ends(self, layer: int) -> tuple[Units, Units, Units]:
+        """Source, target and tap of a layer's connections."""
+        return ends(self.layers[layer])
+
+    def triples(self, layer: int) -> tuple[Ints, Ints, Ints]:
+        """The same as numbers that can be calculated with."""
+        found = self.layers[layer]
+        return found.shape.units_of(found.mask.cells)
 
     def into(self, space: int, layers: tuple[int, ...]) -> Sets:
         """The fan-in sets of a space by these layers."""
@@ -99,12 +213,12 @@ class _AllSets:
         if key not in self.known:
             plan = self.plan
             contexts = [plan.sources[k] for k in layers]
-            taps = [plan.taps[k] for k in layers]
-            parts = [
-                Part(self.units[k][1], self.units[k][0] * self.taps[k] + self.units[k][2], self._size(context) * tap)
-                for k, context, tap in zip(layers, contexts, taps, strict=True)
-            ]
-            self.known[key] = sets_of(plan.spaces[space].size, parts, tuple(taps), tuple(contexts))
+            taps = tuple(plan.taps[k] for k in layers)
+            parts = []
+            for k, context, tap in zip(layers, contexts, taps, strict=True):
+                sources, targets, at_tap = self.ends(k)
+                parts.append(Part(targets, with_taps(sources, self.layers[k].taps, at_tap), self._size(context) * tap))
+            self.known[key] = sets_of(plan.spaces[space].size, parts, taps, tuple(contexts))
         return self.known[key]
 
     def out_of(self, space: int, layers: tuple[int, ...]) -> Sets:
@@ -112,21 +226,25 @@ class _AllSets:
         key = (False, space, layers)
         if key not in self.known:
             plan = self.plan
-            targets = [plan.layers[k][1] for k in layers]
-            taps = [self.taps[k] for k in layers]
-            parts = [
-                Part(self.units[k][0], self.units[k][1] * tap + self.units[k][2], plan.spaces[t].size * tap)
-                for k, t, tap in zip(layers, targets, taps, strict=True)
-            ]
-            self.known[key] = sets_of(plan.spaces[space].size, parts, tuple(taps), tuple(targets))
+            targets = tuple(plan.layers[k][1] for k in layers)
+            taps = tuple(self.layers[k].taps for k in layers)
+            if taps == (1,) and plan.sources[layers[0]] == space:
+                self.known[key] = self.into(targets[0], layers).turned(targets)
+                return self.known[key]
+            parts = []
+            for k, target, tap in zip(layers, targets, taps, strict=True):
+                units, others, at_tap = self.ends(k)
+                parts.append(Part(units, with_taps(others, tap, at_tap), plan.spaces[target].size * tap))
+            self.known[key] = sets_of(plan.spaces[space].size, parts, taps, targets)
         return self.known[key]
 
     def _size(self, context: int) -> int:
         return math.prod(size for _, size in self.plan.contexts[context])
 
 
-def _structure(plan: Plan, sets: _AllSets) -> colours.Structure:
+def _structure(sets: _AllSets) -> colours.Structure:
     """All that colours depend on: where the units of each space begin, and the connections of all layers."""
+    plan = sets.plan
     starts = [_start(plan, s) for s in range(len(plan.spaces))]
     loops = [[k for k in layers if plan.layers[k][1] == s] for s, layers in enumerate(plan.outgoing)]
     wires: list[colours.Wires | None] = []
@@ -145,13 +263,13 @@ def _structure(plan: Plan, sets: _AllSets) -> colours.Structure:
                     [sets.into(s, layers) for layers in (*stages, rest) if layers]
                     + [sets.out_of(s, layers) for layers in (plan.ahead[s], further) if layers]
                 ),
-                tuple(sets.units[k] for k in looping),
+                tuple(sets.triples(k) for k in looping),
                 plan.exchangeable[s],
             )
         )
     connections = []
     for k, (f, t) in enumerate(plan.layers):
-        sources, targets, taps = sets.units[k]
+        sources, targets, taps = sets.ends(k)
         code = _tap_code(plan, k, taps)
         connections.append(
             colours.Connections(f, t, sources, targets, code, plan.outgoing[f].index(k), plan.incoming[t].index(k))
@@ -189,11 +307,11 @@ def _index(plan: Plan, space: int) -> Ints:
     return index
 
 
-def _tap_code(plan: Plan, layer: int, taps: Ints) -> Ints:
-    """The number of each tap as far as it is kept in place."""
+def _tap_code(plan: Plan, layer: int, taps: Units) -> Ints:
+    """The number of each tap as far as it is kept in place; of no length where there is one."""
     axes = plan.shapes[layer].tap_axes
     if plan.sources[layer] < len(plan.spaces):
-        return taps
+        return taps.astype(np.int64)
     code = np.zeros(len(taps), dtype=np.int64)
     below = plan.shapes[layer].taps
     for axis in axes:

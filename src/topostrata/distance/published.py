@@ -174,7 +174,8 @@ def reference(a: Prepared, b: Prepared) -> Comparison:
             continue
         sets_a, sets_b = a.fan_in[space], b.fan_in[space]
         names = keymap(sets_a, sets_b, partner)
-        room.check_matrix(a.sizes[space], b.sizes[space], _PER_PAIR)
+        with room.of_layers(a.layers[k].name for k in entering):
+            room.check_matrix(a.sizes[space], b.sizes[space], _PER_PAIR)
         costs = float_costs(sets_a.ptr, sets_a.keys, names, sets_b.sizes, sets_b.back, sets_b.holders)
         if costs.shape[0] == costs.shape[1]:
             rows, columns = np.arange(len(costs)), assign_in_order(costs)

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from topostrata.distance import partners, room
+from topostrata.distance.common import counterparts
 from topostrata.distance.comparison import Comparison, Ready, inverse
 from topostrata.distance.plan import Plan, Row
 from topostrata.topology import Layer
@@ -31,7 +32,7 @@ def reference(a: Ready, b: Ready) -> Comparison:
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
 
     plan = a.plan
-    first, second = ([network.topology.layers[k] for k in network.plan.order] for network in (a, b))
+    first, second = a.layers, b.layers
     partner: dict[int, Ints] = {}
     forth: dict[int, Ints] = {}
     values = []
@@ -39,7 +40,8 @@ def reference(a: Ready, b: Ready) -> Comparison:
         if not entering:
             partner[space] = forth[space] = np.arange(plan.spaces[space].size)
             continue
-        room.check_matrix(plan.spaces[space].size, b.plan.spaces[space].size, _PER_PAIR)
+        with room.of_layers(first[k].name for k in entering):
+            room.check_matrix(plan.spaces[space].size, b.plan.spaces[space].size, _PER_PAIR)
         costs = _costs(first, second, plan, entering, partner)
         rows, columns = linear_sum_assignment(costs)
         forth[space] = np.full(costs.shape[0], -1, dtype=np.int64)
@@ -65,7 +67,7 @@ def _identity_value(a: Ready, b: Ready, row: Row, partner: Mapping[int, Ints]) -
     mine, other = partner[row.space], b.plan.spaces[row.space].size
     size_a, size_b, common = np.zeros(len(mine), np.int64), np.zeros(other, np.int64), np.zeros(len(mine), np.int64)
     for k in row.layers:
-        layer_a, layer_b = (network.topology.layers[network.plan.order[k]] for network in (a, b))
+        layer_a, layer_b = a.layers[k], b.layers[k]
         size_a += layer_a.fan_in
         size_b += layer_b.fan_in
         source = a.plan.sources[k]
@@ -76,26 +78,14 @@ def _identity_value(a: Ready, b: Ready, row: Row, partner: Mapping[int, Ints]) -
             shared = np.intersect1d(layer_a.mask.cells, layer_b.mask.cells, assume_unique=True)
             common += np.bincount(shared // layer_a.mask.stride, minlength=len(mine))
         else:
-            common += _common(layer_a, layer_b, partner[source], mine, joint=source >= len(a.plan.spaces))
+            joint = source >= len(a.plan.spaces)
+            places = counterparts(layer_a, layer_b, partner[source], mine, joint=joint)
+            common += np.bincount(layer_a.targets[places >= 0], minlength=len(mine))
     matched = np.flatnonzero(mine >= 0)
     total = size_a[matched] + size_b[mine[matched]]
     distances = (total - 2 * common[matched]) / np.maximum(total - common[matched], 1)
     alone = len(mine) - len(matched) + other - len(matched)
     return math.fsum([*distances.tolist(), float(alone)]) / (len(matched) + alone)
-
-
-def _common(a: Layer, b: Layer, elements: Ints, mine: Ints, *, joint: bool) -> Ints:
-    """How many elements each target unit of A shares with its partner ``mine``; ``joint``: sources with their taps."""
-    sources, targets, taps = a.shape.units_of(a.mask.cells)
-    if joint:
-        there = elements[sources * a.taps + taps]
-        there, taps = np.where(there < 0, -1, there // b.taps), there % b.taps
-    else:
-        there = elements[sources]
-    known = (there >= 0) & (mine[targets] >= 0)
-    cells = b.shape.cells_of(there[known], mine[targets[known]], taps[known])
-    shared = np.isin(cells, b.mask.cells, assume_unique=True)
-    return np.bincount(targets[known][shared], minlength=len(mine))
 
 
 def _costs(

@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,18 @@ Floats = NDArray[np.float64]
 _KEPT = 64  # tiles in memory
 _PAGE = 1000
 _NOWHERE = 2**40
+# What stands beside the distances of a pair: ambiguous units by layer, then flags.
+_UNKNOWN, _UNCOUNTED = -1, -2
+_CANONICAL, _INFORMED, _UNASKED = 1, 2, 4
+
+
+class Known(NamedTuple):
+    """What is kept of the distance of two topologies: that of each layer, and what tells how it was found."""
+
+    values: list[float]
+    ambiguous: list[int] | None
+    canonical: bool
+    informed: bool | None
 
 
 def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[str, int]:
@@ -41,17 +54,19 @@ def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[st
     if len(known) == len(wanted):
         return known
 
-    def work(tx: Transaction) -> dict[str, int]:
-        tx.run("archive/lock_archive", token=uuid.uuid4().hex)
-        numbers = _numbers(tx, wanted)
-        first = tx.run("distance/next_topology_number", family=family)[0]["number"]
-        new = {digest: first + k for k, digest in enumerate(d for d in wanted if d not in numbers)}
-        rows = list(new.items())
-        for at in range(0, len(rows), _PAGE):
-            tx.run("distance/number_topologies", family=family, rows=[list(row) for row in rows[at : at + _PAGE]])
-        return numbers | new
+    return store.write(lambda tx: _given(tx, wanted, family))
 
-    return store.write(work)
+
+def _given(tx: Transaction, digests: list[str], family: str) -> dict[str, int]:
+    """The numbers of these topologies, of which those that have none get one."""
+    tx.run("archive/lock_archive", token=uuid.uuid4().hex)
+    numbers = _numbers(tx, digests)
+    first = tx.run("distance/next_topology_number", family=family)[0]["number"]
+    new = {digest: first + k for k, digest in enumerate(d for d in digests if d not in numbers)}
+    rows = list(new.items())
+    for at in range(0, len(rows), _PAGE):
+        tx.run("distance/number_topologies", family=family, rows=[list(row) for row in rows[at : at + _PAGE]])
+    return numbers | new
 
 
 def _numbers_to_read(store: GraphStore, digests: Sequence[str]) -> dict[str, int]:
@@ -105,28 +120,78 @@ class StoredTiles:
         for place, pairs in touched.items():
             self._merge(place, [(theirs, layers[mine]) for mine, theirs in pairs])
 
-    def _merge(self, place: tuple[int, int], changes: list[tuple[tuple[_Index, ...], Floats]]) -> None:
+    def find(self, tx: Transaction, a: str, b: str) -> Known | None:
+        """The distance of two topologies with all that is told of it; None where not all of it is known."""
+        place, where = self._place(a, b)
+        row = next(iter(tx.run("distance/distance_blocks", ids=[self._id(*place)])), None)
+        if row is None or row["details"] is None:
+            return None
+        values = self._decode(self._id(*place), row["data"])[where]
+        *ambiguous, flags = self._decode_details(row["details"])[where].tolist()
+        if flags == _UNKNOWN or np.isnan(values).any():
+            return None
+        return Known(
+            values.tolist(),
+            None if _UNCOUNTED in ambiguous else ambiguous,
+            bool(flags & _CANONICAL),
+            None if flags & _UNASKED else bool(flags & _INFORMED),
+        )
+
+    def put(self, tx: Transaction, a: str, b: str, known: Known) -> None:
+        """Keep the distance of two topologies with all that is told of it."""
+        place, where = self._place(a, b)
+        asked = _UNASKED if known.informed is None else _INFORMED * known.informed
+        counts = [_UNCOUNTED] * self._layers if known.ambiguous is None else known.ambiguous
+        details = np.array([*counts, _CANONICAL * known.canonical + asked], dtype="<i4")
+        both = [where] if not self._definition.symmetric or place[0] != place[1] else [where, where[::-1]]
+        self._change(tx, place, [(at, np.array(known.values)) for at in both], [(at, details) for at in both])
+
+    def _place(self, a: str, b: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The tile of a pair, and where it stands there."""
+        (g, i), (h, j) = (divmod(self._numbers[digest], SIDE) for digest in (a, b))
+        return ((h, g), (j, i)) if self._definition.symmetric and g > h else ((g, h), (i, j))
+
+    def _merge(self, place: tuple[int, int], changes: list[tuple[Any, Floats]]) -> None:
+        tile = self._store.write(lambda tx: self._change(tx, place, changes))
+        self._keep(self._id(*place), tile)
+
+    def _change(
+        self,
+        tx: Transaction,
+        place: tuple[int, int],
+        changes: list[tuple[Any, Floats]],
+        details: Sequence[tuple[Any, NDArray[np.int32]]] = (),
+    ) -> Floats:
+        """Change a tile under its lock; what it holds then."""
         tile_id = self._id(*place)
+        row = tx.run(
+            "distance/lock_distance_block",
+            id=tile_id,
+            alignment=self._definition.name,
+            options=options(fix_output=self._fix_output),
+            version=self._definition.version,
+            family=str(self._layers),
+            row=place[0],
+            column=place[1],
+            token=uuid.uuid4().hex,
+        )[0]
+        tile = self._decode(tile_id, row["data"])
+        for theirs, values in changes:
+            tile[theirs] = values
+        told = row["details"]
+        if details:
+            every = self._decode_details(told)
+            for theirs, counts in details:
+                every[theirs] = counts
+            told = every.tobytes()
+        tx.run("distance/put_distance_block", id=tile_id, data=tile.astype("<f8").tobytes(), details=told)
+        return tile
 
-        def work(tx: Transaction) -> Floats:
-            row = tx.run(
-                "distance/lock_distance_block",
-                id=tile_id,
-                alignment=self._definition.name,
-                options=options(fix_output=self._fix_output),
-                version=self._definition.version,
-                family=str(self._layers),
-                row=place[0],
-                column=place[1],
-                token=uuid.uuid4().hex,
-            )[0]
-            tile = self._decode(tile_id, row["data"])
-            for theirs, values in changes:
-                tile[theirs] = values
-            tx.run("distance/put_distance_block", id=tile_id, data=tile.astype("<f8").tobytes())
-            return tile
-
-        self._keep(tile_id, self._store.write(work))
+    def _decode_details(self, data: bytes | None) -> NDArray[np.int32]:
+        shape = (SIDE, SIDE, self._layers + 1)
+        if data is None:
+            return np.full(shape, _UNKNOWN, dtype="<i4")
+        return np.frombuffer(data, dtype="<i4").reshape(shape).copy()
 
     def _pieces(
         self, rows: Sequence[str], columns: Sequence[str]
@@ -213,14 +278,66 @@ def stored_distances(
     )
 
 
-def put_distance(store: GraphStore, a: str, b: str, distance: Distance, *, fix_output: bool = True) -> None:
-    """Write one distance as a relationship between two snapshots, given by their refs."""
-    if definition_of(distance.alignment).symmetric:
-        a, b = min(a, b), max(a, b)
+def find_pair(
+    tx: Transaction, store: GraphStore, digests: tuple[str, str], *, layers: int, alignment: Alignment
+) -> Known | None:
+    """The distance of two topologies that was computed before, by the present definition of the alignment."""
+    numbers = _numbers(tx, list(dict.fromkeys(digests)))
+    if len(numbers) < len(set(digests)):
+        return None
+    return StoredTiles(store, numbers, alignment=alignment, layers=layers).find(tx, *digests)
+
+
+def is_walked(tx: Transaction, a: str, b: str, alignment: Alignment, nnstd: float) -> bool:
+    """Whether this distance stands between two snapshots, given by their refs, for Cypher to walk."""
+    definition = definition_of(alignment)
+    a, b = _ordered(a, b, alignment)
+    row = tx.one(
+        "distance/distance_between",
+        alignment=alignment,
+        options=options(fix_output=True),
+        snapshot=a,
+        other_snapshot=b,
+    )
+    return row is not None and (row["nnstd"], row["version"]) == (nnstd, definition.version)
+
+
+def put_distance(
+    store: GraphStore, a: str, b: str, distance: Distance, *, digests: tuple[str, str] | None = None
+) -> None:
+    """Write one distance, in one transaction, as a relationship between two snapshots, given by their refs.
+
+    Where the ``digests`` of their topologies are handed in, it goes into the tile of these, too.
+    """
+    alignment = definition_of(distance.alignment).name
+    layers = len(distance.layers)
     counts = [row.ambiguous for row in distance.layers]
-    ambiguous = None if None in counts else counts
-    row = [a, b, distance.nnstd, [row.distance for row in distance.layers], ambiguous]
-    _put(store, [row], distance.alignment, fix_output=fix_output)
+    values = [row.distance for row in distance.layers]
+    ambiguous = [count for count in counts if count is not None] if None not in counts else None
+    row = [*_ordered(a, b, alignment), distance.nnstd, values, ambiguous]
+
+    def work(tx: Transaction) -> None:
+        if digests is not None:
+            wanted = list(dict.fromkeys(digests))
+            numbers = _numbers(tx, wanted)
+            if len(numbers) < len(wanted):
+                numbers = _given(tx, wanted, str(layers))
+            known = Known(values, ambiguous, distance.canonical, distance.informed)
+            StoredTiles(store, numbers, alignment=alignment, layers=layers).put(tx, *digests, known)
+        if a != b:
+            tx.run(
+                "distance/put_distances",
+                alignment=alignment,
+                options=options(fix_output=True),
+                version=distance.version,
+                rows=[row],
+            )
+
+    store.write(work)
+
+
+def _ordered(a: str, b: str, alignment: Alignment) -> tuple[str, str]:
+    return (min(a, b), max(a, b)) if definition_of(alignment).symmetric else (a, b)
 
 
 def put_nearest(store: GraphStore, matrix: DistanceMatrix, *, fix_output: bool = True) -> int:

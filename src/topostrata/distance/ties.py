@@ -1,6 +1,6 @@
 """Matchings with what is still tied in them, and the criteria that break ties one after the other."""
 
-# ruff: noqa: ANN001, ANN202 - numba infers the types of what it compiles
+# ruff: noqa: ANN001, ANN201 - numba infers the types of what it compiles
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Ties:
             return True
         costs = kernels.listed_colour_costs(self.rows, self.offsets, self.columns, colours_a, colours_b)
         component = self.narrow(costs)
-        mixed = _mixed_components(component, self.rows, self.offsets, self.columns, colours_a, colours_b)
+        mixed = mixed_components(component, self.rows, self.offsets, self.columns, colours_a, colours_b)
         return not mixed.any() or self._only_equals(component, mixed, colours_a, colours_b)
 
     def partner(self, size_a: int, size_b: int) -> Ints:
@@ -100,7 +100,7 @@ def _problem(costs: Ints) -> tuple[NDArray[np.generic], ...]:
 
 
 @njit(cache=True, nogil=True)
-def _mixed_components(component, rows, offsets, columns, colours_a, colours_b):
+def mixed_components(component, rows, offsets, columns, colours_a, colours_b):
     """The components of tied rows in which both sides hold more than one colour, as a flag per component."""
     count = 0
     for part in component:

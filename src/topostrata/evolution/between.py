@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from topostrata import codec
 from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 from topostrata.topology import Mask
 from topostrata.words import ConnectionStatus
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from topostrata.layers import LayerShape
 
 TURNOVER = ("dropped", "grown", "regrown_at_once")
 Cells = NDArray[np.int64]
@@ -57,7 +60,7 @@ class LayerEvolution:
 
 
 @dataclass(frozen=True, slots=True)
-class Evolution:
+class Evolution(Shown):
     """What became of the connections of a run between two of its steps, layer by layer.
 
     ``from_run`` is another run where the history goes through parents.
@@ -75,10 +78,18 @@ class Evolution:
         """A row for each layer."""
         return frame(asdict(layer) for layer in self.layers)
 
+    def _shown(self) -> Table:
+        heads = ("name", "alive_from", "alive_to", "survived", "regrown", "died", "born", "jaccard_distance")
+        rows = [[getattr(layer, name) for name in heads] for layer in self.layers]
+        return Table(f"{self.from_run}@{self.from_step} to {self.run}@{self.to_step}", heads, rows)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConnectionChanges:
-    """The connections of a layer by what became of them, as sorted cells, and the two masks at the ends."""
+    """The connections of a layer by what became of them, as sorted cells, and the two masks at the ends.
+
+    ``layer`` is what the archive knows of the layer; ``None`` for masks of no archive.
+    """
 
     first: Mask
     last: Mask
@@ -86,14 +97,22 @@ class ConnectionChanges:
     regrown: Cells
     died: Cells
     born: Cells
+    layer: LayerShape | None = None
 
     def of(self, status: ConnectionStatus) -> Cells:
         """The cells of one status."""
         cells: Cells = getattr(self, status)
         return cells
 
+    def units_of(self, cells: Cells) -> tuple[Cells, Cells, Cells]:
+        """``(sources, targets, taps)`` of cells, as indices into the layer's spaces."""
+        if self.layer is not None:
+            return self.layer.units_of(cells)
+        keys = cells % self.first.stride
+        return keys // self.first.taps, cells // self.first.stride, keys % self.first.taps
 
-def connection_changes(masks: Iterable[Mask]) -> ConnectionChanges:
+
+def connection_changes(masks: Iterable[Mask], layer: LayerShape | None = None) -> ConnectionChanges:
     """Sort the connections by their status, given the masks of every recorded step from the first to the last."""
     later: Iterator[Mask] = iter(masks)
     first = last = next(later)
@@ -110,6 +129,7 @@ def connection_changes(masks: Iterable[Mask]) -> ConnectionChanges:
         regrown=both[~codec.in_sorted(both, throughout)],
         died=first.cells[~stays],
         born=last.cells[~codec.in_sorted(last.cells, first.cells)],
+        layer=layer,
     )
 
 

@@ -7,7 +7,7 @@ it started from, then its own. A perturbed or pruned network is a new network wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 from topostrata.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
 from topostrata.evolution.between import ConnectionChanges, Evolution, between, connection_changes
 from topostrata.evolution.history import LayerHistory, follow, total
+from topostrata.evolution.neuron import Neuron, NeuronConnection, lives_of
 from topostrata.evolution.survival import RunSurvival, layer_survival
 from topostrata.frames import columns, frame
+from topostrata.shown import Shown, Table
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
 from topostrata.store.runs import VERIFY, find_run, layer_metrics_of, layers_of, masks_between, parents_of, steps_of
@@ -25,6 +27,8 @@ from topostrata.topology import Mask
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from topostrata.layers import LayerShape
 
 _CONTINUES = ("resume", "fork")
 _PAGE = 64
@@ -47,7 +51,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class RunHistory:
+class RunHistory(Shown):
     """A run through all its snapshots: each layer, all layers as one, and those that are not always full as one.
 
     Only in Python: ``moments``, whose times are the ``steps`` of each layer.
@@ -68,6 +72,12 @@ class RunHistory:
             for moment, *values in zip(self.moments, *(getattr(layer, name).tolist() for name in measures), strict=True)
         )
 
+    def _shown(self) -> Table:
+        heads = ("alive", "born", "died", "regrown", "density", "exploration")
+        columns = [getattr(self.rewired or self.total, name).tolist() for name in heads]
+        rows = list(zip(self.refs, *columns, strict=True))
+        return Table(f"{self.run}: all layers that are not always full", ("snapshot", *heads), rows)
+
     def place(self, step: int) -> int:
         """Where a step stands in ``moments``: in the nearest generation that has it."""
         return _place(self.moments, self.run, step)
@@ -78,7 +88,14 @@ class RunHistory:
         time = self.moments[start].time
         layers = tuple(layer_survival(layer, time) for layer in self.layers)
         return RunSurvival(
-            self.run, self.refs[start], self.refs[start:], self.refs, layers, layer_survival(self.total, time)
+            self.run,
+            self.refs[start],
+            self.refs[start:],
+            self.refs,
+            layers,
+            layer_survival(self.total, time),
+            None if self.rewired is None else layer_survival(self.rewired, time),
+            tuple(moment.time for moment in self.moments[start:]),
         )
 
     @property
@@ -103,7 +120,7 @@ class _Course:
     """The snapshots that make up a history, the layers that they share, and which mask each layer has at each."""
 
     moments: tuple[Moment, ...]
-    layers: tuple[str, ...]
+    layers: tuple[LayerShape, ...]
     digests: Mapping[tuple[str, str, int], str]  # by layer, run and step
     metrics: Mapping[str, Mapping[str, Mapping[str, float]]]  # by snapshot and layer
 
@@ -140,7 +157,28 @@ class StoredEvolution:
     ) -> ConnectionChanges:
         """The connections of one layer by what became of them from one step to another."""
         course = self._course(run, first, last, layer=layer, through_parents=through_parents)
-        return connection_changes(mask for _, masks in self._followed(course) for _, mask in masks)
+        masks = (mask for _, masks in self._followed(course) for _, mask in masks)
+        return connection_changes(masks, course.layers[0])
+
+    def neuron(self, run: str, space: str, unit: int) -> Neuron:
+        """One unit over all snapshots of a run: every connection into it and out of it, with its lives."""
+        course = self._course(run, through_parents=False)
+        spaces = {end.name: end for shape in course.layers for end in (shape.source, shape.target)}
+        if space not in spaces:
+            raise NotFoundError(f"run {run!r}: expected one of the spaces {', '.join(spaces)}, found {space!r}")
+        if not 0 <= unit < spaces[space].size:
+            raise NotFoundError(f"space {space!r}: expected a unit from 0 to {spaces[space].size - 1}, found {unit}")
+        shapes = {shape.name: shape for shape in course.layers if space in {shape.source.name, shape.target.name}}
+        course = replace(course, layers=tuple(shapes.values()))
+        inputs: list[NeuronConnection] = []
+        outputs: list[NeuronConnection] = []
+        for name, masks in self._followed(course):
+            followed = list(masks)
+            if shapes[name].target.name == space:
+                inputs += lives_of(shapes[name], followed, unit, into=True)
+            if shapes[name].source.name == space:
+                outputs += lives_of(shapes[name], followed, unit, into=False)
+        return Neuron(run, space, unit, tuple(moment.step for moment in course.moments), tuple(inputs), tuple(outputs))
 
     def _course(
         self,
@@ -158,7 +196,8 @@ class StoredEvolution:
             line = _line(tx, run) if through_parents else [(run, None)]
             moments = _window(_moments(tx, line), run, first, last)
             runs = list(dict.fromkeys(moment.run for moment in moments))
-            names = _shared_layers(tx, runs)
+            shapes = _shared_layers(tx, runs)
+            names = tuple(shapes)
             if layer is not None and layer not in names:
                 owner = next((y.shared_with for y in layers_of(tx, [run])[run] if y.name == layer), None)
                 raise NotFoundError(
@@ -174,7 +213,10 @@ class StoredEvolution:
                 for step, name, digest in masks_between(tx, member, layers, steps[0], steps[-1]):
                     digests[name, member, step] = digest
             return _Course(
-                moments, layers, digests, layer_metrics_of(tx, [str(moment) for moment in moments] if turnover else [])
+                moments,
+                tuple(shapes[name] for name in layers),
+                digests,
+                layer_metrics_of(tx, [str(moment) for moment in moments] if turnover else []),
             )
 
         return self._store.read_with(work)
@@ -185,7 +227,7 @@ class StoredEvolution:
             yield name, ((time, mask) for _, time, mask in masks)
 
     def _masks_of(self, course: _Course) -> Iterator[tuple[str, int, Mask]]:
-        places = [(name, moment) for name in course.layers for moment in course.moments]
+        places = [(shape.name, moment) for shape in course.layers for moment in course.moments]
         for at in range(0, len(places), _PAGE):
             page = [(name, moment.time, self._digest(course, name, moment)) for name, moment in places[at : at + _PAGE]]
             masks = self._masks.get(digest for _, _, digest in page)
@@ -240,12 +282,12 @@ def _window(moments: tuple[Moment, ...], run: str, first: int | None, last: int 
     return moments[start : end + 1]
 
 
-def _shared_layers(tx: Transaction, runs: Sequence[str]) -> tuple[str, ...]:
+def _shared_layers(tx: Transaction, runs: Sequence[str]) -> dict[str, LayerShape]:
     layers_by_run = layers_of(tx, runs)
     names = {run: [y.name for y in layers if y.shared_with is None] for run, layers in layers_by_run.items()}
     if any(own != names[runs[-1]] for own in names.values()):
         raise ConflictError(f"expected {' and '.join(runs)} to have the same layers, found {names}")
-    return tuple(names[runs[-1]])
+    return {y.name: y.shape for y in layers_by_run[runs[-1]] if y.shared_with is None}
 
 
 def _place(moments: Sequence[Moment], run: str, step: int) -> int:

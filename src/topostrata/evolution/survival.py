@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from topostrata.errors import NotFoundError
 from topostrata.evolution.history import Counts, LayerHistory
 from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,14 +118,15 @@ class LayerSurvival:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunSurvival:
+class RunSurvival(Shown):
     """How long the connections of a run live: forward from a snapshot, and backward from the last.
 
     ``survived[k]`` of each layer belongs to ``refs[k]``; ``older[k]``, of those alive at the last snapshot, to
-    ``age_refs[k]``. ``total`` is all layers as one.
+    ``age_refs[k]``. ``total`` is all layers as one, ``rewired`` those that are not always full (None if all are). Only
+    in Python: ``times``, the steps of ``refs``, which go on after a parent's where a child counts from 0 again.
     """
 
-    json_names: ClassVar = {"from_ref": "from"}
+    json_names: ClassVar = {"from_ref": "from", "times": None}
 
     run: str
     from_ref: str
@@ -132,6 +134,22 @@ class RunSurvival:
     age_refs: tuple[str, ...]
     layers: tuple[LayerSurvival, ...]
     total: LayerSurvival
+    rewired: LayerSurvival | None
+    times: tuple[int, ...]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each layer and snapshot: layer, snapshot, survived, share."""
+        return frame(
+            {"layer": layer.name, "snapshot": ref, "survived": int(survived), "share": float(share)}
+            for layer in (*self.layers, self.total)
+            for ref, survived, share in zip(self.refs, layer.survived, layer.share, strict=True)
+        )
+
+    def _shown(self) -> Table:
+        layers = (*self.layers, *(() if self.rewired is None else (self.rewired,)))
+        rows = list(zip(self.refs, *(layer.share.tolist() for layer in layers), strict=True))
+        title = f"share of the connections alive at {self.from_ref} that are alive ever since"
+        return Table(title, ("snapshot", *(layer.name for layer in layers)), rows)
 
 
 def survival(history: LayerHistory, from_step: int | None = None) -> Survival:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from topostrata.integrations.recording import Recording
@@ -23,7 +23,8 @@ class TopostrataCallback(Callback):
     masks by then, and at the end of each training epoch, or after ``every`` optimizer steps and at the end of the last
     epoch. Its step is the trainer's ``global_step``, its epoch the number of epochs done, its metrics are those that
     the module has logged by then. ``source`` gives what is logged where it is not the module itself: a network inside
-    it, a ``Masking``, a list of masks.
+    it, a ``Masking``, a list of masks. ``update`` gives what the last update of the wiring did, by those names of
+    ``dropped``, ``grown``, ``before`` and ``after_removal`` that ``run.log`` is to have.
 
     ``gradient_flow=n`` records how the gradients flow at each n-th optimizer step, before it is taken: as the trainer
     has summed them over accumulated batches and processes and divided the scale of mixed precision out, not yet
@@ -43,10 +44,11 @@ class TopostrataCallback(Callback):
         every: int | None = None,
         gradient_flow: int | None = None,
         source: Callable[[Any], Any] | None = None,
+        update: Callable[[Any], Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        self._recording = Recording(run, every, gradient_flow, source, options)
+        self._recording = Recording(run, every, gradient_flow, source, update, options)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to record."""

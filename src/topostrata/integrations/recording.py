@@ -17,6 +17,7 @@ from topostrata.topology import Topology
 
 logger = logging.getLogger("topostrata.hook")
 
+_UPDATE = {"dropped", "grown", "before", "after_removal"}
 _CHECKPOINT_S = 1.0  # what a checkpoint waits at most for the snapshot that it goes with
 
 
@@ -25,8 +26,9 @@ class Recording:
 
     ``every`` is how many optimizer steps lie between two snapshots; None: an epoch. ``gradient_flow`` is how many lie
     between two measurements of the gradients; None: there are none. ``source`` gives what is logged, from the model
-    that the loop hands to its callbacks; None: the model. The rest are the arguments of ``ts.init``, which are checked
-    here: a mistake in them raises where the callback is made, not in the midst of training.
+    that the loop hands to its callbacks; None: the model. ``update`` gives what the last update did, from the same
+    model; None: nobody says it. The rest are the arguments of ``ts.init``, which are checked here: a mistake in them
+    raises where the callback is made, not in the midst of training.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Recording:
         every: int | None,
         gradient_flow: int | None,
         source: Callable[[Any], Any] | None,
+        update: Callable[[Any], Mapping[str, Any]] | None,
         options: Mapping[str, Any],
     ) -> None:
         for name, steps in (("every", every), ("gradient_flow", gradient_flow)):
@@ -42,8 +45,9 @@ class Recording:
                 raise InvalidInputError(
                     f"{name}: expected a number of optimizer steps from 1 on, or None, found {steps!r}"
                 )
-        if source is not None and not callable(source):
-            raise InvalidInputError(f"source: expected a function of the model, found {type(source).__name__}")
+        for name, function in (("source", source), ("update", update)):
+            if function is not None and not callable(function):
+                raise InvalidInputError(f"{name}: expected a function of the model, found {type(function).__name__}")
         mode = options.get("mode")
         if mode is not None and mode not in get_args(Mode):
             raise InvalidInputError(f"mode: expected one of {', '.join(get_args(Mode))}, found {mode!r}")
@@ -51,6 +55,7 @@ class Recording:
         self.every = every
         self._flow_every, self._measured = gradient_flow, -1
         self._id, self._source, self._options = run, source or _itself, dict(options)
+        self._update, self._failed = update, False
         self._last: int | None = None
         self._origin: tuple[str, int] | None = None
 
@@ -89,7 +94,8 @@ class Recording:
         """Record a step, once."""
         if step != self._last:
             self._last = step
-            self.run.log(partial(self._source, model), step=step, epoch=epoch, metrics=named(metrics or {}))
+            said = self._said(model, step)
+            self.run.log(partial(self._source, model), step=step, epoch=epoch, metrics=named(metrics or {}), **said)
 
     def measure(self, model: Any, *, step: int, epoch: float | None, scale: Any = 1.0) -> None:
         """Record the gradient flow where it is due, once a step: before the optimizer takes it."""
@@ -122,12 +128,32 @@ class Recording:
         if isinstance(state, Mapping) and isinstance(state.get("run"), str) and isinstance(state.get("step"), int):
             self._origin = (state["run"], state["step"])
 
+    def _said(self, model: Any, step: int) -> dict[str, Any]:
+        """What the last update did; where that fails it is said once, and the step is recorded without."""
+        if self._update is None or not step:  # nothing was updated before the first
+            return {}
+        try:
+            return _checked(self._update(model))
+        except Exception as error:  # noqa: BLE001 - never a harm to training
+            if not self._failed:
+                logger.warning("run %s: step %s is recorded without its turnover: %s", self._id, step, error)
+            self._failed = True
+            return {}
+
     def _read(self, model: Any) -> sources.Reading | Topology | None:
         """What would be logged now, by its weights where there are no masks; None where that fails, as ``log`` says."""
         try:
             return sources.read(self._source(model), orientation=self._options.get("orientation"), from_weights=True)
         except Exception:  # noqa: BLE001 - never a harm to training
             return None
+
+
+def _checked(said: Mapping[str, Any]) -> dict[str, Any]:
+    if not said.keys() <= _UPDATE:
+        raise InvalidInputError(
+            f"update: expected names among {', '.join(sorted(_UPDATE))}, found {', '.join(map(str, said))}"
+        )
+    return dict(said)
 
 
 def _guarded(source: Callable[[Any], Any], model: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import TrainerCallback
@@ -20,7 +20,9 @@ class TopostrataCallback(TrainerCallback):
     masks by then, and at the end of each epoch, or after ``every`` optimizer steps and at the end of the training. Its
     step is the trainer's ``global_step``, its epoch the trainer's ``epoch``; its metrics are what the trainer logs and
     evaluates at that step (of several evaluation sets, on the first), but for measured times. ``source`` gives what is
-    logged where it is not the model itself: a network inside it, a ``Masking``, a list of masks.
+    logged where it is not the model itself: a network inside it, a ``Masking``, a list of masks. ``update`` gives what
+    the last update of the wiring did, by those names of ``dropped``, ``grown``, ``before`` and ``after_removal`` that
+    ``run.log`` is to have.
 
     ``gradient_flow=n`` records how the gradients flow at each n-th optimizer step, before it is taken: as the trainer
     has summed them over accumulated batches and processes, divided the scale of mixed precision out, and clipped them
@@ -40,9 +42,10 @@ class TopostrataCallback(TrainerCallback):
         every: int | None = None,
         gradient_flow: int | None = None,
         source: Callable[[Any], Any] | None = None,
+        update: Callable[[Any], Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> None:
-        self._recording = Recording(run, every, gradient_flow, source, options)
+        self._recording = Recording(run, every, gradient_flow, source, update, options)
         self._metrics: dict[str, Any] = {}
         self._is_due = False
 

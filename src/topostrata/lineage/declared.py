@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from topostrata.errors import MissingExtraError
+from topostrata.frames import frame
 from topostrata.runs import Descent
+from topostrata.shown import Shown, Table
 
 try:
     import networkx as nx
 except ImportError as error:
     raise MissingExtraError("lineage", "distance") from error
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(Shown):
     """A part of the descent of runs: ``nodes`` are run ids, parents before their children; ``cut`` more lie beyond."""
 
     nodes: tuple[str, ...]
     edges: tuple[Descent, ...]
     cut: int = 0
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each descent: child, parent, step, how."""
+        _, heads, rows = self._shown()
+        return frame((dict(zip(heads, row, strict=True)) for row in rows), heads)
+
+    def _shown(self) -> Table:
+        rows = [[edge.child, edge.parent, edge.step, edge.how] for edge in self.edges]
+        cut = f", {self.cut} more beyond" if self.cut else ""
+        return Table(f"descent of {len(self.nodes)} runs{cut}", ("child", "parent", "step", "how"), rows)
 
     def graph(self) -> nx.MultiDiGraph[str]:
         """As a networkx graph: edges from parent to child with ``step`` and ``how``."""

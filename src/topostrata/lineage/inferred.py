@@ -26,6 +26,7 @@ from topostrata.distance.nnstd import Distance
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.frames import frame
 from topostrata.lineage.unit_terms import PairTerms, Placement, Units, unit_terms
+from topostrata.shown import Shown, Table
 from topostrata.topology import Topology
 
 try:
@@ -74,7 +75,7 @@ class InferredEdge:
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
+class Inference(Shown):
     """A tree over networks: n - 1 edges that join n networks, parents before their children where there is a root.
 
     ``alignment`` says how the networks were compared, ``depth`` in how many of their spaces (None: in all). ``samples``
@@ -110,6 +111,11 @@ class Inference:
     def to_pandas(self) -> pd.DataFrame:
         """A row for each edge: parent, child, distance, margin, support, direction."""
         return frame(asdict(edge) for edge in self.edges)
+
+    def _shown(self) -> Table:
+        heads = ("parent", "child", "distance", "margin", "support", "direction")
+        rows = [[getattr(edge, name) for name in heads] for edge in self.edges]
+        return Table(f"probable descent, {self.alignment} distances", heads, rows)
 
     def placed(self, placement: Placement, labels: Sequence[str]) -> Inference:
         """The same, saying whether units are in place; ``labels`` are those of the networks that were looked at."""
@@ -186,7 +192,7 @@ def infer(
     alignment = DEFAULT
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         forth = compare(values[i], values[j])
-        alignment = forth.alignment
+        alignment = definition_of(forth.alignment).name
         pair = unit_terms(values[i], values[j], forth.matching) if beyond is None else None
         value = forth.nnstd if depth is None or pair is None else _shallow(pair, depth)
         if not definition_of(alignment).symmetric:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -42,6 +42,7 @@ from topostrata.topology import Topology
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MOST_NAMES = 5  # in a hint
+_PAGE = 32  # snapshots of a timeline whose masks are asked for at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +154,12 @@ def read_timeline(
         common = set.intersection(*({snapshot.step for snapshot in history} for history in histories))
         return [recorded(tx, [snapshot for snapshot in history if snapshot.step in common]) for history in histories]
 
-    def topologies(entries: Iterable[RecordedSnapshot]) -> Iterator[tuple[int, Topology]]:
-        return ((entry.snapshot.step, masks.topology(entry)) for entry in entries)
+    def topologies(entries: Sequence[RecordedSnapshot]) -> Iterator[tuple[int, Topology]]:
+        """Read by pages, each in a few transactions, and handed over one by one."""
+        for at in range(0, len(entries), _PAGE):
+            page = entries[at : at + _PAGE]
+            for entry, topology in zip(page, masks.topologies(page), strict=True):
+                yield entry.snapshot.step, topology
 
     histories = store.read_with(work)
     if other is None:

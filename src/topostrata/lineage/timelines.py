@@ -15,6 +15,7 @@ import numpy as np
 
 from topostrata.errors import InvalidInputError
 from topostrata.frames import frame
+from topostrata.shown import Shown, Table
 from topostrata.topology import Topology
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Shown):
     """Distances in the order of the steps; ``a`` is the run that is followed, ``b`` what it is compared with."""
 
     a: str
@@ -54,6 +55,11 @@ class Timeline:
     def to_pandas(self) -> pd.DataFrame:
         """A row for each step: step, other_step, distance, chance."""
         return frame((asdict(point) for point in self.points), ("step", "other_step", "distance", "chance"))
+
+    def _shown(self) -> Table:
+        rows = [[point.step, point.other_step, point.distance, point.chance] for point in self.points]
+        title = f"{self.a} and its own past" if self.a == self.b else f"{self.a} and {self.b}"
+        return Table(f"NNSTD of {title}", ("step", "other_step", "distance", "chance"), rows)
 
     @property
     def closest(self) -> Point | None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from topostrata import matrices
 from topostrata.errors import InvalidInputError, InvalidTopologyError
 from topostrata.ingest.hook import sources
+from topostrata.ingest.hook.tracing.forward import unwrap
 
 # What is recorded of a run and of each of its parameters, by the names of their fields.
 _OF_RUN = ("egf_1", "egf_2", "egf_1_per_weight", "egf_2_per_weight", "gradient_norm_1", "gradient_norm_2")
@@ -124,7 +125,7 @@ def gradient_flow(gradients: Any, masks: Any = None, *, biases: bool = False, sc
     >>> [(p.name, p.active, p.flow_2, p.counted) for p in flow.parameters]
     [('fc1', 3, 13.0, True), ('fc2', 2, 2.0, True), ('fc2.bias', 1, 9.0, False)]
     """
-    named = _named(sources.unwrapped(gradients), masks)
+    named = _named(unwrap(gradients), masks)
     divisor = _divisor(scale)
     present = {name: gradient for name, gradient in named.gradients.items() if gradient is not None}
     if not present:

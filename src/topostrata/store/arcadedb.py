@@ -97,6 +97,10 @@ def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str
         "server.mode": "development",
         "txWalFlush": "1",
         "command.timeout": str(command_timeout_ms),
+        # Its own gate counts writers with readers: four queries that cannot be ended would stop every write. Users'
+        # queries are bounded where they are asked (graph.py), and what one list or one sort may hold, here.
+        "queryMaxConcurrent": "0",
+        "queryMaxRangeSize": "100000",
         # Nothing that a query says may reach files, the network or other languages.
         "opencypher.loadCsv.allowFileUrls": "false",
         "opencypher.loadCsv.allowRemoteUrls": "false",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from neo4j import exceptions as bolt
 
 from topostrata.errors import (
+    ConflictError,
     InvalidQueryError,
     LimitError,
     QueryRefusedError,
@@ -43,6 +44,10 @@ _CODES = (
 )
 
 
+# What the embedded engine says where one of its own limits is reached.
+_TOO_MUCH = ("exceeding the maximum", "Limit of allowed elements", "too many", "nesting depth")
+
+
 def check_version(agent: str, location: str) -> None:
     """Refuse a Neo4j older than 5, whose Cypher lacks what the queries need. ``agent`` is the server's own word."""
     version = re.match(r"Neo4j/v?(\d+)", agent)
@@ -68,12 +73,26 @@ def translate(error: Exception, location: str, database: str | None = None) -> T
             return StoreUnavailableError(f"{location}: {meaning}", hint=hint)
     if isinstance(error, bolt.AuthError):
         return StoreUnavailableError(f"{location}: user or password is wrong", hint=_LOGIN)
+    if isinstance(error, bolt.ConstraintError):
+        return ConflictError(
+            f"{location}: something of that id is in the database already and hangs on no run; nothing was written: "
+            f"{first_line(error)}",
+            hint="what remains of a run that was deleted by hand: `topostrata gc` takes it away",
+        )
     return StoreUnavailableError(f"{location}: the database refused: {code}: {first_line(error)}")
 
 
 def took_too_long(timeout_s: float) -> LimitError:
     """A user's query that was given up."""
     return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
+
+
+def broke_the_database() -> LimitError:
+    """A user's query under which the connection was lost."""
+    return LimitError(
+        "the query broke the connection to the database, which probably ran out of memory; it is not asked again",
+        hint="narrow it, or use LIMIT",
+    )
 
 
 def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError | None:
@@ -87,8 +106,8 @@ def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError 
         return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
     if "Timeout" in code or "TimedOut" in code or "timeout" in text.lower() or "Terminated" in code:
         return took_too_long(timeout_s)
-    if "exceeding the maximum" in text:
-        return LimitError(f"the query asks for too much: {text}")
+    if any(words in text for words in _TOO_MUCH):
+        return LimitError(f"the query asks for too much: {text}", hint="narrow it, or use LIMIT")
     return InvalidQueryError(f"the query was not understood: {text}")
 
 

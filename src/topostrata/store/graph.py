@@ -11,16 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import secrets
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from topostrata import queries
 from topostrata.errors import (
+    Cancelled,
     InvalidQueryError,
     LimitError,
     MissingExtraError,
@@ -36,7 +39,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("the archive", "server") from error
 
-from topostrata.store.failures import took_too_long, translate, translate_user
+from topostrata.store.failures import broke_the_database, first_line, took_too_long, translate, translate_user
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -51,6 +54,10 @@ _TRANSACTION_SECONDS = 120.0  # after which a server ends it, lest the locks of 
 _REFUSALS = 3
 _RACES = 10
 _ENDING = ("Neo.DatabaseError.", "Neo.ClientError.Request.Invalid")
+_AT_ONCE = 2
+_QUERIES = threading.BoundedSemaphore(_AT_ONCE)  # of users, in this process: what cannot be ended stops no writer
+_LOOK_S = 0.1  # how often somebody looks whether a query was cancelled
+_ENDING_S = 5.0
 MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
 
 
@@ -75,6 +82,19 @@ class Connection:
     password: str
     reader: tuple[str, str] | None = None
     ca_file: str | None = None  # certificates to trust instead of the machine's, where the scheme asks for TLS
+
+
+@dataclass(slots=True)
+class _Question:
+    """A user's query. ``sent`` says whether the database may have begun to work on it."""
+
+    text: str
+    parameters: dict[str, Any]
+    most: int
+    timeout_s: float
+    cancel: threading.Event
+    token: str = field(default_factory=lambda: f"topostrata {secrets.token_hex(8)}")
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +148,11 @@ class GraphStore:
         self._closed = False
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the engine of a directory, and not a server."""
+        return self._connection.reader is not None
+
+    @property
     def connection(self) -> Connection:
         """How the database is reached now, passwords included."""
         return self._connection
@@ -149,78 +174,113 @@ class GraphStore:
         for statement in statements:
             self._manage(neo4j.WRITE_ACCESS, lambda tx, text=statement: _consume(tx, text))  # type: ignore[misc]
 
-    def query(self, text: str, parameters: Mapping[str, Any], *, limit: int, timeout_s: float) -> Table:
+    def query(
+        self,
+        text: str,
+        parameters: Mapping[str, Any],
+        *,
+        limit: int,
+        timeout_s: float,
+        cancel: threading.Event | None = None,
+    ) -> Table:
         """A user's own query, through the means of the engine that let it read only.
 
+        At most two run at once in a process. It is asked once: where the connection is lost while it runs, the query
+        may be what broke the database, and would do so again.
+
         Raises ``QueryRefusedError`` for a query that would write, ``InvalidQueryError`` for one that does not parse,
-        ``LimitError`` for one that takes longer than ``timeout_s`` seconds or whose answer is too large.
+        ``LimitError`` for one that takes longer than ``timeout_s`` seconds, whose answer is too large or that broke the
+        database, ``Cancelled`` once ``cancel`` is set: then it is ended in the database too.
         """
         self._check_open()
         check_read_only(text)
-        ask = self._ask_server if self._connection.reader is None else self._ask_embedded
+        if not _QUERIES.acquire(timeout=timeout_s):
+            raise LimitError(
+                f"a query: expected one of {_AT_ONCE} places within {timeout_s:g} s, found others' queries there",
+                hint="try again",
+            )
+        asked = _Question(text, dict(parameters), limit + 1, timeout_s, cancel or threading.Event())
         try:
-            try:
-                columns, rows = ask(text, dict(parameters), limit + 1, timeout_s)
-            except _LOST:
-                self._reconnect()
-                columns, rows = ask(text, dict(parameters), limit + 1, timeout_s)
+            with ThreadPoolExecutor(1) as pool:  # the caller's thread may run an event loop already
+                try:
+                    columns, rows = pool.submit(asyncio.run, self._ask(asked)).result()
+                except _LOST as error:
+                    if asked.sent or isinstance(error, TopostrataError):
+                        raise
+                    self._reconnect()
+                    columns, rows = pool.submit(asyncio.run, self._ask(asked)).result()
         except TopostrataError:
             raise
         except (TypeError, ValueError, OverflowError) as error:  # of the driver: what no database could be sent
-            raise InvalidQueryError(f"the query or a parameter cannot be sent: {error}") from error
+            raise InvalidQueryError(f"the query or a parameter cannot be sent: {first_line(error)}") from error
         except bolt.Neo4jError as error:
             raise translate_user(error, timeout_s) or self._translated(error) from error
         except (bolt.DriverError, OSError) as error:
+            if asked.sent and isinstance(error, _LOST):
+                raise broke_the_database() from error
             raise self._translated(error) from error
+        finally:
+            _QUERIES.release()
         return Table(columns, rows[:limit], truncated=len(rows) > limit)
 
-    def _ask_server(self, text: str, parameters: dict[str, Any], most: int, timeout_s: float) -> _Answer:
-        """On a Neo4j server: in read mode, which it enforces, with a timeout, which it keeps."""
-        with (
-            self._driver.session(database=self._connection.database, default_access_mode=neo4j.READ_ACCESS) as session,
-            session.begin_transaction(timeout=timeout_s) as tx,
+    async def _ask(self, asked: _Question) -> _Answer:
+        """Ask with the account that only reads, or in read mode where there is none, and stop waiting in time.
+
+        A server keeps the limit of time that it is told, and ends what nobody waits for; the embedded engine does
+        neither, and is told by another connection.
+        """
+        answering = asyncio.create_task(self._answer(asked))
+        deadline = time.monotonic() + asked.timeout_s
+        while not answering.done():
+            left = deadline - time.monotonic()
+            if left <= 0 or asked.cancel.is_set():
+                await self._end(asked.token)
+                answering.cancel()
+                await asyncio.wait({answering}, timeout=_ENDING_S)
+                if not answering.cancelled() and answering.done():
+                    answering.exception()  # what it ended with does not matter
+                raise took_too_long(asked.timeout_s) if left <= 0 else Cancelled("the query was cancelled")
+            await asyncio.wait({answering}, timeout=min(left, _LOOK_S))
+        return answering.result()
+
+    async def _answer(self, asked: _Question) -> _Answer:
+        reader = self._connection.reader
+        database = self._connection.database
+        async with (
+            self._open_to_read() as driver,
+            driver.session(database=database, default_access_mode=neo4j.READ_ACCESS) as session,
         ):
-            _check_plan(tx, text, parameters)
-            result = tx.run(text, parameters)
+            tx = await session.begin_transaction(timeout=asked.timeout_s)
+            if reader is None:
+                await _check_plan(tx, asked.text, asked.parameters)
+            asked.sent = True
+            result = await tx.run(f"/* {asked.token} */ {asked.text}", asked.parameters)
             columns, rows = tuple(result.keys()), _Rows()
-            for record in islice(result, most):
+            async for record in result:
                 rows.add(record)
-            tx.rollback()
+                if len(rows.rows) >= asked.most:
+                    break
+            await tx.rollback()
             return columns, rows.rows
 
-    def _ask_embedded(self, text: str, parameters: dict[str, Any], most: int, timeout_s: float) -> _Answer:
-        """On the embedded engine: with the account that only reads.
+    async def _end(self, token: str) -> None:
+        """End a statement of the embedded engine, as the reader itself; on a server its connection's end is enough."""
+        if self._connection.reader is None:
+            return
+        with suppress(bolt.Neo4jError, bolt.DriverError, OSError, TimeoutError):
+            async with (
+                asyncio.timeout(_ENDING_S),
+                self._open_to_read() as driver,
+                driver.session(database=self._connection.database) as session,
+            ):
+                running = await session.run(queries.load("ending/running_statements").text, token=token)
+                ids = [record["id"] async for record in running]
+                if ids:
+                    await (await session.run(queries.load("ending/end_statements").text, ids=ids)).consume()
 
-        The engine keeps a limit of its own and ignores the client's, so the client is the one that stops waiting: it
-        drops the connection. That takes the asynchronous driver, in a thread of its own, since the caller's may run
-        an event loop already.
-        """
-        assert self._connection.reader is not None  # noqa: S101 - asked of embedded engines only
-
-        async def ask() -> _Answer:
-            try:
-                async with (
-                    asyncio.timeout(timeout_s),
-                    self._open_to_wait() as driver,
-                    driver.session(database=self._connection.database) as session,
-                ):
-                    tx = await session.begin_transaction()
-                    result = await tx.run(text, parameters)
-                    columns, rows = tuple(result.keys()), _Rows()
-                    async for record in result:
-                        rows.add(record)
-                        if len(rows.rows) >= most:
-                            break
-                    await tx.rollback()
-                    return columns, rows.rows
-            except TimeoutError as error:
-                raise took_too_long(timeout_s) from error
-
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, ask()).result()
-
-    def _open_to_wait(self) -> neo4j.AsyncDriver:
-        return neo4j.AsyncGraphDatabase.driver(self._connection.uri, auth=self._connection.reader, **_DRIVER_OPTIONS)
+    def _open_to_read(self) -> neo4j.AsyncDriver:
+        uri, auth, more = self._access()
+        return neo4j.AsyncGraphDatabase.driver(uri, auth=self._connection.reader or auth, **_DRIVER_OPTIONS, **more)
 
     def version(self) -> str:
         """The engine's own word for what it is, soon: whether it can be used at all. Who is away is not waited for."""
@@ -233,7 +293,7 @@ class GraphStore:
             raise self._translated(error) from error
 
     def _agent(self) -> str:
-        with self._driver.session(database=self._connection.database) as session:
+        with self._session(neo4j.WRITE_ACCESS) as session:
             return str(session.run(queries.load("archive/ping").text).consume().server.agent)
 
     def close(self) -> None:
@@ -249,7 +309,7 @@ class GraphStore:
         refusals = races = 0
         while True:
             try:
-                with self._driver.session(database=self._connection.database, default_access_mode=access) as session:
+                with self._session(access) as session:
                     run = session.execute_read if access == neo4j.READ_ACCESS else session.execute_write
                     return run(neo4j.unit_of_work(timeout=_TRANSACTION_SECONDS)(lambda tx: work(Transaction(tx))))
             except _LOST as error:
@@ -272,6 +332,33 @@ class GraphStore:
             # Not in the handlers above: who connects again may start an engine, and is not to find an error under way.
             logger.warning("lost the database (%s); connecting again", lost)
             self._reconnect()
+
+    @contextmanager
+    def _session(self, access: str) -> Iterator[neo4j.Session]:
+        """A session, after whose interruption no connection of before is used again.
+
+        The driver goes on with one that Ctrl-C struck in the midst of an answer: it takes the rest of that for the
+        answer to its next question, or puts an error of its own in the place of the interruption.
+        """
+        outer = sys.exception()
+        session = self._driver.session(database=self._connection.database, default_access_mode=access)
+        try:
+            try:
+                yield session
+            except BaseException as error:
+                if _interruption(error, outer) is None:
+                    session.close()
+                raise
+            session.close()
+        except BaseException as error:
+            interruption = _interruption(error, outer)
+            if interruption is None:
+                raise
+            stale, self._driver = self._driver, self._open()
+            for close in (stale.close, session.close, session.close):  # the first try of a session reads on
+                with suppress(Exception):
+                    close()
+            raise interruption from None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -300,14 +387,17 @@ class GraphStore:
                 stale.close()
 
     def _open(self) -> neo4j.Driver:
+        uri, auth, more = self._access()
+        return neo4j.GraphDatabase.driver(uri, auth=auth, **_DRIVER_OPTIONS, **more)
+
+    def _access(self) -> tuple[str, tuple[str, str], dict[str, Any]]:
+        """Address and account, and what more the driver needs to be told."""
         uri = self._connection.uri
         more: dict[str, Any] = {}
         if self._connection.ca_file is not None:  # the driver takes certificates with a plain scheme only
             uri = uri.replace("+s://", "://")
             more = {"encrypted": True, "trusted_certificates": neo4j.TrustCustomCAs(self._connection.ca_file)}
-        return neo4j.GraphDatabase.driver(
-            uri, auth=(self._connection.user, self._connection.password), **_DRIVER_OPTIONS, **more
-        )
+        return uri, (self._connection.user, self._connection.password), more
 
 
 def _consume(tx: Transaction, text: str) -> None:
@@ -340,10 +430,10 @@ def _weight(value: Any) -> int:
     return 8
 
 
-def _check_plan(tx: neo4j.Transaction, text: str, parameters: Mapping[str, Any]) -> None:
+async def _check_plan(tx: neo4j.AsyncTransaction, text: str, parameters: Mapping[str, Any]) -> None:
     """Refuse what the database itself would not call a read: the clause list may not know all that a version knows."""
-    kind = tx.run(f"EXPLAIN {text}", dict(parameters)).consume().query_type
-    if kind != "r":
+    explained = await (await tx.run(f"EXPLAIN {text}", dict(parameters))).consume()
+    if explained.query_type != "r":
         raise QueryRefusedError("the query wants more than to read", hint="queries of users are read-only")
 
 
@@ -366,3 +456,12 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of valu
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def _interruption(error: BaseException | None, outer: BaseException | None) -> BaseException | None:
+    """What is no error (Ctrl-C, an exit) and led to this one, since ``outer`` was being handled."""
+    while error is not None and error is not outer:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__context__
+    return None

@@ -7,17 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from topostrata import format_1, queries
 from topostrata.errors import NotFoundError, SettingsError, StoreUnavailableError, UnsupportedFormatError
+from topostrata.locations import SERVER_SCHEMES, split_uri
 from topostrata.settings import DEFAULT_STORE, Settings
 
 if TYPE_CHECKING:
     from topostrata.store.graph import Connection, GraphStore
 
-FORMAT = 1
-SERVER_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+FORMAT = 2  # 2: living connections have a key by which they are found; an older archive is read as it is
+_OLDEST = 1
 
 _EMBEDDED_RELATIONSHIPS = 2_000_000
 _SERVER_RELATIONSHIPS = 20_000_000
@@ -38,6 +39,7 @@ def prepare(store: GraphStore) -> None:
     if not nodes:
         for name in ("schema/001-archive", "schema/002-step-metrics"):
             store.schema(queries.statements(name))
+        index_keys(store)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         store.write(
             lambda tx: tx.run(
@@ -49,11 +51,22 @@ def prepare(store: GraphStore) -> None:
             )
         )
         nodes = store.read("archive/archive")
-    if nodes[0]["format"] != FORMAT:
+    if nodes[0]["format"] not in range(_OLDEST, FORMAT + 1):
         raise UnsupportedFormatError(
-            f"{store.location}: expected an archive of format {FORMAT}, found {nodes[0]['format']}",
+            f"{store.location}: expected an archive of format {_OLDEST} to {FORMAT}, found {nodes[0]['format']}",
             hint="a newer version of topostrata made it: upgrade",
         )
+
+
+def is_current(store: GraphStore) -> bool:
+    """Whether the archive is of today's format, as it stands in the graph now."""
+    return bool(store.read("archive/archive")[0]["format"] == FORMAT)
+
+
+def index_keys(store: GraphStore) -> None:
+    """The index of today's format that only a server uses."""
+    if not store.is_embedded:
+        store.schema(queries.statements("schema/003-alive-on-a-server"))
 
 
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:
@@ -121,24 +134,7 @@ def _greet(store: GraphStore, connection: Connection) -> str:
 def _server(uri: str, settings: Settings) -> Connection:
     from topostrata.store.graph import Connection  # noqa: PLC0415
 
-    # No message here shows what was found past the scheme: it may be a part of a password.
-    parts = urlsplit(uri)
-    if parts.scheme not in SERVER_SCHEMES:
-        raise SettingsError(f"store: expected a path or one of {', '.join(SERVER_SCHEMES)}, found {parts.scheme}://")
-    if parts.password is not None:
-        raise SettingsError(
-            "store: a password must not stand in the URI, where logs and process lists show it",
-            hint="set TOPOSTRATA_NEO4J_PASSWORD or TOPOSTRATA_NEO4J_PASSWORD_FILE",
-        )
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise SettingsError(
-            f"store: expected {parts.scheme}://HOST:PORT, found more after it",
-            hint="the database is named by TOPOSTRATA_NEO4J_DATABASE",
-        )
-    try:
-        port = parts.port
-    except ValueError:
-        raise SettingsError(f"store: expected {parts.scheme}://HOST:PORT, found a port that is none") from None
+    parts = split_uri(uri, SERVER_SCHEMES)
     ca_file = settings.neo4j_ca_file
     if ca_file is not None and not parts.scheme.endswith("+s"):
         raise SettingsError(
@@ -149,7 +145,7 @@ def _server(uri: str, settings: Settings) -> Connection:
     host = parts.hostname or "localhost"
     host = f"[{host}]" if ":" in host else host
     return Connection(
-        f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""),
+        f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port is not None else ""),
         settings.neo4j_database,
         unquote(parts.username) if parts.username else settings.neo4j_user,
         settings.neo4j_secret(),

@@ -14,8 +14,9 @@ at), control characters, characters that are neither letters nor plain white spa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, NoReturn
 
 from topostrata.errors import InvalidQueryError, LimitError, QueryRefusedError
@@ -67,6 +68,7 @@ _SPACED_FUNCTIONS = {  # whose names have a dot in them
     "point": {"distance", "withinbbox"},
 }
 _SUBQUERIES = frozenset({"EXISTS", "COUNT", "COLLECT", "CALL"})
+_SHORT_LISTS = frozenset({"relationships", "nodes", "labels", "keys"})
 _OPENS_NAME = frozenset({"{", "(", "[", ","})  # with a colon after it: the key of a map, the variable of a pattern
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
@@ -117,6 +119,71 @@ def check_read_only(text: str) -> None:
     if walk.empty:
         raise InvalidQueryError("expected a query, found none")
     walk.run()
+    _check_loops(text, walk.tokens)
+
+
+def _check_loops(text: str, tokens: Sequence[_Token]) -> None:
+    """Refuse what no engine can end once it runs: loops over lists in one another, and ``reduce`` that grows a value.
+
+    A list that is as long as a path, a node's labels or keys, or what is written out, is harmless inside of others.
+
+    >>> check_read_only("RETURN any(x IN range(1, 90000) WHERE any(y IN range(1, 90000) WHERE x * y = -1))")
+    Traceback (most recent call last):
+    ...
+    topostrata.errors.LimitError: the query has loops over lists in one another, at line 1, column 43 ...
+    """
+    depth = 0
+    loops: list[int] = []  # the depths of brackets in which a loop over a list of any length is open
+    for at, token in enumerate(tokens):
+        if token.text in _BRACKETS:
+            depth += 1
+        elif token.text in {")", "]", "}"}:
+            depth -= 1
+            while loops and loops[-1] > depth:
+                loops.pop()
+        elif token.upper == "REDUCE" and _text(tokens, at + 1) == "(" and not _grows_a_number(tokens, at):
+            raise LimitError(
+                f"the query has a reduce that does not begin with a number, {_place(text, token.at)}",
+                hint="collect() or UNWIND makes lists, and the program that asks makes texts",
+            )
+        elif token.upper == "IN" and _opens_loop(tokens, at) and not _is_short(tokens, at + 1):
+            if loops:
+                raise LimitError(
+                    f"the query has loops over lists in one another, {_place(text, token.at)}",
+                    hint="UNWIND makes rows of a list, over which a query can be ended",
+                )
+            loops.append(depth)
+
+
+def _text(tokens: Sequence[_Token], at: int) -> str:
+    return tokens[at].text if 0 <= at < len(tokens) else ""
+
+
+def _grows_a_number(tokens: Sequence[_Token], at: int) -> bool:
+    """Whether the accumulator of a reduce, ``reduce(total = 0, ...``, begins as a number or a truth value."""
+    sign = 1 if _text(tokens, at + 4) in {"-", "+"} else 0
+    first = tokens[min(at + 4 + sign, len(tokens) - 1)]
+    number = first.kind == "value" and first.text[0] not in "'\"$"
+    return (
+        _text(tokens, at + 3) == "="
+        and (number or first.upper in {"TRUE", "FALSE", "NULL"})
+        and (_text(tokens, at + 5 + sign) == ",")
+    )
+
+
+def _opens_loop(tokens: Sequence[_Token], at: int) -> bool:
+    """Whether this IN follows the variable of a loop: ``[x IN ...``, ``any(x IN ...``, ``reduce(t = 0, x IN ...``."""
+    before = _text(tokens, at - 2)
+    if before == "[":
+        return True
+    if before == "(":
+        return tokens[at - 3].upper in {"ANY", "ALL", "NONE", "SINGLE"}
+    return before == "," and any(tokens[back].upper == "REDUCE" for back in range(max(0, at - 9), at))
+
+
+def _is_short(tokens: Sequence[_Token], at: int) -> bool:
+    called = tokens[min(at, len(tokens) - 1)]
+    return called.text == "[" or (called.text.lower() in _SHORT_LISTS and _text(tokens, at + 1) == "(")
 
 
 class _Walk:
@@ -124,7 +191,7 @@ class _Walk:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = list(_tokens(text))
+        self.tokens = list(_tokens(text))
         self._at = 0
         self._operand = True  # may an operand stand here?
         self._must: frozenset[str] | None = _STARTS  # the words of which one must come now, if any
@@ -133,10 +200,10 @@ class _Walk:
 
     @property
     def empty(self) -> bool:
-        return len(self._tokens) == 1
+        return len(self.tokens) == 1
 
     def run(self) -> None:
-        for at, token in enumerate(self._tokens):
+        for at, token in enumerate(self.tokens):
             self._at = at
             alias, self._alias = self._alias, False
             if token.kind == "word":
@@ -194,9 +261,9 @@ class _Walk:
             owner = self._look(-2)
             plain = self._look(-3).text != "." and owner.kind == "word"
             if not plain or name not in _SPACED_FUNCTIONS.get(owner.text.lower(), ()):
-                self._refuse(owner, hint=f"no function {owner.text[:40]}.{token.text[:40]} is known to read only")
+                self._refuse_function(owner, f"{owner.text[:40]}.{token.text[:40]}")
         elif name not in _FUNCTIONS:
-            self._refuse(token, hint="no function of this name is known to read only")
+            self._refuse_function(token, token.text[:40])
 
     def _quoted_function(self, token: _Token) -> None:
         if token.kind == "quoted" and self._look(1).text == "(":
@@ -257,10 +324,21 @@ class _Walk:
 
     def _look(self, by: int) -> _Token:
         at = self._at + by
-        return self._tokens[at] if 0 <= at < len(self._tokens) else _Token("end", "", len(self._text))
+        return self.tokens[at] if 0 <= at < len(self.tokens) else _Token("end", "", len(self._text))
+
+    def _refuse_function(self, token: _Token, name: str) -> NoReturn:
+        raise QueryRefusedError(
+            f"the query calls {name}, which is no function that is known to read only, {_place(self._text, token.at)}",
+            hint=_nearest(name),
+        )
 
     def _refuse(self, token: _Token, *, hint: str = "queries of users are read-only") -> NoReturn:
         _refuse(self._text, token.at, token.text[:40] or "its end", hint=hint)
+
+
+def _nearest(name: str) -> str:
+    near = get_close_matches(name.lower(), sorted(_FUNCTIONS), n=1)
+    return f"did you mean {near[0]}?" if near else "those of plug-ins can do anything"
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -268,13 +346,15 @@ def _tokens(text: str) -> Iterator[_Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            what = "a quote that is never closed" if text[at] in "'\"`" else f"the character {text[at]!r}"
-            if text.startswith("/*", at):
-                what = "a comment that is never closed"
-            elif text[at].isdigit():
+            if text[at] in "'\"`":
+                raise InvalidQueryError(f"the query has a quote that is never closed, {_place(text, at)}")
+            what = f"the character {text[at]!r}"
+            if text[at].isdigit():
                 what = f"the number {text[at : at + 10]!r}"
             _refuse(text, at, what, hint="Cypher in plain letters, signs and spaces")
         kind = match.lastgroup
+        if kind == "sign" and text.startswith("/*", at):
+            raise InvalidQueryError(f"the query has a comment that is never closed, {_place(text, at)}")
         if kind in {"word", "quoted", "value", "sign"}:
             yield _Token(kind, match[0], at)  # type: ignore[arg-type]
         at = match.end()
@@ -282,6 +362,10 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _refuse(text: str, at: int, what: str, *, hint: str) -> NoReturn:
+    raise QueryRefusedError(f"the query wants more than to read: {what} {_place(text, at)}", hint=hint)
+
+
+def _place(text: str, at: int) -> str:
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
-    raise QueryRefusedError(f"the query wants more than to read: {what} at line {line}, column {column}", hint=hint)
+    return f"at line {line}, column {column}"

@@ -23,6 +23,7 @@ from topostrata.runs import (
     Parent,
     Run,
     RunLayer,
+    RunState,
     Snapshot,
     StepMetrics,
     Unprojected,
@@ -46,11 +47,15 @@ class LayerMask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedSnapshot:
-    """A snapshot with what its topology is made of: the layers of its run, and which mask each of them has."""
+    """A snapshot with what its topology is made of: the layers of its run, and which mask each of them has.
+
+    ``connections`` are those of each of ``masks``.
+    """
 
     snapshot: Snapshot
     layers: tuple[RunLayer, ...]
     masks: tuple[LayerMask, ...]
+    connections: tuple[int, ...]
 
 
 class RunStore:
@@ -133,12 +138,9 @@ class RunStore:
 
     def recorded(self, refs: Sequence[Ref | Snapshot | RecordedSnapshot | str]) -> list[RecordedSnapshot]:
         """These snapshots with what their topologies are made of, in their order; what is in hand is not asked for."""
-        entries = {at: ref for at, ref in enumerate(refs) if isinstance(ref, RecordedSnapshot)}
-        others = {at: ref for at, ref in enumerate(refs) if not isinstance(ref, RecordedSnapshot)}
-        if others:
-            answers = self._store.read_with(lambda tx: recorded(tx, resolve(tx, list(others.values()))))
-            entries |= dict(zip(others, answers, strict=True))
-        return [entries[at] for at in range(len(refs))]
+        if all(isinstance(ref, RecordedSnapshot) for ref in refs):
+            return [ref for ref in refs if isinstance(ref, RecordedSnapshot)]
+        return self._store.read_with(lambda tx: recorded_of(tx, refs))
 
     def expand(self, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
         """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
@@ -169,6 +171,10 @@ class RunStore:
             Unprojected(row["run"], row["layer"], row["projection"], row["projected_step"], row["last_step"])
             for row in rows
         ]
+
+    def states(self) -> dict[str, RunState]:
+        """How far each run has come."""
+        return {row["run"]: RunState(row["last_step"], row["status"]) for row in self._store.read("runs/states")}
 
     def counts(self) -> ArchiveCounts:
         """How much the archive holds."""
@@ -271,11 +277,22 @@ def recorded(tx: Transaction, snapshots: Sequence[Snapshot]) -> list[RecordedSna
     """The snapshots with the layers of their runs and the digests of their masks."""
     by_id = {snapshot.id: snapshot for snapshot in snapshots}
     masks: dict[str, list[LayerMask]] = {id_: [] for id_ in by_id}
+    connections: dict[str, list[int]] = {id_: [] for id_ in by_id}
     for page in _pages(list(by_id)):
         for row in tx.run("masks/snapshot_masks", ids=page):
             masks[row["id"]].append(LayerMask(by_id[row["id"]].step, row["layer"], row["digest"]))
+            connections[row["id"]].append(row["nnz"])
     layers = layers_of(tx, list(dict.fromkeys(snapshot.run for snapshot in snapshots)))
-    return [RecordedSnapshot(snapshot, layers[snapshot.run], tuple(masks[snapshot.id])) for snapshot in snapshots]
+    return [RecordedSnapshot(s, layers[s.run], tuple(masks[s.id]), tuple(connections[s.id])) for s in snapshots]
+
+
+def recorded_of(tx: Transaction, refs: Sequence[Ref | Snapshot | RecordedSnapshot | str]) -> list[RecordedSnapshot]:
+    """The snapshots of refs with what their topologies are made of, in order; what is in hand is not asked for."""
+    entries = {at: ref for at, ref in enumerate(refs) if isinstance(ref, RecordedSnapshot)}
+    others = {at: ref for at, ref in enumerate(refs) if not isinstance(ref, RecordedSnapshot)}
+    if others:
+        entries |= dict(zip(others, recorded(tx, resolve(tx, list(others.values()))), strict=True))
+    return [entries[at] for at in range(len(refs))]
 
 
 def layers_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[RunLayer, ...]]:
@@ -296,6 +313,12 @@ def wiring_of(layers: Iterable[RunLayer]) -> Wiring:
 def masks_between(tx: Transaction, run: str, layers: Iterable[str], first: int, last: int) -> list[LayerMask]:
     """Which mask each of these layers has at every step from one to another, both included, step by step."""
     rows = tx.run("masks/run_masks", run=run, layers=list(layers), first=first, last=last)
+    return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
+
+
+def masks_after(tx: Transaction, run: str, layers: Iterable[str], step: int) -> list[LayerMask]:
+    """Which mask each of these layers has at a step and at some that follow it, step by step; a page of 65 steps."""
+    rows = tx.run("masks/masks_after", id=f"{run}@{step}", layers=list(layers))
     return [LayerMask(row["step"], row["layer"], row["digest"]) for row in rows]
 
 

@@ -30,3 +30,16 @@ def test_a_question_changes_nothing(shell: Shell, rest: httpx.Client) -> None:
     assert shell.json("cypher", count)["rows"] == [[0]]
     shell.json("nnstd", "w3@10", "w1@50", "--alignment", "refined")
     assert shell.json("cypher", count)["rows"] == [[1]]
+
+
+def test_some_layers_are_asked_as_on_the_command_line(shell: Shell, rest: httpx.Client) -> None:
+    """Of a pair and of a matrix: by `--only`, of refs by `--layers` too; what does not count is said."""
+    pair = rest.get("/v1/distances", params={"a": "w0@50", "b": "w1@50", "layers": "sparse"}).json()
+    assert pair["left_out"] == ["l3"]
+    for option in ("--only", "--layers"):
+        assert shell.json("nnstd", "w0@50", "w1@50", option, "sparse") == pair
+    assert "left out: l3" in shell.run("nnstd", "w0@50", "w1@50", "--only", "l[0-2]").stdout
+    matrix = rest.get("/v1/distances/matrix", params={"refs": ["w*@50"], "layers": ["l0", "l1"]}).json()
+    assert matrix == shell.json("distances", "w*@50", "--only", "l0,l1")
+    assert (matrix["layer_names"], matrix["left_out"]) == (["l0", "l1"], ["l2", "l3"])
+    assert rest.get("/v1/distances", params={"a": "w0@50", "b": "w1@50", "layers": "fc"}).status_code == 422

@@ -79,7 +79,7 @@ def test_a_change_of_what_was_not_seen_is_refused(rest_to_write: httpx.Client) -
 @pytest.mark.parametrize(
     ("body", "where"),
     [
-        ({"nickname": "x"}, "body/nickname"),
+        ({"nickname": "x"}, "found nickname"),
         ({"status": "crashed"}, "body/status"),
         ({"tags": "set"}, "body/tags"),
         ({"tags": ["two tags"]}, "tag: expected"),

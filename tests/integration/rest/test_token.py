@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,17 +18,19 @@ from urllib.parse import quote
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Mount
 from starlette.types import Message
 
 from topostrata.archive import Archive, open_archive
+from topostrata.errors import ConflictError
 from topostrata.service.api.app import create_app
-from topostrata.service.api.auth import Guard
+from topostrata.service.api.auth import Guard, is_open
+from topostrata.service.tokens import TokenFile
 from topostrata.store.embedded import stop
 
 TOKEN = "f8Jq2mX0-vT7_b3.nR5~kD1+wL9/cY6aZ4eH8sG="
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-OPEN = {"/healthz", "/readyz"}
+OPEN = {"/healthz", "/readyz", "/", "/docs"}
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -73,6 +77,8 @@ def client(app: FastAPI) -> Client:
 def walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Method and path of every route, those of included routers too; each path with values for its parameters."""
     for route in routes:
+        if isinstance(route, Mount):  # the page's files
+            continue
         inner = getattr(route, "original_router", None)
         if inner is not None:
             yield from walk(inner.routes, prefix + route.include_context.prefix)  # type: ignore[attr-defined]
@@ -99,10 +105,23 @@ def test_every_route_needs_the_token(app: FastAPI, client: Client) -> None:
 
 def test_a_path_that_is_not_there_needs_it_too(client: Client) -> None:
     """Nobody learns what there is, and no way of writing an open path opens another."""
-    for path in ("/", "/v1", "/nowhere", "/docs", "/healthz/", "/healthz/../v1/runs", "//healthz", "/HEALTHZ"):
+    for path in (
+        "/v1",
+        "/nowhere",
+        "/openapi.json",
+        "/metrics",
+        "/docs/",
+        "/healthz/",
+        "/healthz/../v1/runs",
+        "/HEALTHZ",
+        "/page",
+    ):
         assert client.get(path).status_code == 401, path
+    for path in ("/page/../v1/runs", "/page/%2e%2e/v1/runs", "/page//v1/runs"):  # the page's files are open, no more
+        assert client.get(path).status_code in {401, 404}, path
     assert client.get("/nowhere", headers=BEARER).status_code == 404
     assert client.get("/v1/runs?/healthz").status_code == 401
+    assert Guard(TOKEN).refusal({"path": "//healthz", "headers": []}) is not None  # no client here sends two slashes
 
 
 def test_the_refusal_says_what_is_missing_and_nothing_else(client: Client) -> None:
@@ -211,7 +230,7 @@ def test_names_are_checked_with_a_token_too(client: Client) -> None:
 
 def test_only_a_hash_of_the_token_is_kept() -> None:
     """Whoever reads the memory of the app does not find it there."""
-    assert TOKEN.encode() not in b"".join(bytes(value) for value in vars(Guard(TOKEN)).values())
+    assert TOKEN not in repr(vars(Guard(TOKEN)))
 
 
 def test_the_contract_names_the_scheme(app: FastAPI) -> None:
@@ -222,6 +241,134 @@ def test_the_contract_names_the_scheme(app: FastAPI) -> None:
         for route in methods.values():
             assert route.get("security") == (None if path in OPEN else [{"token": []}]), path
             assert ("401" in route["responses"]) is (path not in OPEN), path
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> TokenFile:
+    """A file of tokens with scopes, beside which there is the token of the settings."""
+    return TokenFile(tmp_path / "tokens.json")
+
+
+def test_every_route_wants_its_scope(archive: Archive, kept: TokenFile) -> None:
+    """Every route and method x every scope, none, expired and revoked: 401, 403 or an answer, and nothing else."""
+    secrets: dict[str, tuple[str, set[str]]] = {
+        "read": (kept.create("reader", ["read"]), {"read"}),
+        "write": (kept.create("writer", ["write"]), {"write"}),
+        "query": (kept.create("analyst", ["query"]), {"query"}),
+        "admin": (kept.create("boss", ["admin"]), {"read", "write", "query", "admin"}),
+        "settings": (TOKEN, {"read", "write", "query", "admin"}),
+        "expired": (kept.create("old", ["admin"], expires=timedelta(seconds=-1)), set()),
+        "revoked": (kept.create("gone", ["admin"]), set()),
+        "none": ("", set()),
+    }
+    kept.revoke("gone")
+    app = create_app(archive=archive, guard=Guard(TOKEN, kept))
+    app.state.archive = archive
+    client = Client(app)
+    routes = set(walk(app.routes)) | {(method, path) for _, path in walk(app.routes) for method in METHODS}
+    assert ("POST", "/v1/cypher") in routes
+    for method, path in routes:
+        wanted = "query" if (method, path) == ("POST", "/v1/cypher") else "write"
+        wanted = "read" if method in {"GET", "HEAD", "OPTIONS"} else wanted
+        for who, (secret, scopes) in secrets.items():
+            headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+            answer = client.request(method, path, headers=headers)
+            at = (method, path, who, answer.status_code)
+            if is_open(path):
+                assert answer.status_code not in {401, 403}, at
+            elif who in {"none", "expired", "revoked"}:
+                assert answer.status_code == 401, at
+            elif wanted in scopes:
+                assert answer.status_code not in {401, 403, 500}, at
+            else:
+                assert answer.status_code == 403, at
+                assert method == "HEAD" or answer.json()["code"] == "forbidden", at
+
+
+def test_a_token_counts_and_stops_to_count_at_once(archive: Archive, kept: TokenFile) -> None:
+    """Without any, loopback is open; with the first it is closed, and stays so without its file."""
+    app = create_app(archive=archive, guard=Guard(None, kept))
+    app.state.archive = archive
+    client = Client(app)
+    assert client.get("/v1/runs").status_code == 200
+    headers = {"Authorization": f"Bearer {kept.create('a', ['read'])}"}
+    assert client.get("/v1/runs").status_code == 401
+    assert client.get("/v1/runs", headers=headers).status_code == 200
+    kept.revoke("a")
+    refused = client.get("/v1/runs", headers=headers)
+    assert (refused.status_code, "revoked" in refused.json()["detail"]) == (401, True)
+    kept.path.unlink()
+    assert client.get("/v1/runs").status_code == 401
+
+
+def test_a_file_of_tokens_that_others_can_read_is_refused(archive: Archive, kept: TokenFile) -> None:
+    """Nobody is answered, rather than by tokens that anybody may have read; so is a damaged one."""
+    headers = {"Authorization": f"Bearer {kept.create('a', ['read'])}"}
+    app = create_app(archive=archive, guard=Guard(None, TokenFile(kept.path)))
+    app.state.archive = archive
+    assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
+    kept.path.chmod(0o644)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("topostrata.service.tokens.others_can_read", lambda path: bool(path.stat().st_mode & 0o044))
+        answer = Client(app).get("/v1/runs", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "settings")
+    assert str(kept.path) not in answer.text
+    kept.path.chmod(0o600)
+    kept.path.write_text("{}", encoding="utf-8")
+    assert Client(app).get("/v1/runs", headers=headers).status_code == 503
+
+
+def test_only_hashes_are_kept(kept: TokenFile) -> None:
+    """Whoever reads the file can show none of the tokens."""
+    secret = kept.create("a", ["read", "query"], expires=timedelta(days=1))
+    assert secret not in kept.path.read_text("utf-8")
+    (token,) = TokenFile(kept.path).tokens()
+    assert (token.name, token.scopes, token.state) == ("a", ("read", "query"), "valid")
+    with pytest.raises(ConflictError):
+        kept.create("a", ["read"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
+        ({"Origin": "http://elsewhere.example"}, 403),
+        ({"Origin": "http://localhost:1"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_a_page_of_another_site_gets_nothing(archive: Archive, headers: dict[str, str], status: int) -> None:
+    """Although the browser reaches the service by its own name, and although nothing is changed; a link to it is fine."""
+    app = create_app(archive=archive)
+    app.state.archive = archive
+    answer = Client(app).get("/v1/runs", headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert (answer.json().get("code") == "cross-site") is (status == 403)
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert Client(app).get("/", headers=link).status_code == 200
+
+
+def test_the_command_line_makes_lists_and_revokes(tmp_path: Path) -> None:
+    """Shown once, listed without its secret, revoked by name."""
+    store = ("--store", str(tmp_path / "archive"))
+    secret = topostrata(
+        "token", "create", "ci", "--scope", "read", "--scope", "write", "--expires", "30d", *store
+    ).stdout
+    assert re.fullmatch(r"ts_[A-Za-z0-9_-]{43}\n", secret)
+    done = topostrata("token", "ls", "--json", *store)
+    (token,) = json.loads(done.stdout)
+    assert (token["name"], token["scopes"], token["state"]) == ("ci", ["read", "write"], "valid")
+    assert secret.strip() not in done.stdout
+    assert topostrata("token", "revoke", "ci", *store).returncode == 0
+    assert json.loads(topostrata("token", "ls", "--json", *store).stdout)[0]["state"] == "revoked"
+    for wrong in (["create", "x y", "--scope", "read"], ["create", "x", "--scope", "all"], ["revoke", "nobody"]):
+        assert topostrata("token", *wrong, *store).returncode == 1
 
 
 def topostrata(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 import topostrata
 from tests.histories import random_history
+from topostrata.distance.match import match
 from topostrata.evolution.between import Evolution, between
 from topostrata.evolution.history import follow
 from topostrata.evolution.stored import Moment, RunHistory
@@ -52,6 +53,7 @@ def results() -> Iterator[Any]:
     yield Inference("tree", "canonical", None, (InferredEdge("a", "b", 0.5, None, 1.0, "unknown"),), 3, 1)
     yield Timeline("a", "b", (Point(0, 0, 0.5), Point(5, 5, 0.25, 0.9)))
     yield Timeline("a", "b", ())
+    yield match(history.at(history.steps[0]), history.at(history.steps[-1]))
     yield Run("w1", "w1", "open", NOW, {"lr": 0.1}, ("set",), (Parent("w0", 3, "fork"),), 2, 0, 5)
     yield Snapshot("w1", 5, "0" * 64, 12, NOW, 2.5, {"accuracy": 0.5})
 

@@ -323,3 +323,25 @@ def test_distances_grow_from_hundredths_to_several_tenths(
     for a, b in (("w0", "w1"), ("w1", "w2")):
         assert 0.01 < distance(story[a][0].topology, story[b][0].topology) < 0.03
         assert distance(story[a][-1].topology, story[b][-1].topology) > 0.3
+
+
+def test_gradual_pruning_ends_at_the_density_of_the_network(digits: Digits) -> None:
+    """From all connections to as many as the sparse network has, two thirds through; none returns, and it learns."""
+    network = family(seed=9, networks=1)[0]
+    records = list(train(network, digits, epochs=9, rewire="prune"))
+    masks = [[layer.mask for layer in record.topology.layers] for record in records]
+    assert all(mask.nnz == mask.size for mask in masks[1])
+    assert [mask.nnz for mask in masks[7]] == [int(mask.sum()) for mask in network.masks]
+    for before, after in pairwise(masks):
+        assert all(np.isin(now.cells, old.cells).all() for old, now in zip(before, after, strict=True))
+    assert records[-1].accuracy > 0.9
+
+
+def test_the_weakest_connections_are_pruned() -> None:
+    """Of the weights that a layer has the largest stay, whatever their sign; an absent one never comes back."""
+    mask = np.array([[True, True, True, False]])
+    weights = np.array([[0.1, -0.3, 0.2, 0.0]], dtype=np.float32)
+    learner = _Learner(Network("w0", (mask,), (weights,), 0, 0), 0.1, 0.9, 0.0)
+    learner.thin([0.5])
+    assert learner.masks[0].tolist() == [[False, True, True, False]]
+    assert learner.weights[0].tolist() == [[0.0, pytest.approx(-0.3), pytest.approx(0.2), 0.0]]

@@ -21,7 +21,7 @@ from topostrata.distance.alignments import ALIGNMENTS, DEFAULT, Alignment, defin
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, compare, nnstd, with_chance
 from topostrata.distance.pairwise import distances
-from topostrata.distance.prepared import prepare, prepare_sets
+from topostrata.distance.prepared import prepare
 from topostrata.errors import InvalidInputError
 from topostrata.lineage.inferred import from_distances
 from topostrata.service.api.app import create_app
@@ -88,17 +88,16 @@ def test_prepared_networks_have_the_same_distance(pair: tuple[Topology, Topology
     """Prepared for another alignment, for this one, or not at all: one number, that of the name."""
     alone = nnstd(*pair, alignment=name)
     definition = definition_of(name)
-    ways: list[Callable[[Topology], Any]] = [prepare, lambda topology: definition.ready(topology, many=True)]
+    ways: list[Callable[[Topology], Any]] = [prepare, definition.ready]
     for ready in ways:
         together = compare(*map(ready, pair), alignment=name)
         assert (together.alignment, together) == (name, alone)
 
 
-def test_networks_without_colours_are_refused_where_they_are_needed(pair: tuple[Topology, Topology]) -> None:
+def test_networks_that_are_not_prepared_are_refused_where_they_must_be(pair: tuple[Topology, Topology]) -> None:
     """`compare` says what to call, instead of failing inside."""
-    for ready in (prepare_sets, definition_of("identity").ready):
-        with pytest.raises(InvalidInputError, match="expected networks prepared with their colours"):
-            compare(*map(ready, pair), alignment="canonical")
+    with pytest.raises(InvalidInputError, match="expected prepared networks"):
+        compare(*map(definition_of("identity").ready, pair), alignment="canonical")
 
 
 @pytest.mark.parametrize("name", ALIGNMENTS)

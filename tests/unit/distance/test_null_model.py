@@ -84,6 +84,22 @@ def test_a_distance_carries_its_chance_level() -> None:
         assert abs(other.z) < 5
 
 
+@pytest.mark.parametrize("kept", KINDS)
+def test_the_whole_distance_has_its_level_too(kept: Kept) -> None:
+    """Its level is the mean of the layers', with the spread of whole draws; z is that of NNSTD, for degrees alone."""
+    rng = np.random.default_rng(5)
+    a = random_network(rng, [40, 30, 20, 5], 0.2)
+    distance = nnstd(a, rewired(rng, a, 0.1), chance=kept)
+    rows = [row.chance for row in distance.layers if row.chance is not None]
+    assert distance.chance is not None
+    assert distance.chance.level == pytest.approx(np.mean([row.level for row in rows]))
+    assert distance.chance.kept == kept
+    assert distance.chance.spread < max(row.spread for row in rows)
+    assert (distance.z is None) == (kept == "density")
+    assert kept == "density" or distance.z == distance.chance.z(distance.nnstd)
+    assert nnstd(a, a).z is None
+
+
 def test_identical_full_layers_have_no_z() -> None:
     """Rounding is no spread: where all draws agree z is None, for a distance at the level and for any other."""
     full = Topology.from_masks([np.ones((7, 5), dtype=bool), np.ones((5, 3), dtype=bool)])

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tests.unit.distance.networks import pairs
 from topostrata.distance import published, simple
-from topostrata.distance.prepared import prepare_sets
+from topostrata.distance.prepared import prepare
 from topostrata.topology import Topology
 
 
@@ -17,7 +17,7 @@ from topostrata.topology import Topology
 @settings(max_examples=150)
 def test_values_and_matches_are_those_of_the_plain_version(pair: tuple[Topology, Topology]) -> None:
     """The compiled code gives the values and the matchings of the plain Python version."""
-    a, b = (prepare_sets(topology) for topology in pair)
+    a, b = (prepare(topology) for topology in pair)
     compiled, plain = published.reference(a, b), simple.reference(a, b)
     assert compiled.values == plain.values
     assert all((compiled.partners[space] == plain.partners[space]).all() for space in plain.partners)

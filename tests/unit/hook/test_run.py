@@ -20,7 +20,7 @@ import pytest
 from topostrata.errors import InvalidInputError, InvalidRefError, SettingsError, TopostrataError
 from topostrata.ingest.hook import run as module
 from topostrata.ingest.hook.recorder import Recorder
-from topostrata.ingest.hook.run import init
+from topostrata.ingest.hook.run import TrainingRun, init
 from topostrata.ingest.hook.spool import RunEnd, RunHead, SpooledSnapshot, read
 from topostrata.runs import Parent
 from topostrata.topology import Topology
@@ -52,14 +52,20 @@ def snapshots(directory: Path) -> list[SpooledSnapshot]:
         ({"fork_from": "a@3", "parent": "a@3"}, InvalidInputError, "expected two snapshots, found a@3 twice"),
         ({"fork_from": 3}, InvalidInputError, "fork_from: expected run@STEP, found int"),
         ({"orientation": "sideways"}, InvalidInputError, "orientation: expected one of in-out, out-in"),
-        ({"store": "http://[::1"}, SettingsError, "store: expected"),
+        ({"store": "http://[::1"}, SettingsError, "store: expected http://HOST:PORT, found a host that is none"),
+        ({"store": "ftp://localhost"}, SettingsError, "store: expected a path or one of .*https, found ftp://"),
+        ({"store": "https://localhost?token=word"}, SettingsError, "found more after it"),
+        ({"store": "http://"}, SettingsError, "found no host"),
+        ({"store": "bolt://localhost:99999"}, SettingsError, "found a port that is none"),
+        ({"store": ""}, InvalidInputError, "store: expected a directory, found an empty name"),
+        ({"spool": ""}, InvalidInputError, "spool: expected a directory, found an empty name"),
         ({"fork_from": "w0"}, InvalidInputError, "fork_from: expected run@STEP with a number"),
         ({"parent": "w0@first"}, InvalidInputError, "parent: expected run@STEP"),
         ({"wiring": 3}, InvalidInputError, "wiring: expected a Wiring, found int"),
         ({"every": 0}, InvalidInputError, "every: expected a number of steps from 1 on, found 0"),
         ({"every": 2.0}, InvalidInputError, "every: expected a number of steps from 1 on, found 2.0"),
-        ({"store": "http://user:word@localhost"}, SettingsError, "no password or token"),
-        ({"store": "neo4j://neo4j:word@localhost"}, SettingsError, "no password or token"),
+        ({"store": "http://user:word@localhost"}, SettingsError, "password must not stand in the URI"),
+        ({"store": "neo4j://neo4j:word@localhost"}, SettingsError, "password must not stand in the URI"),
         ({"token": "short", "mode": "online"}, SettingsError, "32 random characters"),
         ({"token": 3, "mode": "online"}, InvalidInputError, "token: expected text, found int"),
         ({"store": 3}, InvalidInputError, "store: expected a directory, found int"),
@@ -162,7 +168,7 @@ def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCapture
         {"source": [np.ones((2, 2)), np.ones((3, 3))]},
         {"source": SimpleNamespace(masks={"a": np.ones(3)})},
     ]
-    with caplog.at_level(logging.WARNING, "topostrata.hook"), init("w0", mode="offline", spool=tmp_path) as run:
+    with caplog.at_level(logging.INFO, "topostrata.hook"), init("w0", mode="offline", spool=tmp_path) as run:
         run.log(MASKS, step=0)
         for options in wrong:
             run.log(**options)
@@ -171,8 +177,10 @@ def test_what_is_wrong_in_log_is_said_once_and_counted(caplog: pytest.LogCapture
         troubles = dict(run.counts.troubles)
     assert [snapshot.step for snapshot in snapshots(tmp_path)] == [0, 100]
     assert sum(troubles.values()) == len(wrong)
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == len(troubles) + 1, "and the command that sends"
+    *warned, last = caplog.records
+    assert len(warned) == len(troubles)
+    assert last.levelno == logging.INFO, "offline, what waits is what was wanted"
+    assert f"send them with: topostrata sync {run.spool}" in last.getMessage()
 
 
 def test_a_run_with_an_exception_in_it_has_failed(tmp_path: Path) -> None:
@@ -183,6 +191,53 @@ def test_a_run_with_an_exception_in_it_has_failed(tmp_path: Path) -> None:
         raise ZeroDivisionError
     (file,) = tmp_path.glob("*.spool")
     assert [entry.value for entry in read(file)][-1] == RunEnd("failed")
+
+
+def test_ctrl_c_in_finish_loses_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is queued then is written before the interpreter's exit, or by the next ``finish``."""
+    for go_on in (module._at_exit, TrainingRun.finish):
+        run = init("w0", mode="offline", spool=tmp_path / go_on.__name__)
+        assert run._recorder is not None
+        for _ in range(20):
+            run.log(MASKS)
+
+        def interrupted(_timeout: float) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(run._recorder._written, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.finish(status="failed")
+        monkeypatch.undo()
+        go_on(*[run] * (go_on is TrainingRun.finish))
+        assert run.spool is not None
+        values = [entry.value for entry in read(run.spool)]
+        assert (len(values), values[-1]) == (2 + 20 + 1, RunEnd("failed"))
+
+
+def test_what_is_logged_after_the_end_is_said_once(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """It is not recorded, and a second ``finish`` changes nothing."""
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS)
+    for _ in range(2):
+        run.finish()
+        run.log(MASKS)
+        run.log_gradient_flow({"a": [[1.0]]}, {"a": [[1]]})
+    assert dict(run.counts.troubles) == {"ended": 4}
+    assert [record.getMessage()[:22] for record in caplog.records] == ["run w0: it has ended: "]
+    assert len(snapshots(tmp_path)) == 1
+
+
+def test_a_run_that_is_begun_twice_in_one_process_is_said(tmp_path: Path) -> None:
+    """As where a notebook's cell is run again; both are written."""
+    first, second = (init("w0", mode="offline", spool=tmp_path) for _ in range(2))
+    for run in (first, second):
+        run.log(MASKS)
+        run.finish()
+    third, other = (init("w0", mode="offline", spool=tmp_path, resume="never") for _ in range(2))
+    assert [dict(run.counts.troubles) for run in (first, second, third, other)] == [{}, {"open": 1}, {}, {}]
+    assert len(snapshots(tmp_path)) == 2
+    third.finish()
+    other.finish()
 
 
 def test_only_rank_0_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -406,7 +461,7 @@ def test_a_handler_of_a_signal_may_log_while_the_training_logs(monkeypatch: pyte
                 with run._lock, run._troubles._lock:
                     run.log(None)
 
-        monkeypatch.setattr(logging.getLogger("topostrata.hook"), "warning", interrupted)
+        monkeypatch.setattr(logging.getLogger("topostrata.hook"), "log", interrupted)
         with run._troubles._lock, run._lock:
             run.log(None)
         run.log(MASKS)

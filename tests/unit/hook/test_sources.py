@@ -56,6 +56,24 @@ def test_a_stored_zero_of_a_sparse_matrix_is_no_connection() -> None:
     assert read([matrix, SECOND]).nnz == EXPECTED.nnz - 1
 
 
+def test_entries_that_a_sparse_matrix_holds_twice_are_summed() -> None:
+    """As SciPy does: what cancels is no connection, and what stands twice is one."""
+    rows, columns = np.nonzero(FIRST)
+    again, cancelled = (rows[0], columns[0]), (rows[1], columns[1])
+    values = np.ones(rows.size + 2)
+    values[-1] = -1.0
+    at = (np.r_[rows, again[0], cancelled[0]], np.r_[columns, again[1], cancelled[1]])
+    expected = FIRST.copy()
+    expected[cancelled] = False
+    doubled = sp.coo_array((values, at), shape=FIRST.shape)
+    by_row = sp.csr_array((6, 5))
+    order = np.argsort(at[0], kind="stable")
+    by_row.data, by_row.indices = values[order], at[1][order].astype(np.int32)
+    by_row.indptr = np.searchsorted(at[0][order], np.arange(7)).astype(np.int32)
+    for matrix in (doubled, by_row):
+        assert read([matrix, SECOND]) == Topology.from_masks([expected, SECOND])
+
+
 def test_weights_are_no_masks_unless_that_is_said() -> None:
     """A dense array of other values than 0 and 1 is refused; the last resort takes what is not 0."""
     weights = np.where(FIRST, 0.3, 0.0)

@@ -236,6 +236,27 @@ def claim(path: Path, **how: Any) -> Path:
     return path
 
 
+def test_an_array_of_many_names_is_read_once(tmp_path: Path) -> None:
+    """Hard links cost nothing: the first name has the array, the others are left out, and said."""
+    with h5py.File(tmp_path / "links.h5", "w") as file:
+        file["a/fc1"] = np.eye(6, 5)
+        for k in range(50):
+            file[f"copies/{k}"] = file["a/fc1"]
+    with run_directory.opened(tmp_path / "links.h5", DEFAULT) as file:
+        assert list(file.arrays) == ["a/fc1"]
+        assert [item.why for item in file.left_out] == ["it is the array 'a/fc1' under another name"] * 50
+
+
+def test_what_all_arrays_unpack_to_is_summed_before_any_is_read(tmp_path: Path) -> None:
+    """Each alone is within the limit, together they are not."""
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        for k in range(4):
+            file.create_dataset(f"fc{k}", data=np.zeros((100, 100)), compression="gzip", chunks=(100, 100))
+    only_some = Limits(total_bytes=200_000)
+    with pytest.raises(LimitError, match=r"'fc2' and those before it: expected at most 200,000 bytes unpacked"):
+        list(ts.read(tmp_path / "many.h5", limits=only_some))
+
+
 @pytest.mark.parametrize(
     ("how", "error", "said"),
     [

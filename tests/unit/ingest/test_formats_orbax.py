@@ -195,3 +195,14 @@ def test_without_tensorstore_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "tensorstore", None)
     with pytest.raises(MissingExtraError, match=r"an Orbax checkpoint needs the extra \[orbax\]"):
         only(path)
+
+
+def test_an_array_that_was_not_copied_is_named(tmp_path: Path) -> None:
+    """A checkpoint without the files of an array: which array, and that it was copied in part."""
+    directory = saved(tmp_path / "step", tree(kernels()), packed=False)
+    (directory / "params.Dense_1.kernel" / ".zarray").unlink()
+    with pytest.raises(
+        InvalidInputError, match=r"'params\.Dense_1\.kernel': expected all of its files, found"
+    ) as caught:
+        list(ts.read(directory))
+    assert "copied in part? copy it again or write it again" in (caught.value.hint or "")

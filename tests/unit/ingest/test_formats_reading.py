@@ -14,6 +14,7 @@ from tests.epochs import matrix, run_directory, save_epoch
 from topostrata.errors import InvalidInputError, LimitError
 from topostrata.ingest.formats import snapshot_file
 from topostrata.ingest.formats.reading import Frame, Limits, read, read_one
+from topostrata.ingest.pushing import check_files
 from topostrata.refs import PathRef, parse_path_ref
 from topostrata.topology import Topology
 
@@ -505,3 +506,12 @@ def test_room_behind_the_last_entry_is_no_connection(tmp_path: Path) -> None:
     spare = sp.csr_array((np.append(layer.data, [0, 0]), np.append(layer.indices, [0, 0]), layer.indptr), (2, 3))
     save_epoch(tmp_path / "epoch_0", [spare, matrix(3, 2)])
     assert next(read(tmp_path)).topology.layers[0].nnz == 6
+
+
+def test_the_look_at_all_snapshots_is_told_before_the_first_is_read(tmp_path: Path) -> None:
+    """Each snapshot of a directory counts twice, and the count never falls: looked at, then read."""
+    for number in range(3):
+        np.savez(tmp_path / f"step_{number}.npz", fc1=np.eye(4), fc2=np.ones((4, 2)))
+    told: list[tuple[int, int]] = []
+    check_files(tmp_path, progress=lambda done, count: told.append((done, count)))
+    assert told == [(0, 6), (1, 6), (2, 6), (4, 6), (5, 6), (6, 6)]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats import registry
+from topostrata.ingest.formats.reading import read, read_one
 from topostrata.ingest.formats.registry import FORMATS, Format
+from topostrata.refs import PathRef
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -57,3 +60,29 @@ def test_the_page_has_the_tables() -> None:
     spec.loader.exec_module(make_formats)
     text = (DOCS / "formats.md").read_text(encoding="utf-8")
     assert make_formats.page(text, make_formats.tables()) == text
+
+
+@pytest.mark.parametrize("known", [known for known in FORMATS if known.suffixes], ids=lambda known: known.suffixes[0])
+@pytest.mark.parametrize("content", [b"", b"neither head nor end" * 40], ids=["empty", "other bytes"])
+def test_every_error_about_damage_says_what_to_type_next(known: Format, content: bytes, tmp_path: Path) -> None:
+    """Whatever the reader: which file, to copy it or to write it again and by what, and the command that looks again."""
+    path = tmp_path / f"my net{known.suffixes[0]}"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError) as caught:
+        read_one(PathRef(path))
+    assert str(path) in caught.value.message
+    hint = caught.value.hint or ""
+    own = ("save it again", "model.save_weights('net.weights.h5') writes one")  # where the reader knows better
+    assert f"write it again ({known.writers}), then: topostrata inspect '{path}'" in hint or hint.startswith(own)
+
+
+def test_what_is_wrong_with_the_numbers_is_told_alike(tmp_path: Path) -> None:
+    """Numbers are read later than names and shapes; an error of theirs says what to do as well."""
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, fc1=np.eye(40), fc2=np.eye(40))
+    whole = path.read_bytes()
+    at = whole.index(b"fc2.npy")
+    path.write_bytes(whole[: at + 40] + bytes(20) + whole[at + 60 :])
+    with pytest.raises(InvalidInputError, match="fc2") as caught:
+        list(read(path))
+    assert f"then: topostrata inspect {path}" in (caught.value.hint or "")

@@ -1,0 +1,8 @@
+// purpose: Give the living connections of some neurons in a layer the keys by which they are found when they die, as create_births does. Sources and stride: how many units a target can have as inputs, and with their taps; begin: where the layer's keys begin, of all there are.
+// parameters: neurons, layer, begin, sources, taps, stride, keys
+// columns: connections
+UNWIND $neurons AS id
+MATCH (a:Neuron {id: id})-[c:CONNECTS]->(b:Neuron)
+WHERE c.layer = $layer AND c.died_step IS NULL
+SET c.alive = ($begin + b.index * $stride + (a.index % $sources) * $taps + c.tap) % $keys
+RETURN count(c) AS connections

@@ -1,0 +1,7 @@
+// purpose: Say of a run, whose projector this is, that nothing of its layers is projected, before their connections are taken away.
+// parameters: run
+// columns: layers
+MATCH (r:Run {id: $run})-[:HAS_LAYER]->(y:Layer)
+SET r.half_written = true, y.lifetimes = 0, y.projection = CASE y.projection WHEN 'limit' THEN 'follow' ELSE y.projection END
+REMOVE y.projected_step
+RETURN count(y) AS layers

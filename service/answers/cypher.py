@@ -1,0 +1,51 @@
+"""The answer to a user's query as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
+
+from topostrata.service.answers.shape import as_json
+
+if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
+    from topostrata.runs import Unprojected
+    from topostrata.store.graph import Table
+
+
+def cypher_answer(table: Table, unprojected: Iterable[Unprojected], columns: Iterable[str] = ()) -> dict[str, Any]:
+    """A table of rows. ``columns`` are those to name where an engine names none, as the embedded one without rows."""
+    return {
+        "columns": list(table.columns or columns),
+        "rows": table.rows,
+        "truncated": table.truncated,
+        "unprojected": [as_json(layer) for layer in unprojected],
+    }
+
+
+class CypherAnswer(TypedDict):
+    """Rows of values in the order of ``columns``; ``truncated`` says that there are more than were asked for.
+
+    Nodes and relationships are objects of their properties with ``labels`` or ``type``. ``unprojected`` lists layers
+    whose connections the query could not see, because they are not in the graph up to their run's last step (at most
+    100).
+    """
+
+    columns: list[str]
+    rows: list[list[Any]]
+    truncated: bool
+    unprojected: list[dict[str, Any]]
+
+
+def in_parts(answer: dict[str, Any]) -> Iterator[str]:
+    """The JSON of an answer a row at a time: encoded at once, a large one would keep everybody else waiting."""
+    import json  # noqa: PLC0415 - a verb that prints a table does not need it
+
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+    yield f'{{"columns":{text(answer["columns"])},"rows":['
+    for at, row in enumerate(answer["rows"]):
+        yield ("," if at else "") + text(row)
+    yield f'],"truncated":{text(answer["truncated"])},"unprojected":{text(answer["unprojected"])}}}'

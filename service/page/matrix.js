@@ -1,0 +1,150 @@
+// A square of values on a canvas: one pixel a cell, scaled by the canvas itself, so that 1,000 x 1,000 move smoothly.
+
+import { distanceBytes, styled } from "./colours.js";
+import { h, number } from "./dom.js";
+
+/**
+ * names, and value(i, j) in 0..1. order: indices as they are drawn. press(i, j) is a click or Enter; tree: SciPy's linkage.
+ * Zoom by wheel or + and -, move by dragging or Shift and arrows, choose a cell by arrows; 0 shows all again.
+ */
+export function matrix({ names, value, order, tree, press, describe }) {
+  const count = names.length;
+  const top = tree?.length ? 64 : 0;
+  const labels = count <= 60;
+  const margin = labels ? Math.min(150, 16 + 7 * Math.max(...names.map((name) => name.length))) : 8;
+  const canvas = h("canvas", { tabindex: "0", role: "application", "aria-label": `Matrix of ${count} by ${count} distances. Arrows choose a cell, Enter opens the pair, plus and minus zoom, 0 shows all.` });
+  const tip = h("div", { class: "tip", hidden: true });
+  const live = h("p", { class: "note", role: "status", "aria-live": "polite" }, "Point at a cell, or choose one with the arrow keys; a press opens the pair.");
+  const holder = h("div", { class: "matrix" }, canvas, tip);
+  const cells = document.createElement("canvas");
+  cells.width = cells.height = count;
+  const paint = cells.getContext("2d");
+  const colours = distanceBytes();
+  const image = paint.createImageData(count, count);
+  for (let row = 0; row < count; row += 1) {
+    for (let column = 0; column < count; column += 1) {
+      const colour = colours[Math.round(Math.max(0, Math.min(1, value(order[row], order[column]))) * 255)];
+      const at = 4 * (row * count + column);
+      image.data[at] = colour[0]; image.data[at + 1] = colour[1]; image.data[at + 2] = colour[2]; image.data[at + 3] = 255;
+    }
+  }
+  paint.putImageData(image, 0, 0);
+  let side = 0, view = d3.zoomIdentity, chosen = null;
+
+  function draw() {
+    const ratio = devicePixelRatio || 1;
+    const width = side + margin, height = side + top + (labels ? margin : 8);
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
+      canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
+    }
+    const at = canvas.getContext("2d");
+    at.setTransform(ratio, 0, 0, ratio, 0, 0);
+    at.clearRect(0, 0, width, height);
+    at.save();
+    at.beginPath(); at.rect(0, top, side, side); at.clip();
+    at.imageSmoothingEnabled = false;
+    at.translate(view.x, top + view.y); at.scale((view.k * side) / count, (view.k * side) / count);
+    at.drawImage(cells, 0, 0);
+    if ((view.k * side) / count >= 44) {
+      // Room for the numbers themselves: white on dark cells, black on bright ones.
+      at.textAlign = "center"; at.textBaseline = "middle"; at.font = "0.19px system-ui";
+      for (let row = 0; row < count; row += 1) {
+        for (let column = 0; column < count; column += 1) {
+          const shown = value(order[row], order[column]);
+          at.fillStyle = shown < 0.62 ? "#ffffff" : "#000000";
+          at.fillText(number(shown, 3), column + 0.5, row + 0.5);
+        }
+      }
+      at.textAlign = "start";
+    }
+    if (chosen) { at.lineWidth = 0.12; at.strokeStyle = "#ffffff"; at.strokeRect(chosen[1], chosen[0], 1, 1); at.lineWidth = 0.05; at.strokeStyle = "#000000"; at.strokeRect(chosen[1], chosen[0], 1, 1); }
+    at.restore();
+    at.fillStyle = styled("ink"); at.strokeStyle = styled("muted"); at.font = "12px system-ui"; at.textBaseline = "middle";
+    const cell = (view.k * side) / count;
+    if (labels && cell >= 9) {
+      for (let index = 0; index < count; index += 1) {
+        const middle = (index + 0.5) * cell;
+        if (middle + view.y > 0 && middle + view.y < side) at.fillText(names[order[index]], side + 6, top + middle + view.y);
+        if (middle + view.x > 0 && middle + view.x < side) { at.save(); at.translate(middle + view.x, top + side + 6); at.rotate(Math.PI / 2); at.fillText(names[order[index]], 0, 0); at.restore(); }
+      }
+    }
+    if (top) dendrogram(at, tree, order, count, cell, view.x, side, top);
+  }
+
+  const where = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const cell = (view.k * side) / count;
+    const column = Math.floor((event.clientX - box.left - view.x) / cell), row = Math.floor((event.clientY - box.top - top - view.y) / cell);
+    return event.clientX - box.left < side && event.clientY - box.top > top && row >= 0 && column >= 0 && row < count && column < count ? [row, column] : null;
+  };
+  const say = ([row, column]) => (describe ? describe(order[row], order[column]) : `${names[order[row]]} and ${names[order[column]]}: ${number(value(order[row], order[column]))}`);
+  canvas.addEventListener("pointermove", (event) => {
+    const cell = where(event);
+    tip.hidden = !cell;
+    if (!cell) return;
+    tip.textContent = say(cell);
+    const box = canvas.getBoundingClientRect();
+    const x = event.clientX - box.left;
+    tip.style.top = `${event.clientY - box.top + 16}px`;
+    tip.style.left = `${Math.max(0, Math.min(x + 12, holder.clientWidth - tip.offsetWidth))}px`;
+  });
+  canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
+  const zoom = d3.zoom().scaleExtent([1, Math.max(1, count / 8)]).on("zoom", (event) => { view = event.transform; requestAnimationFrame(draw); });
+  const on = d3.select(canvas).call(zoom).on("dblclick.zoom", null);
+  canvas.addEventListener("click", (event) => { const cell = where(event); if (cell && !event.defaultPrevented) press?.(order[cell[0]], order[cell[1]]); });
+  canvas.addEventListener("keydown", (event) => {
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (event.key === "+" || event.key === "=") on.call(zoom.scaleBy, 1.5);
+    else if (event.key === "-") on.call(zoom.scaleBy, 1 / 1.5);
+    else if (event.key === "0") on.call(zoom.transform, d3.zoomIdentity);
+    else if (event.key === "Enter" && chosen) press?.(order[chosen[0]], order[chosen[1]]);
+    else if (event.key in steps && event.shiftKey) on.call(zoom.translateBy, -40 * steps[event.key][1] / view.k, -40 * steps[event.key][0] / view.k);
+    else if (event.key in steps) {
+      const [row, column] = chosen ?? [0, -1];
+      chosen = [Math.max(0, Math.min(count - 1, row + steps[event.key][0])), Math.max(0, Math.min(count - 1, column + steps[event.key][1]))];
+      live.textContent = say(chosen);
+      draw();
+    } else return;
+    event.preventDefault();
+  });
+  new ResizeObserver(() => {
+    const wide = Math.min(holder.parentElement?.clientWidth ?? 0, 660) - margin - 26;
+    if (wide <= 0 || Math.abs(wide - side) < 1) return;
+    side = Math.max(180, Math.floor(wide));
+    zoom.extent([[0, 0], [side, side]]).translateExtent([[0, 0], [side, side]]);
+    draw();
+  }).observe(holder);
+  document.addEventListener("theme", () => { if (holder.isConnected) draw(); });
+  return h("div", {}, holder, live);
+}
+
+function dendrogram(at, tree, order, count, cell, left, side, height) {
+  const place = new Map(order.map((leaf, index) => [leaf, [(index + 0.5) * cell + left, height - 2]]));
+  const tallest = tree.at(-1)[2] || 1;
+  at.save();
+  at.beginPath(); at.rect(0, 0, side, height); at.clip();
+  at.lineWidth = 1;
+  tree.forEach(([a, b, distance], index) => {
+    const [xa, ya] = place.get(a), [xb, yb] = place.get(b);
+    const y = height - 4 - (distance / tallest) * (height - 10);
+    at.beginPath(); at.moveTo(xa, ya); at.lineTo(xa, y); at.lineTo(xb, y); at.lineTo(xb, yb); at.stroke();
+    place.set(count + index, [(xa + xb) / 2, y]);
+  });
+  at.restore();
+}
+
+/** The scale of distances, with the level of chance marked wherever one is known. */
+export function scale(chance = []) {
+  const svg = d3.create("svg").attr("viewBox", "0 0 360 58").attr("width", "min(360px, 100%)").attr("role", "img").attr("aria-label", `Colours from 0, the same wiring, to 1, nothing in common${chance.length ? `; chance at ${chance.map((entry) => `${entry.name} ${number(entry.level)}`).join(", ")}` : ""}`);
+  const gradient = svg.append("defs").append("linearGradient").attr("id", "distance-scale");
+  d3.range(0, 1.001, 0.1).forEach((stop) => gradient.append("stop").attr("offset", stop).attr("stop-color", d3.interpolateViridis(stop)));
+  svg.append("rect").attr("x", 8).attr("y", 18).attr("width", 344).attr("height", 12).attr("fill", "url(#distance-scale)");
+  [["0 same wiring", 8, "start"], ["0.5", 180, "middle"], ["1 nothing in common", 352, "end"]].forEach(([words, x, anchor]) => svg.append("text").attr("x", x).attr("y", 46).attr("text-anchor", anchor).text(words));
+  for (const entry of chance) {
+    const x = 8 + 344 * entry.level;
+    svg.append("line").attr("x1", x).attr("x2", x).attr("y1", 12).attr("y2", 34).style("stroke", "var(--chance)").attr("stroke-width", 2).attr("stroke-dasharray", "3 2");
+    svg.append("text").attr("x", x).attr("y", 10).attr("text-anchor", x > 260 ? "end" : "middle").style("fill", "var(--chance)").text(`chance ${entry.name}`.trim());
+  }
+  return svg.node();
+}

@@ -1,0 +1,64 @@
+// How far apart networks are, beside which chance level.
+
+import * as api from "../api.js";
+import { control, behind, h, link, literal, note, number, quoted, same, select, to } from "../dom.js";
+import { matrix, scale } from "../matrix.js";
+
+const ALIGNMENTS = ["overlap", "canonical", "refined", "identity", "reference"];
+
+export async function show({ query, signal, change }) {
+  const refs = (query.refs || "*@last").split(/\s+/).filter(Boolean);
+  const alignment = query.alignment || "overlap";
+  const field = h("input", { value: refs.join(" "), size: "34", spellcheck: false });
+  field.addEventListener("change", () => change({ refs: field.value.trim(), layer: null }));
+  const head = [h("h1", {}, "Distances"),
+    h("p", { class: "lead" }, "NNSTD of all pairs: 0 is the same wiring, 1 nothing in common. The tree above the matrix joins what is near; a press on a cell opens the pair."),
+  ];
+  const controls = (layers, layer, chance) => h("div", { class: "controls" },
+    control("Snapshots: refs or globs, as in w*@last, w*@10", field),
+    control("Alignment: which unit is compared with which", select(ALIGNMENTS, alignment, (value) => change({ alignment: value === "overlap" ? null : value }))),
+    layers ? control("Layer", select([["", "mean of the layers"], ...layers], layer, (value) => change({ layer: value }))) : null,
+    chance);
+  let answer;
+  try {
+    answer = await api.get(api.address("/v1/distances/matrix", { refs, alignment }), signal);
+  } catch (error) {
+    if (error.name === "AbortError" || error.status === 401 || error.status === 0) throw error;
+    return [...head, controls(), note("These cannot be compared", error.message, error.hint ? h("p", { class: "note" }, error.hint) : null)];
+  }
+  const names = answer.refs;
+  const picked = answer.layer_names.indexOf(query.layer ?? "");
+  const value = (i, j) => (picked < 0 ? answer.nnstd[i][j] : answer.layers[i][j][picked]);
+  const index = new Map(names.map((name, at) => [name, at]));
+  const order = answer.order.map((name) => index.get(name));
+  const single = names.every((name) => name.split("@")[1] === names[0].split("@")[1]) && !/\s/.test(query.refs ?? "");
+  const open = (i, j) => { if (i !== j) location.hash = to("pair", [names[i], names[j]], { alignment: alignment === "overlap" ? null : alignment }); };
+  const steps = single ? stepControl(names[0].split("@")[1], refs, change) : null;
+  const words = `--alignment ${alignment}`;
+  const pairs = () => names.flatMap((a, i) => names.slice(i + 1).map((b, more) => [i, i + 1 + more])).sort(([i, j], [k, l]) => value(i, j) - value(k, l));
+  return [
+    ...head, controls(answer.layer_names, query.layer ?? "", steps),
+    names.length < 2 ? note("One snapshot has no distances", `${refs.join(" ")} names only ${names[0]}.`) : null,
+    h("figure", {}, h("figcaption", {}, picked < 0 ? "Mean of the layers" : `Layer ${answer.layer_names[picked]}`,
+      h("small", {}, `${names.length} snapshots, alignment ${answer.alignment} (version ${answer.version}), average linkage`)),
+    matrix({ names, value, order, tree: answer.linkage, press: open }), scale(answer.chance ? [{ name: "", level: answer.chance.level ?? answer.chance }] : []),
+    answer.held.length ? h("p", { class: "note" }, `Compared by index, because nothing tells their units apart: ${answer.held.join(", ")}. Distances may be too large there.`) : null,
+    h("p", { class: "note" }, "No distance means much without its chance level: a pair's page shows it beside each layer."),
+    behind([
+      { name: "a", of: ([i]) => names[i], by: ([i]) => names[i] }, { name: "b", of: ([, j]) => names[j], by: ([, j]) => names[j] },
+      { name: "distance", number: true, of: ([i, j]) => link(number(value(i, j)), "pair", [names[i], names[j]]), by: ([i, j]) => value(i, j) },
+      ...answer.layer_names.map((layer, k) => ({ name: layer, number: true, of: ([i, j]) => number(answer.layers[i][j][k]), by: ([i, j]) => answer.layers[i][j][k] })),
+    ], pairs)),
+    same({
+      shell: `topostrata distances ${refs.map(quoted).join(" ")} ${words}`, python: `archive.distances([${refs.map(literal).join(", ")}], alignment=${literal(alignment)})`,
+      rest: api.address("GET /v1/distances/matrix", { refs, alignment }), cypher: "MATCH (a:Snapshot)-[d:DISTANCE]-(b:Snapshot) RETURN a.id, b.id, d.nnstd ORDER BY d.nnstd",
+    }),
+  ];
+}
+
+/** One step for all: the globs are kept, their step changes. */
+function stepControl(step, refs, change) {
+  const field = h("input", { type: "number", min: "0", value: step, size: "8" });
+  field.addEventListener("change", () => change({ refs: refs.map((ref) => `${ref.split("@")[0]}@${field.value}`).join(" ") }));
+  return control("Step of all of them", field);
+}

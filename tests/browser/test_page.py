@@ -1,0 +1,191 @@
+"""The page in a real Chromium: every view, what it says when something is wrong, and that it is for everybody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.browser.served import MARKUP, STEPS, Service
+from topostrata.archive import open_archive
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+VIEWS = {
+    "runs": "#/runs",
+    "distances": "#/distances?refs=w*@last",
+    "pair": "#/pair/w0@40/w1@40?chance=density",
+    "evolution": "#/evolution/w1",
+    "lineage": "#/lineage?infer=w*@last",
+    "choose-neuron": "#/neuron/w1",
+    "neuron": "#/neuron/w1/hidden1/5",
+    "cypher": "#/cypher",
+    "nowhere": "#/nowhere",
+}
+WIDE, NARROW = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
+SHOTS = "TOPOSTRATA_TEST_SHOTS"
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Open]:
+    """Opens an address in a fresh browser profile; whatever the page's scripts complain of fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(url: str, *, theme: str = "light", size: ViewportSize = WIDE) -> Page:
+        context = browser.new_context(viewport=size, color_scheme="dark" if theme == "dark" else "light")
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "warning" else None)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def whole(page: Page) -> None:
+    """Wait until everything that the view asks for has come."""
+    page.locator("main :is(h1, .state-note h2)").first.wait_for()
+    expect(page.locator("main [role=status].state-note")).to_have_count(0, timeout=60_000)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_for_everybody(opened: Open, service: Service, view: str, theme: str) -> None:
+    """axe finds nothing to complain of, in light and in dark."""
+    page = opened(service.url + VIEWS[view], theme=theme)
+    whole(page)
+    page.evaluate(AXE)
+    violations = page.evaluate("axe.run().then(result => result.violations)")
+    assert [(entry["id"], [node["html"] for node in entry["nodes"]]) for entry in violations] == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_fits_a_telephone(opened: Open, service: Service, view: str) -> None:
+    """At 360 pixels nothing stands beside the screen: wide tables and pictures scroll in themselves."""
+    page = opened(service.url + VIEWS[view], size=NARROW)
+    whole(page)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_runs_can_be_filtered_sorted_and_compared(opened: Open, service: Service) -> None:
+    """The filter takes words, a head sorts, and two ticked runs lead to their distance."""
+    page = opened(service.url)
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(5)
+    expect(rows.nth(2)).to_contain_text("20 %")
+    expect(rows.nth(2)).to_contain_text("0.9")
+    page.get_by_role("button", name="run", exact=True).click()
+    page.get_by_role("button", name="run", exact=True).click()
+    expect(rows.first).to_contain_text("w2")
+    page.get_by_label("compare w0").check()
+    page.get_by_label("compare w2").check()
+    page.get_by_text("Compare the last snapshots of 2 runs").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Distances")
+    assert "refs=w2%40last+w0%40last" in page.url or "refs=w0%40last+w2%40last" in page.url
+    page.goto(f"{service.url}#/runs?filter=awaited")
+    expect(rows).to_have_count(1)
+    page.goto(f"{service.url}#/runs?filter=nobody")
+    expect(page.get_by_role("heading", name="No run fits")).to_be_visible()
+
+
+def test_text_from_the_archive_is_text(opened: Open, service: Service) -> None:
+    """A tag and layers whose names are written as markup stand there as they are written."""
+    page = opened(service.url)
+    expect(page.get_by_text(MARKUP, exact=True).first).to_be_visible()
+    page.goto(f"{service.url}#/evolution/odd")
+    whole(page)
+    expect(page.locator("option", has_text=f"{MARKUP}0").first).to_be_attached()
+    expect(page.get_by_role("rowheader", name=f"{MARKUP}1", exact=True).last).to_be_visible()
+    assert page.locator("main img").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_a_cell_of_the_matrix_is_chosen_by_keys(opened: Open, service: Service) -> None:
+    """Arrows choose a cell and say its distance; Enter opens the pair."""
+    page = opened(service.url + VIEWS["distances"])
+    whole(page)
+    page.get_by_role("application").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".matrix + [role=status]")).to_have_text(re.compile(r"^w\d@40 and w\d@40: 0\.\d+$"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"^w\d@40 and w\d@40$"))
+
+
+def test_the_picture_of_connections_says_what_the_archive_says(opened: Open, service: Service, tmp_path: Path) -> None:
+    """At each place of the slider the legend counts what became of the connections since the snapshot before."""
+    page = opened(service.url + VIEWS["evolution"])
+    whole(page)
+    slider = page.get_by_label("Snapshot", exact=True)
+    slider.focus()
+    slider.press("Home")
+    expect(page.locator("output")).to_have_text(f"step {STEPS[0]}, the first")
+    for before, step in pairwise(STEPS):
+        slider.press("ArrowRight")
+        expect(page.locator("output")).to_have_text(f"step {step}, beside step {before}")
+        told = page.request.get(f"{service.url}v1/runs/w1/evolution?from={before}&to={step}").json()["layers"][0]
+        expect(page.locator(".legend").first).to_contain_text(f"born: {told['born']}")
+        expect(page.locator(".legend").first).to_contain_text(f"died: {told['died']}")
+    assert f"at={STEPS[-1]}" in page.url
+
+
+def test_what_is_pushed_appears_by_itself(opened: Open, service: Service) -> None:
+    """A run that another process makes stands in the list without any action."""
+    page = opened(service.url)
+    expect(page.locator("#state")).to_have_text("live")
+    with open_archive(str(service.store)) as archive:
+        archive.create_run("newcomer")
+    expect(page.get_by_role("link", name="newcomer")).to_be_visible(timeout=60_000)
+
+
+def test_a_lost_connection_is_said_and_comes_back(opened: Open, service: Service) -> None:
+    """While the service is away the page says so; when it is back, the page goes on by itself."""
+    page = opened(service.url)
+    expect(page.locator("#state")).to_have_text("live")
+    service.stop()
+    try:
+        expect(page.locator("#state")).to_have_text("connection lost, trying again", timeout=60_000)
+        page.goto(f"{service.url}#/lineage")
+        expect(page.get_by_role("heading", name="The service does not answer")).to_be_visible()
+    finally:
+        service.start()
+    expect(page.locator("#state")).to_have_text("live", timeout=60_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Lineage")
+
+
+def test_a_token_is_asked_for_and_kept_nowhere(opened: Open, empty: Service) -> None:
+    """A wrong token is asked for again; the right one opens the empty archive; storage and address stay empty."""
+    page = opened(empty.url)
+    field = page.get_by_role("textbox", name="Token")
+    field.fill("wrong")
+    page.get_by_role("button", name="Go on").click()
+    expect(field).to_have_value("")
+    field.fill(empty.token or "")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("heading", name="Nothing is archived yet")).to_be_visible()
+    kept = "JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])"
+    assert (empty.token or "") not in page.evaluate(kept)
+    page.reload()
+    expect(page.get_by_role("textbox", name="Token")).to_be_visible()
+
+
+def test_a_question_of_the_cookbook_is_answered(opened: Open, service: Service) -> None:
+    """The query stands ready with its example; Run shows rows."""
+    page = opened(f"{service.url}#/cypher?recipe=best_snapshots")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("main table tbody tr")).to_have_count(3)
+    page.get_by_label("Parameters as JSON").fill("no json")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("not JSON")

@@ -1,0 +1,104 @@
+"""Topologies, matrices and queries in the form that a program wants them."""
+
+from __future__ import annotations
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from topostrata.ingest.formats.reading import read_snapshot_bytes
+from topostrata.topology import Topology
+
+URL = "/v1/runs/w0/snapshots/50/topology"
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+def arrow(answer: httpx.Response) -> pa.Table:
+    """The table of an Arrow stream."""
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == ARROW
+    return pa.ipc.open_stream(answer.content).read_all()
+
+
+@pytest.mark.parametrize("kind", ["application/x-npz", "application/vnd.safetensors"])
+def test_a_topology_comes_as_the_file_that_put_takes(
+    rest: httpx.Client, reference_topologies: dict[str, Topology], kind: str
+) -> None:
+    """In both containers; read again it is what was pushed."""
+    answer = rest.get(URL, headers={"Accept": kind})
+    assert answer.headers["content-type"] == kind
+    assert read_snapshot_bytes(answer.content).topology.digest == reference_topologies["e5_s0_w0/epoch_050"].digest
+
+
+def test_connections_are_the_same_in_every_form(rest: httpx.Client, reference_topologies: dict[str, Topology]) -> None:
+    """As lists in JSON and as the columns of an Arrow stream, layer by layer."""
+    topology = reference_topologies["e5_s0_w0/epoch_050"]
+    document = rest.get(URL, headers={"Accept": "application/json"}).json()
+    table = arrow(rest.get(URL, headers={"Accept": ARROW}))
+    assert table.num_rows == topology.nnz
+    assert document["digest"] == topology.digest == table.schema.metadata[b"digest"].decode()
+    for layer, listed in zip(topology, document["layers"], strict=True):
+        rows = table.filter(pa.compute.equal(table["layer"].cast(pa.utf8()), layer.name))
+        for column, numbers in (("source", layer.sources), ("target", layer.targets), ("tap", np.zeros(layer.nnz))):
+            assert listed[column] == rows[column].to_pylist() == numbers.astype(int).tolist()
+
+
+def test_a_topology_is_sent_once(rest: httpx.Client) -> None:
+    """Its entity tag is the digest, it may be kept for ever, and each form has a tag of its own."""
+    first = rest.get(URL)
+    assert first.headers["content-type"] == "application/x-npz"
+    assert rest.get("/v1/runs/w0/snapshots/50").json()["digest"] in first.headers["etag"]
+    assert "immutable" in first.headers["cache-control"]
+    known = {"If-None-Match": first.headers["etag"]}
+    assert rest.get(URL, headers=known).status_code == 304
+    assert rest.get(URL, headers={**known, "Accept": ARROW}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "application/x-npz"),
+        ("application/*", "application/x-npz"),
+        (f"text/html, {ARROW};q=0.5, */*;q=0.1", ARROW),
+        ("application/json;q=0, application/vnd.safetensors", "application/vnd.safetensors"),
+        ("text/html", None),
+        ("application/json;q=x", None),
+        ("", None),
+    ],
+)
+def test_what_is_accepted_decides(rest: httpx.Client, accept: str, kind: str | None) -> None:
+    """The form of the greatest weight; 406 where there is none that is wanted."""
+    answer = rest.get(URL, headers={"Accept": accept})
+    assert answer.headers["content-type"] == (kind or "application/problem+json")
+    assert answer.status_code == (406 if kind is None else 200)
+
+
+def test_a_matrix_comes_as_numbers(rest: httpx.Client) -> None:
+    """As an Arrow stream and as bytes it has the numbers of the JSON."""
+    url = "/v1/distances/matrix?refs=w*@last&alignment=identity"
+    document = rest.get(url).json()
+    table = arrow(rest.get(url, headers={"Accept": ARROW}))
+    assert table["ref"].to_pylist() == document["refs"]
+    assert [table[ref].to_pylist() for ref in document["refs"]] == document["nnstd"]
+    raw = rest.get(url, headers={"Accept": "application/octet-stream"}).content
+    assert np.frombuffer(raw, "<f4").reshape(5, 5) == pytest.approx(np.array(document["nnstd"]), abs=1e-7)
+
+
+def test_a_query_comes_as_columns(rest: httpx.Client) -> None:
+    """Typed where a column has values of one kind; as texts of JSON where it has not."""
+    query = "UNWIND [1, 2, null] AS a RETURN a, a * 0.5 AS b, 'x' AS c, [a] AS d, a = 1 AS e"
+    answer = rest.post("/v1/cypher", json={"query": query}, headers={"Accept": ARROW})
+    assert arrow(answer).to_pydict() == {
+        "a": [1, 2, None],
+        "b": [0.5, 1.0, None],
+        "c": ["x"] * 3,
+        "d": ["[1]", "[2]", "[null]"],
+        "e": [True, False, None],
+    }
+
+
+def test_the_service_says_how_much_it_holds(rest: httpx.Client) -> None:
+    """Runs and snapshots, counted."""
+    stats = rest.get("/v1/stats").json()
+    assert (stats["runs"], stats["snapshots"]) == (5, 15)
