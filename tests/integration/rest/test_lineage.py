@@ -29,6 +29,6 @@ def test_relatedness_is_that_of_the_command_line(shell: Shell, rest: httpx.Clien
     assert answer == shell.json("related", "w0@0", "w4@0", "--tests", "19", "--seed", "3")
     assert [layer["p"] for layer in answer["layers"]] == [0.05, 0.05, None]
     assert rest.get("/v1/related", params=query | {"tests": "0"}).status_code == 422
-    shown = shell("related", "w0@0", "w4@0", "--tests", "99").stdout
+    shown = shell.run("related", "w0@0", "w4@0", "--tests", "99").stdout
     assert "w0@0 and w4@0: related in l1, l2; p = 0.02 of 99 tests a layer, seed 0" in shown
     assert "no p where no exchange changes anything: l3" in shown
