@@ -42,9 +42,10 @@ class Verbs(TyperGroup):
     def get_command(self, *arguments: Any) -> Any:
         """The verb of a name, or None."""
         command = super().get_command(*arguments)
-        for parameter in command.params if command is not None else ():
-            if isinstance(parameter, TyperArgument):
-                parameter.display_type_rich = lambda **_: ""  # type: ignore[method-assign]
+        for verb in (command, *getattr(command, "commands", {}).values()):
+            for parameter in verb.params if verb is not None else ():
+                if isinstance(parameter, TyperArgument):
+                    parameter.display_type_rich = lambda **_: ""  # type: ignore[method-assign]
         return command
 
 

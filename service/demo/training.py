@@ -272,7 +272,7 @@ def pruned_density(final: float, epoch: int, epochs: int) -> float:
     ``final + (1 - final) (1 - t)^3``, t going from 0 to 1 in the first two thirds of the training (Zhu and Gupta 2017).
 
     >>> [round(pruned_density(0.1, epoch, 60), 3) for epoch in (0, 10, 20, 40, 60)]
-    [1.0, 0.48, 0.212, 0.1, 0.1]
+    [1.0, 0.48, 0.213, 0.1, 0.1]
     """
     t = min(1.0, epoch / (_PRUNED_BY * epochs))
     return final + (1 - final) * (1 - t) ** 3

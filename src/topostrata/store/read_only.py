@@ -127,10 +127,10 @@ def _check_loops(text: str, tokens: Sequence[_Token]) -> None:
 
     A list that is as long as a path, a node's labels or keys, or what is written out, is harmless inside of others.
 
-    >>> check_read_only("RETURN any(x IN range(1, 90000) WHERE any(y IN range(1, 90000) WHERE x * y = -1))")
+    >>> check_read_only("RETURN any(x IN range(1, 9) WHERE any(y IN range(1, 9) WHERE x = -y))")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    topostrata.errors.LimitError: the query has loops over lists in one another, at line 1, column 43 ...
+    topostrata.errors.LimitError: the query has loops over lists in one another, at line 1, column ...
     """
     depth = 0
     loops: list[int] = []  # the depths of brackets in which a loop over a list of any length is open
