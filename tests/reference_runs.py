@@ -70,6 +70,7 @@ def service(store: Path, **settings: object) -> Iterator[tuple[httpx.Client, sub
         line = server.stderr.readline()
         assert line.startswith("serving http://127.0.0.1:"), line
         assert server.stderr.readline().startswith("TOPOSTRATA_API_HOSTS ")
+        assert server.stderr.readline().startswith("the page: http://127.0.0.1:")
         try:
             with httpx.Client(base_url=line.split()[1].removesuffix("/v1/runs"), timeout=60) as client:
                 yield client, server

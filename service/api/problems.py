@@ -99,7 +99,7 @@ def _validation(_request: Request, error: Exception) -> JSONResponse:
     errors = [
         {
             "where": "/".join(shortened(str(part), 64) for part in entry["loc"][:8]),
-            "problem": shortened(entry["msg"], 200),
+            "problem": shortened(_in_words(entry), 200),
         }
         for entry in every[:_MOST_ERRORS]
     ]
@@ -107,6 +107,19 @@ def _validation(_request: Request, error: Exception) -> JSONResponse:
     if len(every) > len(errors):
         detail = f"{len(every)} errors, among them {detail}"
     return problem(422, Code.INVALID_INPUT, detail, errors=errors)
+
+
+def _in_words(entry: dict[str, Any]) -> str:
+    """What is wrong with a value; of a text that does not fit its pattern not the pattern, but what it stands for."""
+    if entry["type"] != "string_pattern_mismatch":
+        return str(entry["msg"])
+    pattern = entry["ctx"]["pattern"]
+    expected = "run, run@STEP, run@first or run@last" if "first|last" in pattern else "the id of a run"
+    if "*?" in pattern:
+        expected += ", with * and ? for what is left open"
+    if pattern.startswith("^.+:"):
+        expected = "a space and a unit, as hidden1:3"
+    return f"expected {expected}, found {str(entry['input'])[:60]!r}"
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

@@ -27,7 +27,7 @@ PAGE = 100
 MOST = MAX_PAGE
 _LEAST_RATE = 16 * 2**10  # bytes of a body a second, once the patience with it is over
 
-# What schemas say of texts; the values themselves say more where one is wrong.
+# What schemas say of texts. Errors say it in words: ``problems``.
 RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 REF_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@(first|last|0|[1-9][0-9]{0,14}))?$"
 GLOB_PATTERN = r"^[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,127}(@(first|last|[0-9*?]{1,15}))?$"

@@ -19,15 +19,17 @@ def test_distances_are_those_of_the_command_line(shell: Shell, rest: httpx.Clien
     assert matrix["nearest"][-1][0]["ref"] in matrix["refs"]
 
 
-def test_a_question_changes_nothing(shell: Shell, rest: httpx.Client) -> None:
-    """A distance asked over REST leaves no relationship behind; one asked in the shell does, for Cypher to walk."""
+def test_what_is_computed_over_rest_is_kept(shell: Shell, rest: httpx.Client) -> None:
+    """A distance asked over REST is there for Cypher to walk and for the next who asks, once."""
     # Refined, since the matrices of other tests leave their nearest pairs in the other alignments.
     count = "MATCH (:Snapshot {id: 'w3@10'})-[d:DISTANCE {alignment: 'refined'}]-(:Snapshot {id: 'w1@50'}) "
     count += "RETURN count(d)"
-    rest.get("/v1/distances", params={"a": "w3@10", "b": "w1@50", "alignment": "refined"}).raise_for_status()
-    refs = {"refs": ["w3@10", "w1@50"], "alignment": "refined"}
-    assert rest.get("/v1/distances/matrix", params=refs).raise_for_status().json()["nearest"] is None
     assert shell.json("cypher", count)["rows"] == [[0]]
+    told = rest.get("/v1/distances", params={"a": "w3@10", "b": "w1@50", "alignment": "refined"}).raise_for_status()
+    assert shell.json("cypher", count)["rows"] == [[1]]
+    refs = {"refs": ["w3@10", "w1@50"], "alignment": "refined"}
+    matrix = rest.get("/v1/distances/matrix", params=refs).raise_for_status().json()
+    assert matrix["nnstd"][0][1] == told.json()["nnstd"]
     shell.json("nnstd", "w3@10", "w1@50", "--alignment", "refined")
     assert shell.json("cypher", count)["rows"] == [[1]]
 

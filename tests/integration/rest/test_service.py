@@ -41,7 +41,7 @@ def test_what_has_not_changed_is_not_sent_again(rest: httpx.Client) -> None:
         ("/v1/distances/matrix", 422, "invalid-input"),
         ("/v1/distances/matrix?refs=x*@last", 422, "invalid-ref"),
         ("/v1/distances/matrix?refs=w0&nearest=0", 422, "invalid-input"),
-        ("/v1/distances?a=w0@x&b=w1&alignment=identity", 422, "invalid-ref"),
+        ("/v1/distances?a=w0@x&b=w1&alignment=identity", 422, "invalid-input"),
         ("/v1/runs/w0/evolution?from=50&to=0", 422, "invalid-input"),
     ],
 )
@@ -82,3 +82,9 @@ def test_health_and_readiness(rest: httpx.Client) -> None:
 def test_serving_beyond_loopback_is_refused(shell: Shell) -> None:
     """Without tokens the API is for this machine alone."""
     assert "expected a loopback address" in shell.fails("serve", "--host", "0.0.0.0", code=2)
+
+
+def test_a_text_that_is_no_ref_is_refused_in_words(rest: httpx.Client) -> None:
+    """The answer says what a ref looks like, not the pattern that this one does not fit."""
+    answer = rest.get("/v1/distances?a=w0@x&b=w1")
+    assert answer.json()["detail"] == "query/a: expected run, run@STEP, run@first or run@last, found 'w0@x'"
