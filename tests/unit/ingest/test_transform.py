@@ -53,7 +53,7 @@ def test_groups_hold_every_cell_once_and_no_chunk_is_too_large(seed: int, size: 
     a, b = f"r/{shape.source.name}/", f"r/{shape.target.name}/"
     assert sorted(born) == sorted((f"{a}{s}", f"{b}{t}", tap) for s, tap, t in expected)
     assert len(set(keys)) == len(keys), "a layer's connections share no key"
-    assert set(keys) <= set(range(transform.KEYS))
+    assert all(0 <= key < transform.KEYS for key in keys)
 
 
 def test_a_small_layer_is_grouped_as_the_graph_takes_it() -> None:
