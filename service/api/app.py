@@ -110,7 +110,13 @@ def create_app(
         status = "ok" if state == "ok" else "unavailable"
         return JSONResponse({"status": status, "archive": state}, status_code=200 if state == "ok" else 503)
 
-    @app.get("/metrics", tags=["service"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @app.get(
+        "/metrics",
+        tags=["service"],
+        response_class=Response,
+        dependencies=[Depends(auth.documented)],
+        responses={200: {"content": {"text/plain": {}}}, 401: {}},
+    )
     async def metrics_of_service() -> Response:
         """What the service counted, for Prometheus."""
         return Response(telemetry.text(), media_type=MEDIA_TYPE)

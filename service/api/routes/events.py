@@ -50,7 +50,7 @@ class Watch:
         self._listeners += 1
         try:
             known = self._states = await run_in_threadpool(archive.states)
-            if self._looking is None or self._looking.done():
+            if not self._over and (self._looking is None or self._looking.done()):
                 self._looking = asyncio.create_task(self._look(archive))
             yield _event("ready", {"runs": len(known)})
             quiet = 0

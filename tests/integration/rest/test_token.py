@@ -48,6 +48,7 @@ def app(archive: Archive) -> FastAPI:
     """The API with a token."""
     app = create_app(archive=archive, guard=Guard(TOKEN), hosts=["archive.example.org"])
     app.state.archive = archive  # as a server does when it starts
+    asyncio.run(app.state.watch.close())  # events would never end
     return app
 
 
@@ -264,6 +265,7 @@ def test_every_route_wants_its_scope(archive: Archive, kept: TokenFile) -> None:
     kept.revoke("gone")
     app = create_app(archive=archive, guard=Guard(TOKEN, kept))
     app.state.archive = archive
+    asyncio.run(app.state.watch.close())  # events would never end
     client = Client(app)
     routes = set(walk(app.routes)) | {(method, path) for _, path in walk(app.routes) for method in METHODS}
     assert ("POST", "/v1/cypher") in routes
