@@ -187,7 +187,7 @@ def test_an_unknown_alignment_is_refused_by_the_command_line(words: list[str]) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/distances?a=a&b=b", "/distances/matrix?refs=a", "/lineage/inferred?refs=a", "/runs/a/timeline?other=b"]
+    "path", ["/distances?a=a&b=b", "/distances/matrix?refs=a", "/lineage/inferred?refs=a", "/runs/a/timeline?with=b"]
 )
 def test_an_unknown_alignment_is_refused_by_the_service(path: str) -> None:
     """With status 422, before the archive is asked."""
