@@ -1,8 +1,6 @@
 // purpose: Take an earlier match of two snapshots away, from the units of a space of one of them.
 // parameters: run, space, pair
 // columns: none
-MATCH (a:Neuron {run: $run, space: $space})
-WITH a
-MATCH (a)-[m:MATCHES]-(:Neuron)
+MATCH (:Neuron {run: $run, space: $space})-[m:MATCHES]-(:Neuron)
 WHERE m.pair = $pair
 DELETE m

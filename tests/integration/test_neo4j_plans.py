@@ -30,6 +30,9 @@ WHOLE = {
     "archive/lock_archive": {"NodeByLabelScan"},
     "archive/set_format": {"NodeByLabelScan"},
     "runs/spaces": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
+    "runs/states": {"NodeByLabelScan"},
+    # Only where matches are fewer than the units of a space; with more of them it begins at the units.
+    "distance/drop_matches": {"UndirectedRelationshipTypeScan"},
     "upkeep/loose_nodes": {"NodeByLabelScan"},
     "upkeep/mask_uses": {"NodeByLabelScan"},
     "upkeep/neuron_places": {"NodeByLabelScan"},
