@@ -188,10 +188,10 @@ def tables(archive: ts.Archive) -> str:
     lines += ["| --- | --- | --- | --- | ---: |", *shape_rows(archive)]
     lines += ["", "| compared | alignment | pairs | distance | chance of the same degrees | z |"]
     lines += ["| --- | --- | ---: | --- | --- | --- |"]
-    for name, _, alignment, values in distance:
-        levels = [value.chance.level for value in values if value.chance is not None]
-        z = [value.z for value in values if value.z is not None]
-        row = [name, alignment, str(len(values)), _span([value.nnstd for value in values]), _span(levels), _span(z, 1)]
+    for name, _, alignment, pairs in distance:
+        levels = [pair.chance.level for pair in pairs if pair.chance is not None]
+        z = [pair.z for pair in pairs if pair.z is not None]
+        row = [name, alignment, str(len(pairs)), _span([pair.nnstd for pair in pairs]), _span(levels), _span(z, 1)]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
