@@ -1,8 +1,8 @@
 """The study of docs/studies/tickets.md: static, adaptive and pruned wiring on digits, and what their tickets are worth.
 
 Trains five independent networks dense, static, by SET and by pruning, trains SET and pruning again from the same first
-weights, retrains what the two found from its own first weights, from others, and with another wiring of the same
-degrees; archives them, and writes the page's tables and pictures. What an archive has already is not trained again.
+weights, and retrains what the two found from its own first weights, from others, and with another wiring of the same
+degrees. Archives them all, and writes the page's tables and pictures. What an archive has already is not trained again.
 
     python bench/study_tickets.py ARCHIVE        # with the extras [server], [plot] and [demo]
 """
@@ -41,15 +41,28 @@ OTHER = 1  # the draws of minibatches and rewirings of what is trained again, an
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies" / "tickets.md"
 BEGIN, END = "<!-- made by bench/study_tickets.py -->\n", "<!-- end -->"
 FOUND: tuple[Rewire, ...] = ("set", "prune")
+TICKETS: tuple[tuple[Literal["own", "degrees"], Literal["own", "scaled", "other"]], ...] = (
+    ("own", "own"),
+    ("own", "scaled"),
+    ("own", "other"),
+    ("degrees", "other"),
+)
+WORDS = {
+    ("own", "own"): "own first weights",
+    ("own", "scaled"): "own, scaled to the size of others",
+    ("own", "other"): "other first weights",
+    ("degrees", "other"): "other wiring of the same degrees, other weights",
+}
 NAMES = {"dense": "dense", "static": "static", "set": "SET", "prune": "pruned"}
 COLOURS = {"dense": "0.45", "static": "#5b4a9e", "set": "#1f7a6d", "prune": "#d98c21"}
 
 
 @dataclass(frozen=True)
 class Training:
-    """One run. ``ticket`` names the run whose last mask it begins with; ``wiring`` and ``weights`` say what is its own.
+    """One run. ``ticket`` names the run whose last mask it begins with, or another of its ``degrees``.
 
-    ``draws`` other than 0 give other minibatches and rewirings.
+    ``weights`` are the first weights that the ticket's network had at these places: ``own``, or its own ``scaled`` to
+    the size of others, or ``other`` draws of the same spread. Other ``draws`` give other minibatches and rewirings.
     """
 
     run: str
@@ -58,7 +71,7 @@ class Training:
     draws: int = 0
     ticket: str | None = None
     wiring: Literal["own", "degrees"] = "own"
-    weights: Literal["own", "other"] = "own"
+    weights: Literal["own", "scaled", "other"] = "own"
 
 
 def trainings() -> list[Training]:
@@ -73,18 +86,20 @@ def tickets() -> list[Training]:
         Training(f"{way}-{seed}.{wiring}-wiring.{weights}-weights", seed, "static", 0, f"{way}-{seed}", wiring, weights)
         for seed in NETWORKS
         for way in FOUND
-        for wiring in ("own", "degrees")
-        for weights in ("own", "other")
+        for wiring, weights in TICKETS
     ]
 
 
-def first_weights(seed: int, draws: int, masks: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """The network's first weights where a mask is: one draw for each place, with He's spread for the mask's fan-in."""
-    drawn = dense_twin(Network("", tuple(masks), (), seed, draws)).weights
-    return tuple(
-        (weights * mask * np.sqrt(mask.size / mask.sum())).astype(np.float32)
-        for weights, mask in zip(drawn, masks, strict=True)
-    )
+def first_weights(training: Training, masks: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """One draw for each place, of a dense network: as it is where pruning began with it, else with He's spread here."""
+    pruned = (training.ticket or training.run).startswith("prune")
+    draws = OTHER if training.weights == "other" else 0
+    weights = []
+    for drawn, mask in zip(dense_twin(Network("", tuple(masks), (), training.seed, draws)).weights, masks, strict=True):
+        spread = np.sqrt(2 / mask.shape[0]) if pruned else np.sqrt(2 * mask.shape[1] / mask.sum())
+        size = np.sqrt(np.mean(drawn[mask] ** 2)) if training.weights == "scaled" else np.sqrt(2 / mask.shape[0])
+        weights.append((drawn * mask * (spread / size)).astype(np.float32))
+    return tuple(weights)
 
 
 def trained(training: Training, ticket: ts.Topology | None) -> list[Recorded]:
@@ -94,8 +109,7 @@ def trained(training: Training, ticket: ts.Topology | None) -> list[Recorded]:
     else:
         wiring = degree_kept(ticket, training.seed) if training.wiring == "degrees" else ticket
         masks = tuple(np.asarray(layer.mask) for layer in wiring)
-    weights = first_weights(training.seed, OTHER if training.weights == "other" else 0, masks)
-    network = Network(training.run, masks, weights, training.seed, 0)
+    network = Network(training.run, masks, first_weights(training, masks), training.seed, 0)
     records = train(network, load_digits(), epochs=EPOCHS, rewire=training.rewire, draws=training.draws)
     return [record for record in records if record.epoch % EVERY == 0 or record.epoch == EPOCHS]
 
@@ -136,12 +150,10 @@ def accuracy_rows(archive: ts.Archive) -> Iterator[tuple[str, str, list[float]]]
     for way, name in NAMES.items():
         chosen = [t for t in trainings() if t.rewire == way and not t.draws]
         yield name, way, accuracies(archive, chosen)
-    words = {"own": "own wiring", "degrees": "same degrees"}
     for way in FOUND:
-        for wiring, weights in (("own", "own"), ("own", "other"), ("degrees", "own"), ("degrees", "other")):
-            chosen = [t for t in tickets() if (t.ticket or "").startswith(f"{way}-")]
-            chosen = [t for t in chosen if (t.wiring, t.weights) == (wiring, weights)]
-            yield f"{NAMES[way]}, retrained: {words[wiring]}, {weights} weights", way, accuracies(archive, chosen)
+        for kind, words in WORDS.items():
+            chosen = [t for t in tickets() if t.run.startswith(way) and (t.wiring, t.weights) == kind]
+            yield f"{NAMES[way]} ticket: {words}", way, accuracies(archive, chosen)
 
 
 def compared(archive: ts.Archive) -> Iterator[tuple[str, str, Alignment, list[Distance]]]:
@@ -176,8 +188,22 @@ def shape_rows(archive: ts.Archive) -> Iterator[str]:
         yield f"| {NAMES[way]} | {counts} | {pixels:.0f} % of {FEATURES} | {units:.0f} % | {spread:.2f} |"
 
 
+def survival_rows(archive: ts.Archive) -> Iterator[str]:
+    """Of the connections that SET begins with, those alive at the end: in one training, in both, and by chance."""
+    for layer in range(3):
+        alone, both = [], []
+        for seed in NETWORKS:
+            runs = f"static-{seed}", f"set-{seed}", f"set-{seed}-again"
+            start, *ends = (archive.topology(f"{run}@last").layers[layer].mask.cells for run in runs)
+            lives = [np.isin(start, end) for end in ends]
+            alone += [float(alive.mean()) for alive in lives]
+            both.append((float((lives[0] & lives[1]).mean()), float(lives[0].mean() * lives[1].mean())))
+        together, chance = np.mean(both, axis=0)
+        yield f"| l{layer} | {np.mean(alone):.0%} | {together:.0%} | {chance:.0%} |".replace("%", " %")
+
+
 def tables(archive: ts.Archive) -> str:
-    """The page's three tables in Markdown; draws the two pictures too."""
+    """The page's four tables in Markdown; draws the two pictures too."""
     accuracy, distance = list(accuracy_rows(archive)), list(compared(archive))
     accuracy_picture(accuracy)
     distance_picture(distance)
@@ -193,6 +219,8 @@ def tables(archive: ts.Archive) -> str:
         z = [pair.z for pair in pairs if pair.z is not None]
         row = [name, alignment, str(len(pairs)), _span([pair.nnstd for pair in pairs]), _span(levels), _span(z, 1)]
         lines.append(f"| {' | '.join(row)} |")
+    lines += ["", "| layer | alive at the end of SET | in both trainings | if these were independent |"]
+    lines += ["| --- | ---: | ---: | ---: |", *survival_rows(archive)]
     return "\n".join(lines)
 
 
@@ -208,8 +236,8 @@ def accuracy_picture(rows: Sequence[tuple[str, str, list[float]]]) -> None:
         for value, shift in zip(values, np.linspace(-0.22, 0.22, len(values)), strict=True):
             axes.plot(value, place + shift, "o", color=COLOURS[way], markersize=5, alpha=0.85)
         axes.plot([np.median(values)] * 2, [place - 0.36, place + 0.36], color=COLOURS[way], linewidth=2)
-    axes.set(xlabel="accuracy on 500 test digits, per cent (a dot for each network, the line is the median)")
-    _named(axes, [name for name, _, _ in rows])
+    axes.set(xlabel="accuracy on the test digits, per cent; a line is the median")
+    _named(axes, [name.replace("degrees, ", "degrees,\n") for name, _, _ in rows])
     figure.savefig(PAGE.with_name("tickets-accuracy.png"), dpi=110)
 
 
@@ -221,13 +249,13 @@ def distance_picture(rows: Sequence[tuple[str, str, Alignment, list[Distance]]])
         chances = [value.chance for value in values if value.chance is not None]
         low = min(chance.level - 2 * chance.spread for chance in chances)
         high = max(chance.level + 2 * chance.spread for chance in chances)
-        label = "chance: levels of all pairs, 2 deviations more on each side" if not place else None
+        label = "chance: levels of all pairs,\n2 deviations more on each side" if not place else None
         axes.barh(place, high - low, left=low, height=0.7, color="0.82", label=label, zorder=0)
         for value, shift in zip(values, np.linspace(-0.25, 0.25, len(values)), strict=True):
             axes.plot(value.nnstd, place + shift, "o", color=COLOURS[way], markersize=4, alpha=0.85)
     axes.set(xlabel="NNSTD of the sparse layers (0 = the same wiring, 1 = nothing in common)", xlim=(0, 1))
     _named(axes, [f"{name}\n({alignment})" for name, _, alignment, _ in rows])
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
     figure.savefig(PAGE.with_name("tickets-distance.png"), dpi=110)
 
 
