@@ -11,11 +11,11 @@ which a unit has the same fan-in and fewer candidates: the level falls with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,59 @@ class Chance:
         if self.kept != "degrees" or self.spread <= NOISE:
             return None
         return (distance - self.level) / math.hypot(self.spread, self.error)
+
+
+@dataclass(frozen=True, slots=True)
+class PairChance:
+    """The distance of the networks ``a`` and ``b`` of a matrix, and the level that independent ones have."""
+
+    a: str
+    b: str
+    nnstd: float
+    chance: Chance
+
+    @property
+    def z(self) -> float | None:
+        """How many deviations the distance lies from chance, as ``Chance.z``."""
+        return self.chance.z(self.nnstd)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixChance:
+    """The chance level of a matrix of distances: that of some ``pairs`` of it, of the ``of`` that it has."""
+
+    kept: Kept
+    pairs: tuple[PairChance, ...]
+    of: int
+
+    @staticmethod
+    def of_json(told: Mapping[str, Any]) -> MatrixChance:
+        """What ``dataclasses.asdict`` made of one."""
+        pairs = (PairChance(**{**pair, "chance": Chance(**pair["chance"])}) for pair in told["pairs"])
+        return MatrixChance(told["kept"], tuple(pairs), told["of"])
+
+    def __str__(self) -> str:
+        """The level in words, and of which pairs it is."""
+        span = f"chance {self.level:.4f} ({self.low:.4f} to {self.high:.4f}), {self.kept} kept"
+        draws = min(pair.chance.draws for pair in self.pairs)
+        z = [pair.z for pair in self.pairs if pair.z is not None]
+        away = f"; z of these {min(z):.1f} to {max(z):.1f}" if z else ""
+        return f"{span}: {len(self.pairs):,} of {self.of:,} pairs, {draws} draws each{away}"
+
+    @property
+    def level(self) -> float:
+        """The mean level of these pairs, 0 to 1."""
+        return math.fsum(pair.chance.level for pair in self.pairs) / len(self.pairs)
+
+    @property
+    def low(self) -> float:
+        """The lowest level of a pair."""
+        return min(pair.chance.level for pair in self.pairs)
+
+    @property
+    def high(self) -> float:
+        """The highest level of a pair."""
+        return max(pair.chance.level for pair in self.pairs)
 
 
 def check_kept(kept: object) -> None:
