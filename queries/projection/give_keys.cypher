@@ -3,6 +3,7 @@
 // columns: connections
 UNWIND $neurons AS id
 MATCH (a:Neuron {id: id})-[c:CONNECTS]->(b:Neuron)
+USING INDEX SEEK a:Neuron(id)
 WHERE c.layer = $layer AND c.died_step IS NULL
 SET c.alive = ($begin + b.index * $stride + (a.index % $sources) * $taps + c.tap) % $keys
 RETURN count(c) AS connections

@@ -11,7 +11,7 @@ MATCH (a:Neuron {id: g[0]})
 UNWIND g[2] AS row
 WITH g[1] AS layer, row[1] AS tap, row[2] AS key, a, targets[row[0]] AS b
 MATCH (a)-[c:CONNECTS {alive: key}]->(b)
-USING INDEX c:CONNECTS(alive)
+USING INDEX SEEK c:CONNECTS(alive)
 WHERE c.run = $run AND c.layer = layer AND c.tap = tap
 SET c.died_step = $step
 REMOVE c.alive

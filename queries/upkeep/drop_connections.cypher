@@ -2,6 +2,7 @@
 // parameters: neurons
 // columns: dropped
 UNWIND $neurons AS id
-MATCH (:Neuron {id: id})-[c:CONNECTS]->(:Neuron)
+MATCH (a:Neuron {id: id})-[c:CONNECTS]->(:Neuron)
+USING INDEX SEEK a:Neuron(id)
 DELETE c
 RETURN count(*) AS dropped

@@ -567,9 +567,9 @@ class Analysis:
         >>> import numpy as np, topostrata as ts
         >>> rng = np.random.default_rng(0)
         >>> masks = [rng.random(shape) < 0.2 for shape in ((30, 40), (40, 40), (40, 5))]
-        >>> for run, turned in (("k0", masks), ("k1", [masks[0][:, ::-1], masks[1][::-1], masks[2]])):
+        >>> for run, turned in (("y0", masks), ("y1", [masks[0][:, ::-1], masks[1][::-1], masks[2]])):
         ...     _ = archive.push(run, 0, ts.Topology.from_masks(turned))
-        >>> archive.related("k0", "k1", tests=99).related()
+        >>> archive.related("y0", "y1", tests=99).related()
         ('l1', 'l2')
         """
         from topostrata.lineage.related import related

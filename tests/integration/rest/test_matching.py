@@ -46,6 +46,7 @@ def test_a_network_in_the_order_of_another_is_pushed_and_compared_by_index(shell
     assert "found both" in said
     said = shell.fails("nnstd", "w4@50", "w0@50", "--alignment-file", str(tmp_path / "nowhere.npz"))
     assert "expected a file that can be read" in said
+    assert shell.run("purge", "aligned", "--yes").returncode == 0  # the archive is shared
 
 
 def test_a_table_says_what_is_known(shell: Shell, tmp_path: Path) -> None:
