@@ -142,7 +142,8 @@ def test_flow_is_of_the_loss(kind: str) -> None:
     weights = [torch.tensor(w, dtype=torch.float64, requires_grad=True) for w in draw_weights(setting, masks)]
     units = torch.tensor(data.train[order], dtype=torch.float64)
     for layer in weights[:-1]:
-        units = (units @ layer).clamp(min=0)
+        entered = units @ layer
+        units = entered * (entered > 0)  # its slope at 0, where units without inputs are, is 0 as that of a ReLU
     scores = (units @ weights[-1]).log_softmax(1)
     (-scores[range(32), data.train_classes[order]].mean()).backward()
     norms = [float((w.grad * torch.tensor(m)).norm()) for w, m in zip(weights, masks, strict=True)]
