@@ -121,8 +121,10 @@ class Analysis:
         from topostrata.distance.nnstd import nnstd, with_chance
         from topostrata.distance.recorded import matched_later, told, wired
         from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
+        from topostrata.distance.stored_chance import StoredLevels
 
         definition = definition_of(alignment)
+        memory = StoredLevels(self._store, definition.name, keep=keep)
         alone = partners is not None or layers is not None  # kept nowhere
 
         def work(tx: Transaction) -> tuple[list[RecordedSnapshot], Known | None, bool]:
@@ -142,7 +144,12 @@ class Analysis:
         both = None if alone else wired(entries)
         if both is None:
             return nnstd(
-                *self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners, layers=layers
+                *self._masks.topologies(entries),
+                alignment=alignment,
+                chance=chance,
+                partners=partners,
+                layers=layers,
+                memory=memory,
             )
 
         def computed() -> Distance:
@@ -154,7 +161,9 @@ class Analysis:
             if keep and not walked:
                 ours, theirs = (entry.snapshot for entry in entries)
                 put_distance(self._store, ours.id, theirs.id, distance, digests=(ours.digest, theirs.digest))
-            return distance if chance is None else with_chance(distance, *self._prepared(entries), kept=chance)
+            if chance is None:
+                return distance
+            return with_chance(distance, *self._prepared(entries), kept=chance, memory=memory)
 
         about = tuple((entry.snapshot.id, entry.snapshot.digest) for entry in entries)
         return self._once.get(("nnstd", about, alignment, chance, keep), computed)
@@ -208,6 +217,7 @@ class Analysis:
         from topostrata.distance.plan import plan_of
         from topostrata.distance.sampled import with_matrix_chance
         from topostrata.distance.stored import put_nearest, stored_distances
+        from topostrata.distance.stored_chance import StoredLevels
 
         def work(tx: Transaction) -> list[RecordedSnapshot]:
             return recorded(tx, resolve(tx, expanded(tx, patterns)))
@@ -237,7 +247,8 @@ class Analysis:
         if keep and layers is None:
             put_nearest(self._store, matrix)
         matrix = chosen_rows(replace(matrix, left_out=lost), choice, loaders)
-        return with_matrix_chance(matrix, loaders, chance, progress=progress, cancel=cancel)
+        memory = StoredLevels(self._store, matrix.alignment, keep=keep)
+        return with_matrix_chance(matrix, loaders, chance, progress=progress, cancel=cancel, memory=memory)
 
     # Which unit is which
 

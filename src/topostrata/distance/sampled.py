@@ -14,7 +14,7 @@ from topostrata.distance import null_model
 from topostrata.distance.jobs import Loader
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import layer_names, nnstd, with_chance
-from topostrata.distance.null_model import Kept, MatrixChance, PairChance
+from topostrata.distance.null_model import Kept, MatrixChance, Memory, PairChance
 from topostrata.errors import Cancelled
 from topostrata.topology import Topology
 
@@ -52,6 +52,7 @@ def with_matrix_chance(
     fix_output: bool = True,
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
+    memory: Memory | None = None,
 ) -> DistanceMatrix:
     """The matrix with the chance level of some of its pairs (``sampled_pairs``), of the layers that count in it.
 
@@ -73,7 +74,7 @@ def with_matrix_chance(
         distance = nnstd(a, b, alignment=matrix.alignment, fix_output=fix_output)
         counted = tuple(distance.layers[k] for k in rows)
         distance = replace(distance, nnstd=float(matrix.nnstd[i, j]), layers=counted)
-        level = with_chance(distance, a, b, kept=kept, fix_output=fix_output).chance
+        level = with_chance(distance, a, b, kept=kept, fix_output=fix_output, memory=memory).chance
         if level is not None:
             levels.append(PairChance(matrix.labels[i], matrix.labels[j], distance.nnstd, level))
         if progress is not None:

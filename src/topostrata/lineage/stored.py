@@ -18,6 +18,7 @@ from typing import get_args
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.nnstd import nnstd
 from topostrata.distance.null_model import Chance, Kept, check_kept
+from topostrata.distance.stored_chance import StoredLevels
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.lineage.declared import Kinship, Lineage, family, kinship
 from topostrata.lineage.inferred import Inference, InferredEdge, infer
@@ -144,9 +145,10 @@ def read_timeline(
         raise InvalidInputError("timeline: expected a lag or another run, found both")
     check_kept(chance)
     chosen = definition_of(alignment or ("identity" if other is None else DEFAULT)).name
+    memory = StoredLevels(store, chosen)
 
     def compare(a: Topology, b: Topology) -> tuple[float, Chance | None]:
-        distance = nnstd(a, b, alignment=chosen, chance=chance)
+        distance = nnstd(a, b, alignment=chosen, chance=chance, memory=memory)
         return distance.nnstd, distance.chance
 
     def work(tx: Transaction) -> list[list[RecordedSnapshot]]:
