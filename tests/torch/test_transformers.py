@@ -102,6 +102,33 @@ def test_each_epoch_is_recorded_with_what_the_trainer_logs_and_evaluates(tmp_pat
     assert head(tmp_path, "w0").config == {"recorded": "after each epoch"}
 
 
+class Swapping(TrainerCallback):
+    """Of the first layer two links are dropped after an epoch, and one of them grown again beside another."""
+
+    def __init__(self) -> None:
+        self.update: dict[str, dict[str, torch.Tensor]] = {}
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        mask = model.fc1.weight_mask
+        dropped, grown = torch.zeros_like(mask), torch.zeros_like(mask)
+        alive, dead = mask.nonzero(), (mask == 0).nonzero()
+        for link in alive[:2]:
+            dropped[tuple(link)] = 1
+        for link in (alive[0], dead[0]):
+            grown[tuple(link)] = 1
+        mask += grown - dropped
+        self.update = {"dropped": {"fc1.weight": dropped}, "grown": {"fc1.weight": grown}}
+
+
+def test_what_an_update_did_is_recorded_with_its_snapshot(tmp_path: Path) -> None:
+    """The trainer's callback says it to ours, for the one layer that it changes; of the other nothing is known."""
+    swapping = Swapping()
+    recorded = TopostrataCallback("w0", update=lambda _model: swapping.update, mode="offline", spool=tmp_path)
+    fit(tmp_path, pruned(), swapping, recorded)
+    told = {"fc1.weight": {"dropped": 2.0, "grown": 2.0, "regrown_at_once": 1.0}}
+    assert [snapshot.layer_metrics for snapshot in snapshots(tmp_path, "w0")] == [{}, told, told]
+
+
 @pytest.mark.parametrize(
     ("options", "metrics"),
     [
