@@ -53,7 +53,7 @@ def test_measures_are_kept_by_the_command_line(shell: Shell, tmp_path: Path) -> 
     assert pushed["metrics"]["fan_in_cv"] == panel["fan_in_cv"]
     assert pushed["layer_metrics"]["l0"]["assortativity"] == panel["layers"][0]["assortativity"]
     assert not [name for name in pushed["layer_metrics"]["l0"] if name.startswith("ramanujan")]
-    assert "1 snapshots have new metrics" in shell.run("measures", "measured@*", "--keep").stdout
+    assert "snapshots with new metrics: 1 (" in shell.run("measures", "measured@*", "--keep").stdout
     (whole,) = shell.json("metrics", "measured")["metrics"]
     assert pushed["layer_metrics"]["l0"].items() < whole["layer_metrics"]["l0"].items()
     assert whole["layer_metrics"]["l0"]["ramanujan_gap"] == panel["layers"][0]["ramanujan"]["gap"]
