@@ -92,7 +92,7 @@ def test_our_own_queries_look_up_in_an_archive_that_was_emptied(
     But for two that read all units of a space anyhow, once.
     """
     _, scans = emptied
-    once = dict.fromkeys(("projection/lifetimes", "projection/projected_beyond"), {"NodeIndexScan"})
+    once = {key: {"NodeIndexScan"} for key in ("projection/lifetimes", "projection/projected_beyond")}
     ours = {name: kinds for name, kinds in scans.items() if not name.startswith("cookbook/")}
     assert {
         name: kinds for name, kinds in ours.items() if not kinds <= WHOLE.get(name, set()) | once.get(name, set())
