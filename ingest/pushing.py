@@ -57,10 +57,10 @@ class CheckedFiles:
     evidence: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def frames(self, looked: Callable[[int, int], None] | None = None) -> Iterator[Frame]:
+    def frames(self) -> Iterator[Frame]:
         """The snapshots, one in memory at a time. ``steps`` gives the snapshot of a single file its step."""
         missing = set(self.steps)
-        for frame in read(self.path, steps=self.steps, looked=looked, **self.options):
+        for frame in read(self.path, steps=self.steps, **self.options):
             if not self.steps or frame.step in missing:
                 missing.discard(frame.step)
                 yield frame
@@ -83,24 +83,6 @@ class CheckedFiles:
             raise NotFoundError(f"layer {min(unknown)!r}: expected one of the layers {', '.join(sorted(self.layers))}")
 
 
-@dataclass(slots=True)
-class _Twice:
-    """Progress over snapshots that are looked at before the first is taken, so that a long look is not silent."""
-
-    progress: Callable[[int, int], None]
-    total: int
-    looks: int = 0
-
-    def looked(self, done: int, count: int) -> None:
-        """So many were looked at."""
-        self.looks = count
-        self.progress(done, count + self.total)
-
-    def taken(self, done: int) -> None:
-        """So many were read."""
-        self.progress(self.looks + done, self.looks + max(self.total, done))
-
-
 def check_files(
     path: str | os.PathLike[str],
     *,
@@ -111,20 +93,21 @@ def check_files(
     """Read all snapshots of a file or directory once, so that a bad file half-way leaves nothing half pushed.
 
     ``steps`` are those to push, all by default; for a single file its step. ``options`` are those of ``ts.read``,
-    ``progress`` is called with (done, total); each snapshot of a directory counts twice: it is looked at, then read.
+    ``progress`` is called with (done, total) snapshots: with 0 before all are looked at, then as each is read.
     """
     files = CheckedFiles(Path(path), frozenset(check_step(step) for step in steps), options)
     wiring: Wiring | None = None
     evidence: tuple[str, ...] = ()
     steps_read, layers, notes = list[int](), dict[str, None](), dict[str, None]()
-    bar = _Twice(progress, files.total())
-    for frame in files.frames(bar.looked):
+    total = files.total()
+    progress(0, total)
+    for frame in files.frames():
         if wiring is None:
             wiring, evidence = frame.topology.wiring, frame.evidence
         steps_read.append(frame.step)
         layers |= dict.fromkeys(layer.name for layer in frame.topology.layers)
         notes |= dict.fromkeys(frame.notes)
-        bar.taken(len(steps_read))
+        progress(len(steps_read), max(total, len(steps_read)))
     # Only what was read now is pushed: in a run that is being written there is more the next time.
     return CheckedFiles(
         files.path, frozenset(steps_read), options, len(steps_read), tuple(layers), wiring, evidence, tuple(notes)

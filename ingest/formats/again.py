@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from topostrata.errors import InvalidInputError
+from topostrata.errors import InvalidInputError, LimitError
 
 if TYPE_CHECKING:
     from topostrata.ingest.formats.array_file import ArrayFile
@@ -22,12 +22,17 @@ Value = TypeVar("Value")
 @contextmanager
 def or_again(path: Path, writers: str) -> Iterator[None]:
     """Add what to type next to an error that says none, or only asks whether the file is cut off."""
+    look = f"topostrata inspect {shlex.quote(str(path))}"
     try:
         yield
     except InvalidInputError as error:
         if error.hint is None or error.hint.endswith("?"):
-            again = f"copy it again or write it again ({writers}), then: topostrata inspect {shlex.quote(str(path))}"
+            again = f"copy it again or write it again ({writers}), then: {look}"
             error.hint = again if error.hint is None else f"{error.hint} {again}"
+        raise
+    except LimitError as error:
+        if error.hint is None:
+            error.hint = f"write less into it, such as the masks alone ({writers}), then: {look}"
         raise
 
 

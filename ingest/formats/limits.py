@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from topostrata.errors import LimitError
@@ -39,7 +40,10 @@ class Limits:
         for name, value in found.items():
             limit = getattr(self, name)
             if value > limit:
-                raise LimitError(f"{where}: expected at most {limit:,} {_WORDS[name]}, found {value:,}")
+                more = f"Python takes more: archive.push_files(FILE, RUN, limits=ts.Limits({name}={math.ceil(value)}))"
+                # Who sets limits, as a service does, knows them; what a larger one costs is not for others to say.
+                hint = more if self == DEFAULT else None
+                raise LimitError(f"{where}: expected at most {limit:,} {_WORDS[name]}, found {value:,}", hint=hint)
 
     def check_memory(self, where: str, need: int) -> None:
         """Refuse what needs more bytes at its peak than may be taken."""

@@ -7,7 +7,7 @@ or the one that names, shapes and format make evident (``ingest.wiring``).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
@@ -46,7 +46,6 @@ __all__ = [
 _SPARSE = 0.5  # a network is sparse where some layer has at most this density
 
 Shapes = dict[str, tuple[int, ...]]
-Looked = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,6 @@ def read(
     step_from: str | None = None,
     over_time: bool = False,
     steps: Iterable[int] = (),
-    looked: Looked | None = None,
 ) -> Iterator[Frame]:
     """The snapshots of a file or directory, in the order of their steps, one in memory at a time.
 
@@ -108,7 +106,7 @@ def read(
     ``bias``, ``zeros`` and ``heads`` decide what the file does not tell (``Options``; docs/formats.md).
     ``step_from``: a regular expression whose first group is the step in the name of a file or directory. ``over_time``:
     the first axis of each array is time, or a dictionary around the arrays is. ``steps``: of a directory only these; of
-    a file over time its steps. ``looked(done, all)`` is told how many snapshots of a directory were looked at.
+    a file over time its steps.
 
     Raises ``InvalidInputError`` for what is not there, not one of the formats or not evident, ``LimitError`` for what
     is larger than ``limits``.
@@ -136,7 +134,7 @@ def read(
     )
     if not path.is_dir():
         return _read_file(path, options)
-    return _read_steps(path, *steps_of(path, options), options, looked)
+    return _read_steps(path, *steps_of(path, options), options)
 
 
 def read_one(path_ref: PathRef, **how: Unpack[ReadOptions]) -> Frame:
@@ -227,9 +225,7 @@ def _choose(steps: list[Step], wanted: RefStep, path: Path) -> Step:
     raise InvalidInputError(f"{path}: expected an epoch {wanted}, found {run_directory.names(steps)}")
 
 
-def _read_steps(
-    path: Path, steps: list[Step], passed: list[str], options: Options, looked: Looked | None
-) -> Iterator[Frame]:
+def _read_steps(path: Path, steps: list[Step], passed: list[str], options: Options) -> Iterator[Frame]:
     """Every shape is looked at now, every entry when its frame is asked for."""
     every = steps
     itself = steps[0].path.resolve() == path.resolve()  # one snapshot: its step is the one that is told, as a file's is
@@ -238,7 +234,7 @@ def _read_steps(
         if missing:
             raise InvalidInputError(f"{path}: expected epochs {sorted(missing)}, found {run_directory.names(steps)}")
         steps = [step for step in steps if step.number in options.steps]
-    steps, unfinished = _whole(steps, options, looked)
+    steps, unfinished = _whole(steps, options)
     notes = [f"not taken, its name says no step: {name}" for name in passed]
     notes += [f"not taken, it is not whole (is it being written?): {reason}" for reason in unfinished]
     metrics = _accuracies(path, every)
@@ -251,7 +247,7 @@ def _noted(frames: Iterator[Frame], notes: tuple[str, ...]) -> Iterator[Frame]:
         notes = ()
 
 
-def _whole(steps: list[Step], options: Options, looked: Looked | None) -> tuple[list[Step], list[str]]:
+def _whole(steps: list[Step], options: Options) -> tuple[list[Step], list[str]]:
     """The steps that can be read, and why those after the last of them cannot; a bad one before a good one is an error.
 
     The layers and their shapes may not change from step to step.
@@ -259,9 +255,7 @@ def _whole(steps: list[Step], options: Options, looked: Looked | None) -> tuple[
     failed: list[InvalidInputError] = []
     whole: list[Step] = []
     first: Shapes = {}
-    for done, step in enumerate(steps):
-        if looked is not None:
-            looked(done, len(steps))
+    for step in steps:
         try:
             shapes = _shapes(step, options, check=not whole)
         except InvalidInputError as error:

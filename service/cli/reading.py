@@ -79,17 +79,10 @@ def _read_options(
         ),
     ] = False,
 ) -> Reading:
-    return {
-        "wiring": wiring,
-        "layers": [name.strip() for name in layers.split(",") if name.strip()] if layers else (),
-        "orientation": orientation,
-        "flatten": flatten,
-        "bias": bias,
-        "zeros": zeros,
-        "heads": _heads(heads),
-        "step_from": step_from,
-        "over_time": over_time,
-    }
+    # Each name stands once, as a parameter; what is typed is made a value where the two differ.
+    typed = dict(locals())
+    names = [name.strip() for name in (layers or "").split(",")]
+    return {**typed, "layers": [name for name in names if name], "heads": _heads(heads)}
 
 
 def _heads(heads: str | None) -> Heads | None:

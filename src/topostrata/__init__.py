@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from topostrata.evolution.neuron import Life, Neuron, NeuronConnection
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
+    from topostrata.ingest.formats.limits import Limits
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
     from topostrata.ingest.hook.tracing.trace import TraceReport, trace, trace_first_batch, trace_report
@@ -161,6 +162,7 @@ __all__ = [
     "Life",
     "Lifetimes",
     "LimitError",
+    "Limits",
     "Lineage",
     "LineageCycleError",
     "Mask",
@@ -318,6 +320,7 @@ _HOMES = {
         "Lifetimes",
         "RunSurvival",
     ),
+    "ingest.formats.limits": ("Limits",),
     "ingest.formats.reading": (
         "Frame",
         "ReadOptions",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from topostrata.errors import InvalidInputError
+from topostrata.errors import InvalidInputError, LimitError
 from topostrata.ingest.formats import registry
 from topostrata.ingest.formats.reading import read, read_one
 from topostrata.ingest.formats.registry import FORMATS, Format
@@ -74,6 +74,19 @@ def test_every_error_about_damage_says_what_to_type_next(known: Format, content:
     hint = caught.value.hint or ""
     own = ("save it again", "model.save_weights('net.weights.h5') writes one")  # where the reader knows better
     assert f"write it again ({known.writers}), then: topostrata inspect '{path}'" in hint or hint.startswith(own)
+
+
+def test_a_limit_of_a_reader_says_what_to_type_next(tmp_path: Path) -> None:
+    """A zip64 archive may be a good file: less of it is to be written, not the same again."""
+    path = tmp_path / "net.npz"
+    np.savez(path, fc1=np.eye(4), fc2=np.eye(4))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-22] + b"PK\x06\x07" + bytes(16) + whole[-22:])
+    with pytest.raises(LimitError, match="found a zip64 archive") as caught:
+        read_one(PathRef(path))
+    assert caught.value.hint == (
+        f"write less into it, such as the masks alone ({FORMATS[0].writers}), then: topostrata inspect {path}"
+    )
 
 
 def test_what_is_wrong_with_the_numbers_is_told_alike(tmp_path: Path) -> None:
