@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -19,8 +20,9 @@ from topostrata.ingest.formats.limits import Limits
 from topostrata.ingest.formats.naming_schemes import natural
 from topostrata.ingest.formats.options import Options
 from topostrata.ingest.formats.packed import with_shapes
-from topostrata.ingest.formats.reading import ReadOptions, options_of, steps_of
+from topostrata.ingest.formats.reading import ReadOptions, not_taken, options_of, steps_of
 from topostrata.ingest.formats.roles import ArrayRole, Role, roles_of
+from topostrata.ingest.formats.run_directory import Step
 from topostrata.ingest.formats.stored import Entries, StoredArray
 from topostrata.ingest.over_time import decide, moments
 from topostrata.ingest.placed import match, place
@@ -54,7 +56,7 @@ class Inspection:
 
     ``wiring`` is what follows from it, or a draft to edit where there is a ``question``: then nothing would be read,
     and ``way_out`` says what decides. ``draft_of`` is the family of networks, where only that question is open.
-    ``steps`` are those of a directory of snapshots; the first was looked at.
+    ``steps`` are those of a directory of snapshots; the first was looked at, and the last for whether they are whole.
     """
 
     path: str
@@ -100,6 +102,7 @@ def inspect(path: str | os.PathLike[str], **options: Unpack[ReadOptions]) -> Ins
     understood = options_of((), **options)
     source = Path(path)
     steps: tuple[int, ...] = ()
+    every: list[Step] = []
     passed: list[str] = []
     if source.is_dir():
         every, passed = steps_of(source, understood)
@@ -108,12 +111,24 @@ def inspect(path: str | os.PathLike[str], **options: Unpack[ReadOptions]) -> Ins
     elif not source.is_file():
         raise InvalidInputError(f"{source}: expected a file or directory, found none")
     with run_directory.opened(source, understood.limits) as file:
-        notes = tuple(f"not taken, its name says no step: {name}" for name in passed)
+        notes = not_taken(passed, reversed(list(_unfinished(every, file.arrays.keys(), understood))))
         if file.snapshot is not None:
             wiring = file.snapshot().topology.wiring
             return Inspection(str(path), steps, (), wiring, ("a snapshot of Topostrata, with its wiring",), notes)
         parts = moments(file, understood)
         return _inspect(next(iter(parts.values()), file), str(path), steps or tuple(parts), notes, understood)
+
+
+def _unfinished(steps: list[Step], names: AbstractSet[str], options: Options) -> Iterator[str]:
+    """Why the last snapshots cannot be read, the last first, up to one that has all arrays; no more are opened."""
+    for step in reversed(steps[1:]):
+        try:
+            with run_directory.opened(step.path, options.limits) as file:
+                if not file.arrays.keys() < names:
+                    return
+                yield f"{step.path}: expected also {', '.join(sorted(names - file.arrays.keys())[:8])}, found none"
+        except InvalidInputError as error:
+            yield error.message
 
 
 def _inspect(

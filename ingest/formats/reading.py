@@ -235,10 +235,16 @@ def _read_steps(path: Path, steps: list[Step], passed: list[str], options: Optio
             raise InvalidInputError(f"{path}: expected epochs {sorted(missing)}, found {run_directory.names(steps)}")
         steps = [step for step in steps if step.number in options.steps]
     steps, unfinished = _whole(steps, options)
-    notes = [f"not taken, its name says no step: {name}" for name in passed]
-    notes += [f"not taken, it is not whole (is it being written?): {reason}" for reason in unfinished]
     metrics = _accuracies(path, every)
-    return _noted((_frame(step, metrics, options) for step in steps), tuple(notes))
+    return _noted((_frame(step, metrics, options) for step in steps), not_taken(passed, unfinished))
+
+
+def not_taken(passed: Iterable[str], unfinished: Iterable[str]) -> tuple[str, ...]:
+    """Notes on what a directory holds and a push leaves: names that say no step, and snapshots that are not whole."""
+    return (
+        *(f"not taken, its name says no step: {name}" for name in passed),
+        *(f"not taken, it is not whole (is it being written?): {reason}" for reason in unfinished),
+    )
 
 
 def _noted(frames: Iterator[Frame], notes: tuple[str, ...]) -> Iterator[Frame]:

@@ -19,6 +19,7 @@ from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError, LimitError
 from topostrata.evolution.between import between
 from topostrata.ingest.formats.reading import Frame, read, read_one
+from topostrata.ingest.inspection import inspect
 from topostrata.ingest.pushing import check_files
 from topostrata.refs import PathRef
 from topostrata.topology import Topology, Wiring
@@ -202,6 +203,7 @@ def test_24_a_run_that_is_still_being_written(cases: Path, name: str) -> None:
     (frame,) = read(folder)
     assert frame.step == 0
     assert any("epoch_010" in note for note in frame.notes)
+    assert any("not whole" in note and "epoch_010" in note for note in inspect(folder).notes)
     assert read_one(PathRef(folder, 0)).topology == one(folder, steps=[0]).topology == frame.topology
 
 
