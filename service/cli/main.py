@@ -12,6 +12,7 @@ from typer.core import TyperArgument, TyperGroup
 
 from topostrata.errors import Code, TopostrataError
 from topostrata.service.cli import (
+    check,
     cypher,
     demo,
     distance,
@@ -68,6 +69,7 @@ for group in (
     measures,
     lineage,
     related,
+    check,
     cypher,
     transfer,
     sync,

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from topostrata.measures.gradients import GradientFlow, ParameterFlow, gradient_flow
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.rules import BrokenRule, Checked, check
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
@@ -115,9 +116,11 @@ __all__ = [
     "Archive",
     "ArchiveCounts",
     "Axis",
+    "BrokenRule",
     "Cancelled",
     "Chance",
     "ChangedError",
+    "Checked",
     "CheckedFiles",
     "ClusterError",
     "Code",
@@ -227,6 +230,7 @@ __all__ = [
     "align",
     "births_and_deaths",
     "change_bars",
+    "check",
     "check_files",
     "clustered_map",
     "degree_kept",
@@ -386,6 +390,7 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.rules": ("BrokenRule", "Checked", "check"),
     "measures.run_flow": (
         "FlowCorrelation",
         "RunGradientFlow",

@@ -143,7 +143,9 @@ def test_flow_is_of_the_loss(kind: str) -> None:
     units = torch.tensor(data.train[order], dtype=torch.float64)
     for layer in weights[:-1]:
         entered = units @ layer
-        units = entered * (entered > 0)  # a unit without inputs stands at 0, where torch 2.4 lets clamp's gradient through
+        units = entered * (
+            entered > 0
+        )  # a unit without inputs stands at 0, where torch 2.4 lets clamp's gradient through
     scores = (units @ weights[-1]).log_softmax(1)
     (-scores[range(32), data.train_classes[order]].mean()).backward()
     norms = [float((w.grad * torch.tensor(m)).norm()) for w, m in zip(weights, masks, strict=True)]
