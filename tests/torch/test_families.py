@@ -22,6 +22,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 import topostrata as ts
 from tests import wirings
 from tests.torch import models
+from tests.torch.libraries import IS_NEWEST
 from tests.torch.models import Example, Masked, picture, tokens
 from tests.torch.relabelling import relabelled_state, traced
 from topostrata.errors import InvalidInputError
@@ -302,6 +303,8 @@ RESTRICTED: dict[str, Callable[[], Saved]] = {
     "bert of answers": partial(bert, "BertForQuestionAnswering"),
     "bert without a head": partial(bert, "BertModel"),
 }
+# Queries and keys look alike to a wiring, and stand in the order of execution.
+KEYS_FIRST = {"vit of transformers", "deit of transformers"}
 
 
 def made_sparse(make: Callable[[], Saved]) -> Saved:
@@ -341,6 +344,9 @@ def test_the_wiring_by_names_is_the_traced_one(name: str, tmp_path: Path) -> Non
     state = saved.example.model.state_dict()
     path = checkpoint(tmp_path / "net.pth", state)
     inspection = inspect(path, **saved.said)
+    if name in KEYS_FIRST and not IS_NEWEST:
+        assert ts.nnstd(one(path, **saved.said), expected).nnstd == 0
+        pytest.skip("before transformers 5 a ViT computes its keys before its queries: traced, its digest is another")
     assert inspection.question is None
     assert saved.family in inspection.evidence[0]
     assert inspection.wiring is not None
