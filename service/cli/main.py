@@ -13,6 +13,7 @@ from typer.core import TyperArgument, TyperGroup
 from topostrata.errors import Code, TopostrataError
 from topostrata.service.cli import (
     check,
+    core,
     cypher,
     demo,
     distance,
@@ -69,6 +70,7 @@ for group in (
     measures,
     lineage,
     related,
+    core,
     check,
     cypher,
     transfer,

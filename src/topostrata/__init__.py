@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.related import LayerRelatedness, Relatedness, related
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
+    from topostrata.measures.core import Core, LayerCore, core
     from topostrata.measures.degrees import PowerLaw
     from topostrata.measures.gradients import GradientFlow, ParameterFlow, gradient_flow
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
@@ -127,6 +128,7 @@ __all__ = [
     "Collected",
     "ConflictError",
     "ConnectionChanges",
+    "Core",
     "CorruptError",
     "Degrees",
     "Descent",
@@ -152,6 +154,7 @@ __all__ = [
     "KaplanMeier",
     "Kinship",
     "Layer",
+    "LayerCore",
     "LayerDistance",
     "LayerEdits",
     "LayerEvolution",
@@ -233,6 +236,7 @@ __all__ = [
     "check",
     "check_files",
     "clustered_map",
+    "core",
     "degree_kept",
     "descent_tree",
     "distances",
@@ -375,6 +379,7 @@ _HOMES = {
         "Point",
         "Timeline",
     ),
+    "measures.core": ("Core", "LayerCore", "core"),
     "measures.degrees": ("PowerLaw",),
     "measures.gradients": (
         "GradientFlow",

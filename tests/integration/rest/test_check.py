@@ -1,10 +1,11 @@
-"""The guard for pipelines, as a pipeline calls it."""
+"""What networks have in common, and the guard for pipelines, as they are asked for."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from tests.reference_runs import Shell
@@ -40,3 +41,22 @@ def test_the_exit_status_says_what_became_of_a_mask(shell: Shell, tmp_path: Path
         unclear = shell.run("check", *arguments)
         assert (unclear.returncode, unclear.stdout) == (2, ""), arguments
         assert words in unclear.stderr
+
+
+def test_the_core_is_that_of_the_command_line(shell: Shell, rest: httpx.Client, tmp_path: Path) -> None:
+    """The same JSON; a table from the core down; the mask of what three have can be read and checked."""
+    query = {"refs": "w*@50", "alignment": "identity", "layers": "sparse", "draws": "1"}
+    answer = rest.get("/v1/core", params=query).json()
+    command = ("core", "w*@50", "--alignment", "identity", "--only", "sparse", "--draws", "1")
+    assert answer == shell.json(*command)
+    assert answer["layers"][0]["exactly"] == [6237, 252, 186, 297, 2003]
+    assert answer["refs"] == [f"w{k}@50" for k in range(5)]
+    out = tmp_path / "core.npz"
+    shown = shell.run(*command, "--at-least", "5", "--out", str(out))
+    assert shown.returncode == 0, shown.stderr
+    assert "connections in exactly k of 5 networks, alignment identity, chance by 1 draws, seed 0" in shown.stdout
+    for ref in ("w0@50", "w4@50"):
+        assert shell.run("check", str(out), "--within", ref, "--only", "sparse").returncode == 0
+    assert "together, found one" in shell.fails("core", "w*@50", "--at-least", "2", code=2)
+    assert "expected 1 to 5 networks" in shell.fails("core", "w*@50", "--at-least", "6", "--out", str(out), code=2)
+    assert rest.get("/v1/core", params=query | {"refs": "w0@50"}).status_code == 422
