@@ -79,16 +79,12 @@ def core(
 def _table(result: Core) -> RenderableType:
     """A row for each k at which there is a connection, from the core down."""
     heads = ["k"]
-    columns: list[list[object]] = [[result.networks - k for k in range(result.networks)]]
+    columns: list[list[int]] = [[result.networks - k for k in range(result.networks)]]
     for layer in result.layers:
         heads.append(layer.name)
         columns.append(list(reversed(layer.exactly)))
         if layer.chance is not None:
             heads.append("by chance")
-            columns.append([round(mean, 1) for mean in reversed(layer.chance)])
+            columns.append([round(mean) for mean in reversed(layer.chance)])  # of several draws; JSON has the fractions
     rows = [row for row in zip(*columns, strict=True) if any(row[1:])]
-    return table(heads, [*rows, ["all", *(_total(column) for column in columns[1:])]])
-
-
-def _total(column: list[object]) -> float:
-    return round(sum(value for value in column if isinstance(value, int | float)), 1)
+    return table(heads, [*rows, ["all", *map(sum, columns[1:])]])
