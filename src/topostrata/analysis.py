@@ -16,7 +16,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.once import Once
 from topostrata.refs import Ref, check_run_pattern
-from topostrata.runs import RunLayer, Snapshot, StepMetrics
+from topostrata.runs import EVERY_RUN, RunLayer, Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
@@ -483,7 +483,7 @@ class Analysis:
 
         from topostrata.measures.run_flow import MEASURES, run_gradient_flow
 
-        known = [run.id for run in self._runs.runs()]
+        known = [run.id for run in self._runs.runs(EVERY_RUN)]
         flows, entries = {}, {}
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             runs = [run for run in known if fnmatchcase(run, check_run_pattern(pattern))]
