@@ -72,10 +72,12 @@ if TYPE_CHECKING:
     from topostrata.lineage.related import LayerRelatedness, Relatedness, related
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
+    from topostrata.measures.core import Core, LayerCore, core
     from topostrata.measures.degrees import PowerLaw
     from topostrata.measures.gradients import GradientFlow, ParameterFlow, gradient_flow
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.rules import BrokenRule, Checked, check
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
         Descent,
         Parent,
         Run,
+        RunFilter,
         RunLayer,
         RunState,
         Snapshot,
@@ -116,15 +119,18 @@ __all__ = [
     "Archive",
     "ArchiveCounts",
     "Axis",
+    "BrokenRule",
     "Cancelled",
     "Chance",
     "ChangedError",
+    "Checked",
     "CheckedFiles",
     "ClusterError",
     "Code",
     "Collected",
     "ConflictError",
     "ConnectionChanges",
+    "Core",
     "CorruptError",
     "Degrees",
     "Descent",
@@ -150,6 +156,7 @@ __all__ = [
     "KaplanMeier",
     "Kinship",
     "Layer",
+    "LayerCore",
     "LayerDistance",
     "LayerEdits",
     "LayerEvolution",
@@ -196,6 +203,7 @@ __all__ = [
     "RemovedRun",
     "RowEdits",
     "Run",
+    "RunFilter",
     "RunGradientFlow",
     "RunHistory",
     "RunLayer",
@@ -229,8 +237,10 @@ __all__ = [
     "align",
     "births_and_deaths",
     "change_bars",
+    "check",
     "check_files",
     "clustered_map",
+    "core",
     "degree_kept",
     "descent_tree",
     "distances",
@@ -374,6 +384,7 @@ _HOMES = {
         "Point",
         "Timeline",
     ),
+    "measures.core": ("Core", "LayerCore", "core"),
     "measures.degrees": ("PowerLaw",),
     "measures.gradients": (
         "GradientFlow",
@@ -389,6 +400,7 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.rules": ("BrokenRule", "Checked", "check"),
     "measures.run_flow": (
         "FlowCorrelation",
         "RunGradientFlow",
@@ -407,6 +419,7 @@ _HOMES = {
         "Descent",
         "Parent",
         "Run",
+        "RunFilter",
         "RunLayer",
         "RunState",
         "Snapshot",

@@ -16,7 +16,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.once import Once
 from topostrata.refs import Ref, check_run_pattern
-from topostrata.runs import RunLayer, Snapshot, StepMetrics
+from topostrata.runs import EVERY_RUN, RunLayer, Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Timeline
     from topostrata.lineage.unit_terms import Units
+    from topostrata.measures.core import Core
     from topostrata.measures.panel import Measures
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
@@ -412,6 +413,27 @@ class Analysis:
         explored = {layer.name: float(layer.exploration[at]) for layer in history.layers}
         return over_run(measured, explored, float(history.total.exploration[at]))
 
+    def core(
+        self,
+        *refs: Ref | Snapshot | str,
+        alignment: Alignment = DEFAULT,
+        layers: Layers = None,
+        draws: int = 3,
+        seed: int = 0,
+    ) -> Core:
+        """How many connections are in exactly k of some snapshots, by layer, beside chance; see ``topostrata.core``.
+
+        ``refs`` may be globs. The units are in the order of the first. Raises ``InvalidRefError`` for a glob that names
+        nothing, ``NotFoundError`` where there is no such snapshot, and what ``topostrata.core`` raises.
+
+        >>> archive.core("w0@*", alignment="identity", draws=0).layers[0].exactly
+        (3, 1, 3)
+        """
+        from topostrata.measures.core import core
+
+        networks = self._masks.topologies(self._runs.recorded(self._runs.expand(refs)))
+        return core(networks, alignment=alignment, layers=layers, draws=draws, seed=seed)
+
     # Gradient flow
 
     def gradient_flows(self, patterns: Iterable[str] | str = "*", *, moments: int = 11) -> list[RunGradientFlow]:
@@ -461,7 +483,7 @@ class Analysis:
 
         from topostrata.measures.run_flow import MEASURES, run_gradient_flow
 
-        known = [run.id for run in self._runs.runs()]
+        known = [run.id for run in self._runs.runs(EVERY_RUN)]
         flows, entries = {}, {}
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             runs = [run for run in known if fnmatchcase(run, check_run_pattern(pattern))]
