@@ -67,7 +67,8 @@ def decide(file: ArrayFile, options: Options) -> Reading:
     known, resembles = recognise(file, roles, options)
     if known is not None:
         return Reading(known.wiring, known.evidence, known.notes, lambda: placed.place(file, known.wiring, options)[0])
-    layers, ordered = _layers(file, roles, options)
+    layers, places = _layers(file, roles, options)
+    ordered = bool(options.layers) and len(set(places)) == len(layers)
     if (packed := without_shape(file.arrays)) and not options.layers:
         raise InvalidInputError(
             f"{file.where}: expected masks with a shape, found {', '.join(map(repr, packed[:6]))}"
@@ -90,7 +91,7 @@ def decide(file: ArrayFile, options: Options) -> Reading:
     names = [layer.stem for layer in layers]
     if not ordered and len(layers) > 1 and (reason := file.branches or branching(names)) is not None:
         raise _no_chain(file, reason, resembles or "")
-    search = _Search(file, layers, options, said=ordered)
+    search = _Search(file, layers, places, options, said=ordered)
     axes, order, evidence = search.decide()
     parts = [search.parts(axes)[k] for k in order]
     apart = axes == "out-in" or axes_of_names(layers) is not None  # such files hold biases by themselves
@@ -150,8 +151,8 @@ def _inverted_residual(parts: Sequence[FileLayer], planned: Plan) -> FileLayer |
     return None
 
 
-def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[list[ArrayRole], bool]:
-    """The arrays that are layers, and whether their order was said."""
+def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[list[ArrayRole], list[int]]:
+    """The arrays that are layers, and the place of each in what was said; those of one place have no order by that."""
     if options.layers:
         return _picked(roles, options.layers, file.where)
     _refuse_objects(file, roles)
@@ -173,15 +174,15 @@ def _layers(file: ArrayFile, roles: list[ArrayRole], options: Options) -> tuple[
             f"weights {_names(weights)}",
             hint=f"choose the masks, in the order of execution: --layers '{','.join(m.name for m in lone_masks[:8])}'",
         )
-    return layers, False
+    return layers, [0] * len(layers)
 
 
-def _picked(roles: list[ArrayRole], patterns: Sequence[str], where: str) -> tuple[list[ArrayRole], bool]:
-    """The layers that names or globs choose; in the order of the patterns where each chooses one."""
+def _picked(roles: list[ArrayRole], patterns: Sequence[str], where: str) -> tuple[list[ArrayRole], list[int]]:
+    """The layers that names or globs choose, in the order of these, and the place of the one that chose each."""
     able = [role for role in roles if len(role.array.shape) >= 2 and role.role != "other"]
     picked: list[ArrayRole] = []
-    ordered = True
-    for pattern in patterns:
+    places: list[int] = []
+    for place, pattern in enumerate(patterns):
         exact = [role for role in able if role.name == pattern]
         matching = exact or [
             role
@@ -194,23 +195,26 @@ def _picked(roles: list[ArrayRole], patterns: Sequence[str], where: str) -> tupl
                 f"found none such among {_names(able)}"
             )
         new = [role for role in matching if role not in picked]
-        ordered &= len(new) == 1
         picked += new
-    if not ordered:
+        places += [place] * len(new)
+    if len(set(places)) < len(places):
         chosen(picked, where)  # refuses two arrays of one layer
     stems = [role.stem for role in picked]
     if len(set(stems)) < len(stems):
         double = next(stem for stem in stems if stems.count(stem) > 1)
         raise InvalidInputError(f"{where}: --layers: expected every layer once, found {double!r} twice")
-    return picked, ordered
+    return picked, places
 
 
 class _Search:
     """The orders in which the layers of a file chain, for each order of axes."""
 
-    def __init__(self, file: ArrayFile, layers: list[ArrayRole], options: Options, *, said: bool) -> None:
+    def __init__(
+        self, file: ArrayFile, layers: list[ArrayRole], places: list[int], options: Options, *, said: bool
+    ) -> None:
         self._file = file
         self._layers = layers
+        self._places = places
         self._options = options
         self._said = said
         self._ordered = said or file.ordered
@@ -306,6 +310,8 @@ class _Search:
         if len(orders) == 1:
             if chains and orders[0] != definition:
                 raise self._two_orders(orders[0], definition, "by the names", "by the order in the file")
+            if len(set(self._places)) > 1:
+                return orders[0], "the order is the one you said" + (", and that of the names" if self._total else "")
             return orders[0], "the order is that of the names" if self._total else "only in this order do they chain"
         if chains and self._agrees(definition):
             return definition, "the order is that of the file"
@@ -323,7 +329,7 @@ class _Search:
     def _none_fits(self, asked: AxisOrder | None) -> tuple[AxisOrder, Order, tuple[str, ...]]:
         """No order chains: the planner says why of the order that the names suggest."""
         axes = asked or axes_of_names(self._layers) or self._file.axes
-        order = self._total or tuple(sorted(range(len(self._names)), key=lambda k: natural(self._names[k])))
+        order = self._total or tuple(sorted(range(len(self._names)), key=self._natural))
         parts = [self.parts(axes)[k] for k in order]
         plan(parts, bias=self._options.bias, where=self._file.where, limits=self._options.limits)
         raise InvalidInputError(
@@ -358,9 +364,7 @@ class _Search:
 
     def _extend(self, parts: list[FileLayer], extra: int, *, grouped: bool) -> list[Order]:
         count = len(parts)
-        before = [
-            {k for k in range(count) if k != j and precedes(self._names[k], self._names[j])} for j in range(count)
-        ]
+        before = [{k for k in range(count) if k != j and self._precedes(k, j)} for j in range(count)]
         orders: list[Order] = []
         tried = 0
         stack: list[Order] = [()]
@@ -380,11 +384,7 @@ class _Search:
 
     def _agrees(self, order: Order) -> bool:
         """Whether an order is one that the names allow."""
-        return not any(
-            precedes(self._names[order[b]], self._names[order[a]])
-            for a in range(len(order))
-            for b in range(a + 1, len(order))
-        )
+        return not any(self._precedes(order[b], order[a]) for a in range(len(order)) for b in range(a + 1, len(order)))
 
     def _total_order(self) -> Order | None:
         """The order, where it was said or the names tell all of it."""
@@ -393,13 +393,22 @@ class _Search:
             return tuple(positions)
 
         def compare(a: int, b: int) -> int:
-            before = precedes(self._names[a], self._names[b])
+            before = self._precedes(a, b)
             if before is None:
-                return -1 if natural(self._names[a]) < natural(self._names[b]) else 1
+                return -1 if self._natural(a) < self._natural(b) else 1
             return -1 if before else 1
 
         order = tuple(sorted(positions, key=cmp_to_key(compare)))
-        return order if all(precedes(self._names[a], self._names[b]) for a, b in pairwise(order)) else None
+        return order if all(self._precedes(a, b) for a, b in pairwise(order)) else None
+
+    def _precedes(self, a: int, b: int) -> bool | None:
+        """Whether a layer comes before another: as was said, else by their names; None where neither tells."""
+        if self._places[a] != self._places[b]:
+            return self._places[a] < self._places[b]
+        return precedes(self._names[a], self._names[b])
+
+    def _natural(self, layer: int) -> tuple[int, list[tuple[int, str]]]:
+        return self._places[layer], natural(self._names[layer])
 
     def _part(self, layer: ArrayRole, axes: AxisOrder) -> FileLayer:
         n_source, n_target, taps = dims(layer.array.shape, axes)

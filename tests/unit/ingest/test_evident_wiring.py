@@ -214,7 +214,7 @@ def test_an_array_that_holds_no_numbers_is_left_out(tmp_path: Path) -> None:
 
 
 def test_layers_are_chosen_by_name_and_glob(tmp_path: Path) -> None:
-    """In the order that is said; the order inside a glob follows from the names."""
+    """In the order that is said, whatever the names say; the order inside a glob follows from them."""
     arrays = {
         "a.weight": mask(4, 6),
         "b.1.weight": mask(4, 4),
@@ -224,6 +224,10 @@ def test_layers_are_chosen_by_name_and_glob(tmp_path: Path) -> None:
     }
     path = tensors(tmp_path / "net.safetensors", arrays)
     assert names(path, layers=["a", "b.*", "c"]) == ["a", "b.0", "b.1", "c"]
+    square = tensors(tmp_path / "square.safetensors", {f"b.{k}": mask(4, 4) for k in range(3)} | {"a": mask(4, 4)})
+    assert names(square, layers=["b.[12]", "b.0", "a"]) == ["b.1", "b.2", "b.0", "a"]
+    assert names(square, layers=["b.*", "a"]) == ["b.0", "b.1", "b.2", "a"]
+    assert inspect(square, layers=["b.*", "a"]).evidence[1] == "the order is the one you said, and that of the names"
     with pytest.raises(InvalidInputError, match=r"--layers x: expected the name of an array.*'a.weight'"):
         read(path, layers=["x"])
 
