@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # a picture of distances needs no archive
     from topostrata.distance.edits import Edits
     from topostrata.distance.match import Match
     from topostrata.distance.nnstd import Distance
+    from topostrata.distance.null_model import MatrixChance
     from topostrata.evolution.between import Evolution
     from topostrata.evolution.stored import RunHistory
     from topostrata.evolution.survival import RunSurvival
@@ -173,6 +174,8 @@ def _stack(axes: Axes, parts: Mapping[str, tuple[Sequence[int], str, str]]) -> N
 def heat_maps(matrices: Mapping[str, DistanceMatrix], path: str | os.PathLike[str] | None = None) -> Picture:
     """Draw matrices side by side on the scale from 0 to 1, each under its title: dark = near, bright = far.
 
+    Where a matrix has its chance level, the scale shows it as a band.
+
     Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
 
     >>> import tempfile, topostrata as ts
@@ -186,12 +189,14 @@ def heat_maps(matrices: Mapping[str, DistanceMatrix], path: str | os.PathLike[st
     figure = _new_figure(side * len(matrices) + 1.2, side)
     every = figure.subplots(1, len(matrices), squeeze=False)[0]
     images = [_draw(axes, matrix, title) for axes, (title, matrix) in zip(every, matrices.items(), strict=True)]
-    figure.colorbar(images[-1], ax=list(every), label=_SCALE, shrink=0.8)
+    _colour_bar(figure, images[-1], list(every), {title: matrix.chance for title, matrix in matrices.items()})
     return _finished(figure, path)
 
 
 def clustered_map(matrix: DistanceMatrix, path: str | os.PathLike[str] | None = None) -> Picture:
     """Draw one matrix with similar networks side by side, below its dendrogram (average linkage).
+
+    Where the matrix has its chance level, the scale shows it as a band.
 
     Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
 
@@ -223,8 +228,31 @@ def clustered_map(matrix: DistanceMatrix, path: str | os.PathLike[str] | None = 
     above.tick_params(labelbottom=False, bottom=False)
     above.spines[["top", "right", "bottom"]].set_visible(False)
     above.set_title(f"NNSTD, alignment {matrix.alignment}; above: average linkage")
-    figure.colorbar(image, ax=axes, label=_SCALE, shrink=0.8)
+    _colour_bar(figure, image, [axes], {"": matrix.chance})
     return _finished(figure, path)
+
+
+def _colour_bar(figure: Figure, image: AxesImage, maps: list[Axes], chances: Mapping[str, MatrixChance | None]) -> None:
+    """The scale of distances; a band in it are the levels of chance of each map, from the lowest to the highest."""
+    bar = figure.colorbar(image, ax=maps, label=_SCALE, shrink=0.8)
+    lowest = 0.0  # where the next label has room
+    for title, level in sorted(chances.items(), key=lambda entry: 0.0 if entry[1] is None else entry[1].level):
+        if level is None:
+            continue
+        bar.ax.axhspan(level.low, level.high, facecolor="white", edgecolor="black", hatch="//", linewidth=1.2)
+        words = "chance" if len(chances) == 1 else f"chance\n{_plain(title)}"
+        place = max(level.level, lowest)
+        bar.ax.annotate(
+            f"{words}\n{level.level:.3f}",
+            (0.0, level.level),
+            (-0.35, place),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="center",
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.8, "relpos": (1, 0.5)},
+        )
+        lowest = place + 0.05 * (words.count("\n") + 2)
 
 
 def _branches(tree: NDArray[np.float64], order: Sequence[int]) -> Iterator[tuple[list[float], list[float]]]:
@@ -417,7 +445,7 @@ def timeline_curve(line: Timeline, path: str | os.PathLike[str] | None = None) -
             f"closest: {closest.distance:.3f}",
             (closest.step, closest.distance),
             textcoords="offset points",
-            xytext=(8, -12),
+            xytext=(8, -12 if closest.distance > 0.05 else 4),  # within the axes
         )
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("step")

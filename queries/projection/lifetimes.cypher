@@ -2,7 +2,6 @@
 // parameters: run, layer, space
 // columns: source, lifetimes
 MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS]->(b:Neuron)
-USING INDEX SEEK a:Neuron(run, space)
 WHERE c.layer = $layer
 RETURN a.index AS source, collect([b.index, c.tap, c.born_step, c.died_step, c.alive]) AS lifetimes
 ORDER BY source

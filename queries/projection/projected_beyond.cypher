@@ -2,7 +2,6 @@
 // parameters: run, layer, space, step, taps
 // columns: source, born, died
 MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS]->(b:Neuron)
-USING INDEX SEEK a:Neuron(run, space)
 WHERE c.layer = $layer AND (c.born_step > $step OR c.died_step > $step)
 RETURN a.index AS source,
   collect(CASE WHEN c.born_step > $step THEN [c.born_step, b.index * $taps + c.tap] END) AS born,

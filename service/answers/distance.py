@@ -12,7 +12,7 @@ from topostrata.service.answers.shape import as_json
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.distance.nnstd import Distance
-    from topostrata.distance.null_model import Chance
+    from topostrata.distance.null_model import Chance, MatrixChance
 
 
 class NearAnswer(TypedDict):
@@ -22,6 +22,33 @@ class NearAnswer(TypedDict):
     nnstd: float
 
 
+class PairChanceAnswer(TypedDict):
+    """A pair of a matrix: its distance, the level of independent networks, and how many deviations lie between."""
+
+    a: str
+    b: str
+    nnstd: float
+    chance: float
+    chance_error: float
+    chance_spread: float
+    z: float | None
+
+
+class MatrixChanceAnswer(TypedDict):
+    """The chance level of a matrix: the mean ``level`` of some ``pairs`` of it, the lowest and the highest.
+
+    ``of`` is how many pairs the matrix has, ``draws`` how many independent pairs of networks each level is the mean of.
+    """
+
+    kept: str
+    level: float
+    low: float
+    high: float
+    draws: int
+    of: int
+    pairs: list[PairChanceAnswer]
+
+
 class DistancesAnswer(TypedDict):
     """All pairs: ``nnstd[i][j]`` and, per layer, ``layers[i][j][k]``.
 
@@ -29,7 +56,8 @@ class DistancesAnswer(TypedDict):
     both. ``order`` lists the refs along the leaves of that tree. ``nearest[i]`` lists the nearest of ``refs[i]``;
     ``nearest`` is null if the request does not ask for it. ``held`` names the spaces that are compared by index because
     nothing tells their units apart: distances are too large there, never too small. ``version`` is the alignment's.
-    ``left_out`` names the layers that do not count, where layers were chosen.
+    ``left_out`` names the layers that do not count, where layers were chosen. ``chance`` is null if the request does
+    not ask for it, or where there is but one network.
     """
 
     refs: list[str]
@@ -43,6 +71,7 @@ class DistancesAnswer(TypedDict):
     held: list[str]
     version: int
     left_out: list[str]
+    chance: MatrixChanceAnswer | None
 
 
 def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
@@ -78,4 +107,28 @@ def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> D
         "held": list(matrix.held),
         "version": matrix.version,
         "left_out": list(matrix.left_out),
+        "chance": None if matrix.chance is None else _matrix_chance(matrix.chance),
+    }
+
+
+def _matrix_chance(sampled: MatrixChance) -> MatrixChanceAnswer:
+    return {
+        "kept": sampled.kept,
+        "level": sampled.level,
+        "low": sampled.low,
+        "high": sampled.high,
+        "draws": sampled.pairs[0].chance.draws,
+        "of": sampled.of,
+        "pairs": [
+            {
+                "a": pair.a,
+                "b": pair.b,
+                "nnstd": pair.nnstd,
+                "chance": pair.chance.level,
+                "chance_error": pair.chance.error,
+                "chance_spread": pair.chance.spread,
+                "z": pair.z,
+            }
+            for pair in sampled.pairs
+        ],
     }

@@ -21,6 +21,7 @@ from topostrata.service.api.readiness import Readiness
 from topostrata.service.api.reference import POLICY, reference
 from topostrata.service.api.representation import ArchiveOf
 from topostrata.service.api.routes import (
+    core,
     cypher,
     distance,
     events,
@@ -86,6 +87,7 @@ def create_app(
         metrics,
         distance,
         matching,
+        core,
         evolution,
         lineage,
         related,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from topostrata.service.demo.training import Digits, Network, Rewire
 
 _NETWORKS = 5
+_UNRELATED = 3  # standard deviations from chance: as far as independent networks may lie
 _MARK = ".topostrata-demo"
 
 
@@ -128,7 +129,9 @@ def _story(archive: Archive, out: Path, epochs: int) -> dict[str, Any]:
     from topostrata.service.answers.shape import as_json
     from topostrata.service.plots import descent_tree, heat_maps, survival_curves
 
-    start, end = (archive.distances([f"w?@{step}"]) for step in (0, epochs))
+    start = archive.distances(["w?@0"])
+    with progress("chance") as advance:
+        end = archive.distances([f"w?@{epochs}"], chance="degrees", progress=advance)
     steps = sorted({step for step in (2, 5, 10, 20, epochs) if step <= epochs})
     inferred = archive.infer(["w?@0"], root="w0")
     matched = archive.match("w0@last", "w4@last", keep=True)
@@ -175,6 +178,11 @@ def _tell(story: dict[str, Any]) -> None:
     for matrix in (story["distances_before"], story["distances_after"]):
         rows = [[ref, *row] for ref, row in zip(matrix["refs"], matrix["nnstd"], strict=True)]
         show(table(["", *matrix["refs"]], rows))
+    level = story["distances_after"]["chance"]
+    away = [-pair["z"] for pair in level["pairs"]]
+    show(f"   By chance, with as many connections at each unit, they would be {level['level']:.4f} apart:")
+    relatives = ": they are still relatives" if min(away) > _UNRELATED else ""
+    show(f"   {min(away):.0f} to {max(away):.0f} standard deviations more{relatives}.", "")
     show("3. What is left of the wiring that w0 began with (share of its connections alive throughout):")
     show(_survival(story["evolution"]))
     show("4. Which network descends from which:")

@@ -64,6 +64,15 @@ ChanceOption = Annotated[
 ]
 
 
+MatrixChanceOption = Annotated[
+    Literal["degrees", "density"] | None,
+    typer.Option(
+        "--chance",
+        help="Add the distance that independent networks would have, as nnstd does, of ten of the pairs (each takes "
+        "the time of a dozen distances): no distance means anything without it.",
+    ),
+]
+
 PartnersOption = Annotated[
     Path | None,
     typer.Option(
@@ -167,6 +176,7 @@ def distances(
         ),
     ] = None,
     only: OnlyOption = None,
+    chance: MatrixChanceOption = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Compute on a Dask cluster: tcp://HOST:8786 of its scheduler.")
     ] = None,
@@ -179,7 +189,8 @@ def distances(
     check_outputs(outputs)
     layers = _layers(only, reading, refs)
     _check_reading(reading, refs)
-    matrix = _matrix(refs, reading, store, {"alignment": alignment, "scheduler": scheduler, "layers": layers})
+    how = {"alignment": alignment, "scheduler": scheduler, "layers": layers, "chance": chance}
+    matrix = _matrix(refs, reading, store, how)
     try:
         _write_outputs(matrix, outputs)
     finally:  # the matrix is shown even if a file could not be written
@@ -189,7 +200,8 @@ def distances(
 def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path], *, json_: bool) -> None:
     from topostrata.service.answers.distance import distances_answer
 
-    notes = [*_held_lines(matrix.held), *_left_out_lines(matrix.left_out)]
+    level = [] if matrix.chance is None else [str(matrix.chance)]
+    notes = [*level, *_held_lines(matrix.held), *_left_out_lines(matrix.left_out)]
     if json_:
         answer(distances_answer(matrix, nearest=nearest))
     elif nearest is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from topostrata.distance.alignments import Alignment
-from topostrata.service.cli.distance import check_outputs
+from topostrata.service.cli.distance import ChanceOption, check_outputs
 from topostrata.service.cli.output import JsonFlag, PngOption, StoreOption, answer, archive, progress, say, show, table
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def timeline(
             help="Compare with the snapshot this many before. [default: the first]",
         ),
     ] = None,
-    chance: Annotated[bool, typer.Option("--chance", help="Add the level that independent networks have.")] = False,
+    chance: ChanceOption = None,
     png: PngOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -144,7 +144,13 @@ def timeline(
     if closest is None:
         say("no two snapshots to compare")
         return
-    columns = ["step", "other step", "distance", *(["chance"] if chance else [])]
+    columns = [
+        "step",
+        "other step",
+        "distance",
+        *(["chance"] if chance else []),
+        *(["z"] if chance == "degrees" else []),
+    ]
     rows = [list(point.values())[: len(columns)] for point in curve["points"]]
     named = "neither converging nor diverging" if curve["course"] == "neither" else curve["course"]
     course = f"; {named}" if named else ""

@@ -12,6 +12,8 @@ from typer.core import TyperArgument, TyperGroup
 
 from topostrata.errors import Code, TopostrataError
 from topostrata.service.cli import (
+    check,
+    core,
     cypher,
     demo,
     distance,
@@ -68,6 +70,8 @@ for group in (
     measures,
     lineage,
     related,
+    core,
+    check,
     cypher,
     transfer,
     sync,

@@ -74,7 +74,9 @@ def measures(
             raise typer.BadParameter("expected no copies beside measures that are kept", param_hint="--null")
         with archive(store) as opened, progress("measure") as advance:
             refs = [str(ref) for ref in opened.keep_measures(ref, spectra=not no_spectra, progress=advance)]
-        answer({"kept": refs}) if json_ else show(f"{len(refs)} snapshots have new metrics: `topostrata metrics RUN`")
+        answer({"kept": refs}) if json_ else show(
+            f"snapshots with new metrics: {len(refs):,} (`topostrata metrics RUN` shows them)"
+        )
         return
     with archive(store) as opened:
         (entry,) = opened.recorded(ref)

@@ -123,9 +123,12 @@ def with_reading(verb: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+NOTHING_SAID = _read_options()
+
+
 def is_said(reading: Reading) -> bool:
     """Whether any of the options was given."""
-    return reading != _read_options()
+    return reading != NOTHING_SAID
 
 
 def wiring_text(wiring: Wiring) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.runs import How
+from topostrata.runs import EVERY_RUN, How, RunFilter, Status
 from topostrata.service.cli.output import (
     JsonFlag,
     PngOption,
@@ -134,6 +134,25 @@ def ls(
     pattern: Annotated[
         str | None, typer.Argument(metavar="RUN", help="A run (its snapshots are listed) or a glob of runs.")
     ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="TAG", help="Runs with this tag; again: with all of them.")
+    ] = None,
+    status: Annotated[Status | None, typer.Option("--status", help="Runs in this state.")] = None,
+    first: Annotated[
+        int | None, typer.Option("--from", metavar="STEP", min=0, help="Runs with a snapshot at this step or later.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", metavar="STEP", min=0, help="Runs with a snapshot at this step or earlier.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", metavar="NAME", help="Runs whose last snapshot has this metric.")
+    ] = None,
+    at_least: Annotated[
+        float | None, typer.Option("--at-least", metavar="NUMBER", help="With --metric: of this value or more.")
+    ] = None,
+    at_most: Annotated[
+        float | None, typer.Option("--at-most", metavar="NUMBER", help="With --metric: of this value or less.")
+    ] = None,
     png: PngOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -146,6 +165,9 @@ def ls(
 
     if png is not None and (pattern is None or is_glob(pattern)):
         raise typer.BadParameter("expected one run whose metrics are drawn: ls RUN --png FILE", param_hint="--png")
+    only = RunFilter(tuple(tag or ()), status, first, last, metric, at_least, at_most)
+    if only != EVERY_RUN and pattern is not None and not is_glob(pattern):
+        raise typer.BadParameter(f"expected a glob of runs, of which some are listed, found the one run {pattern!r}")
     with archive(store) as opened:
         if pattern is not None and not is_glob(pattern):
             history = opened.snapshots(pattern)
@@ -159,13 +181,14 @@ def ls(
             else:
                 show(_snapshots_table(snapshots))
             return
-        runs = [as_json(run) for run in opened.runs() if pattern is None or fnmatchcase(run.id, pattern)]
+        runs = [as_json(run) for run in opened.runs(only) if pattern is None or fnmatchcase(run.id, pattern)]
     if json_:
         answer({"runs": runs})
     elif runs:
         show(_runs_table(runs))
     else:
-        say("no runs" + (f" match {pattern!r}" if pattern else " yet: `topostrata push DIR --run NAME` adds one"))
+        nothing = "" if pattern or only != EVERY_RUN else " yet: `topostrata push DIR --run NAME` adds one"
+        say("no runs" + (f" match {pattern!r}" if pattern else "" if nothing else " are such") + nothing)
 
 
 def show_ref(

@@ -135,6 +135,7 @@ def train(
     rewire: Rewire = "set",
     zeta: float = 0.3,
     run: str | None = None,
+    draws: int | None = None,
     learning_rate: float = 0.1,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
@@ -146,8 +147,8 @@ def train(
     after the last), ``"static"`` keeps the mask, ``"dense"`` trains a network of the same widths with all connections
     and weights of its own, and ``"prune"`` such a network of which between two epochs the weakest connections go for
     good, until each layer has as many as the layer of ``network`` (``pruned_density``). The learning rate falls in
-    equal steps, from epoch to epoch, to 1 / epochs of its value.
-    ``network`` itself does not change.
+    equal steps, from epoch to epoch, to 1 / epochs of its value. Other ``draws`` (``network.index``) give other
+    minibatches and rewirings to the same first weights. ``network`` itself does not change.
     """
     if epochs < 0 or batch < 1 or not 0 <= zeta < 1:
         raise InvalidInputError(
@@ -157,7 +158,7 @@ def train(
     learner = _Learner(start, learning_rate, momentum, weight_decay)
     return _epochs(
         learner,
-        start if run is None else replace(start, run=run),
+        replace(start, run=run or start.run, index=start.index if draws is None else draws),
         data,
         epochs=epochs,
         zeta=zeta if rewire == "set" else 0.0,

@@ -134,17 +134,18 @@ function dendrogram(at, tree, order, count, cell, left, side, height) {
   at.restore();
 }
 
-/** The scale of distances, with the level of chance marked wherever one is known. */
+/** The scale of distances, with each level of chance in it: a mark at its mean, a band from the lowest to the highest. */
 export function scale(chance = []) {
-  const svg = d3.create("svg").attr("viewBox", "0 0 360 58").attr("width", "min(360px, 100%)").attr("role", "img").attr("aria-label", `Colours from 0, the same wiring, to 1, nothing in common${chance.length ? `; chance at ${chance.map((entry) => `${entry.name} ${number(entry.level)}`).join(", ")}` : ""}`);
+  const svg = d3.create("svg").attr("viewBox", "0 0 360 58").attr("width", "min(360px, 100%)").attr("role", "img").attr("aria-label", `Colours from 0, the same wiring, to 1, nothing in common${chance.length ? `; chance at ${chance.map((entry) => number(entry.level)).join(", ")}` : ""}`);
   const gradient = svg.append("defs").append("linearGradient").attr("id", "distance-scale");
   d3.range(0, 1.001, 0.1).forEach((stop) => gradient.append("stop").attr("offset", stop).attr("stop-color", d3.interpolateViridis(stop)));
   svg.append("rect").attr("x", 8).attr("y", 18).attr("width", 344).attr("height", 12).attr("fill", "url(#distance-scale)");
   [["0 same wiring", 8, "start"], ["0.5", 180, "middle"], ["1 nothing in common", 352, "end"]].forEach(([words, x, anchor]) => svg.append("text").attr("x", x).attr("y", 46).attr("text-anchor", anchor).text(words));
   for (const entry of chance) {
-    const x = 8 + 344 * entry.level;
+    const [x, low, high] = [entry.level, entry.low, entry.high].map((value) => 8 + 344 * value);
+    svg.append("rect").attr("x", low).attr("y", 13).attr("width", high - low).attr("height", 20).style("fill", "var(--chance)").attr("fill-opacity", 0.45);
     svg.append("line").attr("x1", x).attr("x2", x).attr("y1", 12).attr("y2", 34).style("stroke", "var(--chance)").attr("stroke-width", 2).attr("stroke-dasharray", "3 2");
-    svg.append("text").attr("x", x).attr("y", 10).attr("text-anchor", x > 260 ? "end" : "middle").style("fill", "var(--chance)").text(`chance ${entry.name}`.trim());
+    svg.append("text").attr("x", x).attr("y", 10).attr("text-anchor", x > 260 ? "end" : "middle").style("fill", "var(--chance)").text(`chance ${number(entry.level)}`);
   }
   return svg.node();
 }

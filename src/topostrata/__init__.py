@@ -71,10 +71,12 @@ if TYPE_CHECKING:
     from topostrata.lineage.related import LayerRelatedness, Relatedness, related
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Point, Timeline
+    from topostrata.measures.core import Core, LayerCore, core
     from topostrata.measures.degrees import PowerLaw
     from topostrata.measures.gradients import GradientFlow, ParameterFlow, gradient_flow
     from topostrata.measures.panel import LayerMeasures, Measures, NullLevel, SpaceMeasures, measure
     from topostrata.measures.paths import effective_paths
+    from topostrata.measures.rules import BrokenRule, Checked, check
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.spectra import Ramanujan
     from topostrata.measures.structure import Degrees, Hub, LayerStructure, SpaceStructure, Structure
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
         Descent,
         Parent,
         Run,
+        RunFilter,
         RunLayer,
         RunState,
         Snapshot,
@@ -115,15 +118,18 @@ __all__ = [
     "Archive",
     "ArchiveCounts",
     "Axis",
+    "BrokenRule",
     "Cancelled",
     "Chance",
     "ChangedError",
+    "Checked",
     "CheckedFiles",
     "ClusterError",
     "Code",
     "Collected",
     "ConflictError",
     "ConnectionChanges",
+    "Core",
     "CorruptError",
     "Degrees",
     "Descent",
@@ -149,6 +155,7 @@ __all__ = [
     "KaplanMeier",
     "Kinship",
     "Layer",
+    "LayerCore",
     "LayerDistance",
     "LayerEdits",
     "LayerEvolution",
@@ -194,6 +201,7 @@ __all__ = [
     "RemovedRun",
     "RowEdits",
     "Run",
+    "RunFilter",
     "RunGradientFlow",
     "RunHistory",
     "RunLayer",
@@ -227,8 +235,10 @@ __all__ = [
     "align",
     "births_and_deaths",
     "change_bars",
+    "check",
     "check_files",
     "clustered_map",
+    "core",
     "degree_kept",
     "descent_tree",
     "distances",
@@ -371,6 +381,7 @@ _HOMES = {
         "Point",
         "Timeline",
     ),
+    "measures.core": ("Core", "LayerCore", "core"),
     "measures.degrees": ("PowerLaw",),
     "measures.gradients": (
         "GradientFlow",
@@ -386,6 +397,7 @@ _HOMES = {
         "measure",
     ),
     "measures.paths": ("effective_paths",),
+    "measures.rules": ("BrokenRule", "Checked", "check"),
     "measures.run_flow": (
         "FlowCorrelation",
         "RunGradientFlow",
@@ -404,6 +416,7 @@ _HOMES = {
         "Descent",
         "Parent",
         "Run",
+        "RunFilter",
         "RunLayer",
         "RunState",
         "Snapshot",

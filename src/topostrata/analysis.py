@@ -16,7 +16,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.once import Once
 from topostrata.refs import Ref, check_run_pattern
-from topostrata.runs import RunLayer, Snapshot, StepMetrics
+from topostrata.runs import EVERY_RUN, RunLayer, Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from topostrata.lineage.stored import StoredInference
     from topostrata.lineage.timelines import Timeline
     from topostrata.lineage.unit_terms import Units
+    from topostrata.measures.core import Core
     from topostrata.measures.panel import Measures
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
@@ -121,8 +122,10 @@ class Analysis:
         from topostrata.distance.nnstd import nnstd, with_chance
         from topostrata.distance.recorded import matched_later, told, wired
         from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
+        from topostrata.distance.stored_chance import StoredLevels
 
         definition = definition_of(alignment)
+        memory = StoredLevels(self._store, definition.name, keep=keep)
         alone = partners is not None or layers is not None  # kept nowhere
 
         def work(tx: Transaction) -> tuple[list[RecordedSnapshot], Known | None, bool]:
@@ -142,7 +145,12 @@ class Analysis:
         both = None if alone else wired(entries)
         if both is None:
             return nnstd(
-                *self._masks.topologies(entries), alignment=alignment, chance=chance, partners=partners, layers=layers
+                *self._masks.topologies(entries),
+                alignment=alignment,
+                chance=chance,
+                partners=partners,
+                layers=layers,
+                memory=memory,
             )
 
         def computed() -> Distance:
@@ -154,7 +162,9 @@ class Analysis:
             if keep and not walked:
                 ours, theirs = (entry.snapshot for entry in entries)
                 put_distance(self._store, ours.id, theirs.id, distance, digests=(ours.digest, theirs.digest))
-            return distance if chance is None else with_chance(distance, *self._prepared(entries), kept=chance)
+            if chance is None:
+                return distance
+            return with_chance(distance, *self._prepared(entries), kept=chance, memory=memory)
 
         about = tuple((entry.snapshot.id, entry.snapshot.digest) for entry in entries)
         return self._once.get(("nnstd", about, alignment, chance, keep), computed)
@@ -184,6 +194,7 @@ class Analysis:
         cancel: threading.Event | None = None,
         scheduler: str | None = None,
         layers: Layers = None,
+        chance: Kept | None = None,
         keep: bool = True,
     ) -> DistanceMatrix:
         """The distances of all pairs of the snapshots that the refs and globs name.
@@ -191,7 +202,8 @@ class Analysis:
         What was computed before is read from the graph, and what is computed is kept there; the ten nearest of each
         snapshot become relationships. Without ``keep`` nothing is written. ``progress`` is called with (done, total);
         ``scheduler`` is the address of a Dask scheduler whose workers compute. ``layers`` chooses what the distances
-        are of, as in ``topostrata.nnstd``; then there are no relationships.
+        are of, as in ``topostrata.nnstd``; then there are no relationships. ``chance`` adds the level of independent
+        networks of at most ten of the pairs, as ``topostrata.distances`` does.
 
         Raises ``Cancelled`` once ``cancel`` is set (finished tiles are kept), ``InvalidRefError`` for a pattern that
         names nothing, ``NotComparableError`` where two are wired differently, ``ClusterError`` for the cluster.
@@ -201,9 +213,12 @@ class Analysis:
         (('w0@10', 'w1@20'), (2, 2))
         """
         from topostrata.distance.chosen import Choice
+        from topostrata.distance.null_model import check_kept
         from topostrata.distance.pairwise import chosen_rows, common_networks
         from topostrata.distance.plan import plan_of
+        from topostrata.distance.sampled import with_matrix_chance
         from topostrata.distance.stored import put_nearest, stored_distances
+        from topostrata.distance.stored_chance import StoredLevels
 
         def work(tx: Transaction) -> list[RecordedSnapshot]:
             return recorded(tx, resolve(tx, expanded(tx, patterns)))
@@ -212,6 +227,7 @@ class Analysis:
         if not entries:
             raise InvalidInputError("distances: expected at least one ref, found none")
         choice = Choice.of(layers)
+        check_kept(chance)
         loaders: list[Callable[[], Topology]] = [partial(self._masks.topology, entry) for entry in entries]
         digests = [entry.snapshot.digest for entry in entries]
         lost: tuple[str, ...] = ()
@@ -231,7 +247,9 @@ class Analysis:
         )
         if keep and layers is None:
             put_nearest(self._store, matrix)
-        return chosen_rows(replace(matrix, left_out=lost), choice, loaders)
+        matrix = chosen_rows(replace(matrix, left_out=lost), choice, loaders)
+        memory = StoredLevels(self._store, matrix.alignment, keep=keep)
+        return with_matrix_chance(matrix, loaders, chance, progress=progress, cancel=cancel, memory=memory)
 
     # Which unit is which
 
@@ -395,6 +413,27 @@ class Analysis:
         explored = {layer.name: float(layer.exploration[at]) for layer in history.layers}
         return over_run(measured, explored, float(history.total.exploration[at]))
 
+    def core(
+        self,
+        *refs: Ref | Snapshot | str,
+        alignment: Alignment = DEFAULT,
+        layers: Layers = None,
+        draws: int = 3,
+        seed: int = 0,
+    ) -> Core:
+        """How many connections are in exactly k of some snapshots, by layer, beside chance; see ``topostrata.core``.
+
+        ``refs`` may be globs. The units are in the order of the first. Raises ``InvalidRefError`` for a glob that names
+        nothing, ``NotFoundError`` where there is no such snapshot, and what ``topostrata.core`` raises.
+
+        >>> archive.core("w0@*", alignment="identity", draws=0).layers[0].exactly
+        (3, 1, 3)
+        """
+        from topostrata.measures.core import core
+
+        networks = self._masks.topologies(self._runs.recorded(self._runs.expand(refs)))
+        return core(networks, alignment=alignment, layers=layers, draws=draws, seed=seed)
+
     # Gradient flow
 
     def gradient_flows(self, patterns: Iterable[str] | str = "*", *, moments: int = 11) -> list[RunGradientFlow]:
@@ -444,7 +483,7 @@ class Analysis:
 
         from topostrata.measures.run_flow import MEASURES, run_gradient_flow
 
-        known = [run.id for run in self._runs.runs()]
+        known = [run.id for run in self._runs.runs(EVERY_RUN)]
         flows, entries = {}, {}
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             runs = [run for run in known if fnmatchcase(run, check_run_pattern(pattern))]
@@ -577,12 +616,13 @@ class Analysis:
         *,
         alignment: Alignment | None = None,
         lag: int | None = None,
-        chance: bool = False,
+        chance: Kept | None = None,
     ) -> Timeline:
         """The distance of two runs at each step that both have, or of a run from its own past.
 
         Its past is its first snapshot, or the one ``lag`` snapshots before. Two runs are compared by ``overlap``, a
-        run with itself by ``identity``, unless an alignment is named.
+        run with itself by ``identity``, unless an alignment is named. ``chance`` adds the level of independent networks
+        of the same ``"degrees"`` (with z) or ``"density"`` at each step, which costs a dozen distances more.
 
         Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a lag together with another run.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
-from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
+from topostrata.runs import EVERY_RUN, LayerMetrics, Parent, Run, RunFilter, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.settings import Settings, load_settings
 from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
@@ -292,23 +292,25 @@ class Archive(Upkeep):
 
     # Runs and snapshots
 
-    def runs(self) -> list[Run]:
-        """All runs in the order of their ids.
+    def runs(self, only: RunFilter = EVERY_RUN) -> list[Run]:
+        """All runs in the order of their ids, or those that ``only`` means.
 
         >>> [run.id for run in archive.runs()][:2]
         ['w0', 'w1']
+        >>> [run.id for run in archive.runs(RunFilter(metric="accuracy", at_least=0.8))]
+        ['w0']
         """
-        return self._runs.runs()
+        return self._runs.runs(only)
 
-    def runs_page(self, *, limit: int = MAX_PAGE, after: str = "") -> list[Run]:
-        """At most ``limit`` runs in the order of their ids, those after the id ``after``; see ``runs`` for all.
+    def runs_page(self, *, limit: int = MAX_PAGE, after: str = "", only: RunFilter = EVERY_RUN) -> list[Run]:
+        """At most ``limit`` such runs in the order of their ids, those after the id ``after``; see ``runs`` for all.
 
         Raises ``InvalidInputError`` for a limit that is not 1 to 1000.
 
         >>> [run.id for run in archive.runs_page(limit=1, after="w0")]
         ['w1']
         """
-        return self._runs.runs_page(limit=limit, after=after)
+        return self._runs.runs_page(limit=limit, after=after, only=only)
 
     def run(self, run: str) -> Run:
         """One run, or ``NotFoundError``.

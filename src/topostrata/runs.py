@@ -137,6 +137,43 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are meant: those that meet all that is stated.
+
+    ``tags`` are all of a run's; its snapshots reach from ``step_from`` or later to ``step_to`` or earlier where the two
+    overlap; ``metric`` is that of its last snapshot, which has it, ``at_least`` and ``at_most`` these values. Raises
+    ``InvalidInputError`` for bounds without a metric.
+
+    >>> RunFilter(metric="accuracy", at_least=0.9).accepts({"accuracy": 0.95}), RunFilter(metric="loss").accepts({})
+    (True, False)
+    """
+
+    tags: tuple[str, ...] = ()
+    status: Status | None = None
+    step_from: int | None = None
+    step_to: int | None = None
+    metric: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def __post_init__(self) -> None:
+        check_tags(self.tags)
+        if self.metric is None and not self.at_least is self.at_most is None:
+            raise InvalidInputError("at least, at most: expected the metric that they bound, found none")
+
+    def accepts(self, metrics: Mapping[str, float]) -> bool:
+        """Whether the last snapshot of a run has such metrics."""
+        if self.metric is None:
+            return True
+        value = metrics.get(self.metric)
+        return (
+            value is not None
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RunLayer:
     """A layer of a run, the same at all its steps; what changes from step to step is its mask.
 
@@ -280,3 +317,6 @@ def check_tags(tags: Iterable[str]) -> list[str]:
     if not isinstance(tags, Iterable):
         raise InvalidInputError(f"tags: expected several, found {type(tags).__name__}")
     return [check_tag(tag) for tag in dict.fromkeys(tags)]
+
+
+EVERY_RUN = RunFilter()

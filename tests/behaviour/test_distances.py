@@ -14,14 +14,15 @@ import pytest
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
 from topostrata.archive import Archive
-from topostrata.distance import jobs, threads
+from topostrata.copies import degree_kept
+from topostrata.distance import jobs, null_model, stored_chance, threads
 from topostrata.distance import nnstd as nnstd_module
 from topostrata.distance.alignments import ALIGNMENTS, Alignment
 from topostrata.distance.comparison import Ready
 from topostrata.distance.jobs import Floats, Ints, Ways, distances_of
 from topostrata.distance.nnstd import Distance, nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
-from topostrata.errors import Cancelled, InvalidInputError
+from topostrata.errors import Cancelled, CorruptError, InvalidInputError
 
 Counter = list[tuple[str, str]]
 result = Future.result  # as it was before a test looks who waits
@@ -342,3 +343,63 @@ def test_distances_of_some_layers_are_nobodys_neighbours(archive: Archive) -> No
         assert matrix.nnstd[0, 1] == nnstd(a, b, layers="common").nnstd
         assert archive.distances(["r*"], layers="l1").layer_names == ("l1",)
     assert tell(archive, "MATCH ()-[d:DISTANCE]->() RETURN d.nnstd AS kept") == []
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How often levels of chance were drawn since it was last asked; what the process remembers is forgotten."""
+    drawing: list[int] = []
+    independent = null_model._chains
+
+    def watched(*arguments: Any) -> Any:
+        drawing.append(1)
+        return independent(*arguments)
+
+    def since() -> int:
+        null_model._levels.clear()
+        count = len(drawing)
+        drawing.clear()
+        return count
+
+    monkeypatch.setattr(null_model, "_chains", watched)
+    since()
+    return since
+
+
+def test_levels_of_chance_are_drawn_once(
+    archive: Archive, drawn: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a pair, a matrix or a timeline, in either order and for other snapshots of the same degrees."""
+    fill(archive, 3)
+    before = contents(archive)
+    archive.nnstd("r0", "r1", chance="degrees", keep=False)
+    assert (drawn(), contents(archive)) == (1, before)
+    first = archive.nnstd("r0", "r1", chance="degrees")
+    assert drawn() == 1
+    archive.push("copy", 0, degree_kept(archive.topology("r1"), 3))
+    other = archive.reopened()
+    again = other.nnstd("r1", "r0", chance="degrees")
+    assert (again.chance, [row.chance for row in again.layers]) == (first.chance, [row.chance for row in first.layers])
+    assert other.nnstd("r0", "copy", chance="degrees").chance == first.chance
+    assert drawn() == 0
+    matrix = other.distances(["r0", "r1", "r2"], chance="degrees")
+    assert drawn() == 2
+    assert matrix.chance is not None
+    assert first.chance in {pair.chance for pair in matrix.chance.pairs}
+    assert archive.timeline("r0", "r1", chance="degrees").points[0].z == first.z
+    assert drawn() == 0
+    archive.nnstd("r0", "r1", chance="degrees", layers="l0")
+    assert drawn() == 1
+    monkeypatch.setattr(stored_chance, "VERSION", 2)
+    archive.nnstd("r0", "r1", chance="degrees")
+    assert drawn() == 1
+
+
+def test_a_damaged_level_of_chance_is_told(archive: Archive, drawn: Callable[[], int]) -> None:
+    """Bytes that are not as many as the rows need are named, with where they stand."""
+    fill(archive, 2)
+    archive.nnstd("r0", "r1", chance="degrees")
+    tell(archive, "MATCH (b:DistanceBlock {family: 'chance'}) SET b.data = $data", data=b"abc")
+    assert drawn() == 1
+    with pytest.raises(CorruptError, match=r"chance levels chance/1/.*: expected 72 bytes, found 3"):
+        archive.nnstd("r0", "r1", chance="degrees")

@@ -52,6 +52,7 @@ OWN: dict[str, dict[str, Any]] = {
     "runs/snapshots": {"after": -1},
     "distance/lock_distance_block": {"id": "b9"},
     "distance/put_distance_block": {"id": "b0"},
+    "distance/put_chance": {"id": "chance/1/abc"},
     "runs/create_snapshot": {"step": 9, "before": "w0@1"},
     "runs/create_step_metrics": {"step": 9},
     "runs/add_step_metrics": {"id": "w0@7"},

@@ -15,7 +15,7 @@ from tests.pushed import assert_projected, assert_snapshots, push
 from tests.stores import Target, wipe
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError, InvalidRefError, NotFoundError
-from topostrata.runs import ArchiveCounts
+from topostrata.runs import ArchiveCounts, RunFilter
 from topostrata.topology import Topology
 
 numbers = count()
@@ -66,6 +66,42 @@ def test_runs_come_in_pages_in_the_order_of_their_ids(archive: Archive) -> None:
         assert paged == ids
     assert [run.id for run in archive.runs()] == ids
     assert all(run.tags == ("t",) for run in archive.runs_page())
+
+
+def test_runs_are_chosen_by_tags_status_steps_and_metrics(archive: Archive) -> None:
+    """All that is stated has to hold, page by page as in one go; runs without snapshots have no steps and no metrics."""
+    mask = Topology.from_masks([np.eye(2)])
+    for k in range(6):
+        run = f"w{k}"
+        archive.create_run(run, tags=["even" if k % 2 == 0 else "odd", f"k{k}"])
+        for step in (10 * k, 10 * k + 5):
+            archive.push(run, step, mask, metrics={"accuracy": 0.1 * k} if step % 10 else {"loss": 1.0})
+        if k >= 3:
+            archive.update_run(run, status="finished")
+    archive.create_run("empty", tags=["odd"])
+    for only, runs in (
+        (RunFilter(), ["empty", *(f"w{k}" for k in range(6))]),
+        (RunFilter(tags=("odd",)), ["empty", "w1", "w3", "w5"]),
+        (RunFilter(tags=("odd", "k3")), ["w3"]),
+        (RunFilter(tags=("nobody's",)), []),
+        (RunFilter(status="finished"), ["w3", "w4", "w5"]),
+        (RunFilter(status="failed"), []),
+        (RunFilter(step_from=25), ["w2", "w3", "w4", "w5"]),
+        (RunFilter(step_to=20), ["w0", "w1", "w2"]),
+        (RunFilter(step_from=21, step_to=24), ["w2"]),  # its snapshots lie before and after
+        (RunFilter(metric="accuracy"), [f"w{k}" for k in range(6)]),
+        (RunFilter(metric="loss"), []),  # of the snapshots before the last alone
+        (RunFilter(metric="accuracy", at_least=0.25, at_most=0.45), ["w3", "w4"]),
+        (RunFilter(metric="accuracy", at_most=0.45, tags=("odd",), status="finished"), ["w3"]),
+    ):
+        assert [run.id for run in archive.runs(only)] == runs, only
+        paged: list[str] = []
+        while page := archive.runs_page(limit=2, after=paged[-1] if paged else "", only=only):
+            assert len(page) <= 2
+            paged += [run.id for run in page]
+        assert paged == runs, only
+    with pytest.raises(InvalidInputError, match="expected the metric that they bound"):
+        RunFilter(at_least=1)
 
 
 def test_snapshots_come_in_pages_in_the_order_of_their_steps(archive: Archive) -> None:

@@ -124,6 +124,16 @@ def test_a_cell_of_the_matrix_is_chosen_by_keys(opened: Open, service: Service) 
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"^w\d@40 and w\d@40$"))
 
 
+def test_a_matrix_stands_beside_chance(opened: Open, service: Service) -> None:
+    """The level is a mark in the scale, and is said in words: of how many pairs, by which null model."""
+    page = opened(service.url + VIEWS["distances"])
+    whole(page)
+    expect(page.get_by_text("choose one above")).to_be_visible()
+    page.get_by_label("Chance level").select_option("density")
+    expect(page.get_by_text(re.compile(r"^Independent networks of the same density are 0\.\d+ apart"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile(r"; chance at 0\.\d+$"))).to_be_visible()
+
+
 def test_the_picture_of_connections_says_what_the_archive_says(opened: Open, service: Service, tmp_path: Path) -> None:
     """At each place of the slider the legend counts what became of the connections since the snapshot before."""
     page = opened(service.url + VIEWS["evolution"])

@@ -102,6 +102,7 @@ def test_the_demo_tells_its_story(tmp_path: Path) -> None:
     for name in ("distances", "survival", "descent"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert "w3 -> w4" in done.stdout
+    assert "standard deviations more: they are still relatives." in done.stdout
     assert "7 runs, 21 snapshots" in done.stdout
     assert "w4 is a perturbation of w3@0" in done.stdout
 

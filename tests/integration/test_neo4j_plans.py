@@ -87,10 +87,16 @@ def server(emptied: tuple[Neo4jServer, dict[str, set[str]]]) -> Neo4jServer:
 def test_our_own_queries_look_up_in_an_archive_that_was_emptied(
     emptied: tuple[Neo4jServer, dict[str, set[str]]],
 ) -> None:
-    """The planner believes that its indexes are empty, and that to read them whole costs nothing; ours say to seek."""
+    """The planner believes that its indexes are empty, and that to read them whole costs nothing; ours say to seek.
+
+    But for two that read all units of a space anyhow, once.
+    """
     _, scans = emptied
+    once = {key: {"NodeIndexScan"} for key in ("projection/lifetimes", "projection/projected_beyond")}
     ours = {name: kinds for name, kinds in scans.items() if not name.startswith("cookbook/")}
-    assert {name: kinds for name, kinds in ours.items() if not kinds <= WHOLE.get(name, set())} == {}
+    assert {
+        name: kinds for name, kinds in ours.items() if not kinds <= WHOLE.get(name, set()) | once.get(name, set())
+    } == {}
 
 
 @pytest.mark.parametrize("name", NAMES)

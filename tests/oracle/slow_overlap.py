@@ -198,7 +198,8 @@ class Slow:
         """What both see: g_i(x) of A's unit i, g_j(y) of B's unit j, x the element of A whose name is y."""
         t = self.a.space(y)
         x = (*y[:3], match[t].index(y[3]))
-        ins_a = {(*e[:3], match[self.a.space(e)][e[3]]) for e in self.a.elements[t][x[3]] if e[0] == "in"}
+        # A list: several inputs may have no partner, and be called the same.
+        ins_a = [(*e[:3], match[self.a.space(e)][e[3]]) for e in self.a.elements[t][x[3]] if e[0] == "in"]
         ins_b = {e for e in self.b.elements[t][y[3]] if e[0] == "in"}
         d, shared = len(ins_a) + len(ins_b), len({e for e in ins_a if e[3] >= 0} & ins_b)
         total = 0

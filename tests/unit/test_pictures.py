@@ -14,6 +14,7 @@ from topostrata.distance.edits import edits
 from topostrata.distance.match import match
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import nnstd
+from topostrata.distance.pairwise import distances
 from topostrata.errors import InvalidInputError
 from topostrata.evolution.between import Evolution, between
 from topostrata.evolution.history import follow
@@ -72,6 +73,23 @@ def test_a_heat_map_has_names_and_a_scale_that_says_how_far(tmp_path: Path) -> N
     assert axes.images[0].get_clim() == (0.0, 1.0)
     assert sorted(text.get_text() for text in axes.get_xticklabels()) == sorted(matrix.labels)
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_scale_of_a_heat_map_shows_chance() -> None:
+    """A band from the lowest to the highest level, and the mean beside it; of each map by its title."""
+    networks = [random_network(np.random.default_rng(seed), [6, 8, 8, 4], 0.4) for seed in range(3)]
+    matrix = distances(networks, chance="degrees")
+    assert matrix.chance is not None
+    level = matrix.chance
+    for picture, words in (
+        (plots.clustered_map(matrix), "chance"),
+        (plots.heat_maps({"before": matrix, "after": matrix}), "chance\nafter"),
+    ):
+        bar = axes_of(picture)[-1]
+        band = bar.patches[-1].get_extents().transformed(bar.transData.inverted())
+        assert (band.y0, band.y1) == pytest.approx((level.low, level.high))
+        assert bar.texts[-1].get_text() == f"{words}\n{level.level:.3f}"
+    assert not axes_of(plots.clustered_map(distances(networks)))[-1].texts
 
 
 def test_descent_says_how_and_when_and_goes_around() -> None:

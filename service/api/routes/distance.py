@@ -106,6 +106,10 @@ def get_distances(
         int | None, Query(ge=1, le=MOST_COMPARED, description="How many nearest snapshots to add for each.")
     ] = None,
     layers: LayersQuery = None,
+    chance: Annotated[
+        Kept | None,
+        Query(description="Add the level of independent networks of the same degrees or density, of ten of the pairs."),
+    ] = None,
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side.
 
@@ -114,7 +118,7 @@ def get_distances(
     """
     check_count(archive, refs)
     kind = negotiated(request, _MATRICES)
-    matrix = archive.distances(refs, alignment=alignment, layers=layers)
+    matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance)
     if kind == JSON:
         return represent(request, distances_answer(matrix, nearest=nearest), headers={"Vary": "Accept"})
     body = arrow.matrix_stream(matrix) if kind == arrow.MEDIA_TYPE else matrix.nnstd.astype("<f4").tobytes()

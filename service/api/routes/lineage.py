@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from topostrata.distance.alignments import DEFAULT, Alignment
+from topostrata.distance.null_model import Kept
 from topostrata.errors import LimitError
 from topostrata.lineage.declared import Kinship, Lineage
 from topostrata.lineage.inferred import Inference
@@ -94,7 +95,10 @@ def get_timeline(
     lag: Annotated[
         int | None, Query(ge=1, le=MOST_POINTS, description="Compare with the snapshot this many before.")
     ] = None,
-    chance: Annotated[bool, Query(description="Add the level that independent networks have.")] = False,
+    chance: Annotated[
+        Kept | None,
+        Query(description="Add the level of independent networks of the same degrees (with z) or density."),
+    ] = None,
 ) -> Response:
     """The distance of two runs at each step that both have, or of a run from its own past."""
     points = archive.run(run).snapshots

@@ -8,7 +8,7 @@ from io import BytesIO
 from threading import BoundedSemaphore
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
@@ -17,7 +17,7 @@ from topostrata.errors import ChangedError, ConflictError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
 from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
-from topostrata.runs import How, Parent, Run, Snapshot, Status
+from topostrata.runs import How, Parent, Run, RunFilter, Snapshot, Status
 from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.bodies import Body, body_of, document, whole
 from topostrata.service.api.lanes import Lane, Route, lanes_of
@@ -55,6 +55,12 @@ RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
 
 
 Tag = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\s,\x00-\x1f\x7f-\x9f\ufeff]{1,100}$"})]
+
+
+StepBound = Annotated[int | None, Query(description="With a snapshot at this step, or beyond.", ge=0, le=MAX_STEP)]
+MetricBound = Annotated[
+    float | None, Query(description="With `metric`: of this value, or beyond.", allow_inf_nan=False)
+]
 
 
 class ParentBody(Body):
@@ -104,9 +110,22 @@ def _in_milliseconds(time: datetime) -> datetime:
 
 
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
-def list_runs(request: Request, archive: ArchiveOf, limit: Limit = PAGE, cursor: RunCursor = None) -> Response:
-    """All runs."""
-    runs = archive.runs_page(limit=limit + 1, after=cursor or "")
+def list_runs(
+    request: Request,
+    archive: ArchiveOf,
+    limit: Limit = PAGE,
+    cursor: RunCursor = None,
+    tag: Annotated[list[Tag] | None, Query(max_length=_MOST_LISTED, description="With all of these tags.")] = None,
+    status: Annotated[Status | None, Query(description="In this state.")] = None,
+    step_from: StepBound = None,
+    step_to: StepBound = None,
+    metric: Annotated[str | None, Query(description="Whose last snapshot has this metric.")] = None,
+    at_least: MetricBound = None,
+    at_most: MetricBound = None,
+) -> Response:
+    """All runs, or those that meet all that is asked: tags, status, steps, a metric of the last snapshot."""
+    only = RunFilter(tuple(tag or ()), status, step_from, step_to, metric, at_least, at_most)
+    runs = archive.runs_page(limit=limit + 1, after=cursor or "", only=only)
     return page(request, "runs", runs, limit, runs[:limit][-1].id if runs else "")
 
 

@@ -18,10 +18,11 @@ export async function show({ query, signal, change }) {
     control("Snapshots: refs or globs, as in w*@last, w*@10", field),
     control("Alignment: which unit is compared with which", select(ALIGNMENTS, alignment, (value) => change({ alignment: value === "overlap" ? null : value }))),
     layers ? control("Layer", select([["", "mean of the layers"], ...layers], layer, (value) => change({ layer: value }))) : null,
+    control("Chance level", select([["", "not shown"], ["density", "of the same density"], ["degrees", "of the same degrees (takes seconds once)"]], query.chance ?? "", (value) => change({ chance: value }))),
     chance);
   let answer;
   try {
-    answer = await api.get(api.address("/v1/distances/matrix", { refs, alignment }), signal);
+    answer = await api.get(api.address("/v1/distances/matrix", { refs, alignment, chance: query.chance }), signal);
   } catch (error) {
     if (error.name === "AbortError" || error.status === 401 || error.status === 0) throw error;
     return [...head, controls(), note("These cannot be compared", error.message, error.hint ? h("p", { class: "note" }, error.hint) : null)];
@@ -34,26 +35,34 @@ export async function show({ query, signal, change }) {
   const single = names.every((name) => name.split("@")[1] === names[0].split("@")[1]) && !/\s/.test(query.refs ?? "");
   const open = (i, j) => { if (i !== j) location.hash = to("pair", [names[i], names[j]], { alignment: alignment === "overlap" ? null : alignment }); };
   const steps = single ? stepControl(names[0].split("@")[1], refs, change) : null;
-  const words = `--alignment ${alignment}`;
+  const words = `--alignment ${alignment}${query.chance ? ` --chance ${query.chance}` : ""}`;
   const pairs = () => names.flatMap((a, i) => names.slice(i + 1).map((b, more) => [i, i + 1 + more])).sort(([i, j], [k, l]) => value(i, j) - value(k, l));
   return [
     ...head, controls(answer.layer_names, query.layer ?? "", steps),
     names.length < 2 ? note("One snapshot has no distances", `${refs.join(" ")} names only ${names[0]}.`) : null,
     h("figure", {}, h("figcaption", {}, picked < 0 ? "Mean of the layers" : `Layer ${answer.layer_names[picked]}`,
       h("small", {}, `${names.length} snapshots, alignment ${answer.alignment} (version ${answer.version}), average linkage`)),
-    matrix({ names, value, order, tree: answer.linkage, press: open }), scale(answer.chance ? [{ name: "", level: answer.chance.level ?? answer.chance }] : []),
+    matrix({ names, value, order, tree: answer.linkage, press: open }), scale(answer.chance && picked < 0 ? [answer.chance] : []),
+    answer.chance ? h("p", { class: "note" }, picked < 0 ? "" : "Chance of the mean of the layers, not of this one: ", chanceInWords(answer.chance)) : null,
     answer.held.length ? h("p", { class: "note" }, `Compared by index, because nothing tells their units apart: ${answer.held.join(", ")}. Distances may be too large there.`) : null,
-    h("p", { class: "note" }, "No distance means much without its chance level: a pair's page shows it beside each layer."),
+    answer.chance ? null : h("p", { class: "note" }, "No distance means much without its chance level: choose one above, or see it beside each layer on a pair's page."),
     behind([
       { name: "a", of: ([i]) => names[i], by: ([i]) => names[i] }, { name: "b", of: ([, j]) => names[j], by: ([, j]) => names[j] },
       { name: "distance", number: true, of: ([i, j]) => link(number(value(i, j)), "pair", [names[i], names[j]]), by: ([i, j]) => value(i, j) },
       ...answer.layer_names.map((layer, k) => ({ name: layer, number: true, of: ([i, j]) => number(answer.layers[i][j][k]), by: ([i, j]) => answer.layers[i][j][k] })),
     ], pairs)),
     same({
-      shell: `topostrata distances ${refs.map(quoted).join(" ")} ${words}`, python: `archive.distances([${refs.map(literal).join(", ")}], alignment=${literal(alignment)})`,
-      rest: api.address("GET /v1/distances/matrix", { refs, alignment }), cypher: "MATCH (a:Snapshot)-[d:DISTANCE]-(b:Snapshot) RETURN a.id, b.id, d.nnstd ORDER BY d.nnstd",
+      shell: `topostrata distances ${refs.map(quoted).join(" ")} ${words}`, python: `archive.distances([${refs.map(literal).join(", ")}], alignment=${literal(alignment)}${query.chance ? `, chance=${literal(query.chance)}` : ""})`,
+      rest: api.address("GET /v1/distances/matrix", { refs, alignment, chance: query.chance }), cypher: "MATCH (a:Snapshot)-[d:DISTANCE]-(b:Snapshot) RETURN a.id, b.id, d.nnstd ORDER BY d.nnstd",
     }),
   ];
+}
+
+/** What independent networks have: the mean level of some pairs, its range, and how far from it those pairs lie. */
+function chanceInWords(chance) {
+  const z = chance.pairs.map((pair) => pair.z).filter((value) => value !== null);
+  const away = z.length ? `; these lie ${number(Math.min(...z), 3)} to ${number(Math.max(...z), 3)} standard deviations (z) from it` : "";
+  return `Independent networks of the same ${chance.kept} are ${number(chance.level)} apart (${number(chance.low)} to ${number(chance.high)}), by ${number(chance.pairs.length)} of ${number(chance.of)} pairs${away}.`;
 }
 
 /** One step for all: the globs are kept, their step changes. */

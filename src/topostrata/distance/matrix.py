@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from topostrata.distance.alignments import Alignment, definition_of
+from topostrata.distance.null_model import MatrixChance
 from topostrata.errors import InvalidInputError, MissingExtraError
 from topostrata.files import whole
 from topostrata.frames import frame
@@ -42,8 +43,8 @@ class DistanceMatrix(Shown):
     ``nnstd`` has shape (n, n), ``layers`` (n, n, L), both 0 to 1; symmetric except for the alignment ``"reference"``,
     where row i stands for the first argument. ``held`` names the spaces with interchangeable units that were compared
     by index (``Distance.held``), ``version`` is that of the alignment that computed it, ``left_out`` the layers that do
-    not count where layers were chosen. ``np.asarray(matrix)`` is
-    ``nnstd``. Files are written whole or not at all.
+    not count where layers were chosen. ``chance`` is the level of some of the pairs; None where it was not asked, or
+    where there is but one network. ``np.asarray(matrix)`` is ``nnstd``. Files are written whole or not at all.
     """
 
     labels: tuple[str, ...]
@@ -54,6 +55,7 @@ class DistanceMatrix(Shown):
     held: tuple[str, ...] = ()
     version: int = 1
     left_out: tuple[str, ...] = ()
+    chance: MatrixChance | None = None
 
     def __post_init__(self) -> None:
         definition_of(self.alignment)
@@ -78,18 +80,21 @@ class DistanceMatrix(Shown):
         """A table with a row for each pair: ``a``, ``b``, ``nnstd``, and ``layer_<name>`` for each layer.
 
         Each two networks stand there once, both ways where they may differ (``reference``); none with itself. The
-        alignment is in the metadata of the file, as ``topostrata``. Needs pyarrow, the extra ``parquet``.
+        alignment and the level of chance are in the metadata of the file, as ``topostrata``. Needs pyarrow, the extra
+        ``parquet``.
         """
         need_parquet()
         import pyarrow as pa  # noqa: PLC0415 - behind an extra
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         columns = ["nnstd", *(f"layer_{name}" for name in self.layer_names)]
-        about = json.dumps({"alignment": self.alignment, "version": self.version, "layers": list(self.layer_names)})
+        about: dict[str, Any] = {"alignment": self.alignment, "version": self.version, "layers": list(self.layer_names)}
+        if self.chance is not None:
+            about["chance"] = self._chance()
         schema = pa.schema(
             [pa.field(name, pa.string(), nullable=False) for name in ("a", "b")]
             + [pa.field(name, pa.float64(), nullable=False) for name in columns],
-            metadata={"topostrata": about},
+            metadata={"topostrata": json.dumps(about)},
         )
         labels = pa.array(self.labels, pa.string())
         with whole(path) as draft, pq.ParquetWriter(draft, schema) as writer:
@@ -119,6 +124,8 @@ class DistanceMatrix(Shown):
         import networkx as nx  # noqa: PLC0415 - behind an extra
 
         graph.graph |= {"alignment": self.alignment, "version": self.version}
+        if self.chance is not None:
+            graph.graph |= {"chance": self.chance.level, "chance_kept": self.chance.kept}
         for *_, attributes in graph.edges(data=True):
             attributes.update(
                 zip((f"layer_{name}" for name in self.layer_names), attributes.pop("layers"), strict=True)
@@ -127,7 +134,7 @@ class DistanceMatrix(Shown):
             file.writelines(f"{line}\n" for line in nx.generate_graphml(graph))
 
     def to_npz(self, path: Path) -> None:
-        """Everything, as NumPy arrays that have the names of the fields."""
+        """Everything, as NumPy arrays that have the names of the fields; ``chance`` as a text of JSON."""
         with whole(path) as draft, draft.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -139,6 +146,7 @@ class DistanceMatrix(Shown):
                 held=np.array(self.held, dtype=np.str_),
                 version=np.array(self.version),
                 left_out=np.array(self.left_out, dtype=np.str_),
+                chance=np.array(json.dumps(self._chance())),
             )
 
     @staticmethod
@@ -150,22 +158,30 @@ class DistanceMatrix(Shown):
             in_place = tuple(file["held"].tolist()) if "held" in file else ()  # files of before have none
             version = int(file["version"]) if "version" in file else 1
             out = tuple(file["left_out"].tolist()) if "left_out" in file else ()
-            return DistanceMatrix(labels, alignment, file["nnstd"], file["layers"], layer_names, in_place, version, out)
+            told = json.loads(str(file["chance"])) if "chance" in file else None
+            level = None if told is None else MatrixChance.of_json(told)
+            return DistanceMatrix(
+                labels, alignment, file["nnstd"], file["layers"], layer_names, in_place, version, out, level
+            )
 
     def of_layers(self, rows: Sequence[int]) -> DistanceMatrix:
-        """The matrix of some of the layers, by their places: its ``nnstd`` is the mean of these."""
+        """The matrix of some of the layers, by their places: its ``nnstd`` is the mean of these, without chance."""
         layers = self.layers[:, :, list(rows)]
         nnstd = np.array([[math.fsum(pair) / len(rows) for pair in row] for row in layers.tolist()])
         names = tuple(self.layer_names[k] for k in rows)
         out = tuple(name for name in self.layer_names if name not in names)
-        return replace(self, nnstd=nnstd, layers=layers, layer_names=names, left_out=(*self.left_out, *out))
+        return replace(
+            self, nnstd=nnstd, layers=layers, layer_names=names, left_out=(*self.left_out, *out), chance=None
+        )
 
     def _shown(self) -> Table:
         some = slice(_MOST_SHOWN)
         rows = [[label, *row] for label, row in zip(self.labels[some], self.nnstd[some, some].tolist(), strict=True)]
         n = len(self.labels)
         part = "" if n <= _MOST_SHOWN else f", the first {_MOST_SHOWN}"
-        return Table(f"NNSTD of {n} networks{part}, alignment {self.alignment}", ["", *self.labels[some]], rows)
+        level = "" if self.chance is None else f"; {self.chance}"
+        title = f"NNSTD of {n} networks{part}, alignment {self.alignment}{level}"
+        return Table(title, ["", *self.labels[some]], rows)
 
     def linkage(self, method: Method = "average") -> Floats:
         """Hierarchical clustering as ``scipy.cluster.hierarchy.linkage`` gives it, shape (n - 1, 4).
@@ -197,6 +213,9 @@ class DistanceMatrix(Shown):
             near = order[order != i][:count].tolist()
             neighbours.append([(self.labels[j], float(row[j])) for j in near])
         return neighbours
+
+    def _chance(self) -> dict[str, Any] | None:
+        return None if self.chance is None else asdict(self.chance)
 
     def _pairs(self) -> Iterator[tuple[Ints, Ints]]:
         """The pairs of different networks as indices, some at a time: i < j, or both ways where they may differ."""

@@ -25,7 +25,7 @@ from topostrata.distance.common import common_network, row_values
 from topostrata.distance.comparable import plans
 from topostrata.distance.comparison import Comparison, Described, Planned, Ready
 from topostrata.distance.given import checked
-from topostrata.distance.null_model import Chance, Kept
+from topostrata.distance.null_model import Chance, Kept, Levels, Memory
 from topostrata.distance.plan import Plan, Row, plan_of
 from topostrata.errors import InvalidInputError, NotComparableError
 from topostrata.frames import frame
@@ -134,6 +134,7 @@ def nnstd(
     chance: Kept | None = None,
     partners: Mapping[str, Any] | None = None,
     layers: Layers = None,
+    memory: Memory | None = None,
 ) -> Distance:
     """How different the wirings of two networks are, 0 (the same) to 1 (nothing in common).
 
@@ -147,7 +148,7 @@ def nnstd(
     that there is no ``z``: a fraction of a second for each new shape and density. ``partners`` is a match from
     elsewhere, found by weights or activations: for each hidden space of ``a``, by its name or that of the layer that
     enters it, the unit of ``b`` that each of its units is. It takes the place of an alignment, and the answer says
-    ``"given"``.
+    ``"given"``. Levels by degrees that ``memory`` has, as archives do, are not drawn again.
 
     ``layers`` chooses what the distance is of, as a text or several: names and globs of layers (the networks are
     matched whole), ``"sparse"`` (rows that are not full in both), ``"common"`` (the layers of the same names between
@@ -196,7 +197,9 @@ def nnstd(
         for network, plan in ((a, plan_a), (b, plan_b))
     )
     distance = _chosen(compare(first, second, alignment=alignment), choice, lost)
-    return distance if chance is None else with_chance(distance, a, b, kept=chance, fix_output=fix_output)
+    if chance is None:
+        return distance
+    return with_chance(distance, a, b, kept=chance, fix_output=fix_output, memory=memory)
 
 
 def _chosen(distance: Distance, choice: Choice, lost: tuple[str, ...]) -> Distance:
@@ -238,21 +241,23 @@ def with_chance(
     kept: Kept = "degrees",
     fix_output: bool = True,
     exact: bool = False,
+    memory: Memory | None = None,
 ) -> Distance:
     """The distance of ``a`` and ``b`` with the chance level of every layer and of their mean.
 
     ``kept`` is what independent networks have in common with the two (``nnstd``). ``exact``, for densities: simulated
     however wide. Degrees are kept in every kind of wiring (groups stay groups, tied layers stay tied); densities only
-    where units are matched one by one, and ``NotComparableError`` names the layer where they are not.
+    where units are matched one by one, and ``NotComparableError`` names the layer where they are not. Levels by degrees
+    that ``memory`` has are not drawn again.
     """
     null_model.check_kept(kept)
-    levels = _degree_levels if kept == "degrees" else partial(_density_levels, exact=exact)
+    levels = partial(_degree_levels, memory=memory) if kept == "degrees" else partial(_density_levels, exact=exact)
     of_rows, whole = levels(distance, a, b, fix_output=fix_output)
     rows = zip(distance.layers, of_rows, strict=True)
     return replace(distance, layers=tuple(replace(row, chance=level) for row, level in rows), chance=whole)
 
 
-def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool) -> tuple[list[Chance], Chance]:
+def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool, memory: Memory | None) -> Levels:
     definition = definition_of(distance.alignment)
 
     names = [row.name for row in distance.layers]
@@ -261,12 +266,11 @@ def _degree_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: 
         rows = nnstd(x, y, alignment=definition.name, fix_output=fix_output).layers
         return [row.distance for row in rows if row.name in names]
 
-    return null_model.degree_levels(a, b, compared, definition.key(fix_output=fix_output), names)
+    key = definition.key(fix_output=fix_output)
+    return null_model.degree_levels(a, b, compared, key, names, symmetric=definition.symmetric, memory=memory)
 
 
-def _density_levels(
-    distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool
-) -> tuple[list[Chance], Chance]:
+def _density_levels(distance: Distance, a: Topology, b: Topology, *, fix_output: bool, exact: bool) -> Levels:
     both = plans(a, b, fix_output=fix_output)
     matched = definition_of(distance.alignment).matched
     levels = []

@@ -11,11 +11,11 @@ which a unit has the same fan-in and fewer candidates: the level falls with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from topostrata.errors import InvalidInputError
 from topostrata.topology import Layer, Mask, Space, Topology
 
 SEED = 20200629
+VERSION = 1  # of the levels by degrees, which archives keep: another number of draws or of rounds is another version
 WIDEST = 2000
 # Densities within 2 % of each other share a bucket: the level moves by less than 0.003 within one.
 _STEP = math.log(1.02)
@@ -67,37 +68,116 @@ class Chance:
         return (distance - self.level) / math.hypot(self.spread, self.error)
 
 
+@dataclass(frozen=True, slots=True)
+class PairChance:
+    """The distance of the networks ``a`` and ``b`` of a matrix, and the level that independent ones have."""
+
+    a: str
+    b: str
+    nnstd: float
+    chance: Chance
+
+    @property
+    def z(self) -> float | None:
+        """How many deviations the distance lies from chance, as ``Chance.z``."""
+        return self.chance.z(self.nnstd)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixChance:
+    """The chance level of a matrix of distances: that of some ``pairs`` of it, of the ``of`` that it has."""
+
+    kept: Kept
+    pairs: tuple[PairChance, ...]
+    of: int
+
+    @staticmethod
+    def of_json(told: Mapping[str, Any]) -> MatrixChance:
+        """What ``dataclasses.asdict`` made of one."""
+        pairs = (PairChance(**{**pair, "chance": Chance(**pair["chance"])}) for pair in told["pairs"])
+        return MatrixChance(told["kept"], tuple(pairs), told["of"])
+
+    def __str__(self) -> str:
+        """The level in words, and of which pairs it is."""
+        span = f"chance {self.level:.4f} ({self.low:.4f} to {self.high:.4f}), {self.kept} kept"
+        draws = min(pair.chance.draws for pair in self.pairs)
+        z = [pair.z for pair in self.pairs if pair.z is not None]
+        away = f"; z of these {min(z):.1f} to {max(z):.1f}" if z else ""
+        return f"{span}: {len(self.pairs):,} of {self.of:,} pairs, {draws} draws each{away}"
+
+    @property
+    def level(self) -> float:
+        """The mean level of these pairs, 0 to 1."""
+        return math.fsum(pair.chance.level for pair in self.pairs) / len(self.pairs)
+
+    @property
+    def low(self) -> float:
+        """The lowest level of a pair."""
+        return min(pair.chance.level for pair in self.pairs)
+
+    @property
+    def high(self) -> float:
+        """The highest level of a pair."""
+        return max(pair.chance.level for pair in self.pairs)
+
+
 def check_kept(kept: object) -> None:
     """Refuse what is no null model by name."""
     if kept is not None and kept not in get_args(Kept):
         raise InvalidInputError(f"chance: expected 'degrees', 'density' or None, found {kept!r}")
 
 
+Levels: TypeAlias = "tuple[list[Chance], Chance]"
+
+
+class Memory(Protocol):
+    """Where levels that were drawn before may be found: the archive."""
+
+    def get(self, key: str, rows: int) -> Levels | None:
+        """What was kept under this key, of so many rows; None where nothing was."""
+
+    def put(self, key: str, levels: Levels) -> None:
+        """Keep levels under a key."""
+
+
 def degree_levels(
-    a: Topology, b: Topology, compared: Callable[[Topology, Topology], list[float]], key: str, names: Sequence[str]
-) -> tuple[list[Chance], Chance]:
+    a: Topology,
+    b: Topology,
+    compared: Callable[[Topology, Topology], list[float]],
+    key: str,
+    names: Sequence[str],
+    *,
+    symmetric: bool,
+    memory: Memory | None = None,
+) -> Levels:
     """The chance level of each row of the distance of ``a`` and ``b``, and of their mean, all degrees of both kept.
 
     ``compared`` gives the distances of two networks, row by row, ``key`` says how, and ``names`` are those of the rows.
     ``DRAWS`` pairs of independent copies (``copies.degree_kept_chain``) are compared as the networks are, all layers
     together. The levels depend on nothing but the degrees, and are the same in whichever order two networks are named
-    if their distance is; those of the last 256 pairs of degrees are remembered.
+    if their distance is ``symmetric``; those of the last 256 pairs of degrees are remembered, and those in ``memory``.
     """
     begins = [from_degrees(network) for network in (a, b)]
     digests = [network.digest for network in begins]
-    remembered = "/".join([key, *digests, *names])
-    if remembered not in _levels:
+    remembered = "/".join([key, *(sorted(digests) if symmetric else digests), *names])
+    levels = _levels.get(remembered)
+    if levels is None and memory is not None:
+        levels = memory.get(remembered, len(names))
+    if levels is None:
         draws = islice(zip(*_chains(begins, digests), strict=True), DRAWS)
         values = np.array([compared(x, y) for x, y in draws])
-        while len(_levels) >= _REMEMBERED:
-            _levels.pop(next(iter(_levels)), None)
         rows = [_chance(row, "degrees") for row in values.T.tolist()]
-        _levels[remembered] = rows, _chance([math.fsum(draw) / len(draw) for draw in values.tolist()], "degrees")
-    return _levels[remembered]
+        levels = rows, _chance([math.fsum(draw) / len(draw) for draw in values.tolist()], "degrees")
+        if memory is not None:
+            memory.put(remembered, levels)
+    while len(_levels) >= _REMEMBERED:
+        _levels.pop(next(iter(_levels)), None)
+    _levels[remembered] = levels
+    return levels
 
 
 _REMEMBERED = 256
-_levels: dict[str, tuple[list[Chance], Chance]] = {}
+_levels: dict[str, Levels] = {}
 
 
 def independent(a: Topology, b: Topology, draws: int) -> Iterator[tuple[Topology, Topology]]:

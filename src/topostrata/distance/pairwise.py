@@ -18,7 +18,9 @@ from topostrata.distance.chosen import Choice, Layers, common_layers, cut
 from topostrata.distance.jobs import Compute, Floats, Ints, Loader, Networks, Share, Tile, Ways
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import check_topology, held_spaces, layer_names
+from topostrata.distance.null_model import Kept, check_kept
 from topostrata.distance.plan import plan_of
+from topostrata.distance.sampled import with_matrix_chance
 from topostrata.distance.threads import threads
 from topostrata.errors import Cancelled, InvalidInputError
 from topostrata.topology import Topology
@@ -51,6 +53,7 @@ def distances(
     cache: TileCache | None = None,
     order: Sequence[int] | None = None,
     layers: Layers = None,
+    chance: Kept | None = None,
 ) -> DistanceMatrix:
     """The distances of all pairs, on ``workers`` threads (default: one per core) or on a Dask cluster.
 
@@ -60,7 +63,9 @@ def distances(
     such as ``tcp://host:8786``: its workers compute the same values, to the bit (docs/dask.md). Distances that
     ``cache`` knows are not computed; the others are written to it. It knows networks by their ``digests`` (computed
     where none are handed in). ``order`` is the one in which the networks are cut into tiles. ``layers`` chooses what
-    the distances are of, as in ``nnstd``: ``"common"`` are the layers that all of the networks have.
+    the distances are of, as in ``nnstd``: ``"common"`` are the layers that all of the networks have. ``chance`` adds
+    the level that independent networks of the same ``"degrees"`` or ``"density"`` have, of at most ten pairs, each of
+    which costs a dozen distances; then ``progress`` is told of these pairs too, from 1 on.
 
     Raises as ``nnstd`` does, and the error names the labels of the pair that was met first; ``ClusterError`` where the
     cluster cannot compute.
@@ -72,6 +77,7 @@ def distances(
            [0.5, 0. ]])
     """
     choice = Choice.of(layers)
+    check_kept(chance)
     if choice.common and topologies:
         topologies, lost = common_networks(topologies)
         matrix = distances(
@@ -84,7 +90,8 @@ def distances(
             workers=workers,
             scheduler=scheduler,
         )
-        return chosen_rows(replace(matrix, left_out=lost), choice, topologies)
+        matrix = chosen_rows(replace(matrix, left_out=lost), choice, topologies)
+        return with_matrix_chance(matrix, topologies, chance, fix_output=fix_output, progress=progress, cancel=cancel)
     definition = definition_of(alignment)
     if workers is not None and scheduler is not None:
         raise InvalidInputError("distances: expected threads of this machine or a Dask scheduler, found both")
@@ -106,7 +113,8 @@ def distances(
     with _executor(networks, ways, cancel, workers, scheduler) as compute:
         for share, computed in compute(job.tiles(range(n) if order is None else order)):
             job.take(share, computed)
-    return chosen_rows(job.matrix(), choice, topologies)
+    matrix = chosen_rows(job.matrix(), choice, topologies)
+    return with_matrix_chance(matrix, topologies, chance, fix_output=fix_output, progress=progress, cancel=cancel)
 
 
 def common_networks(topologies: Sequence[Topology | Loader]) -> tuple[list[Loader], tuple[str, ...]]:

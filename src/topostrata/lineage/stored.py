@@ -7,7 +7,6 @@ the declared descent. All of it can be computed again: nothing else depends on i
 
 from __future__ import annotations
 
-import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import get_args
 
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.nnstd import nnstd
+from topostrata.distance.null_model import Chance, Kept, check_kept
+from topostrata.distance.stored_chance import StoredLevels
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.lineage.declared import Kinship, Lineage, family, kinship
 from topostrata.lineage.inferred import Inference, InferredEdge, infer
@@ -137,17 +138,18 @@ def read_timeline(
     *,
     alignment: Alignment | None,
     lag: int | None,
-    chance: bool,
+    chance: Kept | None,
 ) -> Timeline:
     """The distance of two runs at each step that both have, or of a run from its own past."""
     if other is not None and lag is not None:
         raise InvalidInputError("timeline: expected a lag or another run, found both")
+    check_kept(chance)
     chosen = definition_of(alignment or ("identity" if other is None else DEFAULT)).name
+    memory = StoredLevels(store, chosen)
 
-    def compare(a: Topology, b: Topology) -> tuple[float, float | None]:
-        distance = nnstd(a, b, alignment=chosen, chance="density" if chance else None)
-        levels = [layer.chance.level for layer in distance.layers if layer.chance is not None]
-        return distance.nnstd, math.fsum(levels) / len(levels) if levels else None
+    def compare(a: Topology, b: Topology) -> tuple[float, Chance | None]:
+        distance = nnstd(a, b, alignment=chosen, chance=chance, memory=memory)
+        return distance.nnstd, distance.chance
 
     def work(tx: Transaction) -> list[list[RecordedSnapshot]]:
         histories = [snapshots_of(tx, member) for member in ([run] if other is None else [run, other])]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from topostrata.distance.null_model import Chance
 from topostrata.errors import InvalidInputError
 from topostrata.frames import frame
 from topostrata.shown import Shown, Table
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 History = Iterable[tuple[int, Topology]]
-# Gives the distance of two topologies and the distance that chance would give, None if that is unknown.
-Compare = Callable[[Topology, Topology], tuple[float, float | None]]
+# Gives the distance of two topologies and the level of chance, None where it was not asked.
+Compare = Callable[[Topology, Topology], tuple[float, Chance | None]]
 Course = Literal["converging", "diverging", "neither"]
 
+_COLUMNS = ("step", "other_step", "distance", "chance", "z")
 # The least Kendall's tau of steps and distances that is called a course: three pairs of steps in four agree.
 _CLEAR = 0.5
 
@@ -34,14 +36,15 @@ _CLEAR = 0.5
 class Point:
     """The distance, 0 to 1, of the snapshot at ``step`` from the one it is compared with, at ``other_step``.
 
-    ``chance`` is the distance that independent random networks of the same shape and density would have; None if it is
-    unknown.
+    ``chance`` is the distance that independent networks of the same degrees or density would have; None where it was
+    not asked. ``z`` says how many standard deviations the distance lies from it; None where densities are kept.
     """
 
     step: int
     other_step: int
     distance: float
     chance: float | None = None
+    z: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,13 @@ class Timeline(Shown):
     points: tuple[Point, ...]
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row for each step: step, other_step, distance, chance."""
-        return frame((asdict(point) for point in self.points), ("step", "other_step", "distance", "chance"))
+        """A row for each step: step, other_step, distance, chance, z."""
+        return frame((asdict(point) for point in self.points), _COLUMNS)
 
     def _shown(self) -> Table:
-        rows = [[point.step, point.other_step, point.distance, point.chance] for point in self.points]
+        rows = [list(asdict(point).values()) for point in self.points]
         title = f"{self.a} and its own past" if self.a == self.b else f"{self.a} and {self.b}"
-        return Table(f"NNSTD of {title}", ("step", "other_step", "distance", "chance"), rows)
+        return Table(f"NNSTD of {title}", _COLUMNS, rows)
 
     @property
     def closest(self) -> Point | None:
@@ -140,7 +143,9 @@ def own_past(
 
 
 def _point(ours: tuple[int, Topology], theirs: tuple[int, Topology], compare: Compare) -> Point:
-    return Point(ours[0], theirs[0], *compare(ours[1], theirs[1]))
+    distance, chance = compare(ours[1], theirs[1])
+    level, z = (None, None) if chance is None else (chance.level, chance.z(distance))
+    return Point(ours[0], theirs[0], distance, level, z)
 
 
 def _common(

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from topostrata.errors import CorruptError, InvalidInputError, InvalidRefError, NotFoundError, TopostrataError
 from topostrata.refs import Ref, expand, parse_ref
 from topostrata.runs import (
+    EVERY_RUN,
     ArchiveCounts,
     Descent,
     LayerMetrics,
     Parent,
     Run,
+    RunFilter,
     RunLayer,
     RunState,
     Snapshot,
@@ -72,14 +74,14 @@ class RunStore:
         """Whether the archive holds a run of that id."""
         return bool(self._store.read("runs/runs_by_id", ids=[run]))
 
-    def runs(self) -> list[Run]:
-        """All runs in the order of their ids."""
-        return self._store.read_with(all_runs)
+    def runs(self, only: RunFilter) -> list[Run]:
+        """All such runs in the order of their ids."""
+        return self._store.read_with(lambda tx: all_runs(tx, only))
 
-    def runs_page(self, *, limit: int, after: str) -> list[Run]:
-        """A page of runs in the order of their ids, those after the id ``after``."""
+    def runs_page(self, *, limit: int, after: str, only: RunFilter) -> list[Run]:
+        """A page of such runs in the order of their ids, those after the id ``after``."""
         _check_page(limit)
-        return self._store.read_with(lambda tx: _with_parents(tx, tx.run("runs/runs", after=after, limit=limit)))
+        return self._store.read_with(lambda tx: _with_parents(tx, list(islice(_rows(tx, after, limit, only), limit))))
 
     def snapshots(self, run: str) -> list[Snapshot]:
         """All snapshots of a run in the order of their steps."""
@@ -181,14 +183,29 @@ class RunStore:
         return ArchiveCounts(**self._store.read("archive/counts")[0])
 
 
-def all_runs(tx: Transaction) -> list[Run]:
-    """All runs in the order of their ids."""
-    rows: list[Row] = []
-    page = tx.run("runs/runs", after="", limit=MAX_PAGE)
-    while page:
-        rows += page
-        page = tx.run("runs/runs", after=page[-1]["id"], limit=MAX_PAGE)
-    return _with_parents(tx, rows)
+def all_runs(tx: Transaction, only: RunFilter = EVERY_RUN) -> list[Run]:
+    """All such runs in the order of their ids."""
+    return _with_parents(tx, list(_rows(tx, "", MAX_PAGE, only)))
+
+
+def _rows(tx: Transaction, after: str, size: int, only: RunFilter) -> Iterator[Row]:
+    """All such runs after an id, read so many at a time."""
+    stated = {
+        "status": only.status or "",
+        "tags": list(only.tags),
+        "step_from": -1 if only.step_from is None else only.step_from,
+        "step_to": -1 if only.step_to is None else only.step_to,
+    }
+    while page := tx.run("runs/runs", after=after, limit=size, **stated):
+        if only.metric is None:
+            yield from page
+        else:
+            ids = {row["id"]: f"{row['id']}@{row['last_step']}" for row in page if row["snapshots"]}
+            last = find_snapshots(tx, list(ids.values()))
+            yield from (row for row in page if row["id"] in ids and only.accepts(last[ids[row["id"]]].metrics))
+        if len(page) < size:
+            return
+        after = page[-1]["id"]
 
 
 def find_run(tx: Transaction, run: str) -> Run:

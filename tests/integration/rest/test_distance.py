@@ -34,6 +34,23 @@ def test_what_is_computed_over_rest_is_kept(shell: Shell, rest: httpx.Client) ->
     assert shell.json("cypher", count)["rows"] == [[1]]
 
 
+def test_a_matrix_has_its_chance_level(shell: Shell, rest: httpx.Client) -> None:
+    """Of some of its pairs, each with the level and z that the pair has by itself; the same JSON; said below the table."""
+    asked = {"refs": ["w*@50"], "alignment": "identity", "chance": "degrees", "layers": "sparse"}
+    matrix = rest.get("/v1/distances/matrix", params=asked).raise_for_status().json()
+    words = ("distances", "w*@50", "--alignment", "identity", "--chance", "degrees", "--only", "sparse")
+    assert matrix == shell.json(*words)
+    chance = matrix["chance"]
+    assert (chance["kept"], chance["draws"], chance["of"], len(chance["pairs"])) == ("degrees", 12, 10, 10)
+    first = chance["pairs"][0]
+    pair = asked | {"a": first["a"], "b": first["b"]}
+    alone = rest.get("/v1/distances", params={name: pair[name] for name in pair if name != "refs"}).json()
+    assert {name: alone[name] for name in first} == first
+    assert chance["low"] <= chance["level"] <= chance["high"]
+    shown = shell.run("distances", "w0@0", "w0@50", "--alignment", "identity", "--chance", "density").stdout
+    assert "density kept: 1 of 1 pairs" in shown
+
+
 def test_some_layers_are_asked_as_on_the_command_line(shell: Shell, rest: httpx.Client) -> None:
     """Of a pair and of a matrix: by `--only`, of refs by `--layers` too; what does not count is said."""
     pair = rest.get("/v1/distances", params={"a": "w0@50", "b": "w1@50", "layers": "sparse"}).json()

@@ -20,6 +20,10 @@ def test_lineage_is_that_of_the_command_line(shell: Shell, rest: httpx.Client) -
     assert stated == shell.json("lineage", "--infer", "w*@0", "--units", "renamed") | {"name": ""}
     assert (stated["units_by"], stated["alignment"]) == ("caller", "overlap")
     assert rest.get("/v1/runs/w0/timeline").json() == shell.json("timeline", "w0")
+    beside = rest.get("/v1/runs/w0/timeline", params={"chance": "degrees"}).json()
+    assert beside == shell.json("timeline", "w0", "--chance", "degrees")
+    assert [(point["step"], point["z"] < -50) for point in beside["points"]] == [(10, True), (50, True)]
+    assert rest.get("/v1/runs/w0/timeline", params={"chance": "true"}).status_code == 422
 
 
 def test_relatedness_is_that_of_the_command_line(shell: Shell, rest: httpx.Client) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
+import numpy as np
 
 from tests.reference_runs import Shell
 
@@ -38,3 +41,21 @@ def test_the_table_says_all_that_is_asked_for(shell: Shell) -> None:
         "+-",
     ):
         assert text in shown
+
+
+def test_measures_are_kept_by_the_command_line(shell: Shell, tmp_path: Path) -> None:
+    """`push --measures` stores all but those of spectra, `measures --keep` these too, once; not beside copies."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "measured.npz", l0=rng.random((12, 10)) < 0.4, l1=rng.random((10, 4)) < 0.5)
+    shell.json("push", str(tmp_path / "measured.npz"), "--run", "measured", "--measures")
+    panel = shell.json("measures", "measured")
+    (pushed,) = shell.json("metrics", "measured")["metrics"]
+    assert pushed["metrics"]["fan_in_cv"] == panel["fan_in_cv"]
+    assert pushed["layer_metrics"]["l0"]["assortativity"] == panel["layers"][0]["assortativity"]
+    assert not [name for name in pushed["layer_metrics"]["l0"] if name.startswith("ramanujan")]
+    assert "snapshots with new metrics: 1 (" in shell.run("measures", "measured@*", "--keep").stdout
+    (whole,) = shell.json("metrics", "measured")["metrics"]
+    assert pushed["layer_metrics"]["l0"].items() < whole["layer_metrics"]["l0"].items()
+    assert whole["layer_metrics"]["l0"]["ramanujan_gap"] == panel["layers"][0]["ramanujan"]["gap"]
+    assert shell.json("measures", "measured@*", "--keep") == {"kept": []}
+    assert "--null" in shell.fails("measures", "measured", "--keep", "--null", "2", code=2)

@@ -39,6 +39,23 @@ def test_lists_come_in_pages(rest: httpx.Client) -> None:
     assert steps == [0]
 
 
+def test_runs_are_chosen_as_by_the_command_line(shell: Shell, rest: httpx.Client) -> None:
+    """The pages of a choice keep it; what bounds nothing is refused."""
+    for query, options in (
+        ({"step_from": 11, "step_to": 40}, ("--from", "11", "--to", "40")),
+        ({"metric": "accuracy", "at_least": 0.5}, ("--metric", "accuracy", "--at-least", "0.5")),
+        ({"tag": "nobody's"}, ("--tag", "nobody's")),
+    ):
+        assert rest.get("/v1/runs", params=query).json()["runs"] == shell.json("ls", *options)["runs"]
+    first = rest.get("/v1/runs", params={"step_from": 50, "status": "open", "limit": 3}).json()
+    ids = [run["run"] for run in (first["runs"] + rest.get(first["next"]).json()["runs"])]
+    assert ids == list(RUNS)
+    assert rest.get("/v1/runs", params={"step_from": 51}).json()["runs"] == []
+    assert rest.get("/v1/runs", params={"at_most": 1}).status_code == 422
+    assert rest.get("/v1/runs", params={"status": "lost"}).status_code == 422
+    assert "found the one run 'w0'" in shell.fails("ls", "w0", "--status", "open", code=2)
+
+
 def test_a_snapshot_is_put_once(rest_to_write: httpx.Client, reference_topologies: dict[str, Topology]) -> None:
     """201 for the first, 200 for the same again, 409 for another, with the digest of what was sent."""
     body = BytesIO()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import fmean
 
 import numpy as np
 import pytest
 
 from topostrata.distance.nnstd import nnstd
+from topostrata.distance.null_model import Chance
 from topostrata.errors import InvalidInputError
 from topostrata.lineage.timelines import Point, Timeline, between_runs, own_past
 from topostrata.topology import Mask, Topology
@@ -115,9 +115,9 @@ def test_a_lag_counts_recorded_snapshots() -> None:
 def test_the_chance_level_stands_beside_the_distance() -> None:
     """A run that was rewired at random altogether is as far from its start as independent layers would be."""
 
-    def with_chance(a: Topology, b: Topology) -> tuple[float, float | None]:
-        distance = nnstd(a, b, alignment="identity", chance="density")
-        return distance.nnstd, fmean(row.chance.level for row in distance.layers if row.chance is not None)
+    def with_chance(a: Topology, b: Topology) -> tuple[float, Chance | None]:
+        distance = nnstd(a, b, alignment="identity", chance="degrees")
+        return distance.nnstd, distance.chance
 
     run = [*history(8, [0, 1, 2], moved=4), (3, history(99, [0])[0][1])]
     past = own_past(lambda: run, with_chance)
@@ -126,6 +126,10 @@ def test_the_chance_level_stands_beside_the_distance() -> None:
     assert lost.chance is not None
     assert near.distance < 0.3 < near.chance
     assert lost.distance == pytest.approx(lost.chance, abs=0.06)
+    assert near.z is not None
+    assert lost.z is not None
+    assert near.z < -5
+    assert abs(lost.z) < 3
 
 
 def test_histories_are_not_collected() -> None:
