@@ -26,6 +26,7 @@ from topostrata.service.api.routes import (
     distance,
     events,
     evolution,
+    lifecycle,
     lineage,
     matching,
     measures,
@@ -83,6 +84,7 @@ def create_app(
     readiness = Readiness()
     for routes in (
         runs,
+        lifecycle,
         topologies,
         metrics,
         distance,

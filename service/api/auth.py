@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 from datetime import UTC, datetime
 
 from fastapi.responses import JSONResponse
@@ -24,8 +25,12 @@ logger = logging.getLogger(__name__)
 
 OPEN = frozenset({"/healthz", "/readyz", "/docs"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-# Beside these a POST writes. What computes an answer and keeps nothing reads, though its question is a body.
-_OWN: dict[tuple[str, str], tokens.Scope] = {("POST", "/v1/cypher"): "query"}
+# Beside these a POST writes. What computes an answer and keeps nothing reads, though its question is a body; what is
+# gone for good is for those who may do everything.
+_OWN: tuple[tuple[str, str, tokens.Scope], ...] = (
+    ("POST", r"/v1/cypher", "query"),
+    ("DELETE", r"/v1/removed/.*", "admin"),
+)
 
 # For the schema only: AccessCheck has checked the token before the routing.
 documented = HTTPBearer(
@@ -48,7 +53,10 @@ def is_open(path: str) -> bool:
 
 def needed(method: str, path: str) -> tokens.Scope:
     """The scope that a request needs."""
-    return _OWN.get((method, path), "read" if method in _READING else "write")
+    for verb, paths, scope in _OWN:
+        if method == verb and re.fullmatch(paths, path, re.DOTALL):
+            return scope
+    return "read" if method in _READING else "write"
 
 
 class Guard:

@@ -29,8 +29,9 @@ def body_of(kind: type[Body]) -> dict[str, Any]:
     """The request body for the schema: the route reads it itself, with a limit."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     inner = schema.pop("$defs", {})
-    if "parents" in schema["properties"]:
-        schema["properties"]["parents"]["items"] = inner["ParentBody"]
+    for member in schema["properties"].values():  # a list of documents has theirs in it
+        if (model := member.get("items", {}).get("$ref", "").rpartition("/")[2]) in inner:
+            member["items"] = inner[model]
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 

@@ -60,5 +60,6 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     if "requestBody" in operation:
         kinds = ", ".join(f"<code>{escape(kind)}</code>" for kind in operation["requestBody"]["content"])
         yield f"<p>Body: {kinds}</p>"
-    answers = operation["responses"]["200" if "200" in operation["responses"] else "201"].get("content", {})
+    good = next(status for status in ("200", "201", "204") if status in operation["responses"])
+    answers = operation["responses"][good].get("content", {})
     yield f"<p>Answers: {', '.join(f'<code>{escape(kind)}</code>' for kind in answers)}</p>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperGroup
 
-from topostrata.errors import Code, TopostrataError
+from topostrata.errors import Code, InvalidInputError, TopostrataError
 from topostrata.service.cli import (
     check,
     core,
@@ -35,6 +36,16 @@ from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_comp
 
 _NAME = "topostrata"
 _INTERRUPTED = 130
+_MENDS = {
+    errno.ENOSPC: "free some space on the disk, then run the command again",
+    errno.EDQUOT: "free some of your quota, then run the command again",
+    errno.EACCES: "let this user read and write it, or name another file",
+    errno.EROFS: "name a file on a disk that can be written",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENAMETOOLONG: "name a file with a shorter name",
+}
+# Without a file's name they come from stdout: who writes a file says which (files.py).
+_OF_WRITING = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 _MISUSE = {Code.INVALID_REF, Code.SETTINGS}
 
 
@@ -120,14 +131,23 @@ def main() -> None:
         report(error, as_json="--json" in sys.argv)
         sys.exit(2 if error.code in _MISUSE else 1)
     except OSError as error:
-        # The work is done, but its answer cannot be written. Python flushes stdout at exit, which would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        say(f"error: the answer cannot be written: {error.strerror}")
+        report(_told(error), as_json="--json" in sys.argv)
         sys.exit(1)
     except SystemExit as ended:  # typer has caught the interrupt
         if ended.code == _INTERRUPTED:
             say("interrupted; what was stored stays stored, and it is safe to run the command again")
         raise
+
+
+def _told(error: OSError) -> InvalidInputError:
+    """What the system refused, of which file, and what to do."""
+    reason = error.strerror or str(error)
+    if error.filename is None and error.errno in _OF_WRITING:
+        # The work is done, but its answer cannot be written. Python flushes stdout at exit, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return InvalidInputError(f"the answer cannot be written: {reason}")
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return InvalidInputError(f"{where}{reason}", hint=_MENDS.get(error.errno or 0))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,12 @@ class Settings(BaseSettings):
 
     store: str = Field(DEFAULT_STORE, description="path of an embedded archive, or the URI of a Neo4j server")
     engine_idle_seconds: float = Field(60.0, ge=0, description="how long the embedded engine outlives its last user")
-    engine_memory: str = Field("1g", pattern=r"^\d+[mg]$", description="heap of the embedded engine")
+    engine_memory: str | None = Field(
+        None,
+        pattern=r"^\d+[mg]$",
+        description="heap of the embedded engine, such as 2g; default: a quarter of the machine's or container's "
+        "memory, at least 128m and at most 1g",
+    )
     neo4j_user: str = Field("neo4j", min_length=1, description="user on a Neo4j server")
     neo4j_password: SecretStr | None = Field(None, description="password on a Neo4j server")
     neo4j_password_file: Path | None = Field(None, description="file that holds the password")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -66,6 +67,21 @@ def test_help_is_found_in_every_way(verb: tuple[str, ...]) -> None:
     shown = {run(*verb, "--help").stdout, run(*verb, "-h").stdout, run("help", *verb).stdout}
     assert len(shown) == 1
     assert shown.pop().startswith(usage)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has a disk that is full")
+def test_what_the_system_refuses_is_told_as_what_it_is() -> None:
+    """A file's name stands before the reason; an answer that cannot be written is one; with `--json` both are JSON."""
+    name = "a" * 300
+    ran = run("inspect", name)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f"error: {name}: File name too long\n  try: name a file with a shorter name\n"
+    problem = json.loads(run("inspect", name, "--json").stderr)["error"]
+    assert problem["message"] == f"{name}: File name too long"
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "topostrata.service.cli.main", "--version"]
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, "error: the answer cannot be written: No space left on device\n")
 
 
 def test_help_of_what_is_no_verb_is_misuse() -> None:

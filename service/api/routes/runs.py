@@ -71,7 +71,7 @@ class ParentBody(Body):
     how: How
 
 
-class RunChange(Body):
+class RunGain(Body):
     """What a run gains: tags and parents are added to those that it has, the status is set."""
 
     tags: list[Tag] = Field(default=[], max_length=_MOST_LISTED, fail_fast=True)
@@ -83,7 +83,22 @@ class RunChange(Body):
         return [Parent(check_run_id(before.parent), before.step, before.how) for before in self.parents]
 
 
-class NewRun(RunChange):
+class FormerParent(Body):
+    """The snapshot that a run is no longer said to have started from."""
+
+    parent: Annotated[str, Field(json_schema_extra={"pattern": RUN_PATTERN})]
+    step: Annotated[int, Field(ge=0, le=MAX_STEP), BeforeValidator(whole)]
+
+
+class RunChange(RunGain):
+    """What a run gains, and what it loses: tags and parents; another name."""
+
+    name: str | None = None
+    without_tags: list[Tag] = Field(default=[], max_length=_MOST_LISTED, fail_fast=True)
+    without_parents: list[FormerParent] = Field(default=[], max_length=_MOST_LISTED, fail_fast=True)
+
+
+class NewRun(RunGain):
     """All that is known of a run before its first snapshot. The name is its id by default, the time now."""
 
     name: str | None = None
@@ -154,7 +169,7 @@ async def put_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     openapi_extra=body_of(RunChange),
 )
 async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
-    """Add tags and parents to a run and set its status. ``If-Match`` gives the entity tag of the state seen."""
+    """Add tags and parents to a run or take them away, name it, set its status. ``If-Match`` gives the state seen."""
     check_run_id(run)
     return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, await document(request, RunChange))
 
@@ -225,7 +240,7 @@ def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Respo
         if differs is not None:
             raise ConflictError(
                 f"run {run!r}: expected no run of this id or one with all that is stated, found another {differs}",
-                hint="PATCH adds tags and parents and sets the status; the rest of a run never changes",
+                hint="PATCH changes tags, parents, name and status; the rest of a run never changes",
             ) from None
     return represent(request, archive.run(run), status=status, headers=_at(request, f"/v1/runs/{run}"))
 
@@ -238,7 +253,16 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Re
             hint="get the run again and decide anew",
         )
     expected = before if "if-match" in request.headers else None
-    archive.update_run(run, tags=body.tags, parents=body.descent(), status=body.status, expected=expected)
+    archive.update_run(
+        run,
+        tags=body.tags,
+        parents=body.descent(),
+        status=body.status,
+        name=body.name,
+        without_tags=body.without_tags,
+        without_parents=[Ref(check_run_id(former.parent), former.step) for former in body.without_parents],
+        expected=expected,
+    )
     return represent(request, archive.run(run))
 
 

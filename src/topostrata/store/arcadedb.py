@@ -16,17 +16,34 @@ import os
 import platform
 import re
 import secrets
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from topostrata.errors import EngineError, MissingExtraError, SettingsError
+from topostrata.memory import of_machine
 from topostrata.store.engine_files import DATABASE, HOST, EngineFiles, read_json, write_private
 
 STARTED = "ArcadeDB Server started"  # the line of its log after which the database exists
 FAILED = 'Exception in thread "main"'  # Java goes on without it: a failed start does not end the process
 TAKEN_PORT = "Unable to listen"
+
+_LEAST_MEMORY = 128  # of the heap, in MB; the engine takes some 200 MB beside it
+
+# What Java says where it meets a limit of the machine: what that means, what to do.
+_NO_ADDRESSES = ("the system refuses it memory", "raise the limit of addresses (ulimit -v), or free some memory")
+_LAST_WORDS = (
+    ("unable to create native thread", "it may start no more threads", "raise the limits (ulimit -u, ulimit -v)"),
+    ("OutOfMemoryError", "its heap of {memory} was too small", "raise TOPOSTRATA_ENGINE_MEMORY, now {memory}"),
+    ("Could not reserve enough space", *_NO_ADDRESSES),
+    ("Could not allocate", *_NO_ADDRESSES),
+    ("insufficient memory", *_NO_ADDRESSES),
+    ("Cannot allocate memory", *_NO_ADDRESSES),
+    ("Too many open files", "it may open no more files", "raise the limit (ulimit -n)"),
+    ("No space left on device", "the disk is full", "free some space"),
+)
 
 _WHEEL = "arcadedb_embedded"
 _USE_NEO4J = "use a Neo4j URI: --store neo4j://HOST or TOPOSTRATA_STORE"
@@ -75,9 +92,26 @@ def version() -> str:
 def check_memory(memory: str) -> str:
     """A size as Java writes it, such as ``1g`` or ``512m``; an error for anything else, or for too little to run."""
     match = re.fullmatch(r"([1-9][0-9]{0,8})([mMgG])", memory)
-    if match is None or _megabytes(memory) < 128:
+    if match is None or _megabytes(memory) < _LEAST_MEMORY:
         raise SettingsError(f"engine memory: expected at least 128m, such as 512m or 2g, found {memory!r}")
     return memory
+
+
+def default_memory() -> str:
+    """A heap that leaves room for the client: a quarter of what the machine or container has, from 128m to 1g."""
+    return f"{min(1024, max(_LEAST_MEMORY, of_machine() // 4 // 2**20))}m"
+
+
+def death(code: int | None, words: str, memory: str) -> tuple[str, str | None]:
+    """Why the engine ended, and what to do: read off its exit status and the last lines of its log."""
+    if code == -signal.SIGKILL:
+        what = "it was killed (signal 9), as the system does where memory runs out"
+        mend = "give the machine or container more memory, or the engine less by TOPOSTRATA_ENGINE_MEMORY"
+        return what, f"{mend}, now {memory} (at least {_LEAST_MEMORY}m)"
+    for part, what, hint in _LAST_WORDS:
+        if part in words:
+            return what.format(memory=memory), hint.format(memory=memory)
+    return f"exit status {code}", None
 
 
 def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str]:

@@ -52,8 +52,9 @@ _SUPERVISE = (
 class EmbeddedEngine:
     """A client's hold on the engine of one directory; while it is open, the engine is kept running.
 
-    ``idle_seconds``, ``memory`` (of Java's heap, such as ``1g``) and ``command_timeout_ms`` (the longest that one
-    statement may run) take effect if this client is the one that starts the engine; otherwise the first one's stand.
+    ``idle_seconds``, ``memory`` (of Java's heap, such as ``1g``; by default what suits the machine) and
+    ``command_timeout_ms`` (the longest that one statement may run) take effect if this client is the one that starts
+    the engine; otherwise the first one's stand.
     """
 
     def __init__(
@@ -61,13 +62,13 @@ class EmbeddedEngine:
         directory: Path,
         *,
         idle_seconds: float = 60.0,
-        memory: str = "1g",
+        memory: str | None = None,
         command_timeout_ms: int = COMMAND_TIMEOUT_MS,
         start_timeout_s: float = 60.0,
     ) -> None:
         self._files = EngineFiles(Path(directory).absolute())
         self._idle_seconds = idle_seconds
-        self._memory = arcadedb.check_memory(memory)
+        self._memory = arcadedb.check_memory(arcadedb.default_memory() if memory is None else memory)
         self._command_timeout_ms = command_timeout_ms
         self._start_timeout_s = start_timeout_s
         self._hold = self._files.lock("clients")
@@ -202,7 +203,9 @@ def status(directory: Path) -> dict[str, Any] | None:
             "database": record.get("database") if supervised else None,
             "version": record.get("version") or arcadedb.version(),
             "clients": files.lock("clients").taken_elsewhere(),
+            "memory": record.get("memory") if supervised else None,
             "resident_bytes": resident_bytes(pid) if pid is not None else None,
+            "last_death": record.get("last_death") if supervised else None,
             "log": str(files.engine_log),
         }
 

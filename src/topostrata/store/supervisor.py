@@ -101,6 +101,7 @@ class Supervisor:
         self._accounts: arcadedb.Accounts | None = None
         self._port = 0
         self._log_start = 0
+        self._last_death: str | None = None
         self._deaths: collections.deque[float] = collections.deque(maxlen=DEATHS)
         self._stop_asked = False
         self._wake, wake_end = os.pipe()
@@ -185,21 +186,23 @@ class Supervisor:
 
     def _replace(self) -> None:
         """Start a dead engine again: same port, same accounts, so that drivers simply connect again."""
-        code = self._engine.returncode if self._engine else None
+        why, hint = self._death()
         while True:
             self._deaths.append(time.monotonic())
-            log.warning("the engine died (%s): starting it again", code)
+            self._last_death = why if hint is None else f"{why}: {hint}"
+            log.warning("the engine died: %s. Starting it again", self._last_death)
             if len(self._deaths) == DEATHS and self._deaths[-1] - self._deaths[0] < DEATHS_WITHIN_S:
                 raise EngineError(
                     f"the engine died {DEATHS} times within {DEATHS_WITHIN_S:.0f} s: giving up, the next client tries "
-                    f"again. Its last words:\n{last_lines(self._files.engine_log)}"
+                    f"again. Of the last one: {why}. Its last words:\n{last_lines(self._files.engine_log)}",
+                    hint=hint,
                 )
             self._publish(STARTING)
             try:
                 self._launch()
                 self._wait_until_ready()
             except EngineDiedError as error:
-                code = str(error)
+                why, hint = error.message, error.hint
                 self._port = free_port(self._port)
             else:
                 return
@@ -263,12 +266,17 @@ class Supervisor:
         if self._stop_asked:
             raise _StopAskedError
         if self._engine is None or self._engine.poll() is not None:
-            code = self._engine.returncode if self._engine else None
+            why, hint = self._death()
             words = last_lines(self._files.engine_log, after=self._log_start) or "(none)"
             raise EngineDiedError(
-                f"the engine ended before it answered (exit status {code}). Its last words:\n{words}",
-                hint=f"its whole log: {self._files.engine_log}",
+                f"the engine ended before it answered: {why}. Its last words:\n{words}",
+                hint=hint or f"its whole log: {self._files.engine_log}",
             )
+
+    def _death(self) -> tuple[str, str | None]:
+        """Why the engine that has ended did, and what to do."""
+        code = self._engine.returncode if self._engine else None
+        return arcadedb.death(code, last_lines(self._files.engine_log, after=self._log_start), self._memory)
 
     def _publish(self, state: str) -> None:
         """Say where things stand. The file stands there from the first moment, so that other hosts see the claim."""
@@ -292,6 +300,7 @@ class Supervisor:
                 "version": arcadedb.version(),
                 "memory": self._memory,
                 "idle_seconds": self._idle_seconds,
+                "last_death": self._last_death,
             }
         self._write_record()
 

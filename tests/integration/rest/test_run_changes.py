@@ -111,3 +111,43 @@ def test_what_cannot_be_of_a_run_is_told_by_its_status(rest_to_write: httpx.Clie
     large = {"config": {"x": "x" * 2**20}}
     assert rest_to_write.put("/v1/runs/large", json=large).status_code == 413
     assert rest_to_write.put("/v1/runs/no%20id", json={}).status_code == 422
+
+
+def test_a_run_loses_tags_and_parents_and_is_named(rest_to_write: httpx.Client) -> None:
+    """In one change; what it does not have is no fault."""
+    put_snapshot(rest_to_write, "elder", 1)
+    parents = [{"parent": "elder", "step": 1, "how": "fork"}]
+    rest_to_write.put("/v1/runs/loses", json={"tags": ["a", "b"], "parents": parents})
+    change = {"name": "the heir", "tags": ["c"], "without_tags": ["a", "z"]}
+    run = rest_to_write.patch("/v1/runs/loses", json=change).json()
+    assert (run["name"], run["tags"], run["parents"]) == ("the heir", ["b", "c"], parents)
+    run = rest_to_write.patch("/v1/runs/loses", json={"without_parents": [{"parent": "elder", "step": 1}]}).json()
+    assert run["parents"] == []
+    assert rest_to_write.put("/v1/runs/new-one", json={"without_tags": ["a"]}).status_code == 422
+
+
+def test_a_run_is_removed_and_brought_back_and_gone_for_good(rest_to_write: httpx.Client) -> None:
+    """Removed it is nowhere but in its list; only from there it can be purged; one that others descend from stays."""
+    put_snapshot(rest_to_write, "leaves", 3)
+    before = rest_to_write.get("/v1/runs/leaves")
+    stale = rest_to_write.delete("/v1/runs/leaves", headers={"If-Match": '"of-another-state"'})
+    assert (stale.status_code, stale.json()["code"]) == (412, "changed")
+    assert rest_to_write.delete("/v1/removed/leaves").status_code == 404
+    gone = rest_to_write.delete("/v1/runs/leaves", headers={"If-Match": before.headers["etag"]})
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert rest_to_write.get("/v1/runs/leaves").status_code == 404
+    assert rest_to_write.delete("/v1/runs/leaves").status_code == 404
+    (removed,) = (run for run in rest_to_write.get("/v1/removed").json()["runs"] if run["run"] == "leaves")
+    assert removed["snapshots"] == 1
+    back = rest_to_write.post("/v1/removed/leaves")
+    assert (back.status_code, back.json()) == (200, before.json())
+    assert rest_to_write.post("/v1/removed/leaves").status_code == 404
+    rest_to_write.put("/v1/runs/heir", json={"parents": [{"parent": "leaves", "step": 3, "how": "fork"}]})
+    kept = rest_to_write.delete("/v1/runs/leaves")
+    assert (kept.status_code, kept.json()["code"]) == (409, "conflict")
+    for run in ("heir", "leaves"):
+        assert rest_to_write.delete(f"/v1/runs/{run}").status_code == 204
+    for run, snapshots in (("heir", 0), ("leaves", 1)):
+        purged = rest_to_write.delete(f"/v1/removed/{run}").json()
+        assert (purged["runs"], purged["snapshots"], purged["dry_run"]) == ([run], snapshots, False)
+    assert not {"heir", "leaves"} & {run["run"] for run in rest_to_write.get("/v1/removed").json()["runs"]}

@@ -42,8 +42,8 @@ def test_lists_come_in_pages(rest: httpx.Client) -> None:
 def test_runs_are_chosen_as_by_the_command_line(shell: Shell, rest: httpx.Client) -> None:
     """The pages of a choice keep it; what bounds nothing is refused."""
     for query, options in (
-        ({"step_from": 11, "step_to": 40}, ("--from", "11", "--to", "40")),
-        ({"metric": "accuracy", "at_least": 0.5}, ("--metric", "accuracy", "--at-least", "0.5")),
+        ({"step_from": "11", "step_to": "40"}, ("--from", "11", "--to", "40")),
+        ({"metric": "accuracy", "at_least": "0.5"}, ("--metric", "accuracy", "--at-least", "0.5")),
         ({"tag": "nobody's"}, ("--tag", "nobody's")),
     ):
         assert rest.get("/v1/runs", params=query).json()["runs"] == shell.json("ls", *options)["runs"]
