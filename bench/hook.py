@@ -30,7 +30,7 @@ except ImportError:
 
 SIZES = {"20 thousand": (100, 200), "1 million": (1000, 1000), "25 million": (5000, 5000)}
 GOAL_MS, GOAL_NS = 2.0, 10.0  # a call, and an entry
-STEPS, ROUNDS = 20, 5  # of a training, and how often each of the two is timed
+STEPS, ROUNDS = 40, 5  # of a training, and how often each of the two is timed
 
 
 def calls(mask: Any, count: int) -> tuple[list[float], float]:
@@ -133,7 +133,10 @@ def peak() -> float:
 
 
 def trained(record: bool, every: int, device: str) -> tuple[float, float]:
-    """Milliseconds of a step of a real training, the mean, and of ``finish``; logged is each ``every``-th step."""
+    """Milliseconds of a step of a real training, the mean, and of ``finish``; logged is each ``every``-th step.
+
+    What the first snapshot builds for the others is there before the first step that counts.
+    """
     from torch import nn  # noqa: PLC0415
     from torch.nn.utils import prune  # noqa: PLC0415
 
@@ -148,7 +151,7 @@ def trained(record: bool, every: int, device: str) -> tuple[float, float]:
     taken = []
     with tempfile.TemporaryDirectory() as folder:
         run = ts.init("bench", mode="offline" if record else "disabled", spool=folder)
-        for step in range(STEPS):
+        for step in range(STEPS + 1):
             began = time.perf_counter()
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(images), labels).backward()
@@ -158,19 +161,23 @@ def trained(record: bool, every: int, device: str) -> tuple[float, float]:
             if device == "cuda":
                 torch.cuda.synchronize()
             taken.append((time.perf_counter() - began) * 1000)
+            if step == 0:
+                run.flush(timeout=None)
         began = time.perf_counter()
         run.finish(timeout=None)
         finishing = (time.perf_counter() - began) * 1000
         assert not run.counts.troubles, run.counts
-    return statistics.mean(taken[every:]), finishing  # the first steps build what the others use
+    return statistics.mean(taken[1:]), finishing
 
 
 def step_time() -> None:
     """A training with the hook against the same without, one after the other, several times."""
     print(f"\nMLP 784-1000-1000-10, masks of 1.8 million entries, batches of 128, {ROUNDS} times {STEPS} steps each:")
-    print("\n| device | logged | step without, ms | step with, ms | overhead | finish, ms |")
+    print("\n| device, threads of torch | logged | step without, ms | step with, ms | overhead | finish, ms |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+    ways = [("cpu", 1), ("cpu", torch.get_num_threads()), *([("cuda", 1)] if torch.cuda.is_available() else [])]
+    for device, threads in ways:
+        torch.set_num_threads(threads)
         for every in (1, 10):
             pairs = [(trained(False, every, device), trained(True, every, device)) for _ in range(ROUNDS)]
             plain, recorded = (statistics.median(step for step, _ in times) for times in zip(*pairs, strict=True))
@@ -178,7 +185,8 @@ def step_time() -> None:
             finishing = statistics.median(finish for _, (_, finish) in pairs)
             when = "each step" if every == 1 else f"each {every}th step"
             print(
-                f"| {device} | {when} | {plain:.1f} | {recorded:.1f} | {overhead:+.1%} | {finishing:.0f} |", flush=True
+                f"| {device}, {threads} | {when} | {plain:.1f} | {recorded:.1f} | {overhead:+.1%} | {finishing:.0f} |",
+                flush=True,
             )
 
 
