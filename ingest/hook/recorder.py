@@ -32,6 +32,7 @@ from topostrata.topology import Topology, Wiring
 
 logger = logging.getLogger("topostrata.hook")
 
+_NICE = 10  # the steps by which the thread that records stands back
 _TICK = 0.5  # seconds between two looks at what the sender says
 _NUMBER_BYTES = 200  # a number with its name, roughly
 _MOST_SENDERS = 4  # of a spool, one after the other where something kills them
@@ -97,6 +98,18 @@ class Troubles:
         """Say it without counting it."""
         with contextlib.suppress(Exception):  # of a handler that the training set up
             logger.log(level, "run %s: %s", self._run, message)
+
+
+def _stand_back() -> None:
+    """Let this thread, and the sender that it starts, have what the training leaves of the processors.
+
+    A library that computes on all cores waits for the slowest of its threads: beside one that takes a core it loses
+    more than that takes.
+    """
+    if sys.platform == "linux":  # where threads have priorities of their own
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _NICE))
 
 
 class Recorder:
@@ -214,6 +227,7 @@ class Recorder:
         return f"topostrata sync {shlex.quote(str(self.spool))}{destination}"
 
     def _work(self) -> None:
+        _stand_back()
         while True:
             with self._lock:
                 self._changed.wait_for(lambda: self._queue or self._settled or self._ending, _TICK)

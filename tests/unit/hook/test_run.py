@@ -6,8 +6,10 @@ import copy
 import fcntl
 import gc
 import logging
+import os
 import pickle
 import sys
+import threading
 import weakref
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,19 @@ def wait_until_let_go(file: Path) -> None:
 
 def snapshots(directory: Path) -> list[SpooledSnapshot]:
     return [v.value for file in directory.glob("*.spool") for v in read(file) if isinstance(v.value, SpooledSnapshot)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_the_recording_thread_leaves_the_processors_to_the_training(tmp_path: Path) -> None:
+    """Ten steps of `nice`, where there are ten left; the training's own thread stays as it was."""
+    before, others = os.getpriority(os.PRIO_PROCESS, 0), set(threading.enumerate())
+    with init("w0", mode="offline", spool=tmp_path) as run:
+        run.log(MASKS, step=0)
+        assert run.flush()
+        (thread,) = (thread for thread in set(threading.enumerate()) - others if thread.name == "topostrata-recorder")
+        assert thread.native_id is not None
+        assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(19, before + 10)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
 @pytest.mark.parametrize(
