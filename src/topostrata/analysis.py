@@ -427,7 +427,7 @@ class Analysis:
         nothing, ``NotFoundError`` where there is no such snapshot, and what ``topostrata.core`` raises.
 
         >>> archive.core("w0@*", alignment="identity", draws=0).layers[0].exactly
-        (3, 1, 3)
+        (0, 3, 2)
         """
         from topostrata.measures.core import core
 
