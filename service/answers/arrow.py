@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from topostrata.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from topostrata.distance.matrix import DistanceMatrix
+    from topostrata.evolution.between import ConnectionChanges
     from topostrata.store.graph import Table
     from topostrata.topology import Topology
 
@@ -46,6 +50,13 @@ def matrix_stream(matrix: DistanceMatrix) -> bytes:
     pa = _pyarrow()
     columns = {"ref": list(matrix.labels)} | {label: matrix.nnstd[:, k] for k, label in enumerate(matrix.labels)}
     return _stream(pa, pa.table(columns, metadata={"alignment": matrix.alignment, "version": str(matrix.version)}))
+
+
+def connections_stream(changes: ConnectionChanges, cells: NDArray[np.int64]) -> bytes:
+    """The connections at these cells of a layer: columns ``source``, ``tap``, ``target``."""
+    pa = _pyarrow()
+    sources, targets, taps = (units.astype("int32") for units in changes.units_of(cells))
+    return _stream(pa, pa.table({"source": sources, "tap": taps, "target": targets}))
 
 
 def table_stream(table: Table) -> bytes:

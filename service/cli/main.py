@@ -36,6 +36,7 @@ from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_comp
 
 _NAME = "topostrata"
 _INTERRUPTED = 130
+_UsageError: Any = typer.BadParameter.__base__  # of whichever click Typer brings
 _MENDS = {
     errno.ENOSPC: "free some space on the disk, then run the command again",
     errno.EDQUOT: "free some of your quota, then run the command again",
@@ -125,13 +126,24 @@ def main() -> None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     OWN_PROCESS.set(True)
     tell_of_compiling()
+    as_json = "--json" in sys.argv
     try:
-        app(prog_name=_NAME)
+        status = app(
+            prog_name=_NAME, standalone_mode=not as_json
+        )  # else Typer tells in words what it did not understand
+        sys.exit(status if isinstance(status, int) else 0)
     except TopostrataError as error:
-        report(error, as_json="--json" in sys.argv)
+        report(error, as_json=as_json)
         sys.exit(2 if error.code in _MISUSE else 1)
+    except _UsageError as error:
+        verb = getattr(getattr(error, "ctx", None), "command_path", _NAME)
+        report(InvalidInputError(error.format_message(), hint=f"`{verb} --help` says what it takes"), as_json=True)
+        sys.exit(2)
+    except typer.Abort:
+        report(InvalidInputError("not confirmed: nothing was done", hint="--yes does not ask"), as_json=True)
+        sys.exit(1)
     except OSError as error:
-        report(_told(error), as_json="--json" in sys.argv)
+        report(_told(error), as_json=as_json)
         sys.exit(1)
     except SystemExit as ended:  # typer has caught the interrupt
         if ended.code == _INTERRUPTED:

@@ -54,6 +54,30 @@ def test_an_interrupted_verb_says_how_to_go_on() -> None:
     assert ran.stderr == "interrupted; what was stored stays stored, and it is safe to run the command again\n"
 
 
+def test_what_is_not_understood_is_json_where_json_is_wanted() -> None:
+    """On stderr, with the verb's help as what to do; without `--json` in words; the exit status is 2 in both."""
+    for arguments, words in (
+        (("nnstd",), "Missing argument 'A'"),
+        (("nnstd", "a", "b", "--alignment", "none"), "'none' is not one of"),
+        (("ls", "--limitless"), "--limitless"),
+        (("related", "w0@1", "w1@1", "--tests", "0"), "--tests"),
+        (("serves",), "No such command 'serves'"),
+        (("core", "a", "b", "--at-least", "2"), "together, found one"),
+    ):
+        ran = run(*arguments, "--json")
+        assert (ran.returncode, ran.stdout) == (2, ""), arguments
+        problem = json.loads(ran.stderr)["error"]
+        assert problem["code"] == "invalid-input"
+        assert words in problem["message"], problem
+        assert "--help` says what it takes" in problem["hint"]
+        plain = run(*arguments)
+        assert (plain.returncode, plain.stdout) == (2, "")
+        assert plain.stderr.startswith("Usage: topostrata")
+    helped = run("ls", "--json", "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert helped.stdout.startswith("Usage: topostrata ls")
+
+
 def test_the_version_is_shown() -> None:
     """`topostrata --version` gives the name and the version, and exit status 0."""
     ran = run("--version")

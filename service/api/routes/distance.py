@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO, StringIO
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from topostrata.distance.alignments import DEFAULT, Alignment
+from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
 from topostrata.service.answers import arrow
@@ -38,7 +40,8 @@ LayersQuery = Annotated[
 RefQuery = Annotated[
     str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
 ]
-_MATRICES = (JSON, arrow.MEDIA_TYPE, "application/octet-stream")
+_CSV, _NPZ = "text/csv", "application/x-npz"
+_MATRICES = (JSON, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
 _CHANCE = {
@@ -113,13 +116,27 @@ def get_distances(
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side.
 
-    As an Arrow stream: a column of refs, and one of distances for each; as bytes: the numbers alone, row by row, of 32
-    bits, little-endian.
+    As an Arrow stream: a column of refs, and one of distances for each; as CSV: the same in text; as npz: all that is
+    known, as `ts.DistanceMatrix.from_npz` reads it; as bytes: the numbers alone, row by row, of 32 bits, little-endian.
     """
     check_count(archive, refs)
     kind = negotiated(request, _MATRICES)
     matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance)
     if kind == JSON:
         return represent(request, distances_answer(matrix, nearest=nearest), headers={"Vary": "Accept"})
-    body = arrow.matrix_stream(matrix) if kind == arrow.MEDIA_TYPE else matrix.nnstd.astype("<f4").tobytes()
-    return represent_bytes(request, body, kind, headers={"Vary": "Accept"})
+    return represent_bytes(request, _packed(matrix, kind), kind, headers={"Vary": "Accept"})
+
+
+def _packed(matrix: DistanceMatrix, kind: str) -> bytes:
+    """A matrix in another form than JSON."""
+    if kind == arrow.MEDIA_TYPE:
+        return arrow.matrix_stream(matrix)
+    if kind == _CSV:
+        text = StringIO(newline="")
+        matrix.write_csv(text)
+        return text.getvalue().encode("utf-8")
+    if kind == _NPZ:
+        file = BytesIO()
+        matrix.write_npz(file)
+        return file.getvalue()
+    return matrix.nnstd.astype("<f4").tobytes()

@@ -11,15 +11,19 @@ from topostrata.evolution.neuron import Neuron
 from topostrata.evolution.stored import RunHistory
 from topostrata.evolution.survival import RunSurvival
 from topostrata.refs import MAX_STEP
+from topostrata.service.answers import arrow
 from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer, packed_changes
 from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import (
+    BINARY,
+    JSON,
     PAGE,
     ArchiveOf,
     Limit,
     NumberCursor,
     RunId,
+    negotiated,
     page,
     page_type,
     represent,
@@ -65,7 +69,9 @@ def get_survival(
 
 
 @router.get(
-    "/runs/{run}/connections", response_model=page_type("connections", ConnectionAnswer, "the order of their targets")
+    "/runs/{run}/connections",
+    response_model=page_type("connections", ConnectionAnswer, "the order of their targets"),
+    responses={200: {"content": {arrow.MEDIA_TYPE: BINARY}}, 406: {}},
 )
 @slow
 def list_connections(
@@ -80,10 +86,16 @@ def list_connections(
     limit: Limit = PAGE,
     cursor: NumberCursor = None,
 ) -> Response:
-    """The connections of a layer that survived, died, were born or regrown between two steps."""
+    """The connections of a layer that survived, died, were born or regrown between two steps.
+
+    As an Arrow stream: all of them at once, without pages; columns `source`, `tap`, `target`.
+    """
+    kind = negotiated(request, (JSON, arrow.MEDIA_TYPE))
     changes = archive.connections(run, layer, from_, to, through_parents=through_parents)
     cells = changes.of(status)
     cells = cells if cursor is None else cells[cells > cursor]
+    if kind == arrow.MEDIA_TYPE:
+        return represent_bytes(request, arrow.connections_stream(changes, cells), kind, headers={"Vary": "Accept"})
     connections = connections_answer(changes, cells[: limit + 1])
     return page(request, "connections", connections, limit, str(cells[:limit][-1]) if cells.size else "")
 

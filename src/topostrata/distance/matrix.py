@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -71,10 +71,14 @@ class DistanceMatrix(Shown):
     def to_csv(self, path: Path) -> None:
         """The matrix with labels in the first row and column; values in full precision."""
         with whole(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["", *self.labels])
-            for label, row in zip(self.labels, self.nnstd, strict=True):
-                writer.writerow([label, *map(repr, row.tolist())])
+            self.write_csv(file)
+
+    def write_csv(self, file: TextIO) -> None:
+        """What ``to_csv`` writes, into a stream that leaves line ends alone."""
+        writer = csv.writer(file)
+        writer.writerow(["", *self.labels])
+        for label, row in zip(self.labels, self.nnstd, strict=True):
+            writer.writerow([label, *map(repr, row.tolist())])
 
     def to_parquet(self, path: Path) -> None:
         """A table with a row for each pair: ``a``, ``b``, ``nnstd``, and ``layer_<name>`` for each layer.
@@ -136,18 +140,22 @@ class DistanceMatrix(Shown):
     def to_npz(self, path: Path) -> None:
         """Everything, as NumPy arrays that have the names of the fields; ``chance`` as a text of JSON."""
         with whole(path) as draft, draft.open("wb") as file:
-            np.savez_compressed(
-                file,
-                labels=np.array(self.labels),
-                alignment=np.array(self.alignment),
-                nnstd=self.nnstd,
-                layers=self.layers,
-                layer_names=np.array(self.layer_names),
-                held=np.array(self.held, dtype=np.str_),
-                version=np.array(self.version),
-                left_out=np.array(self.left_out, dtype=np.str_),
-                chance=np.array(json.dumps(self._chance())),
-            )
+            self.write_npz(file)
+
+    def write_npz(self, file: BinaryIO) -> None:
+        """What ``to_npz`` writes, into a stream."""
+        np.savez_compressed(
+            file,
+            labels=np.array(self.labels),
+            alignment=np.array(self.alignment),
+            nnstd=self.nnstd,
+            layers=self.layers,
+            layer_names=np.array(self.layer_names),
+            held=np.array(self.held, dtype=np.str_),
+            version=np.array(self.version),
+            left_out=np.array(self.left_out, dtype=np.str_),
+            chance=np.array(json.dumps(self._chance())),
+        )
 
     @staticmethod
     def from_npz(path: Path) -> DistanceMatrix:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from topostrata.distance.matrix import DistanceMatrix
 from topostrata.ingest.formats.reading import read_snapshot_bytes
 from topostrata.topology import Topology
 
@@ -102,3 +106,32 @@ def test_the_service_says_how_much_it_holds(rest: httpx.Client) -> None:
     """Runs and snapshots, counted."""
     stats = rest.get("/v1/stats").json()
     assert (stats["runs"], stats["snapshots"]) == (5, 15)
+
+
+def test_a_matrix_comes_as_the_files_of_the_command_line(rest: httpx.Client, tmp_path: Path) -> None:
+    """CSV in full precision, and an npz with all that is known."""
+    query = {"refs": "w*@50", "alignment": "canonical"}
+    document = rest.get("/v1/distances/matrix", params=query).json()
+    text = rest.get("/v1/distances/matrix", params=query, headers={"Accept": "text/csv"})
+    assert text.headers["content-type"].partition(";")[0] == "text/csv"
+    head, *rows = csv.reader(text.text.splitlines())
+    assert head == ["", *document["refs"]]
+    assert [[float(number) for number in row[1:]] for row in rows] == document["nnstd"]
+    packed = rest.get("/v1/distances/matrix", params=query, headers={"Accept": "application/x-npz"})
+    (tmp_path / "matrix.npz").write_bytes(packed.content)
+    matrix = DistanceMatrix.from_npz(tmp_path / "matrix.npz")
+    assert (list(matrix.labels), matrix.nnstd.tolist()) == (document["refs"], document["nnstd"])
+    assert matrix.alignment == "canonical"
+
+
+def test_connections_come_at_once_as_columns(rest: httpx.Client) -> None:
+    """As many as all pages of JSON have, in their order."""
+    url = "/v1/runs/w0/connections"
+    query = {"layer": "l0", "status": "survived", "limit": "1000"}
+    pages = [rest.get(url, params=query).json()]
+    while pages[-1]["next"]:
+        pages.append(rest.get(pages[-1]["next"]).json())
+    table = arrow(rest.get(url, params=query, headers={"Accept": ARROW}))
+    assert table.to_pylist() == [connection for page in pages for connection in page["connections"]]
+    assert len(pages) > 1
+    assert rest.get(url, params=query, headers={"Accept": "text/html"}).status_code == 406
