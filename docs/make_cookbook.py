@@ -156,6 +156,8 @@ def main() -> None:
     from topostrata.archive import open_archive  # noqa: PLC0415 - only this needs the server's extra
 
     document = DOCUMENT.read_text(encoding="utf-8")
+    if len(sys.argv) != (3 if sys.argv[1:2] == ["--plans"] else 2):
+        sys.exit(__doc__)
     if sys.argv[1] == "--plans":
         with open_archive(sys.argv[2], create=False) as archive:
             compute_again(archive)

@@ -20,7 +20,7 @@ from tests.browser.served import Service
 PICTURES = {
     "runs": ("#/runs", "light", 640),
     "evolution": ("#/evolution/w1?layer=l1&at=20", "light", 1330),
-    "distances": ("#/distances?refs=w*@last", "dark", 900),
+    "distances": ("#/distances?refs=w*@last&chance=degrees", "dark", 1180),
     "pair": ("#/pair/w0@last/w1@last?chance=density", "light", 900),
 }
 
@@ -37,6 +37,8 @@ def show(page: Page, url: str) -> None:
 
 def main() -> None:
     """Take all pictures."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     chromium = shutil.which("chromium") or sys.exit("expected Chromium, found none: apt-get install chromium")
     folder = Path(__file__).parent / "img"
     folder.mkdir(exist_ok=True)

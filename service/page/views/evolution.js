@@ -66,6 +66,7 @@ function picture(run, layers, steps, query, signal) {
     slider.setAttribute("aria-valuetext", label.textContent);
     history.replaceState(null, "", to("evolution", [run], { ...query, layer, at: till }));
     const key = `${layer}/${from}/${till}`;
+    if (!below.childElementCount) below.replaceChildren(loading());
     try {
       if (!cache.has(key)) {
         if (cache.size > 60) cache.clear();
