@@ -213,12 +213,12 @@ def _show_matrix(matrix: DistanceMatrix, nearest: int | None, files: list[Path],
         show(f"NNSTD, alignment {matrix.alignment}", *_matrix_tables(matrix, files), *notes)
 
 
-def _layers(only: str | None, reading: Reading, refs: list[str]) -> str | list[str] | None:
+def _layers(only: str | None, reading: Reading, refs: list[str]) -> str | tuple[str, ...] | None:
     """Which layers count: of refs alone, whose layers nobody reads from a file, ``--layers`` says it too."""
     from topostrata.refs import is_path
 
     if only is None and reading["layers"] and not any(is_path(ref) for ref in refs):
-        layers: list[str] = reading["layers"]
+        layers: tuple[str, ...] = reading["layers"]
         reading["layers"] = ()
         return layers
     return only

@@ -82,7 +82,7 @@ def _read_options(
     # Each name stands once, as a parameter; what is typed is made a value where the two differ.
     typed = dict(locals())
     names = [name.strip() for name in (layers or "").split(",")]
-    return {**typed, "layers": [name for name in names if name], "heads": _heads(heads)}
+    return {**typed, "layers": tuple(name for name in names if name), "heads": _heads(heads)}
 
 
 def _heads(heads: str | None) -> Heads | None:

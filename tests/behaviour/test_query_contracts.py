@@ -48,6 +48,7 @@ OWN: dict[str, dict[str, Any]] = {
     "distance/distance_blocks": {"ids": ["b0"]},
     "distance/distance_between": {"other_snapshot": "w0@1"},
     "masks/mask_part": {"id": "d0/1"},
+    "runs/runs": {"status": "", "tags": [], "step_from": -1, "step_to": -1},
     "runs/runs_by_id": {"ids": ["w0"]},
     "runs/snapshots": {"after": -1},
     "distance/lock_distance_block": {"id": "b9"},
