@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 
+from tests.torch.libraries import since
 from topostrata.ingest.hook.run import TrainingRun, init
 from topostrata.ingest.hook.spool import RunEnd, SpooledSnapshot, read
 
@@ -123,6 +125,14 @@ def _of_several(rank: int, directory: str, wrapper: str) -> None:
     with init("w0", mode="offline", spool=Path(directory) / "spool", orientation="out-in") as run:
         if wrapper == "ddp":
             trained = train(DistributedDataParallel(model), run)
+        elif wrapper == "fully_shard":
+            model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+            for k in (0, 2):  # torch's own pruning multiplies a shard with a whole mask, which fails
+                model[k].register_buffer("weight_mask", torch.ones_like(model[k].weight))
+            mesh = importlib.import_module("torch.distributed.device_mesh").init_device_mesh("cpu", (2,))
+            importlib.import_module("torch.distributed.fsdp").fully_shard(model, mesh=mesh)
+            assert model[0].weight.to_local().shape == (3 - rank, 6)  # of 5 rows
+            trained = train(model, run)
         else:
             stated = masks(model)
             whole = FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=True)
@@ -132,7 +142,7 @@ def _of_several(rank: int, directory: str, wrapper: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("wrapper", ["ddp", "fsdp"])
+@pytest.mark.parametrize("wrapper", ["ddp", "fsdp", pytest.param("fully_shard", marks=since("public fully_shard"))])
 def test_several_processes_are_one_run(wrapper: str, tmp_path: Path) -> None:
     """Two of them by gloo, each with the same code: rank 0 records, each step once."""
     context = multiprocessing.get_context("spawn")
@@ -144,3 +154,4 @@ def test_several_processes_are_one_run(wrapper: str, tmp_path: Path) -> None:
     assert [job.exitcode for job in jobs] == [0, 0]
     snapshots = recorded(tmp_path / "spool")
     assert [snapshot.step for snapshot in snapshots] == list(range(STEPS))
+    assert [[layer.shape.possible for layer in snapshot.topology] for snapshot in snapshots] == [[30, 15]] * STEPS
