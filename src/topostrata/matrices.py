@@ -122,6 +122,11 @@ def _from_sparse(matrix: Any, zeros: Zeros | None, *, tensor: bool) -> Entries:
 
 def _values(tensor: Any) -> NDArray[Any]:
     """The values of a strided tensor in a type that NumPy knows."""
+    if hasattr(tensor, "device_mesh"):
+        raise InvalidTopologyError(
+            "mask: expected a whole tensor, found one that is sharded over several processes (DTensor)",
+            hint="hand over `mask.full_tensor()`, called on every process",
+        )
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     kind = str(tensor.dtype)

@@ -303,6 +303,10 @@ def test_sharded_modules_are_read(process_group: None) -> None:
         fsdp.fully_shard(layer, mesh=mesh)
     fsdp.fully_shard(model, mesh=mesh)
     assert type(model.fc1.weight).__name__ == "DTensor"
+    with pytest.raises(
+        InvalidTopologyError, match=r"sharded over several processes \(DTensor\) \(hand over `mask.full"
+    ):
+        ts.Topology.from_masks([model.fc1.weight])
     assert digests(assembled(model)) == digests(EXPECTED)
     wiring = ts.trace(model, torch.randn(2, 6))
     assert digests(assembled(model, wiring)) == digests(EXPECTED)
