@@ -11,7 +11,7 @@ from tests.oracle.slow_overlap import Slow
 from tests.unit.distance.kinds import pairs_of
 from tests.unit.distance.networks import pairs, random_network, rewired
 from topostrata.distance.nnstd import nnstd
-from topostrata.topology import Topology
+from topostrata.topology import Axis, Layer, Mask, Space, Topology
 
 ONE_AXIS = ("residual", "recurrent", "tied")
 
@@ -54,3 +54,30 @@ def test_both_agree_with_the_slow_version_on_larger_networks(kind: dict[str, int
     rng = np.random.default_rng(7)
     a = random_network(rng, [10, 12, 11, 12, 4], 0.2, **kind)  # type: ignore[arg-type]
     assert check((a, rewired(rng, a, share)), fix_output=True) == 2
+
+
+def test_inputs_without_a_partner_count_one_by_one() -> None:
+    """Networks of unequal widths with skips, where two inputs of one unit have no partner and look the same."""
+    ends = [("l0", 0, 1), ("l1", 1, 2), ("skip1", 0, 2), ("l2", 2, 3), ("l3", 3, 4), ("skip3", 2, 4)]
+
+    def network(sizes: list[int], cells: list[list[int]]) -> Topology:
+        spaces = [Space(f"s{k}", (Axis(f"s{k}", size, fixed=k in {0, 4}),)) for k, size in enumerate(sizes)]
+        return Topology(
+            tuple(
+                Layer(name, spaces[i], spaces[j], Mask(sizes[i], sizes[j], np.array(numbers)))
+                for (name, i, j), numbers in zip(ends, cells, strict=True)
+            )
+        )
+
+    narrow = network(
+        [2, 2, 3, 4, 5],
+        [[0, 2], [2, 3, 5], [0, 1, 2, 3, 4], [0, 1, 3, 4, 5, 6, 7, 8, 10, 11],
+         [0, 4, 6, 7, 11, 12, 14, 15, 18, 19], [0, 5, 6, 8, 10, 11, 12, 14]],
+    )  # fmt: skip
+    wide = network(
+        [2, 3, 3, 6, 5],
+        [[1, 2, 3], [1, 3, 4, 5, 6, 7, 8], [0, 1, 2], [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16],
+         [1, 2, 3, 4, 5, 7, 9, 10, 11, 13, 14, 16, 17, 18, 19, 20, 22, 23, 24, 27, 29], [0, 1, 5, 8, 10, 11, 12, 14]],
+    )  # fmt: skip
+    for fix_output in (True, False):
+        assert check((narrow, wide), fix_output=fix_output) == 2
