@@ -9,7 +9,7 @@ import typer
 from topostrata.service.cli.distance import OnlyOption
 from topostrata.service.cli.networks import networks
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, counted, report, show, table
-from topostrata.service.cli.reading import NOTHING_SAID, Reading, is_said, with_reading
+from topostrata.service.cli.reading import NOTHING_SAID, Reading, check_reading, with_reading
 
 if TYPE_CHECKING:
     from topostrata.measures.rules import BrokenRule, Checked
@@ -70,7 +70,7 @@ def check(
     try:
         if not any((same_as, within, pattern, density is not None, constant_fan_in, no_collapse)):
             raise typer.BadParameter("expected a rule, such as --as w0@50, --pattern 2:4 or --no-collapse, found none")
-        _check_reading(refs, reading)
+        check_reading(reading, refs)
         models = {ref: _model(ref, store, reading) for ref in (same_as, within) if ref is not None}
         results = {
             label: checked(
@@ -94,13 +94,6 @@ def check(
         _show(results)
     if not all(result.passed for result in results.values()):
         raise typer.Exit(1)
-
-
-def _check_reading(refs: list[str], reading: Reading) -> None:
-    from topostrata.refs import is_path
-
-    if is_said(reading) and not any(is_path(ref) for ref in refs):
-        raise typer.BadParameter(f"expected a file, which reading options are for, found only refs: {', '.join(refs)}")
 
 
 def _read(refs: list[str], store: str | None, reading: Reading) -> list[tuple[str, Topology]]:

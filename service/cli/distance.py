@@ -25,7 +25,7 @@ from topostrata.service.cli.output import (
     table,
     width,
 )
-from topostrata.service.cli.reading import Reading, is_said, with_reading
+from topostrata.service.cli.reading import Reading, check_reading, with_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,7 +188,7 @@ def distances(
     outputs = {kind: path for kind, path in files.items() if path is not None}
     check_outputs(outputs)
     layers = _layers(only, reading, refs)
-    _check_reading(reading, refs)
+    check_reading(reading, refs)
     how = {"alignment": alignment, "scheduler": scheduler, "layers": layers, "chance": chance}
     matrix = _matrix(refs, reading, store, how)
     try:
@@ -303,7 +303,7 @@ def two_networks(
     from topostrata.errors import NotComparableError
 
     _refuse_a_set(refs)
-    _check_reading(reading, refs)
+    check_reading(reading, refs)
     try:
         with _file_suggested(refs), _archive_for(refs, store) as opened:
             first, second = _named(refs, opened, reading)
@@ -381,14 +381,6 @@ def _archive_for(refs: list[str], store: str | None) -> AbstractContextManager[A
     from topostrata.refs import is_path
 
     return nullcontext() if all(is_path(ref) for ref in refs) else archive(store)
-
-
-def _check_reading(reading: Reading, refs: list[str]) -> None:
-    """Raise an error where it is said how files are read, and none is named."""
-    from topostrata.refs import is_path
-
-    if is_said(reading) and not any(is_path(ref) for ref in refs):
-        raise typer.BadParameter(f"expected a file, which reading options are for, found only refs: {', '.join(refs)}")
 
 
 def _load(text: str, opened: Archive | None, reading: Reading) -> tuple[str, Topology]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-import typer
-
 from topostrata.service.cli.output import archive
-from topostrata.service.cli.reading import Reading, is_said
+from topostrata.service.cli.reading import Reading, check_reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +19,8 @@ def networks(refs: Sequence[str], store: str | None, reading: Reading) -> list[t
     from topostrata.ingest.formats.reading import read_one
     from topostrata.refs import is_path, parse_path_ref
 
+    check_reading(reading, refs)
     paths = [ref for ref in refs if is_path(ref)]
-    if is_said(reading) and not paths:
-        raise typer.BadParameter(f"expected a file, which reading options are for, found only refs: {', '.join(refs)}")
     named: dict[str, Topology] = {}
     with nullcontext() if len(paths) == len(refs) else archive(store) as opened:
         for ref in refs:

@@ -15,7 +15,7 @@ from topostrata.service.cli.output import say
 from topostrata.words import Bias, FileOrientation, Flatten, Heads, Zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from topostrata.topology import Wiring
 
@@ -119,9 +119,12 @@ def with_reading(verb: Callable[..., None]) -> Callable[..., None]:
 NOTHING_SAID = _read_options()
 
 
-def is_said(reading: Reading) -> bool:
-    """Whether any of the options was given."""
-    return reading != NOTHING_SAID
+def check_reading(reading: Reading, refs: Sequence[str]) -> None:
+    """Raise an error where it is said how files are read, and none is named."""
+    from topostrata.refs import is_path
+
+    if reading != NOTHING_SAID and not any(is_path(ref) for ref in refs):
+        raise typer.BadParameter(f"expected a file, which reading options are for, found only refs: {', '.join(refs)}")
 
 
 def wiring_text(wiring: Wiring) -> str:
