@@ -27,6 +27,14 @@ def rest(shell: Shell) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind(rest: httpx.Client) -> Iterator[None]:
+    """The shared archive has the five reference runs after each test, so that none depends on those before it."""
+    yield
+    stats = rest.get("/v1/stats").raise_for_status().json()
+    assert (stats["runs"], stats["snapshots"]) == (5, 15)
+
+
 @pytest.fixture(scope="package")
 def rest_to_write(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """REST on an archive of its own, for tests that write."""

@@ -59,3 +59,4 @@ def test_measures_are_kept_by_the_command_line(shell: Shell, tmp_path: Path) -> 
     assert whole["layer_metrics"]["l0"]["ramanujan_gap"] == panel["layers"][0]["ramanujan"]["gap"]
     assert shell.json("measures", "measured@*", "--keep") == {"kept": []}
     assert "--null" in shell.fails("measures", "measured", "--keep", "--null", "2", code=2)
+    assert shell.run("purge", "measured", "--yes").returncode == 0  # the archive is shared
