@@ -25,6 +25,7 @@ from topostrata.service.cli import (
     matching,
     measures,
     metrics,
+    moments,
     operation,
     related,
     runs,
@@ -75,6 +76,7 @@ app = typer.Typer(
 for group in (
     runs,
     metrics,
+    moments,
     inspect,
     distance,
     matching,

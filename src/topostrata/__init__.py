@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from topostrata.refs import Ref
     from topostrata.runs import (
         ArchiveCounts,
+        Change,
         Descent,
         Parent,
         Run,
@@ -122,6 +123,7 @@ __all__ = [
     "BrokenRule",
     "Cancelled",
     "Chance",
+    "Change",
     "ChangedError",
     "Checked",
     "CheckedFiles",
@@ -416,6 +418,7 @@ _HOMES = {
     "refs": ("Ref",),
     "runs": (
         "ArchiveCounts",
+        "Change",
         "Descent",
         "Parent",
         "Run",

@@ -125,6 +125,7 @@ class Analysis:
         from topostrata.distance.stored_chance import StoredLevels
 
         definition = definition_of(alignment)
+        keep = keep and not self._store.is_pinned
         memory = StoredLevels(self._store, definition.name, keep=keep)
         alone = partners is not None or layers is not None  # kept nowhere
 
@@ -136,8 +137,9 @@ class Analysis:
             digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
             known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=definition.name)
             ours, theirs = (entry.snapshot.id for entry in entries)
-            walked = known is not None and (
-                ours == theirs or is_walked(tx, ours, theirs, alignment, told(*both, alignment, known).nnstd)
+            walked = not keep or (
+                known is not None
+                and (ours == theirs or is_walked(tx, ours, theirs, alignment, told(*both, alignment, known).nnstd))
             )
             return entries, known, walked
 
@@ -228,6 +230,7 @@ class Analysis:
             raise InvalidInputError("distances: expected at least one ref, found none")
         choice = Choice.of(layers)
         check_kept(chance)
+        keep = keep and not self._store.is_pinned
         loaders: list[Callable[[], Topology]] = [partial(self._masks.topology, entry) for entry in entries]
         digests = [entry.snapshot.digest for entry in entries]
         lost: tuple[str, ...] = ()
@@ -276,6 +279,8 @@ class Analysis:
         from topostrata.distance.match import match
         from topostrata.distance.stored_matches import put_match
 
+        if keep:
+            self._store.check_writable()
         entries = self._runs.recorded([a, b])
         answer = match(*self._masks.topologies(entries), alignment=alignment, partners=partners)
         if keep:
@@ -555,6 +560,8 @@ class Analysis:
         from topostrata.lineage.inferred import SAMPLES
         from topostrata.lineage.stored import get, infer_stored, put
 
+        if name is not None:
+            self._store.check_writable()
         stored = infer_stored(
             self._store,
             self._masks,

@@ -125,6 +125,16 @@ def test_help_names_values_by_words() -> None:
         assert re.findall(r"\b(TEXT|INTEGER|FLOAT|PATH|RANGE)\b", text) == [], path
 
 
+def test_every_verb_that_reads_takes_a_moment() -> None:
+    """All verbs of an archive have `--as-of`, but those that write, that look after it and that list moments."""
+    now = {
+        "push", "import", "tag", "untag", "rename", "finish", "disown", "rm", "undelete", "purge", "verify",
+        "rebuild", "gc", "migrate", "doctor", "serve", "sync", "changes", "engine", "token",
+    }  # fmt: skip
+    options = [(path[0], {name for option in command.params for name in option.opts}) for path, command in verbs()]
+    assert {verb for verb, names in options if "--store" in names and "--as-of" not in names} == now
+
+
 @pytest.mark.checkout
 def test_the_reference_is_up_to_date() -> None:
     """docs/cli.md is what `python docs/make_cli.py` writes."""

@@ -21,7 +21,7 @@ from topostrata.service.api.representation import (
     GLOB_PATTERN,
     JSON,
     REF_PATTERN,
-    ArchiveOf,
+    ReadOf,
     negotiated,
     represent,
     represent_bytes,
@@ -78,7 +78,7 @@ DistanceAnswer = shape(
 @slow
 def get_distance(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     a: RefQuery,
     b: RefQuery,
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
@@ -102,7 +102,7 @@ def get_distance(
 @slow
 def get_distances(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     refs: Annotated[list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     nearest: Annotated[

@@ -9,7 +9,7 @@ from topostrata.ingest.lifecycle import Purged, RemovedRun
 from topostrata.runs import Run
 from topostrata.service.answers.shape import answer_type, as_json, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import ArchiveOf, RunId, is_stale, represent
+from topostrata.service.api.representation import ArchiveOf, ReadOf, RunId, is_stale, represent
 
 router = APIRouter(tags=["runs"], route_class=Route)
 
@@ -33,7 +33,7 @@ def delete_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
 
 
 @router.get("/removed", response_model=RemovedRunsAnswer)
-def list_removed(request: Request, archive: ArchiveOf) -> Response:
+def list_removed(request: Request, archive: ReadOf) -> Response:
     """The runs that were removed and can be brought back."""
     return represent(request, {"runs": as_json(archive.removed_runs())})
 

@@ -17,7 +17,7 @@ from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import GLOB_PATTERN, RUN_PATTERN, ArchiveOf, RunId, represent
+from topostrata.service.api.representation import GLOB_PATTERN, RUN_PATTERN, ReadOf, RunId, represent
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
 router = APIRouter(tags=["lineage"], route_class=Route)
@@ -35,7 +35,7 @@ InferenceAnswer = shape(
 @router.get("/runs/{run}/lineage", response_model=answer_type(Lineage))
 def get_lineage(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     depth: Annotated[
         int | None, Query(ge=0, le=1000, description="How many generations up and down. Default: all.")
@@ -46,14 +46,14 @@ def get_lineage(
 
 
 @router.get("/lineage/common", response_model=answer_type(Kinship))
-def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) -> Response:
+def get_kinship(request: Request, archive: ReadOf, a: RunQuery, b: RunQuery) -> Response:
     """The nearest common ancestors of two runs, and the ways from there to each of them."""
     return represent(request, archive.kinship(a, b))
 
 
 @router.get("/lineage", response_model=answer_type(Lineage))
 @slow
-def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
+def get_all_lineage(request: Request, archive: ReadOf) -> Response:
     """The declared descent of all runs."""
     return represent(request, archive.lineage())
 
@@ -62,7 +62,7 @@ def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
 @slow
 def get_inferred(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     refs: Annotated[
         list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")
     ],
@@ -86,7 +86,7 @@ def get_inferred(
 @slow
 def get_timeline(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     other: Annotated[
         str | None, Query(alias="with", description="Another run; default: its own past.", pattern=RUN_PATTERN)

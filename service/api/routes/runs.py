@@ -27,6 +27,7 @@ from topostrata.service.api.representation import (
     ArchiveOf,
     Limit,
     NumberCursor,
+    ReadOf,
     RunCursor,
     RunId,
     StepPath,
@@ -127,7 +128,7 @@ def _in_milliseconds(time: datetime) -> datetime:
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
 def list_runs(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     limit: Limit = PAGE,
     cursor: RunCursor = None,
     tag: Annotated[list[Tag] | None, Query(max_length=_MOST_LISTED, description="With all of these tags.")] = None,
@@ -145,7 +146,7 @@ def list_runs(
 
 
 @router.get("/runs/{run}", response_model=RunAnswer)
-def get_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+def get_run(request: Request, archive: ReadOf, run: RunId) -> Response:
     """One run."""
     return represent(request, archive.run(run))
 
@@ -179,14 +180,14 @@ async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Respons
     response_class=Response,
     responses={200: {"content": {_TOML: {"schema": {"type": "string"}}}}},
 )
-def get_wiring(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+def get_wiring(request: Request, archive: ReadOf, run: RunId) -> Response:
     """The wiring of a run, which layer feeds which, as the text file that docs/wiring.md describes."""
     return represent_text(request, archive.wiring(run).to_toml(), _TOML)
 
 
 @router.get("/runs/{run}/snapshots", response_model=page_type("snapshots", SnapshotAnswer, "the order of their steps"))
 def list_snapshots(
-    request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: NumberCursor = None
+    request: Request, archive: ReadOf, run: RunId, limit: Limit = PAGE, cursor: NumberCursor = None
 ) -> Response:
     """The snapshots of a run."""
     snapshots = archive.snapshots_page(run, limit=limit + 1, after=-1 if cursor is None else cursor)
@@ -194,7 +195,7 @@ def list_snapshots(
 
 
 @router.get("/runs/{run}/snapshots/{step}", response_model=SnapshotAnswer)
-def get_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
+def get_snapshot(request: Request, archive: ReadOf, run: RunId, step: StepPath) -> Response:
     """One snapshot."""
     return represent(request, archive.snapshot(Ref(run, step)))
 

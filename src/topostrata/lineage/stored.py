@@ -145,7 +145,7 @@ def read_timeline(
         raise InvalidInputError("timeline: expected a lag or another run, found both")
     check_kept(chance)
     chosen = definition_of(alignment or ("identity" if other is None else DEFAULT)).name
-    memory = StoredLevels(store, chosen)
+    memory = StoredLevels(store, chosen, keep=not store.is_pinned)
 
     def compare(a: Topology, b: Topology) -> tuple[float, Chance | None]:
         distance = nnstd(a, b, alignment=chosen, chance=chance, memory=memory)

@@ -9,6 +9,7 @@ what stands already.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import secrets
@@ -19,7 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from topostrata import queries
 from topostrata.errors import (
@@ -32,6 +34,10 @@ from topostrata.errors import (
     TopostrataError,
 )
 from topostrata.store.read_only import check_read_only
+
+if TYPE_CHECKING:
+    from topostrata.runs import ChangeKind
+    from topostrata.store.past import Past
 
 try:
     import neo4j
@@ -59,12 +65,16 @@ _QUERIES = threading.BoundedSemaphore(_AT_ONCE)  # of users, in this process: wh
 _LOOK_S = 0.1  # how often somebody looks whether a query was cancelled
 _ENDING_S = 5.0
 MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
+CLOCK = "clock"  # the name of the one node that counts what is acknowledged
 
 
 _DRIVER_OPTIONS: dict[str, Any] = {
     "connection_timeout": 10,
     "connection_acquisition_timeout": 30,
     "max_transaction_retry_time": 15,
+    # The embedded engine refuses one of two that changed the same page at once, the clock's among them. What either
+    # does takes milliseconds, so the first try again comes soon; the driver's own second would be most of a push.
+    "initial_retry_delay": 0.03,
     "notifications_min_severity": "OFF",
     "telemetry_disabled": True,
     "user_agent": "topostrata",
@@ -106,11 +116,35 @@ class Table:
     truncated: bool
 
 
+class _NoClockError(Exception):
+    """An archive of before, which does not count yet what is acknowledged."""
+
+
 class Transaction:
     """One open transaction: ``run`` sends a named query with exactly the parameters that it declares."""
 
+    pinned = False  # whether it answers as of an earlier moment
+
     def __init__(self, inner: neo4j.ManagedTransaction) -> None:
         self._inner = inner
+        self._changes: list[list[Any]] = []
+
+    def past(self) -> Past | None:
+        """What was changed after the moment that is asked about; None where that is now."""
+        return None
+
+    def changes(self, kind: ChangeKind, run: str, step: int | None = None, /, **details: Any) -> None:
+        """Say what this transaction changes of the answers, and how it was before: it is acknowledged at the end."""
+        self._changes.append([kind, run, step, json.dumps(details)])
+
+    def acknowledge(self) -> None:
+        """Count what this transaction changed and keep it. It comes last: others wait for the clock from here on."""
+        if not self._changes:
+            return
+        forget = any(kind == "purged" for kind, *_ in self._changes)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        if not self.run("moments/acknowledge", name=CLOCK, at=now, rows=self._changes, forget=forget):
+            raise _NoClockError
 
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
         """All rows of the query ``queries/NAME.cypher``, as dictionaries by column."""
@@ -129,6 +163,8 @@ class Transaction:
 
 class GraphStore:
     """A graph database behind named queries. Safe to use from several threads; not across a fork."""
+
+    is_pinned = False  # whether it answers as of an earlier moment, and takes nothing
 
     def __init__(
         self,
@@ -167,7 +203,25 @@ class GraphStore:
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run the work in one transaction, flushed to disk when this returns. The work may be run more than once."""
-        return self._manage(neo4j.WRITE_ACCESS, work)
+
+        def acknowledged(tx: Transaction) -> T:
+            answer = work(tx)
+            tx.acknowledge()
+            return answer
+
+        try:
+            return self._manage(neo4j.WRITE_ACCESS, acknowledged)
+        except _NoClockError:
+            self.start_clock()
+            return self._manage(neo4j.WRITE_ACCESS, acknowledged)
+
+    def check_writable(self) -> None:
+        """Raise an error where what comes of a long computation could not be kept."""
+
+    def start_clock(self) -> None:
+        """Count from now on what is acknowledged; what an archive holds already counts as having been there always."""
+        self.schema(queries.statements("schema/004-moments"))
+        self._manage(neo4j.WRITE_ACCESS, lambda tx: tx.run("moments/start_clock", name=CLOCK))
 
     def schema(self, statements: Iterable[str]) -> None:
         """Send statements that define constraints and indexes, each in a transaction of its own."""
