@@ -15,17 +15,18 @@ from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
 from topostrata.runs import EVERY_RUN, LayerMetrics, Parent, Run, RunFilter, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.settings import Settings, load_settings
-from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
 from topostrata.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from topostrata.frames import Table
     from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.ingest.load import Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.runs import RunState, Unprojected
+    from topostrata.store.graph import GraphStore
     from topostrata.topology import Topology, Wiring
 
 
@@ -253,9 +254,7 @@ class Archive(Upkeep):
         files = path
         if not isinstance(files, CheckedFiles):
             files = check_files(files, steps=steps, **options)
-        return push_files(
-            self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
-        )
+        return push_files(self, files, run, parents=parents, tags=tags, projection=projection, progress=progress)
 
     def keep_measures(
         self,
