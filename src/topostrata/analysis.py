@@ -17,7 +17,6 @@ from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.once import Once
 from topostrata.refs import Ref, check_run_pattern
 from topostrata.runs import EVERY_RUN, RunLayer, Snapshot, StepMetrics
-from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from topostrata.measures.panel import Measures
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
+    from topostrata.store.graph import GraphStore, Transaction
     from topostrata.store.masks import MaskStore
     from topostrata.topology import Topology
 
@@ -119,8 +119,8 @@ class Analysis:
         >>> archive.nnstd("w0@0", "w0@5", alignment="identity").nnstd
         0.16666666666666666
         """
-        from topostrata.distance.nnstd import nnstd, with_chance
-        from topostrata.distance.recorded import matched_later, told, wired
+        from topostrata.distance.nnstd import matched_later, nnstd, with_chance
+        from topostrata.distance.recorded import told, wired
         from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
         from topostrata.distance.stored_chance import StoredLevels
 
@@ -510,24 +510,6 @@ class Analysis:
         from topostrata.lineage.stored import read_lineage
 
         return read_lineage(self._store, run, depth=depth)
-
-    def openlineage(
-        self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
-    ) -> list[dict[str, Any]]:
-        """The runs of ``lineage`` as events of OpenLineage 2-0-2, for a catalog of data: ``ts.to_openlineage``.
-
-        Raises ``NotFoundError`` where there is no such run.
-
-        >>> [event["outputs"][0]["name"] for event in archive.openlineage("w1") if event["outputs"]][:2]
-        ['w0@0', 'w0@5']
-        """
-        from topostrata.lineage.exports import to_openlineage
-
-        family = self.lineage(run, depth=depth).nodes
-        runs = [self._runs.run(member) for member in family]
-        beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
-        snapshots = {member: self._runs.snapshots(member) for member in (*family, *beyond)}
-        return to_openlineage(runs, snapshots, namespace=namespace)
 
     def kinship(self, a: str, b: str) -> Kinship:
         """The nearest common ancestors of two runs, and the ways from there to each of them.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from topostrata.analysis import Analysis
 from topostrata.runs import ArchiveCounts
-from topostrata.store.graph import GraphStore
 
 if TYPE_CHECKING:
     from topostrata.ingest.lifecycle import Purged, RemovedRun
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.loose import Collected
     from topostrata.ingest.migration import Migrated
     from topostrata.ingest.verify import Violation
+    from topostrata.store.graph import GraphStore
 
 
 def _unheard(_done: int, _total: int) -> None:

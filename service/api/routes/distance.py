@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO, StringIO
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
-from topostrata.service.answers import arrow
+from topostrata.service.answers import arrow, values
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Route, slow
@@ -41,8 +42,10 @@ RefQuery = Annotated[
     str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
 ]
 _CSV, _NPZ = "text/csv", "application/x-npz"
-_MATRICES = (JSON, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
+_MATRICES = (JSON, values.MEDIA_TYPE, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
+
+KeepQuery = Annotated[bool, Query(description="Keep what is computed, for others and for Cypher.")]
 
 _CHANCE = {
     "chance": float | None,
@@ -87,11 +90,13 @@ def get_distance(
         Query(description="Add the level of independent layers of the same degrees (with z) or density."),
     ] = None,
     layers: LayersQuery = None,
+    keep: KeepQuery = True,
 ) -> Response:
     """NNSTD of two snapshots."""
     ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers)
-    return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
+    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers, keep=keep)
+    answer = distance_answer(ours.snapshot.id, theirs.snapshot.id, distance)
+    return represent(request, replace(distance, matching={}), answer)  # the match is `/v1/match`
 
 
 @router.get(
@@ -113,6 +118,7 @@ def get_distances(
         Kept | None,
         Query(description="Add the level of independent networks of the same degrees or density, of ten of the pairs."),
     ] = None,
+    keep: KeepQuery = True,
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side.
 
@@ -121,9 +127,9 @@ def get_distances(
     """
     check_count(archive, refs)
     kind = negotiated(request, _MATRICES)
-    matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance)
-    if kind == JSON:
-        return represent(request, distances_answer(matrix, nearest=nearest), headers={"Vary": "Accept"})
+    matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance, keep=keep)
+    if kind in {JSON, values.MEDIA_TYPE}:
+        return represent(request, matrix, distances_answer(matrix, nearest=nearest))
     return represent_bytes(request, _packed(matrix, kind), kind, headers={"Vary": "Accept"})
 
 
