@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # The examples of callbacks are in tests/torch; the modules need what they are for. Golden files are made by hand.
 collect_ignore_glob = ["src/topostrata/integrations/[lt]*.py", "tests/torch/golden_*.py"]
 
-_WITH_ARCHIVE = ("topostrata.archive.", "topostrata.analysis.", "topostrata.service.plots.")
+_WITH_ARCHIVE = ("topostrata.archive.", "topostrata.analysis.", "topostrata.upkeep.", "topostrata.service.plots.")
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from topostrata.evolution.neuron import Life, Neuron, NeuronConnection
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
+    from topostrata.ingest.backup import BackedUp
     from topostrata.ingest.formats.limits import Limits
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
@@ -119,6 +120,7 @@ __all__ = [
     "Archive",
     "ArchiveCounts",
     "Axis",
+    "BackedUp",
     "BrokenRule",
     "Cancelled",
     "Chance",
@@ -352,6 +354,7 @@ _HOMES = {
         "Inspection",
         "inspect",
     ),
+    "ingest.backup": ("BackedUp",),
     "ingest.pushing": (
         "CheckedFiles",
         "Pushed",
