@@ -221,6 +221,8 @@ class Analysis:
         from topostrata.distance.stored import put_nearest, stored_distances
         from topostrata.distance.stored_chance import StoredLevels
 
+        keep = keep and not self._store.read_only
+
         def work(tx: Transaction) -> list[RecordedSnapshot]:
             return recorded(tx, resolve(tx, expanded(tx, patterns)))
 

@@ -114,14 +114,13 @@ def death(code: int | None, words: str, memory: str) -> tuple[str, str | None]:
     return f"exit status {code}", None
 
 
-def command_line(port: int, *, memory: str, command_timeout_ms: int, read_only: bool = False) -> list[str]:
+def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str]:
     """The program to run in the engine's directory. Any user can read it, so no password is in it."""
     home = wheel()
     options = {
         # Relative, since Java mangles what is not ASCII in a path under some locales; it is started in the directory.
         "server.rootPath": ".",
         "server.defaultDatabases": f"{DATABASE}[root]",
-        "server.defaultDatabaseMode": "READ_ONLY" if read_only else "READ_WRITE",
         "server.plugins": "Bolt:com.arcadedb.bolt.BoltProtocolPlugin",
         "bolt.host": HOST,
         "bolt.port": str(port),

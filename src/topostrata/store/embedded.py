@@ -52,9 +52,9 @@ _SUPERVISE = (
 class EmbeddedEngine:
     """A client's hold on the engine of one directory; while it is open, the engine is kept running.
 
-    ``idle_seconds``, ``memory`` (of Java's heap, such as ``1g``; by default what suits the machine),
-    ``command_timeout_ms`` (the longest that one statement may run) and ``read_only`` (the engine opens the database's
-    files to be read) take effect if this client is the one that starts the engine; otherwise the first one's stand.
+    ``idle_seconds``, ``memory`` (of Java's heap, such as ``1g``; by default what suits the machine) and
+    ``command_timeout_ms`` (the longest that one statement may run) take effect if this client is the one that starts
+    the engine; otherwise the first one's stand.
     """
 
     def __init__(
@@ -64,14 +64,12 @@ class EmbeddedEngine:
         idle_seconds: float = 60.0,
         memory: str | None = None,
         command_timeout_ms: int = COMMAND_TIMEOUT_MS,
-        read_only: bool = False,
         start_timeout_s: float = 60.0,
     ) -> None:
         self._files = EngineFiles(Path(directory).absolute())
         self._idle_seconds = idle_seconds
         self._memory = arcadedb.check_memory(arcadedb.default_memory() if memory is None else memory)
         self._command_timeout_ms = command_timeout_ms
-        self._read_only = read_only
         self._start_timeout_s = start_timeout_s
         self._hold = self._files.lock("clients")
 
@@ -161,7 +159,6 @@ class EmbeddedEngine:
             *("--idle-seconds", str(self._idle_seconds)),
             *("--memory", self._memory),
             *("--command-timeout-ms", str(self._command_timeout_ms)),
-            *(["--read-only"] if self._read_only else []),
         ]
         output = open_log(self._files.supervisor_log)
         try:

@@ -73,19 +73,16 @@ def index_keys(store: GraphStore) -> None:
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:
     from topostrata.store.embedded import EmbeddedEngine, stop  # noqa: PLC0415 - both need the extra
     from topostrata.store.graph import Connection, GraphStore  # noqa: PLC0415
-    from topostrata.store.sealed import is_sealed, unsealed  # noqa: PLC0415
+    from topostrata.store.sealed import copied, is_sealed  # noqa: PLC0415
 
     if not create and not (directory / "engine").is_dir():
         raise NotFoundError(
             f"{directory}: expected an archive, found none",
             hint="`topostrata push` makes one; --store names another place",
         )
-    place, read_only = directory, False
-    if sealed := is_sealed(directory):
-        place, read_only = unsealed(directory)
-    engine = EmbeddedEngine(
-        place, idle_seconds=settings.engine_idle_seconds, memory=settings.engine_memory, read_only=read_only
-    )
+    sealed = is_sealed(directory)
+    place = copied(directory) if sealed else directory
+    engine = EmbeddedEngine(place, idle_seconds=settings.engine_idle_seconds, memory=settings.engine_memory)
 
     def connect() -> Connection:
         end = engine.connect()

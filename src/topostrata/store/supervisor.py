@@ -86,20 +86,12 @@ class Supervisor:
     """Keeps one engine running in one directory for as long as clients hold it."""
 
     def __init__(
-        self,
-        directory: Path,
-        *,
-        idle_seconds: float,
-        memory: str,
-        command_timeout_ms: int,
-        read_only: bool,
-        report: Callable[..., None],
+        self, directory: Path, *, idle_seconds: float, memory: str, command_timeout_ms: int, report: Callable[..., None]
     ) -> None:
         self._files = EngineFiles(directory)
         self._idle_seconds = idle_seconds
         self._memory = memory
         self._command_timeout_ms = command_timeout_ms
-        self._read_only = read_only
         self._report = report
         self._own = self._files.lock("supervisor")
         self._start = self._files.lock("start")
@@ -219,12 +211,7 @@ class Supervisor:
         """Start the engine so that its lock and its pid can be believed whatever happens to us meanwhile."""
         # Gone before the child exists: a pid on file together with a held lock is always the holder's own.
         self._files.engine_pid.unlink(missing_ok=True)
-        command = arcadedb.command_line(
-            self._port,
-            memory=self._memory,
-            command_timeout_ms=self._command_timeout_ms,
-            read_only=self._read_only,
-        )
+        command = arcadedb.command_line(self._port, memory=self._memory, command_timeout_ms=self._command_timeout_ms)
         script = 'echo $$ > "$0" && exec "$@"'
         output = open_log(self._files.engine_log)
         self._log_start = os.fstat(output).st_size
@@ -409,7 +396,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--idle-seconds", type=float, required=True)
     parser.add_argument("--memory", required=True)
     parser.add_argument("--command-timeout-ms", type=int, required=True)
-    parser.add_argument("--read-only", action="store_true")
     options = parser.parse_args(arguments)
     # The client waits for its child at once; the grandchild is nobody's zombie and never disturbs the client's waits.
     if os.fork():
@@ -426,7 +412,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 idle_seconds=options.idle_seconds,
                 memory=options.memory,
                 command_timeout_ms=options.command_timeout_ms,
-                read_only=options.read_only,
                 report=report,
             )
             supervisor.run()
