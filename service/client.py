@@ -84,7 +84,7 @@ class Client(RemoteAnalysis):
     half a second, then twice as long each time, or when the service asks for it (``Retry-After``, up to a minute).
     Threads may share it.
 
-    Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``,
+    Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
     ``engine_version``, ``py2neo``, and of others ``partners``, ``scheduler``, ``keep`` of ``match`` and ``dry_run``
     where the service has none: ``InvalidInputError`` says so. A service bounds what one request may cost: it compares
     up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
@@ -446,6 +446,8 @@ class Client(RemoteAnalysis):
     rebuild = _at_home("rebuild")
     gc = _at_home("gc")
     migrate = _at_home("migrate")
+    backup = _at_home("backup")
+    restore = _at_home("restore")
     engine_version = _at_home("engine_version")
     py2neo = _at_home("py2neo")
 

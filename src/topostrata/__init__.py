@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.frames import Table
+    from topostrata.ingest.backup import BackedUp
     from topostrata.ingest.formats.limits import Limits
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
@@ -120,6 +121,7 @@ __all__ = [
     "Archive",
     "ArchiveCounts",
     "Axis",
+    "BackedUp",
     "BrokenRule",
     "Cancelled",
     "Chance",
@@ -356,6 +358,7 @@ _HOMES = {
         "Inspection",
         "inspect",
     ),
+    "ingest.backup": ("BackedUp",),
     "ingest.pushing": (
         "CheckedFiles",
         "Pushed",

@@ -124,6 +124,7 @@ class Analysis:
         from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
         from topostrata.distance.stored_chance import StoredLevels
 
+        keep = keep and not self._store.read_only
         definition = definition_of(alignment)
         memory = StoredLevels(self._store, definition.name, keep=keep)
         alone = partners is not None or layers is not None  # kept nowhere
@@ -219,6 +220,8 @@ class Analysis:
         from topostrata.distance.sampled import with_matrix_chance
         from topostrata.distance.stored import put_nearest, stored_distances
         from topostrata.distance.stored_chance import StoredLevels
+
+        keep = keep and not self._store.read_only
 
         def work(tx: Transaction) -> list[RecordedSnapshot]:
             return recorded(tx, resolve(tx, expanded(tx, patterns)))

@@ -18,7 +18,7 @@ from topostrata.service.opening import open_archive
 from topostrata.store.embedded import stop
 
 # What only the archive itself can do; their examples are not those of a client.
-AT_HOME = {"verify", "repair", "rebuild", "gc", "migrate", "engine_version", "py2neo"}
+AT_HOME = {"verify", "repair", "rebuild", "gc", "migrate", "backup", "restore", "engine_version", "py2neo"}
 
 
 @pytest.fixture(scope="module")
