@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     )
     from topostrata.settings import Settings
     from topostrata.store.graph import Table
+    from topostrata.store.jobs import Job, JobQueue, JobState
     from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
@@ -153,6 +154,9 @@ __all__ = [
     "InvalidQueryError",
     "InvalidRefError",
     "InvalidTopologyError",
+    "Job",
+    "JobQueue",
+    "JobState",
     "KaplanMeier",
     "Kinship",
     "Layer",
@@ -442,6 +446,11 @@ _HOMES = {
     ),
     "settings": ("Settings",),
     "store.graph": ("Table",),
+    "store.jobs": (
+        "Job",
+        "JobQueue",
+        "JobState",
+    ),
     "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }

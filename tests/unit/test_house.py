@@ -53,8 +53,8 @@ FLOORS = [
     ["upkeep"],
     ["archive"],
     ["experiments", "service.answers", "service.client", "service.demo"],
-    ["service.destinations", "service.plots", "service.tokens"],
-    ["service.sync"],
+    ["service.destinations", "service.jobs", "service.plots", "service.tokens"],
+    ["service.sync", "service.worker"],
     ["service.api"],
     ["service.cli"],
 ]
