@@ -35,6 +35,7 @@ from topostrata.service.api.routes import (
     page,
     related,
     runs,
+    tokens,
     topologies,
 )
 from topostrata.service.api.telemetry import MEDIA_TYPE, Telemetry
@@ -90,6 +91,7 @@ def create_app(
     problems.install(app)
     app.state.watch = events.Watch()
     app.state.workers = None
+    app.state.tokens = guard.kept if guard else None
     readiness = Readiness()
     for routes in (
         runs,
@@ -106,6 +108,7 @@ def create_app(
         jobs,
         cypher,
         events,
+        tokens,
         page,
     ):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})

@@ -56,6 +56,7 @@ FLOORS = [
     ["service.destinations", "service.jobs", "service.plots", "service.tokens"],
     ["service.sync", "service.worker"],
     ["service.api"],
+    ["service.assistant"],
     ["service.cli"],
 ]
 
