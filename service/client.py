@@ -85,8 +85,8 @@ class Client(RemoteAnalysis):
     Threads may share it.
 
     Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
-    ``engine_version``, ``py2neo``, and of others ``partners``, ``scheduler``, ``keep`` of ``match`` and ``dry_run``
-    where the service has none: ``InvalidInputError`` says so. A service bounds what one request may cost: it compares
+    ``restore``, ``engine_version``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others
+    ``partners``, ``scheduler``, ``keep`` of ``match`` and ``dry_run`` where the service has none: ``InvalidInputError`` says so. A service bounds what one request may cost: it compares
     up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
 
     Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
@@ -446,6 +446,8 @@ class Client(RemoteAnalysis):
     rebuild = _at_home("rebuild")
     gc = _at_home("gc")
     migrate = _at_home("migrate")
+    jobs = property(_at_home("jobs"))
+    stored_nnstd = _at_home("stored_nnstd")
     backup = _at_home("backup")
     restore = _at_home("restore")
     engine_version = _at_home("engine_version")

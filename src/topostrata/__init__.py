@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         timeline_curve,
     )
     from topostrata.settings import Settings
+    from topostrata.store.jobs import Job, JobQueue, JobState
     from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
@@ -157,6 +158,9 @@ __all__ = [
     "InvalidQueryError",
     "InvalidRefError",
     "InvalidTopologyError",
+    "Job",
+    "JobQueue",
+    "JobState",
     "KaplanMeier",
     "Kinship",
     "Layer",
@@ -449,6 +453,11 @@ _HOMES = {
         "timeline_curve",
     ),
     "settings": ("Settings",),
+    "store.jobs": (
+        "Job",
+        "JobQueue",
+        "JobState",
+    ),
     "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }

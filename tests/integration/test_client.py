@@ -18,7 +18,19 @@ from topostrata.service.opening import open_archive
 from topostrata.store.embedded import stop
 
 # What only the archive itself can do; their examples are not those of a client.
-AT_HOME = {"verify", "repair", "rebuild", "gc", "migrate", "backup", "restore", "engine_version", "py2neo"}
+AT_HOME = {
+    "verify",
+    "repair",
+    "rebuild",
+    "gc",
+    "migrate",
+    "backup",
+    "restore",
+    "engine_version",
+    "jobs",
+    "py2neo",
+    "stored_nnstd",
+}
 
 
 @pytest.fixture(scope="module")
