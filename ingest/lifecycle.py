@@ -2,7 +2,7 @@
 
 A removed run is hidden from every verb and takes no snapshots, but all of it stays until it is purged. What is purged
 is gone everywhere: snapshots, layers, metrics, neurons with their connections and matches, masks that no other run has,
-distances, and the inferences that it was in.
+distances, and the inferences and jobs that it was in.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest import loose
 from topostrata.store import runs
-from topostrata.store.graph import CLOCK, GraphStore, Row, Transaction
+from topostrata.store.jobs import JobQueue
 from topostrata.store.past import clock_of
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Row, Transaction
 
 _PAGE = 200
 
@@ -128,6 +132,7 @@ def purge(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> Pu
         for at in range(0, len(digests), _PAGE):
             store.write(lambda tx, page=digests[at : at + _PAGE]: tx.run("upkeep/forget_topologies", digests=page))  # type: ignore[misc]
         loose.collect(store)
+        JobQueue(store).forget_runs(ids)  # their results would tell of the runs
     return purged
 
 
@@ -142,7 +147,7 @@ def _drop(store: GraphStore, ids: Sequence[str], inferences: Sequence[str], plac
     for row in places:
         if row["space"] is not None:
             loose.drop_neurons(store, row["run"], row["space"])
-    last = store.read_with(lambda tx: clock_of(tx, CLOCK)[1]) - 1
+    last = store.read_with(lambda tx: clock_of(tx)[1]) - 1
     for run in ids:
         while any(row["dropped"] for row in store.write(partial(_forget, run=run, until=last))):
             pass

@@ -83,9 +83,8 @@ def changes(
     from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
-        moment = opened.moment()
         listed = opened.changes(since, limit=limit)
-    moment = max([moment, *(change.moment for change in listed)])
+        moment = opened.moment()
     entries = as_json(listed)
     if json_:
         answer({"since": since, "moment": moment, "changes": entries})

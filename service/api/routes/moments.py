@@ -35,8 +35,8 @@ def list_changes(
 
     A moment is what ``as_of`` of other paths takes.
     """
-    moment = archive.moment()
     changes = archive.changes(since, limit=limit)
     last = changes[-1].moment if changes else since
+    moment = archive.moment()  # asked last, so that it is no earlier than what is listed
     following = f"{request.url.path}?since={last}&limit={limit}" if changes and last < moment else None
-    return represent(request, {"since": since, "moment": max(moment, last), "changes": changes, "next": following})
+    return represent(request, {"since": since, "moment": moment, "changes": changes, "next": following})

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from topostrata import queries
 from topostrata.errors import (
     Cancelled,
+    EngineError,
     InvalidQueryError,
     LimitError,
     MissingExtraError,
@@ -33,11 +34,12 @@ from topostrata.errors import (
     StoreUnavailableError,
     TopostrataError,
 )
+from topostrata.frames import Table
+from topostrata.store.past import CLOCK, Past
 from topostrata.store.read_only import check_read_only
 
 if TYPE_CHECKING:
     from topostrata.runs import ChangeKind
-    from topostrata.store.past import Past
 
 try:
     import neo4j
@@ -65,7 +67,6 @@ _QUERIES = threading.BoundedSemaphore(_AT_ONCE)  # of users, in this process: wh
 _LOOK_S = 0.1  # how often somebody looks whether a query was cancelled
 _ENDING_S = 5.0
 MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
-CLOCK = "clock"  # the name of the one node that counts what is acknowledged
 
 
 _DRIVER_OPTIONS: dict[str, Any] = {
@@ -105,15 +106,6 @@ class _Question:
     cancel: threading.Event
     token: str = field(default_factory=lambda: f"topostrata {secrets.token_hex(8)}")
     sent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The answer to a user's query. ``truncated`` says that there were more rows than asked for."""
-
-    columns: tuple[str, ...]
-    rows: list[list[Any]]
-    truncated: bool
 
 
 class _NoClockError(Exception):
@@ -164,8 +156,6 @@ class Transaction:
 class GraphStore:
     """A graph database behind named queries. Safe to use from several threads; not across a fork."""
 
-    is_pinned = False  # whether it answers as of an earlier moment, and takes nothing
-
     def __init__(
         self,
         connect: Callable[[], Connection],
@@ -173,9 +163,11 @@ class GraphStore:
         *,
         location: str,
         relationship_limit: int,
+        read_only: bool = False,
     ) -> None:
         """``connect`` finds (or starts) the database and is called again after a connection was lost."""
         self.location = location
+        self.read_only = read_only
         self.relationship_limit = relationship_limit
         self._connect = connect
         self._close = close
@@ -359,6 +351,11 @@ class GraphStore:
 
     def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
         self._check_open()
+        if self.read_only and access == neo4j.WRITE_ACCESS:
+            raise EngineError(
+                f"{self.location}: expected an archive that can be written, found one that can only be read",
+                hint="`topostrata backup` and `restore` make one of it elsewhere",
+            )
         deadline = time.monotonic() + _RECONNECT_SECONDS
         refusals = races = 0
         while True:

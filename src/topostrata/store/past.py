@@ -21,6 +21,8 @@ from topostrata.errors import InvalidInputError
 if TYPE_CHECKING:
     from topostrata.runs import How, LayerMetrics, Snapshot, StepMetrics
 
+CLOCK = "clock"  # the name of the one node that counts what is acknowledged
+
 _PAGE = 1000
 _BEYOND = 2**31  # after all places of a moment
 _OF_RUN = ("name", "status", "tags")
@@ -51,13 +53,13 @@ class Past:
         self._added: dict[tuple[str, str, int], dict[str | None, set[str]]] = {}  # (kind, run, step) -> layer -> names
         self._new: set[tuple[str, int]] = set()  # (run, step) of later step metrics
 
-    def look(self, tx: Asked, clock: str) -> None:
+    def look(self, tx: Asked) -> None:
         """Learn what was changed until now; ``InvalidInputError`` where the moment can no longer be asked about."""
         with self._looking:
-            if clock_of(tx, clock)[0] == self._looked:
+            if clock_of(tx)[0] == self._looked:
                 return
             self._removed = {row["id"] for row in tx.run("runs/removed_runs")}
-            last, earliest = clock_of(tx, clock)
+            last, earliest = clock_of(tx)
             self.check(last, earliest)
             for row in tx.run("moments/later_snapshots", since=self._upto, until=last):
                 self._cut.setdefault(row["run"], row["step"])
@@ -159,9 +161,9 @@ class Past:
         return {name: value for name, value in metrics.items() if name not in added}
 
 
-def clock_of(tx: Asked, clock: str) -> tuple[int, int]:
+def clock_of(tx: Asked) -> tuple[int, int]:
     """The last moment, and the earliest that can be asked about; an archive of before has counted nothing yet."""
-    rows = tx.run("moments/clock", name=clock)
+    rows = tx.run("moments/clock", name=CLOCK)
     return (rows[0]["last"], rows[0]["earliest"]) if rows else (0, 0)
 
 

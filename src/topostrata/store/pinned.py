@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from topostrata import queries
 from topostrata.errors import InvalidInputError, QueryRefusedError
-from topostrata.store.graph import CLOCK, Connection, GraphStore, Row, Table, Transaction
+from topostrata.frames import Table
+from topostrata.store.graph import Connection, GraphStore, Row, Transaction
 from topostrata.store.past import Past, clock_of
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ _UNDONE = {
 }  # fmt: skip
 _OF_CONTENT = {
     "archive/archive", "masks/run_masks", "masks/snapshot_masks", "masks/mask_chains", "masks/mask_data",
-    "masks/mask_part", "distance/distance_blocks", "distance/topology_numbers",
+    "masks/mask_part", "distance/distance_between", "distance/distance_blocks", "distance/topology_numbers",
 }  # fmt: skip
 KNOWN = frozenset(_UNDONE | _OF_CONTENT)
 
@@ -35,7 +36,7 @@ class PinnedTransaction(Transaction):
 
     def past(self) -> Past:
         """What was changed after the moment. Ask for it after the rows from which it is to be undone."""
-        self._past.look(self._now, CLOCK)
+        self._past.look(self._now)
         return self._past
 
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
@@ -52,16 +53,15 @@ class PinnedTransaction(Transaction):
 class PinnedStore(GraphStore):
     """A store at a moment. It lives as long as the store that it looks at."""
 
-    is_pinned = True
-
     def __init__(self, store: GraphStore, moment: int) -> None:
         if isinstance(moment, bool) or not isinstance(moment, int):
             raise InvalidInputError(f"moment: expected a whole number, found {moment!r}")
         self.now: GraphStore = store.now if isinstance(store, PinnedStore) else store
         self._past = Past(moment)
         self.location = self.now.location
+        self.read_only = True
         self.relationship_limit = self.now.relationship_limit
-        self.now.read_with(lambda tx: self._past.check(*clock_of(tx, CLOCK)))
+        self.now.read_with(lambda tx: self._past.check(*clock_of(tx)))
 
     @property
     def moment(self) -> int:
