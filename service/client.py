@@ -85,9 +85,10 @@ class Client(RemoteAnalysis):
     Threads may share it.
 
     Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
-    ``restore``, ``engine_version``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others
-    ``partners``, ``scheduler``, ``keep`` of ``match`` and ``dry_run`` where the service has none: ``InvalidInputError`` says so. A service bounds what one request may cost: it compares
-    up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
+    ``restore``, ``engine_version``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others ``partners``, ``scheduler``,
+    ``keep`` of ``match`` and ``dry_run`` where the service has none: ``InvalidInputError`` says so. A service bounds
+    what one request may cost: it compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told
+    when it is done.
 
     Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
     ``StoreUnavailableError`` where the service does not answer.
