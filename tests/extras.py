@@ -73,6 +73,7 @@ def base() -> None:
     refused("dask", *plain, "--scheduler", "tcp://127.0.0.1:1")
     refused("server", "ls", "--store", "archive")
     refused("server", "serve", "--store", "archive")
+    refused("server", "mcp", "--store", "archive")
     refused("demo", "demo", "--no-serve")
     Path("a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     Path("a.msgpack").write_bytes(b"\x80")
@@ -105,6 +106,14 @@ def pandas() -> None:
     """Answers as data frames."""
     frame = ts.distances(networks(), alignment="identity").to_pandas()
     assert frame.shape == (3, 3)
+
+
+def mcp() -> None:
+    """The tools for assistants."""
+    from topostrata.service.assistant import server_of
+
+    with ts.open("archive") as archive:
+        assert server_of(archive).name == "topostrata"
 
 
 def parquet() -> None:
@@ -218,6 +227,7 @@ PROMISES: dict[str, Callable[[], None]] = {
     "keras": keras,
     "orbax": orbax,
     "pandas": pandas,
+    "mcp": mcp,
     "parquet": parquet,
     "plot": plot,
     "py2neo": py2neo,

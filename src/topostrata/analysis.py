@@ -511,6 +511,24 @@ class Analysis:
 
         return read_lineage(self._store, run, depth=depth)
 
+    def openlineage(
+        self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
+    ) -> list[dict[str, Any]]:
+        """The runs of ``lineage`` as events of OpenLineage 2-0-2, for a catalog of data: ``ts.to_openlineage``.
+
+        Raises ``NotFoundError`` where there is no such run.
+
+        >>> [event["outputs"][0]["name"] for event in archive.openlineage("w1") if event["outputs"]][:2]
+        ['w0@0', 'w0@5']
+        """
+        from topostrata.lineage.exports import to_openlineage
+
+        family = self.lineage(run, depth=depth).nodes
+        runs = [self._runs.run(member) for member in family]
+        beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
+        snapshots = {member: self._runs.snapshots(member) for member in (*family, *beyond)}
+        return to_openlineage(runs, snapshots, namespace=namespace)
+
     def kinship(self, a: str, b: str) -> Kinship:
         """The nearest common ancestors of two runs, and the ways from there to each of them.
 

@@ -56,6 +56,7 @@ FLOORS = [
     ["service.destinations", "service.plots", "service.tokens"],
     ["service.sync"],
     ["service.api"],
+    ["service.assistant"],
     ["service.cli"],
 ]
 
