@@ -110,6 +110,7 @@ if TYPE_CHECKING:
         timeline_curve,
     )
     from topostrata.settings import Settings
+    from topostrata.store.bolt_gate import BoltAccess
     from topostrata.store.graph import Table
     from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
@@ -121,6 +122,7 @@ __all__ = [
     "ArchiveCounts",
     "Axis",
     "BackedUp",
+    "BoltAccess",
     "BrokenRule",
     "Cancelled",
     "Chance",
@@ -445,6 +447,7 @@ _HOMES = {
         "timeline_curve",
     ),
     "settings": ("Settings",),
+    "store.bolt_gate": ("BoltAccess",),
     "store.graph": ("Table",),
     "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
