@@ -1,13 +1,20 @@
-"""`topostrata engine connect`: any Bolt client reads an embedded archive, writes nothing, and is put out at the end."""
+"""Others read an embedded archive: any Bolt client, by `topostrata engine connect`, and who has a copy of it.
+
+Of a copy that nobody may write: a snapshot of the file system, a mount, a colleague's directory.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import neo4j
@@ -21,16 +28,37 @@ from py2neo.errors import Neo4jError as Py2neoError
 from tests.stores import contents
 from topostrata.archive import Archive, open_archive
 from topostrata.settings import Settings
-from topostrata.store.embedded import stop
+from topostrata.store.embedded import status, stop
 from topostrata.topology import Topology
+
+_READER = """
+import json, sys
+import topostrata as ts
+
+store, folder = sys.argv[1:]
+told = {}
+with ts.open(store) as archive:
+    told["runs"] = [run.id for run in archive.runs()]
+    told["rows"] = archive.cypher("MATCH (:Neuron)-[c:CONNECTS]->() RETURN count(c)").rows
+    told["nnstd"] = [archive.nnstd("w0@0", "w0@5").nnstd for _ in range(2)]
+    told["exported"] = archive.export(f"{folder}/runs.zip").snapshots
+    told["backed_up"] = archive.backup(f"{folder}/all.zip").snapshots
+    told["sound"] = list(archive.verify()) == []
+    try:
+        archive.push("w0", 7, archive.topology("w0@0"))
+    except ts.errors.EngineError as error:
+        told["refused"] = str(error)
+print(json.dumps(told))
+"""
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    """An archive of one run."""
+    """An archive of one run with two snapshots."""
     directory = tmp_path_factory.mktemp("connect") / "archive"
     try:
         with open_archive(directory, settings=Settings(engine_idle_seconds=20)) as opened:
+            opened.push("w0", 0, Topology.from_masks([np.ones((3, 3)), np.ones((3, 2))]))
             opened.push("w0", 5, Topology.from_masks([np.eye(3), np.ones((3, 2))]))
             yield opened
     finally:
@@ -121,3 +149,42 @@ def test_from_python_it_lasts_as_long_as_its_context(archive: Archive) -> None:
             assert bytes(answer.records[0]["data"]) == data
     with pytest.raises((DriverError, OSError)), neo4j.GraphDatabase.driver(access.uri) as driver:
         driver.verify_connectivity()
+
+
+def sealed(directory: Path, *command: str) -> list[str]:
+    """A command line that runs a command where nobody can write to the directory, root neither."""
+    if os.geteuid() != 0:
+        for path in (directory, *directory.rglob("*")):
+            path.chmod(path.stat().st_mode & ~0o222)
+        return list(command)
+    place = shlex.quote(str(directory))
+    mounted = f"mount --bind {place} {place} && mount -o remount,ro,bind {place}"
+    tried = subprocess.run(["unshare", "--mount", "sh", "-c", mounted], check=False, capture_output=True)
+    if shutil.which("unshare") is None or tried.returncode != 0:
+        pytest.skip("expected to be allowed a mount namespace")
+    return ["unshare", "--mount", "sh", "-c", f"{mounted} && exec {shlex.join(command)}"]
+
+
+def test_a_copy_that_cannot_be_written_is_read(archive: Archive, tmp_path: Path) -> None:
+    """That of an engine that was killed, too: listed, asked, compared, exported; a push is refused; nothing stays."""
+    lifetimes = sum(layer.lifetimes for layer in archive.layers("w0"))
+    nnstd = archive.nnstd("w0@0", "w0@5", keep=False).nnstd
+    running = status(Path(archive.location))
+    assert running is not None
+    for name in ("supervisor_pid", "engine_pid"):
+        os.kill(running[name], signal.SIGKILL)
+    directory, temporary = tmp_path / "copy", tmp_path / "temporary"
+    shutil.copytree(archive.location, directory)
+    temporary.mkdir()
+    assert any(directory.rglob("*.wal"))  # what it did last stands in its log only
+    done = subprocess.run(
+        sealed(directory, sys.executable, "-c", _READER, str(directory), str(tmp_path)),
+        env=os.environ | {"TMPDIR": str(temporary)}, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "expected an archive that can be written, found one that can only be read" in told.pop("refused")
+    assert told == {
+        "runs": ["w0"], "rows": [[lifetimes]], "nnstd": [nnstd] * 2, "exported": 2, "backed_up": 2, "sound": True,
+    }  # fmt: skip
+    assert list(temporary.glob("topostrata-*")) == []
