@@ -86,9 +86,9 @@ class Client(RemoteAnalysis):
     Threads may share it.
 
     Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
-    ``restore``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel`` of
-    ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost: it
-    compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
+    ``restore``, ``bolt``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel``
+    of ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost:
+    it compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
 
     Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
     ``StoreUnavailableError`` where the service does not answer.
@@ -441,6 +441,7 @@ class Client(RemoteAnalysis):
     migrate = _at_home("migrate")
     jobs = property(_at_home("jobs"))
     stored_nnstd = _at_home("stored_nnstd")
+    bolt = _at_home("bolt")
     backup = _at_home("backup")
     restore = _at_home("restore")
     py2neo = _at_home("py2neo")
