@@ -20,6 +20,7 @@ from topostrata.service.cli import (
     distance,
     evolution,
     inspect,
+    jobs,
     lifecycle,
     lineage,
     matching,
@@ -91,6 +92,7 @@ for group in (
     sync,
     lifecycle,
     operation,
+    jobs,
     token,
     demo,
 ):

@@ -16,7 +16,16 @@ from topostrata.runs import ArchiveCounts
 from topostrata.service.answers import arrow
 from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import BINARY, JSON, ReadOf, RunId, StepPath, negotiated, represent
+from topostrata.service.api.representation import (
+    BINARY,
+    JSON,
+    ArchiveOf,
+    ReadOf,
+    RunId,
+    StepPath,
+    negotiated,
+    represent,
+)
 from topostrata.topology import Topology
 
 router = APIRouter(tags=["topologies"], route_class=Route)
@@ -66,6 +75,12 @@ def get_topology(request: Request, archive: ReadOf, run: RunId, step: StepPath) 
             hint=f"Accept: {_NPZ}, or {arrow.MEDIA_TYPE}",
         )
     return Response(_body(archive.topology(entry), kind), media_type=kind, headers=headers)
+
+
+@router.get("/engine", response_model=dict[str, str])
+def get_engine(request: Request, archive: ArchiveOf) -> Response:
+    """Which database the archive is in: its ``version``."""
+    return represent(request, {"version": archive.engine_version()})
 
 
 @router.get("/stats", response_model=answer_type(ArchiveCounts))
