@@ -16,18 +16,19 @@ from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
 from topostrata.runs import EVERY_RUN, LayerMetrics, Parent, Run, RunFilter, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.settings import Settings, load_settings
-from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
 from topostrata.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from topostrata.frames import Table
     from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.ingest.load import Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.runs import RunState, Unprojected
     from topostrata.store.bolt_gate import BoltAccess
+    from topostrata.store.graph import GraphStore
     from topostrata.topology import Topology, Wiring
 
 
@@ -255,9 +256,7 @@ class Archive(Upkeep):
         files = path
         if not isinstance(files, CheckedFiles):
             files = check_files(files, steps=steps, **options)
-        return push_files(
-            self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
-        )
+        return push_files(self, files, run, parents=parents, tags=tags, projection=projection, progress=progress)
 
     def keep_measures(
         self,
@@ -506,6 +505,24 @@ class Archive(Upkeep):
         from topostrata.store.bolt_gate import opened_gate
 
         return opened_gate(self._store)
+
+    def openlineage(
+        self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
+    ) -> list[dict[str, Any]]:
+        """The runs of ``lineage`` as events of OpenLineage 2-0-2, for a catalog of data: ``ts.to_openlineage``.
+
+        Raises ``NotFoundError`` where there is no such run.
+
+        >>> [event["outputs"][0]["name"] for event in archive.openlineage("w1") if event["outputs"]][:2]
+        ['w0@0', 'w0@5']
+        """
+        from topostrata.lineage.exports import to_openlineage
+
+        family = self.lineage(run, depth=depth).nodes
+        runs = [self.run(member) for member in family]
+        beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
+        snapshots = {member: self.snapshots(member) for member in (*family, *beyond)}
+        return to_openlineage(runs, snapshots, namespace=namespace)
 
     # Whole runs on the move
 

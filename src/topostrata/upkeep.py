@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from topostrata.analysis import Analysis
 from topostrata.runs import ArchiveCounts
-from topostrata.store.graph import GraphStore
 
 if TYPE_CHECKING:
     from topostrata.ingest.backup import BackedUp
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from topostrata.ingest.loose import Collected
     from topostrata.ingest.migration import Migrated
     from topostrata.ingest.verify import Violation
+    from topostrata.store.graph import GraphStore
+    from topostrata.store.jobs import JobQueue
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -30,6 +31,7 @@ class Upkeep(Analysis):
     def __init__(self, store: GraphStore) -> None:
         super().__init__(store)
         self._built_loader: Loader | None = None
+        self._built_jobs: JobQueue | None = None
 
     @property
     def _loader(self) -> Loader:
@@ -38,6 +40,19 @@ class Upkeep(Analysis):
         with self._building:
             self._built_loader = self._built_loader or Loader(self._store, self._masks)
             return self._built_loader
+
+    @property
+    def jobs(self) -> JobQueue:
+        """The long work that a service was asked for: how far it is, and what came of it.
+
+        >>> archive.jobs.page()
+        []
+        """
+        from topostrata.store.jobs import JobQueue
+
+        with self._building:
+            self._built_jobs = self._built_jobs or JobQueue(self._store)
+            return self._built_jobs
 
     # The archive itself
 

@@ -8,13 +8,16 @@ then of their mean.
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from topostrata.distance.alignments import Alignment, definition_of, options
 from topostrata.distance.null_model import DRAWS, VERSION, Chance, Levels
 from topostrata.errors import CorruptError
-from topostrata.store.graph import GraphStore
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore
 
 
 class StoredLevels:

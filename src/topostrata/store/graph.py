@@ -32,6 +32,7 @@ from topostrata.errors import (
     StoreUnavailableError,
     TopostrataError,
 )
+from topostrata.frames import Table
 from topostrata.store.read_only import check_read_only
 
 try:
@@ -96,15 +97,6 @@ class _Question:
     cancel: threading.Event
     token: str = field(default_factory=lambda: f"topostrata {secrets.token_hex(8)}")
     sent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The answer to a user's query. ``truncated`` says that there were more rows than asked for."""
-
-    columns: tuple[str, ...]
-    rows: list[list[Any]]
-    truncated: bool
 
 
 class Transaction:

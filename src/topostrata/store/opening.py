@@ -38,7 +38,7 @@ def prepare(store: GraphStore) -> None:
     """Give an empty database its schema and the archive's own node; refuse an archive of a format we do not know."""
     nodes = store.read("archive/archive")
     if not nodes:
-        for name in ("schema/001-archive", "schema/002-step-metrics"):
+        for name in ("schema/001-archive", "schema/002-step-metrics", "schema/004-jobs"):
             store.schema(queries.statements(name))
         index_keys(store)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -30,9 +30,9 @@ from topostrata.runs import (
     StepMetrics,
     Unprojected,
 )
-from topostrata.store.graph import GraphStore, Row, Transaction
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # so that values which are read elsewhere need no driver
+    from topostrata.store.graph import GraphStore, Row, Transaction
     from topostrata.topology import LayerShape, Wiring
 
 MAX_PAGE = 1000
@@ -84,7 +84,7 @@ class RunStore:
 
     def runs_page(self, *, limit: int, after: str, only: RunFilter) -> list[Run]:
         """A page of such runs in the order of their ids, those after the id ``after``."""
-        _check_page(limit)
+        check_page(limit)
         return self._store.read_with(lambda tx: _with_parents(tx, list(islice(_rows(tx, after, limit, only), limit))))
 
     def snapshots(self, run: str) -> list[Snapshot]:
@@ -93,7 +93,7 @@ class RunStore:
 
     def snapshots_page(self, run: str, *, limit: int, after: int) -> list[Snapshot]:
         """A page of a run's snapshots in the order of their steps, those after the step ``after``."""
-        _check_page(limit)
+        check_page(limit)
 
         def work(tx: Transaction) -> list[Snapshot]:
             page = _snapshots_page(tx, run, limit=limit, after=after)
@@ -114,7 +114,7 @@ class RunStore:
         self, run: str, *, metric: str | None, layer: str | None, limit: int, after: int
     ) -> list[StepMetrics]:
         """A page of these, those after the step ``after``."""
-        _check_page(limit)
+        check_page(limit)
         return list(islice(self._metrics(run, metric, layer, page=limit, after=after), limit))
 
     def _metrics(
@@ -266,7 +266,7 @@ def find_step_metrics(tx: Transaction, id_: str) -> StepMetrics | None:
 
 def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snapshot]:
     """The snapshot of each ref, or ``NotFoundError`` for the first that names none."""
-    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in map(_checked, refs)]
+    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in map(check_ref, refs)]
     open_ended = sorted({ref.run for ref in parsed if not isinstance(ref.step, int)})
     runs = runs_of(tx, open_ended) if open_ended else {}
     ids: list[str] = []
@@ -294,7 +294,7 @@ def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snaps
 def expanded(tx: Transaction, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
     """The snapshots that refs and globs name, in their order, each once."""
     several = [patterns] if isinstance(patterns, Ref | Snapshot | str) else patterns
-    checked = map(_checked, several)
+    checked = map(check_ref, several)
     texts = [pattern if isinstance(pattern, str) else f"{pattern.run}@{pattern.step}" for pattern in checked]
     return expand(texts, ((row["run"], step) for row in tx.run("runs/steps") for step in row["steps"]))
 
@@ -514,13 +514,15 @@ def _parsed(run: str, text: str) -> Wiring:
         raise CorruptError(f"{at}: expected a document of layers, found: {error}", hint=VERIFY) from error
 
 
-def _checked(ref: Ref | Snapshot | str) -> Ref | Snapshot | str:
+def check_ref(ref: Ref | Snapshot | str) -> Ref | Snapshot | str:
+    """What names a snapshot, or an error: a topology is none."""
     if not isinstance(ref, Ref | Snapshot | str):
         raise InvalidRefError(f"ref: expected text such as 'w0@5', a Ref or a Snapshot, found {type(ref).__name__}")
     return ref
 
 
-def _check_page(limit: int) -> None:
+def check_page(limit: int) -> None:
+    """Refuse a size of a page that is none."""
     if not 1 <= limit <= MAX_PAGE + 1:  # one more tells who pages whether there is more
         raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
 
