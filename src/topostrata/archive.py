@@ -490,22 +490,6 @@ class Archive(Upkeep):
 
         return py2neo_graph(self._store)
 
-    def bolt(self) -> AbstractContextManager[BoltAccess]:
-        """Address and account by which any Bolt client reads an embedded archive, for as long as the context lasts.
-
-        The password is made for this once, the account can only read, and both are gone at the end, with all
-        connections. What is asked is neither checked nor bounded as ``cypher`` is, but by the engine's minute for a
-        statement. Raises ``InvalidInputError`` on a server.
-
-        >>> import neo4j
-        >>> with archive.bolt() as to, neo4j.GraphDatabase.driver(to.uri, auth=(to.user, to.password)) as driver:
-        ...     driver.execute_query("MATCH (r:Run {id: 'w0'}) RETURN r.last_step", database_=to.database).records
-        [<Record r.last_step=10>]
-        """
-        from topostrata.store.bolt_gate import opened_gate
-
-        return opened_gate(self._store)
-
     def openlineage(
         self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
     ) -> list[dict[str, Any]]:
@@ -523,6 +507,22 @@ class Archive(Upkeep):
         beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
         snapshots = {member: self.snapshots(member) for member in (*family, *beyond)}
         return to_openlineage(runs, snapshots, namespace=namespace)
+
+    def bolt(self) -> AbstractContextManager[BoltAccess]:
+        """Address and account by which any Bolt client reads an embedded archive, for as long as the context lasts.
+
+        The password is made for this once, the account can only read, and both are gone at the end, with all
+        connections. What is asked is neither checked nor bounded as ``cypher`` is, but by the engine's minute for a
+        statement. Raises ``InvalidInputError`` on a server.
+
+        >>> import neo4j
+        >>> with archive.bolt() as to, neo4j.GraphDatabase.driver(to.uri, auth=(to.user, to.password)) as driver:
+        ...     driver.execute_query("MATCH (r:Run {id: 'w0'}) RETURN r.last_step", database_=to.database).records
+        [<Record r.last_step=10>]
+        """
+        from topostrata.store.bolt_gate import opened_gate
+
+        return opened_gate(self._store)
 
     # Whole runs on the move
 

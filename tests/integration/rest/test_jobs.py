@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.histories import sparse_history
-from tests.reference_runs import service
+from tests.reference_runs import Shell, service
 from topostrata.archive import open_archive
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import nnstd
@@ -93,8 +93,11 @@ def test_a_matrix_goes_on_after_the_service_was_killed(store: Path) -> None:
         assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]
 
 
-def test_other_kinds_are_what_their_routes_answer(rest: httpx.Client, tmp_path: Path) -> None:
-    """An inference, a test of relatedness and an export; one that fails says why, one that is cancelled makes room."""
+def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Client, tmp_path: Path) -> None:
+    """An inference, a test of relatedness and an export; one that fails says why, one that is cancelled makes room.
+
+    The command line lists the same jobs, waits for one and writes its result.
+    """
     endless = {"kind": "relatedness", "a": "w0@0", "b": "w0@10", "tests": 999_999}
     asked = rest.post("/v1/jobs", json=endless).raise_for_status().headers["location"]
     follow(rest, asked, lambda job: job["status"] == "running")
@@ -124,9 +127,15 @@ def test_other_kinds_are_what_their_routes_answer(rest: httpx.Client, tmp_path: 
     (file := tmp_path / "runs.zip").write_bytes(answer.content)
     with ExportFile(file) as exported:
         assert exported.counts.snapshots == 6  # w1 and w0, from which it descends
+    assert shell.json("jobs", "ls") == [*listed["jobs"], inferred]
+    waited = shell.json("jobs", "wait", related["id"][:12], "--out", str(tmp_path / "related.json"))
+    assert waited == related
+    assert (tmp_path / "related.json").read_bytes() == rest.get(f"{paths[2]}/result").content
+    assert f"error: {failed['error']}" in shell.run("jobs", "show", failed["id"]).stdout
     assert rest.post("/v1/jobs", json=jobs[3]).status_code == 202  # what it wrote was of another moment
-    for path in paths:
+    for path in paths[1:]:
         assert rest.delete(path).status_code == 204
+    assert shell.json("jobs", "cancel", inferred["id"]) == {"cancelled": inferred["id"]}
     assert rest.get("/v1/jobs").json()["jobs"] == []
 
 
