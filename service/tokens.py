@@ -10,26 +10,32 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from topostrata.errors import ConflictError, InvalidInputError, NotFoundError, SettingsError
 from topostrata.settings import Settings, others_can_read
+from topostrata.store.engine_files import FileLock
 
 Scope = Literal["read", "write", "query", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 FORMAT = 1
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_AGE = re.compile(r"([1-9][0-9]{0,3})([hdwy])")
+_PATIENCE_S = 10.0  # for whoever is changing the file
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+AGE_PATTERN = r"([1-9][0-9]{0,3})([hdwy])"
 _HOURS = {"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """What is kept of a token. ``scopes``: ``admin`` may do everything, ``query`` may ask in Cypher."""
+
+    json_names: ClassVar = {"digest": None}
 
     name: str
     digest: str
@@ -72,13 +78,14 @@ def tokens_path(settings: Settings, store: str | None) -> Path:
 
 
 def lifetime(text: str) -> timedelta:
-    """How long: ``12h``, ``30d``, ``8w``, ``1y``."""
-    match = _AGE.fullmatch(text)
-    if match is None:
+    """How long: ``12h``, ``30d``, ``8w``, ``1y``; at most a century."""
+    match = re.fullmatch(AGE_PATTERN, text)
+    hours = 0 if match is None else int(match[1]) * _HOURS[match[2]]
+    if not 0 < hours <= 100 * _HOURS["y"]:
         raise InvalidInputError(
-            f"expires: expected a number of hours, days, weeks or years such as 30d, found {text!r}"
+            f"expires: expected hours, days, weeks or years such as 30d, at most 100y, found {text[:80]!r}"
         )
-    return timedelta(hours=int(match[1]) * _HOURS[match[2]])
+    return timedelta(hours=hours)
 
 
 class TokenFile:
@@ -107,7 +114,7 @@ class TokenFile:
         is none.
         """
         wanted = tuple(scope for scope in SCOPES if scope in set(scopes))
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidInputError(
                 f"token: expected a name of letters, digits, '.', '_' and '-', at most 64, found {name[:80]!r}"
             )
@@ -115,22 +122,44 @@ class TokenFile:
             raise InvalidInputError(
                 f"token: expected scopes among {', '.join(SCOPES)}, found {', '.join(scopes) or 'none'}"
             )
-        tokens = self._read()
-        if any(token.name == name and token.state == "valid" for token in tokens.values()):
-            raise ConflictError(f"token {name!r}: expected none of this name, found one", hint="revoke it first")
         secret = f"ts_{secrets.token_urlsafe(32)}"
-        now = datetime.now(UTC).replace(microsecond=0)
-        token = Token(name, digest_of(secret), wanted, now, None if expires is None else now + expires)
-        self._write([*(known for known in tokens.values() if known.name != name), token])
+        with self._changing() as tokens:
+            if any(token.name == name and token.state == "valid" for token in tokens):
+                raise ConflictError(f"token {name!r}: expected none of this name, found one", hint="revoke it first")
+            now = datetime.now(UTC).replace(microsecond=0)
+            token = Token(name, digest_of(secret), wanted, now, None if expires is None else now + expires)
+            self._write([*(known for known in tokens if known.name != name), token])
         return secret
 
     def revoke(self, name: str) -> None:
         """Let a token count no longer, from the next request on. Raises ``NotFoundError`` where there is none."""
-        tokens = list(self._read().values())
-        if not any(token.name == name and token.revoked_at is None for token in tokens):
-            raise NotFoundError(f"token {name!r}: expected one of this name, found none", hint="`topostrata token ls`")
-        now = datetime.now(UTC).replace(microsecond=0)
-        self._write([replace(token, revoked_at=now) if token.name == name else token for token in tokens])
+        with self._changing() as tokens:
+            if not any(token.name == name and token.revoked_at is None for token in tokens):
+                raise NotFoundError(
+                    f"token {name!r}: expected one of this name, found none",
+                    hint="`topostrata token ls`, GET /v1/tokens",
+                )
+            now = datetime.now(UTC).replace(microsecond=0)
+            self._write([replace(token, revoked_at=now) if token.name == name else token for token in tokens])
+
+    @contextmanager
+    def _changing(self) -> Iterator[list[Token]]:
+        """The tokens, while nobody else changes them: what two write at once would be lost for one of them."""
+        self._read()  # what cannot be read is said before anything is made beside it
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+            free = lock.wait_exclusive(time.monotonic() + _PATIENCE_S)
+        except OSError as error:
+            raise SettingsError(f"{self.path}: expected a place to write, found: {error.strerror}") from error
+        if not free:
+            raise ConflictError(
+                f"{self.path}: expected a file that nobody else is changing, found one that somebody is"
+            )
+        try:
+            yield list(self._read().values())
+        finally:
+            lock.release()
 
     def _read(self) -> dict[str, Token]:
         try:
@@ -178,7 +207,6 @@ class TokenFile:
         ]
         draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 json.dump({"format": FORMAT, "tokens": entries}, stream, indent=1)

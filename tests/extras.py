@@ -77,6 +77,7 @@ def base() -> None:
         [COMMAND, "ls", "--store", "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=300
     )
     assert "the service does not answer" in nobody.stderr, f"a service is asked by the base install: {nobody.stderr}"
+    refused("server", "mcp", "--store", "archive")
     refused("demo", "demo", "--no-serve")
     Path("a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     Path("a.msgpack").write_bytes(b"\x80")
@@ -109,6 +110,14 @@ def pandas() -> None:
     """Answers as data frames."""
     frame = ts.distances(networks(), alignment="identity").to_pandas()
     assert frame.shape == (3, 3)
+
+
+def mcp() -> None:
+    """The tools for assistants."""
+    from topostrata.service.assistant import server_of
+
+    with ts.open("archive") as archive:
+        assert server_of(archive).name == "topostrata"
 
 
 def parquet() -> None:
@@ -222,6 +231,7 @@ PROMISES: dict[str, Callable[[], None]] = {
     "keras": keras,
     "orbax": orbax,
     "pandas": pandas,
+    "mcp": mcp,
     "parquet": parquet,
     "plot": plot,
     "py2neo": py2neo,

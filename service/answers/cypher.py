@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
+from topostrata import queries
 from topostrata.service.answers.shape import as_json
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
@@ -22,6 +23,34 @@ def cypher_answer(table: Table, unprojected: Iterable[Unprojected], columns: Ite
         "truncated": table.truncated,
         "unprojected": [as_json(layer) for layer in unprojected],
     }
+
+
+class RecipeAnswer(TypedDict):
+    """A question of the cookbook: its text in Cypher, and values of its parameters as an example."""
+
+    name: str
+    title: str
+    purpose: str
+    text: str
+    parameters: list[str]
+    columns: list[str]
+    example: dict[str, str | int | float]
+
+
+def cookbook_answer() -> list[RecipeAnswer]:
+    """The questions of docs/cypher.md, ready to be asked."""
+    return [
+        RecipeAnswer(
+            name=recipe.name.removeprefix("cookbook/"),
+            title=recipe.title,
+            purpose=recipe.purpose,
+            text=recipe.text,
+            parameters=list(recipe.parameters),
+            columns=list(recipe.columns),
+            example=dict(recipe.example),
+        )
+        for recipe in map(queries.load, queries.names("cookbook"))
+    ]
 
 
 class CypherAnswer(TypedDict):

@@ -34,6 +34,7 @@ from topostrata.service.api.routes import (
     page,
     related,
     runs,
+    tokens,
     topologies,
 )
 from topostrata.service.api.telemetry import MEDIA_TYPE, Telemetry
@@ -81,6 +82,7 @@ def create_app(
     )  # outermost, so that refusals of the access check have its headers too
     problems.install(app)
     app.state.watch = events.Watch()
+    app.state.tokens = guard.kept if guard else None
     readiness = Readiness()
     for routes in (
         runs,
@@ -96,6 +98,7 @@ def create_app(
         measures,
         cypher,
         events,
+        tokens,
         page,
     ):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(auth.documented)], responses={401: {}})

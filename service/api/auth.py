@@ -25,11 +25,13 @@ logger = logging.getLogger(__name__)
 
 OPEN = frozenset({"/healthz", "/readyz", "/docs"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_TOKENS = r"/v1/tokens(/.*)?"
 # Beside these a POST writes. What computes an answer and keeps nothing reads, though its question is a body; what is
-# gone for good is for those who may do everything.
+# gone for good is for those who may do everything, and so are the tokens.
 _OWN: tuple[tuple[str, str, tokens.Scope], ...] = (
     ("POST", r"/v1/cypher", "query"),
     ("DELETE", r"/v1/removed/.*", "admin"),
+    *((method, _TOKENS, "admin") for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")),
 )
 
 # For the schema only: AccessCheck has checked the token before the routing.
@@ -64,7 +66,7 @@ class Guard:
 
     def __init__(self, token: str | None = None, kept: tokens.TokenFile | None = None) -> None:
         self._digest = None if token is None else hashlib.sha256(token.encode()).hexdigest()
-        self._kept = kept
+        self.kept = kept
         self._closed = token is not None
 
     def is_closed(self) -> bool:
@@ -72,7 +74,7 @@ class Guard:
 
         Raises ``SettingsError`` for a file of tokens that others can read, or that is damaged.
         """
-        self._closed = self._closed or (self._kept is not None and bool(self._kept.tokens()))
+        self._closed = self._closed or (self.kept is not None and bool(self.kept.tokens()))
         return self._closed
 
     def refusal(self, scope: Scope) -> JSONResponse | None:
@@ -81,7 +83,8 @@ class Guard:
             return None
         try:
             if not self.is_closed():
-                return None
+                # Whoever is on this machine could make the first token, and shut everybody else out.
+                return _first() if re.fullmatch(_TOKENS, path_of(scope), re.DOTALL) else None
             token = self._shown(scope)
         except SettingsError:
             logger.exception("the tokens cannot be read: nobody is answered")
@@ -98,11 +101,20 @@ class Guard:
         digest = tokens.digest_of(token.strip(b" "))
         if self._digest is not None and hmac.compare_digest(digest, self._digest):
             return _ADMIN
-        return self._kept.find(digest) if self._kept is not None else None
+        return self.kept.find(digest) if self.kept is not None else None
 
 
 # Whoever shows the token of the settings.
 _ADMIN = tokens.Token("admin", "", ("admin",), datetime.min.replace(tzinfo=UTC))
+
+
+def _first() -> JSONResponse:
+    return problem(
+        403,
+        "forbidden",
+        "expected a service that has a token, found one that is open to all on this machine",
+        hint="`topostrata token create OWNER --scope admin` makes the first",
+    )
 
 
 def _refused(token: tokens.Token | None, scope: Scope) -> JSONResponse | None:

@@ -135,12 +135,9 @@ def as_options(recipe: Query) -> str:
 
 
 def _list_cookbook(*, json_: bool) -> None:
-    from dataclasses import asdict
+    from topostrata.service.answers.cypher import cookbook_answer
 
-    from topostrata import queries
-
-    recipes = [queries.load(name) for name in queries.names("cookbook")]
-    rows = [asdict(recipe) | {"name": recipe.name.removeprefix("cookbook/")} for recipe in recipes]
+    rows = cookbook_answer()
     if json_:
         answer(rows)
         return

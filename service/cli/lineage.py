@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -68,6 +69,12 @@ def lineage(
     ] = "inferred",
     graphml: Annotated[Path | None, typer.Option("--graphml", metavar="FILE", help="Write it as GraphML.")] = None,
     prov: Annotated[Path | None, typer.Option("--prov", metavar="FILE", help="Write it as PROV-JSON.")] = None,
+    openlineage: Annotated[
+        Path | None,
+        typer.Option(
+            "--openlineage", metavar="FILE", help="Write what is declared as events of OpenLineage, a line each."
+        ),
+    ] = None,
     png: PngOption = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -81,7 +88,13 @@ def lineage(
 
     if not infer and (root or by_time or units or alignment):
         raise typer.BadParameter("--root, --by-time, --units and --alignment go with --infer")
-    check_outputs({kind: path for kind, path in (("graphml", graphml), ("prov", prov), ("png", png)) if path})
+    if infer and openlineage:
+        raise typer.BadParameter(
+            "expected declared descent, found --infer: OpenLineage has no mark for a guess, --prov and --graphml have",
+            param_hint="--openlineage",
+        )
+    outputs = (("graphml", graphml), ("prov", prov), ("openlineage", openlineage), ("png", png))
+    check_outputs({kind: path for kind, path in outputs if path})
     with archive(store) as opened:
         if other is not None:
             if run is None:
@@ -94,7 +107,10 @@ def lineage(
             if infer
             else None
         )
+        events = opened.openlineage(run, depth=depth) if openlineage else []
     _export(inferred.inference if inferred else declared, graphml, prov)
+    if openlineage is not None:
+        _write(openlineage, "".join(json.dumps(event) + "\n" for event in events))
     if png is not None:
         _draw(declared, inferred.inference if inferred else None, png)
     if inferred is not None:
@@ -233,17 +249,20 @@ def units_line(inferred: dict[str, Any]) -> str:
 
 
 def _export(descent: Lineage | Inference, graphml: Path | None, prov: Path | None) -> None:
-    import json
-
-    from topostrata.files import whole
     from topostrata.lineage.exports import to_graphml, to_prov
 
-    wanted = ((graphml, to_graphml), (prov, lambda graph: json.dumps(to_prov(graph), indent=1) + "\n"))
-    for path, text in wanted:
-        if path is not None:
-            with whole(path) as draft:
-                draft.write_text(text(descent), encoding="utf-8")
-            say(f"wrote {path}")
+    if graphml is not None:
+        _write(graphml, to_graphml(descent))
+    if prov is not None:
+        _write(prov, json.dumps(to_prov(descent), indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    from topostrata.files import whole
+
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+    say(f"wrote {path}")
 
 
 def _draw(declared: Lineage, inferred: Inference | None, path: Path) -> None:

@@ -27,7 +27,7 @@ engine = typer.Typer(help="The embedded engine of a directory.", no_args_is_help
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (serve, doctor, verify, rebuild, gc, migrate):
+    for verb in (serve, mcp, doctor, verify, rebuild, gc, migrate):
         app.command()(verb)
     app.add_typer(engine, name="engine")
 
@@ -67,6 +67,17 @@ def serve(
             say(f"the page: {url}/")
 
     run_server(store, host=host, port=port, ready=ready, manner=Manner(tls_cert, tls_key, root_path, json_log))
+
+
+def mcp(store: StoreOption = None) -> None:
+    """Give an assistant tools that read the archive: a server of the Model Context Protocol on stdin and stdout.
+
+    Programs such as Claude Desktop or an editor start it themselves: docs/assistants.md.
+    """
+    from topostrata.service.assistant import server_of
+
+    with archive(store) as opened:
+        server_of(opened).run("stdio")
 
 
 def verify(
@@ -240,6 +251,7 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "keras": "h5py",
         "flax": "msgpack",
         "orbax": "tensorstore",
+        "mcp": "mcp",
         "py2neo": "py2neo",
         "demo": "sklearn",
         "torch": "torch",

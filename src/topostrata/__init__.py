@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.ingest.verify import Violation
     from topostrata.lineage.declared import Kinship, Lineage
-    from topostrata.lineage.exports import to_graphml, to_prov
+    from topostrata.lineage.exports import to_graphml, to_openlineage, to_prov
     from topostrata.lineage.inferred import Inference, InferredEdge
     from topostrata.lineage.related import LayerRelatedness, Relatedness, related
     from topostrata.lineage.stored import StoredInference
@@ -266,6 +266,7 @@ __all__ = [
     "survival_curves",
     "timeline_curve",
     "to_graphml",
+    "to_openlineage",
     "to_prov",
     "trace",
     "trace_first_batch",
@@ -376,7 +377,7 @@ _HOMES = {
         "Kinship",
         "Lineage",
     ),
-    "lineage.exports": ("to_graphml", "to_prov"),
+    "lineage.exports": ("to_graphml", "to_openlineage", "to_prov"),
     "lineage.inferred": (
         "Inference",
         "InferredEdge",

@@ -490,6 +490,24 @@ class Archive(Upkeep):
 
     # Whole runs on the move
 
+    def openlineage(
+        self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
+    ) -> list[dict[str, Any]]:
+        """The runs of ``lineage`` as events of OpenLineage 2-0-2, for a catalog of data: ``ts.to_openlineage``.
+
+        Raises ``NotFoundError`` where there is no such run.
+
+        >>> [event["outputs"][0]["name"] for event in archive.openlineage("w1") if event["outputs"]][:2]
+        ['w0@0', 'w0@5']
+        """
+        from topostrata.lineage.exports import to_openlineage
+
+        family = self.lineage(run, depth=depth).nodes
+        runs = [self.run(member) for member in family]
+        beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
+        snapshots = {member: self.snapshots(member) for member in (*family, *beyond)}
+        return to_openlineage(runs, snapshots, namespace=namespace)
+
     def export(
         self,
         path: str | os.PathLike[str],

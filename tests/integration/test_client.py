@@ -71,7 +71,7 @@ def test_what_needs_the_archive_itself_is_refused(client: Archive) -> None:
 
 def test_every_method_is_asked_or_refused() -> None:
     """None is left to the code that needs a database, but for what is made of others."""
-    composed = {"export", "import_", "copy_to", "keep_measures", "push_files"}
+    composed = {"export", "import_", "copy_to", "keep_measures", "openlineage", "push_files"}
     public = {name for name in dir(Archive) if not name.startswith("_")}
     own = {name for base in Client.__mro__ for name in vars(base) if base.__module__.startswith("topostrata.service")}
     assert public - own == composed

@@ -60,6 +60,7 @@ FLOORS = [
     ["service.destinations"],
     ["service.sync"],
     ["service.api"],
+    ["service.assistant"],
     ["service.cli"],
 ]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
@@ -12,13 +13,14 @@ from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.null_model import Kept
 from topostrata.errors import LimitError
 from topostrata.lineage.declared import Kinship, Lineage
+from topostrata.lineage.exports import to_prov
 from topostrata.lineage.inferred import SAMPLES, Inference
 from topostrata.lineage.timelines import Timeline
 from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import GLOB_PATTERN, RUN_PATTERN, ArchiveOf, RunId, represent
+from topostrata.service.api.representation import GLOB_PATTERN, RUN_PATTERN, ArchiveOf, RunId, represent, represent_text
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
 router = APIRouter(tags=["lineage"], route_class=Route)
@@ -57,6 +59,32 @@ def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) 
 def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
     """The declared descent of all runs."""
     return represent(request, archive.lineage())
+
+
+_EVENTS = "application/x-ndjson"
+FamilyOf = Annotated[
+    str | None,
+    Query(alias="run", description="The run whose family it is. Default: all runs.", pattern=RUN_PATTERN),
+]
+
+
+@router.get(
+    "/lineage/openlineage",
+    response_class=Response,
+    responses={200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}, 404: {}},
+)
+@slow
+def get_openlineage(request: Request, archive: ArchiveOf, run: FamilyOf = None) -> Response:
+    """The declared descent as events of OpenLineage 2-0-2, a line each: runs, snapshots as their outputs, parents."""
+    events = archive.openlineage(run)
+    return represent_text(request, "".join(json.dumps(event) + "\n" for event in events), _EVENTS)
+
+
+@router.get("/lineage/prov", response_model=dict[str, Any], responses={404: {}})
+@slow
+def get_prov(request: Request, archive: ArchiveOf, run: FamilyOf = None) -> Response:
+    """The declared descent as PROV-JSON, the provenance model of the W3C."""
+    return represent(request, to_prov(archive.lineage(run)))
 
 
 MOST_SAMPLES = 1000  # each costs a tree, while the client waits

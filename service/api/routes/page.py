@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 from typing_extensions import TypedDict
 
-from topostrata import queries
+from topostrata.service.answers.cypher import RecipeAnswer, cookbook_answer
 from topostrata.service.api.lanes import Route
 from topostrata.service.api.representation import ArchiveOf, RunId, represent
 
@@ -40,17 +40,6 @@ class OverviewAnswer(TypedDict):
     metrics: list[str]
     steps: list[int]
     values: list[float]
-
-
-class RecipeAnswer(TypedDict):
-    """A question of the cookbook: its text in Cypher, and values of its parameters as an example."""
-
-    name: str
-    title: str
-    purpose: str
-    text: str
-    columns: list[str]
-    example: dict[str, str | int | float]
 
 
 @router.get("/runs/{run}/overview", response_model=OverviewAnswer)
@@ -84,21 +73,7 @@ def get_overview(
 @router.get("/cypher/cookbook", response_model=list[RecipeAnswer])
 def get_cookbook(request: Request) -> Response:
     """The questions of docs/cypher.md, ready to be asked."""
-    recipes = [queries.load(name) for name in queries.names("cookbook")]
-    return represent(
-        request,
-        [
-            {
-                "name": recipe.name.removeprefix("cookbook/"),
-                "title": recipe.title,
-                "purpose": recipe.purpose,
-                "text": recipe.text,
-                "columns": list(recipe.columns),
-                "example": dict(recipe.example),
-            }
-            for recipe in recipes
-        ],
-    )
+    return represent(request, cookbook_answer())
 
 
 def is_open(path: str) -> bool:

@@ -1,17 +1,26 @@
-"""Lineage for other programs: GraphML (Gephi, yEd, igraph, networkx) and PROV-JSON (the W3C's provenance model).
+"""Lineage for other programs: GraphML (Gephi, yEd, networkx), PROV-JSON (the W3C's model), OpenLineage (catalogs).
 
-Declared descent and inferred ancestry are written in the same way; a guess is marked as one in every format.
+Declared descent and inferred ancestry are written in the same way, and a guess is marked as one; but OpenLineage has no
+mark for a guess: only what is declared is written as its events.
 """
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from topostrata.lineage.declared import Lineage
 from topostrata.lineage.inferred import Inference
+from topostrata.runs import Run, Snapshot, Status
 
 # A name for what an archive holds, not a place: the prefix stands for names that are unique within one archive.
 NAMESPACE = "urn:topostrata:"
+
+_OPENLINEAGE = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+_PARENT = "https://openlineage.io/spec/facets/1-2-0/ParentRunFacet.json#/$defs/ParentRunFacet"
+_VERSION = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet"
+_ENDS: dict[Status, str] = {"finished": "COMPLETE", "failed": "FAIL"}
 
 
 def to_graphml(lineage: Lineage | Inference) -> str:
@@ -54,6 +63,67 @@ def to_prov(lineage: Lineage | Inference) -> dict[str, Any]:
     else:
         _inferred(lineage, document)
     return document
+
+
+def to_openlineage(
+    runs: Iterable[Run], snapshots: Mapping[str, Sequence[Snapshot]], *, namespace: str = "topostrata"
+) -> list[dict[str, Any]]:
+    """Events of OpenLineage 2-0-2, in the order of their times: a run as its writers declared it, none inferred.
+
+    A run is a run of a job of the same name, its id made from namespace and run, so that it is the same each time.
+    ``START`` is when the run was made, its inputs the snapshots that it started from; each of its ``snapshots`` is a
+    ``RUNNING`` event with that snapshot (``w0@5``) as output dataset, its digest as version. ``COMPLETE`` or ``FAIL``
+    follows where the run has ended, at the time of what was last recorded, as no other is known. A run that started
+    from one other run has that as its parent; where there were several, which the facet cannot hold, the inputs say so.
+    ``snapshots`` holds those of the parents too, for their digests; an input whose digest is not known has no version.
+
+    >>> from datetime import UTC, datetime
+    >>> run = Run("w0", "w0", "finished", datetime(2026, 1, 1, tzinfo=UTC))
+    >>> [event["eventType"] for event in to_openlineage([run], {"w0": []})]
+    ['START', 'COMPLETE']
+    """
+    digests = {snapshot.id: snapshot.digest for entries in snapshots.values() for snapshot in entries}
+    events = [event for run in runs for event in _events(run, snapshots[run.id], digests, namespace)]
+    return sorted(events, key=lambda event: event["eventTime"])
+
+
+def _events(
+    run: Run, snapshots: Sequence[Snapshot], digests: Mapping[str, str], namespace: str
+) -> Iterator[dict[str, Any]]:
+    from topostrata import __version__  # noqa: PLC0415 - the package imports this module
+
+    producer = f"{NAMESPACE}{__version__}"
+
+    def facet(schema: str, **fields: Any) -> dict[str, Any]:
+        return {"_producer": producer, "_schemaURL": schema, **fields}
+
+    def run_of(name: str) -> dict[str, Any]:
+        return {"runId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{NAMESPACE}{namespace}/{name}"))}
+
+    def job_of(name: str) -> dict[str, Any]:
+        return {"namespace": namespace, "name": name}
+
+    def dataset(ref: str) -> dict[str, Any]:
+        version = {"version": facet(_VERSION, datasetVersion=digests[ref])} if ref in digests else {}
+        return {"namespace": namespace, "name": ref, "facets": version}
+
+    parents = {parent.run for parent in run.parents}
+    facets = {"parent": facet(_PARENT, run=run_of(*parents), job=job_of(*parents))} if len(parents) == 1 else {}
+    inputs = [dataset(f"{parent.run}@{parent.step}") for parent in run.parents]
+    entries = [("START", run.created_at, None), *(("RUNNING", entry.recorded_at, entry.id) for entry in snapshots)]
+    if run.status in _ENDS:
+        entries.append((_ENDS[run.status], max(time for _, time, _ in entries), None))
+    for kind, time, ref in entries:
+        yield {
+            "eventType": kind,
+            "eventTime": time.isoformat(),
+            "producer": producer,
+            "schemaURL": _OPENLINEAGE,
+            "run": run_of(run.id) | {"facets": facets},
+            "job": job_of(run.id),
+            "inputs": inputs if kind == "START" else [],
+            "outputs": [] if ref is None else [dataset(ref)],
+        }
 
 
 def _declared(lineage: Lineage, document: dict[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import httpx
 
 from tests.reference_runs import Shell
@@ -36,3 +39,22 @@ def test_relatedness_is_that_of_the_command_line(shell: Shell, rest: httpx.Clien
     shown = shell.run("related", "w0@0", "w4@0", "--tests", "99").stdout
     assert "w0@0 and w4@0: related in l1, l2; p = 0.02 of 99 tests a layer, seed 0" in shown
     assert "no p where no exchange changes anything: l3" in shown
+
+
+def test_lineage_comes_in_the_forms_of_others(shell: Shell, rest: httpx.Client, tmp_path: Path) -> None:
+    """Events of OpenLineage, one a line, and PROV-JSON: those that the command line writes; a guess is no event."""
+    events, prov = tmp_path / "events.ndjson", tmp_path / "prov.json"
+    shell.json("lineage", "w2", "--openlineage", str(events), "--prov", str(prov))
+    answer = rest.get("/v1/lineage/openlineage", params={"run": "w2"})
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.text == events.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    (start,) = [line for line in lines if line["job"]["name"] == "w1" and line["eventType"] == "START"]
+    digest = rest.get("/v1/runs/w0/snapshots/0").json()["digest"]
+    assert [(entry["name"], entry["facets"]["version"]["datasetVersion"]) for entry in start["inputs"]] == [
+        ("w0@0", digest)
+    ]
+    assert rest.get("/v1/lineage/prov", params={"run": "w2"}).json() == json.loads(prov.read_text(encoding="utf-8"))
+    assert rest.get("/v1/lineage/prov", params={"run": "nobody"}).status_code == 404
+    said = shell.fails("lineage", "--infer", "w*@0", "--openlineage", str(events), code=2)
+    assert "no mark for a guess" in said

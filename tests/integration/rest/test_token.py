@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from topostrata.archive import Archive, open_archive
 from topostrata.errors import ConflictError
 from topostrata.service.api.app import create_app
 from topostrata.service.api.auth import Guard, is_open
-from topostrata.service.tokens import TokenFile
+from topostrata.service.tokens import TokenFile, digest_of
 from topostrata.store.embedded import stop
 
 TOKEN = "f8Jq2mX0-vT7_b3.nR5~kD1+wL9/cY6aZ4eH8sG="
@@ -275,6 +276,7 @@ def test_every_route_wants_its_scope(archive: Archive, kept: TokenFile) -> None:
         wanted = "query" if (method, path) == ("POST", "/v1/cypher") else "write"
         wanted = "admin" if method == "DELETE" and path.startswith("/v1/removed/") else wanted
         wanted = "read" if method in {"GET", "HEAD", "OPTIONS"} else wanted
+        wanted = "admin" if path.startswith("/v1/tokens") else wanted
         for who, (secret, scopes) in secrets.items():
             headers = {"Authorization": f"Bearer {secret}"} if secret else {}
             answer = client.request(method, path, headers=headers)
@@ -304,6 +306,50 @@ def test_a_token_counts_and_stops_to_count_at_once(archive: Archive, kept: Token
     assert (refused.status_code, "revoked" in refused.json()["detail"]) == (401, True)
     kept.path.unlink()
     assert client.get("/v1/runs").status_code == 401
+
+
+def test_tokens_are_given_and_taken_over_rest(archive: Archive, kept: TokenFile) -> None:
+    """By whoever has the scope admin: shown once, listed without secret and hash, revoked from the next request on."""
+    app = create_app(archive=archive, guard=Guard(None, kept))
+    app.state.archive = archive
+    client = Client(app)
+    body = {"name": "ci", "scopes": ["read", "write"], "expires": "30d"}
+    first = client.request("POST", "/v1/tokens", json=body)
+    assert (first.status_code, "token create" in first.json()["hint"]) == (403, True), "an open service gives none away"
+    boss = {"Authorization": f"Bearer {kept.create('boss', ['admin'])}"}
+    new = client.request("POST", "/v1/tokens", json=body, headers=boss)
+    assert (new.status_code, new.headers["cache-control"]) == (201, "no-store")
+    bearer = {"Authorization": f"Bearer {new.json()['token']}"}
+    assert client.get("/v1/runs", headers=bearer).status_code == 200
+    assert client.get("/v1/tokens", headers=bearer).status_code == 403
+    token = client.get(new.headers["location"], headers=boss)
+    assert (token.json()["scopes"], token.json()["state"]) == (["read", "write"], "valid")
+    listed = client.get("/v1/tokens", headers=boss)
+    assert [entry["name"] for entry in listed.json()["tokens"]] == ["boss", "ci"]
+    for entry in kept.tokens():
+        assert entry.digest not in listed.text
+    assert client.request("POST", "/v1/tokens", json=body, headers=boss).json()["code"] == "conflict"
+    wrong: list[dict[str, Any]] = [
+        {"name": "x y"},
+        {"scopes": ["all"]},
+        {"scopes": []},
+        {"expires": "soon"},
+        {"more": 1},
+    ]
+    for other in (*wrong, {"name": "long", "expires": "9999y"}):
+        assert client.request("POST", "/v1/tokens", json=body | other, headers=boss).status_code == 422, other
+    assert client.request("DELETE", "/v1/tokens/ci", headers=boss).status_code == 204
+    assert client.get("/v1/runs", headers=bearer).status_code == 401
+    assert client.request("DELETE", "/v1/tokens/ci", headers=boss).status_code == 404
+    bare = create_app(archive=archive, guard=Guard(TOKEN))
+    assert "API_TOKENS_FILE" in Client(bare).get("/v1/tokens", headers=BEARER).json()["hint"]
+
+
+def test_tokens_made_at_the_same_time_are_all_kept(kept: TokenFile) -> None:
+    """Whoever changes the file reads it first, alone."""
+    with ThreadPoolExecutor(8) as pool:
+        secrets = list(pool.map(lambda k: TokenFile(kept.path).create(f"t{k}", ["read"]), range(24)))
+    assert {token.digest for token in kept.tokens()} == {digest_of(secret) for secret in secrets}
 
 
 def test_a_file_of_tokens_that_others_can_read_is_refused(archive: Archive, kept: TokenFile) -> None:
