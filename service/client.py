@@ -85,10 +85,10 @@ class Client(RemoteAnalysis):
     half a second, then twice as long each time, or when the service asks for it (``Retry-After``, up to a minute).
     Threads may share it.
 
-    Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``py2neo``, and
-    of others ``partners``, ``scheduler``, ``cancel`` of ``cypher`` and ``keep`` of ``match``: ``InvalidInputError``
-    says so. A service bounds what one request may cost: it compares up to 64 snapshots at once, else ``LimitError``.
-    Progress of a matrix is told when it is done.
+    Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
+    ``restore``, ``jobs``, ``stored_nnstd``, ``py2neo``, and of others ``partners``, ``scheduler``, ``cancel`` of
+    ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost: it
+    compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
 
     Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
     ``StoreUnavailableError`` where the service does not answer.
@@ -445,6 +445,10 @@ class Client(RemoteAnalysis):
     rebuild = _at_home("rebuild")
     gc = _at_home("gc")
     migrate = _at_home("migrate")
+    jobs = property(_at_home("jobs"))
+    stored_nnstd = _at_home("stored_nnstd")
+    backup = _at_home("backup")
+    restore = _at_home("restore")
     py2neo = _at_home("py2neo")
 
 

@@ -135,7 +135,7 @@ def wipe(archive: Archive) -> None:
     """Empty the database; only its schema and the archive's own node stay."""
     for kind in (
         "Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Topology", "DistanceBlock", "Inference", "LayerMetrics",
-        "StepMetrics", "Run",
+        "StepMetrics", "Run", "JobPart", "Job",
     ):  # fmt: skip
         while tell(archive, f"MATCH (n:{kind}) WITH n LIMIT 500 DETACH DELETE n RETURN 1 AS gone"):
             pass

@@ -58,9 +58,13 @@ _MATCH = {"name": "If-Match", "in": "header", "schema": _TEXT, "description": "T
 _CHANGED = {values.CHANGED: {"description": "Whether it was changed: true or false.", "schema": _TEXT}}
 _METHODS = ("get", "put", "post", "patch", "delete")
 
-# From what makes a run or snapshot, or lists them, to what reads it: operation, method, status of the source.
+# From what makes a run, snapshot or job to what reads it: operation, method, status of the source.
 _RUN, _STEP = "$request.path.run", "$request.path.step"
+_JOB = {"job": "$response.body#/id"}
 _LINKS: list[tuple[str, str, tuple[str, ...], str, dict[str, str]]] = [
+    ("/v1/jobs", "post", ("200", "202"), "get_job", _JOB),
+    ("/v1/jobs", "post", ("200", "202"), "get_job_result", _JOB),
+    ("/v1/jobs", "post", ("200", "202"), "delete_job", _JOB),
     ("/v1/runs/{run}", "put", ("200", "201"), "get_run", {"run": _RUN}),
     ("/v1/runs/{run}", "put", ("200", "201"), "patch_run", {"run": _RUN}),
     ("/v1/runs/{run}", "put", ("200", "201"), "list_snapshots", {"run": _RUN}),

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
     from topostrata.frames import Table
+    from topostrata.ingest.backup import BackedUp
     from topostrata.ingest.formats.limits import Limits
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
         timeline_curve,
     )
     from topostrata.settings import Settings
+    from topostrata.store.jobs import Job, JobQueue, JobState
     from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
@@ -120,6 +122,7 @@ __all__ = [
     "Archive",
     "ArchiveCounts",
     "Axis",
+    "BackedUp",
     "BrokenRule",
     "Cancelled",
     "Chance",
@@ -155,6 +158,9 @@ __all__ = [
     "InvalidQueryError",
     "InvalidRefError",
     "InvalidTopologyError",
+    "Job",
+    "JobQueue",
+    "JobState",
     "KaplanMeier",
     "Kinship",
     "Layer",
@@ -356,6 +362,7 @@ _HOMES = {
         "Inspection",
         "inspect",
     ),
+    "ingest.backup": ("BackedUp",),
     "ingest.pushing": (
         "CheckedFiles",
         "Pushed",
@@ -446,6 +453,11 @@ _HOMES = {
         "timeline_curve",
     ),
     "settings": ("Settings",),
+    "store.jobs": (
+        "Job",
+        "JobQueue",
+        "JobState",
+    ),
     "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }

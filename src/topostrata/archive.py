@@ -531,10 +531,17 @@ class Archive(Upkeep):
 
         return transfer.export(self, Path(path), runs=runs, progress=progress)
 
-    def import_(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] = _unheard) -> Moved:
-        """Bring the runs of an exported file into this archive. What is there already stays.
+    def import_(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        runs: Iterable[str] | str | None = None,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> Moved:
+        """Bring runs of an exported file (all by default) into this archive. What is there already stays.
 
-        The whole file is checked before a word is written. One that was interrupted goes on where it was when started
+        A backup is such a file: its runs come without what is kept beside them, removed ones where they are named. The
+        whole file is checked before a word is written. One that was interrupted goes on where it was when started
         again. Raises ``InvalidInputError`` for a file that is damaged, ``ConflictError`` where the archive holds
         another run or snapshot of the same name.
 
@@ -547,7 +554,24 @@ class Archive(Upkeep):
         """
         from topostrata.ingest import transfer
 
-        return transfer.import_(Path(path), self, progress=progress)
+        return transfer.import_(Path(path), self, runs=runs, progress=progress)
+
+    def restore(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] = _unheard) -> Moved:
+        """Make this archive, which has no other runs, what ``backup`` wrote; interrupted, it goes on when begun again.
+
+        The whole file is checked before a word is written, and at the end all of it is read back and compared. Raises
+        ``ConflictError`` where there are other runs, ``InvalidInputError`` for a file that is damaged or no backup.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     backed_up = archive.backup(f"{folder}/all.zip")
+        ...     moved = archive.restore(f"{folder}/all.zip")
+        >>> moved.snapshots == backed_up.snapshots, moved.added
+        (True, 0)
+        """
+        from topostrata.ingest.backup import restore
+
+        return restore(Path(path), self._store, self, progress=progress)
 
     def copy_to(
         self,

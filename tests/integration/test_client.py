@@ -27,7 +27,7 @@ from topostrata.service.client import Client
 from topostrata.topology import Topology
 
 # What only the archive itself can do; their examples are not those of a client.
-AT_HOME = {"verify", "repair", "rebuild", "gc", "migrate", "py2neo"}
+AT_HOME = {"verify", "repair", "rebuild", "gc", "migrate", "backup", "restore", "jobs", "py2neo", "stored_nnstd"}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
@@ -16,7 +17,7 @@ from topostrata.distance.null_model import Kept
 from topostrata.service.answers import arrow, values
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
 from topostrata.service.api.representation import (
     BINARY,
     GLOB_PATTERN,
@@ -28,6 +29,7 @@ from topostrata.service.api.representation import (
     represent_bytes,
 )
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
+from topostrata.store.runs import RecordedSnapshot
 
 router = APIRouter(tags=["distance"], route_class=Route)
 
@@ -42,7 +44,7 @@ RefQuery = Annotated[
     str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
 ]
 _CSV, _NPZ = "text/csv", "application/x-npz"
-_MATRICES = (JSON, values.MEDIA_TYPE, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
+MATRICES = (JSON, values.MEDIA_TYPE, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
 KeepQuery = Annotated[bool, Query(description="Keep what is computed, for others and for Cypher.")]
@@ -78,8 +80,7 @@ DistanceAnswer = shape(
 
 
 @router.get("/distances", response_model=DistanceAnswer)
-@slow
-def get_distance(
+async def get_distance(
     request: Request,
     archive: ArchiveOf,
     a: RefQuery,
@@ -92,17 +93,31 @@ def get_distance(
     layers: LayersQuery = None,
     keep: KeepQuery = True,
 ) -> Response:
-    """NNSTD of two snapshots."""
-    ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers, keep=keep)
-    answer = distance_answer(ours.snapshot.id, theirs.snapshot.id, distance)
-    return represent(request, replace(distance, matching={}), answer)  # the match is `/v1/match`
+    """NNSTD of two snapshots; one that is kept already waits for nobody who computes."""
+
+    def stored() -> Response | None:
+        ours, theirs = archive.recorded(a, b)
+        distance = archive.stored_nnstd(ours, theirs, alignment=alignment)
+        return None if distance is None else told(ours, theirs, distance)
+
+    def computed() -> Response:
+        ours, theirs = archive.recorded(a, b)
+        distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers, keep=keep)
+        return told(ours, theirs, distance)
+
+    def told(ours: RecordedSnapshot, theirs: RecordedSnapshot, distance: Distance) -> Response:
+        answer = distance_answer(ours.snapshot.id, theirs.snapshot.id, distance)
+        return represent(request, replace(distance, matching={}), answer)  # the match is `/v1/match`
+
+    lanes = lanes_of(request)
+    response = await lanes.work(Lane.QUICK, stored) if chance is None and layers is None else None
+    return response or await lanes.answer(Lane.SLOW, request, lambda _: run_in_threadpool(computed))
 
 
 @router.get(
     "/distances/matrix",
     response_model=DistancesAnswer,
-    responses={200: {"content": dict.fromkeys(_MATRICES[1:], BINARY)}, 406: {}},
+    responses={200: {"content": dict.fromkeys(MATRICES[1:], BINARY)}, 406: {}},
 )
 @slow
 def get_distances(
@@ -126,8 +141,13 @@ def get_distances(
     known, as `ts.DistanceMatrix.from_npz` reads it; as bytes: the numbers alone, row by row, of 32 bits, little-endian.
     """
     check_count(archive, refs)
-    kind = negotiated(request, _MATRICES)
+    kind = negotiated(request, MATRICES)
     matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance, keep=keep)
+    return matrix_response(request, matrix, kind, nearest=nearest)
+
+
+def matrix_response(request: Request, matrix: DistanceMatrix, kind: str, *, nearest: int | None) -> Response:
+    """A matrix in one of its forms."""
     if kind in {JSON, values.MEDIA_TYPE}:
         return represent(request, matrix, distances_answer(matrix, nearest=nearest))
     return represent_bytes(request, _packed(matrix, kind), kind, headers={"Vary": "Accept"})

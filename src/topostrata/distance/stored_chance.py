@@ -26,7 +26,7 @@ class StoredLevels:
     def __init__(self, store: GraphStore, alignment: Alignment, *, keep: bool = True) -> None:
         self._store = store
         self._definition = definition_of(alignment)
-        self._keeps = keep
+        self._keeps = keep and not store.read_only
 
     def get(self, key: str, rows: int) -> Levels | None:
         """What was kept under this key, of so many rows; None where nothing was."""

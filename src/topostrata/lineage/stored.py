@@ -233,7 +233,7 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     def work(tx: Transaction) -> tuple[Row, list[Row]]:
         head = tx.one("lineage/inference", id=id_)
         if head is None:
-            names = [row["id"] for row in tx.run("lineage/inference_names", limit=_MOST_NAMES)]
+            names = [row["id"] for row in tx.run("lineage/inference_names", after="", limit=_MOST_NAMES)]
             raise NotFoundError(
                 f"inference {id_!r}: expected it in the archive, found none",
                 hint=f"it holds {', '.join(names)}" if names else "it holds no inferences",
