@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest import loose
 from topostrata.store import runs
-from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.jobs import JobQueue
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Row, Transaction
 
 _PAGE = 200
 

@@ -180,11 +180,27 @@ def server() -> None:
     topostrata("cypher", "MATCH (r:Run) RETURN r.id")
     written("distances", "*@last", "--alignment", "identity", "--graphml", file="d.graphml")
     with subprocess.Popen([COMMAND, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True) as serving:
-        assert serving.stderr is not None
-        line = serving.stderr.readline()
-        with urlopen(line.split()[1], timeout=60) as answer:
-            assert answer.status == 200
-        serving.terminate()
+        ask(serving)
+    topostrata("engine", "stop", "--force")
+
+
+def ask(serving: subprocess.Popen[str]) -> None:
+    """A service answers one request, and is ended."""
+    assert serving.stderr is not None
+    line = serving.stderr.readline()
+    with urlopen(line.split()[1], timeout=60) as answer:
+        assert answer.status == 200
+    serving.terminate()
+
+
+def otel() -> None:
+    """A trace of a request has the template of its route."""
+    command = [COMMAND.with_name("opentelemetry-instrument"), COMMAND, "serve", "--port", "0"]
+    exporters = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | exporters}
+    with subprocess.Popen(command, **pipes) as serving:  # type: ignore[call-overload]
+        ask(serving)
+        assert '"http.route": "/v1/runs"' in serving.stdout.read()
     topostrata("engine", "stop", "--force")
 
 
@@ -228,6 +244,7 @@ PROMISES: dict[str, Callable[[], None]] = {
     "orbax": orbax,
     "pandas": pandas,
     "mcp": mcp,
+    "otel": otel,
     "parquet": parquet,
     "plot": plot,
     "py2neo": py2neo,

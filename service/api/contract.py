@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from topostrata.service.answers import values
 from topostrata.service.api.problems import MEDIA_TYPE
 
 _PROBLEM = {
@@ -47,6 +48,8 @@ _HEADERS: dict[int, dict[str, Any]] = {
         "Retry-After": {"description": "After so many seconds it is worth another try.", "schema": {"type": "integer"}}
     },
 }
+_JSON = "application/json"
+_OTHERS = {"/v1/cypher", "/v1/runs/{run}/snapshots/{step}/topology"}  # which offer kinds of their own
 _ALWAYS = (400, 405, 500, 503)
 _OF_V1 = (401, 403, 404, 422)
 _OF_BODIES = (408, 413, 415)
@@ -112,6 +115,10 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         responses["304"] = {"description": "Not Modified", "headers": _HEADERS[304]}
     if method == "patch":
         parameters.append(_MATCH)
+    for status in ("200", "201"):
+        content = responses.get(status, {}).get("content", {})
+        if _JSON in content and path.startswith("/v1/") and path not in _OTHERS:
+            content[values.MEDIA_TYPE] = values.SCHEMA
     for status in sorted({*statuses, *(int(status) for status in responses if status >= "400")}):
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,

@@ -252,12 +252,14 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "flax": "msgpack",
         "orbax": "tensorstore",
         "mcp": "mcp",
+        "otel": "opentelemetry.distro",
         "py2neo": "py2neo",
         "demo": "sklearn",
         "torch": "torch",
     }
     for extra, module in extras.items():
-        state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
+        there = find_spec(module.partition(".")[0]) and find_spec(module)
+        state = "installed" if there else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
     yield "rest", lambda: _rest_text(store)

@@ -17,7 +17,6 @@ from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.once import Once
 from topostrata.refs import Ref, check_run_pattern
 from topostrata.runs import EVERY_RUN, RunLayer, Snapshot, StepMetrics
-from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from topostrata.measures.panel import Measures
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
+    from topostrata.store.graph import GraphStore, Transaction
     from topostrata.store.masks import MaskStore
     from topostrata.topology import Topology
 
@@ -130,6 +130,7 @@ class Analysis:
         from topostrata.distance.stored import put_distance
         from topostrata.distance.stored_chance import StoredLevels
 
+        keep = keep and not self._store.read_only
         memory = StoredLevels(self._store, definition_of(alignment).name, keep=keep)
         if partners is not None or layers is not None:  # kept nowhere
             entries, stored = self._runs.recorded([a, b]), None
@@ -187,8 +188,8 @@ class Analysis:
         alignment: Alignment,
     ) -> tuple[list[RecordedSnapshot], _Stored | None]:
         """Two snapshots, and what is kept of their distance; None where one is not whole, which its masks tell best."""
-        from topostrata.distance.nnstd import nnstd
-        from topostrata.distance.recorded import matched_later, told, wired
+        from topostrata.distance.nnstd import matched_later, nnstd
+        from topostrata.distance.recorded import told, wired
         from topostrata.distance.stored import find_pair, is_walked
 
         name = definition_of(alignment).name
@@ -260,6 +261,8 @@ class Analysis:
         from topostrata.distance.sampled import with_matrix_chance
         from topostrata.distance.stored import put_nearest, stored_distances
         from topostrata.distance.stored_chance import StoredLevels
+
+        keep = keep and not self._store.read_only
 
         def work(tx: Transaction) -> list[RecordedSnapshot]:
             return recorded(tx, resolve(tx, expanded(tx, patterns)))
@@ -551,24 +554,6 @@ class Analysis:
         from topostrata.lineage.stored import read_lineage
 
         return read_lineage(self._store, run, depth=depth)
-
-    def openlineage(
-        self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
-    ) -> list[dict[str, Any]]:
-        """The runs of ``lineage`` as events of OpenLineage 2-0-2, for a catalog of data: ``ts.to_openlineage``.
-
-        Raises ``NotFoundError`` where there is no such run.
-
-        >>> [event["outputs"][0]["name"] for event in archive.openlineage("w1") if event["outputs"]][:2]
-        ['w0@0', 'w0@5']
-        """
-        from topostrata.lineage.exports import to_openlineage
-
-        family = self.lineage(run, depth=depth).nodes
-        runs = [self._runs.run(member) for member in family]
-        beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
-        snapshots = {member: self._runs.snapshots(member) for member in (*family, *beyond)}
-        return to_openlineage(runs, snapshots, namespace=namespace)
 
     def kinship(self, a: str, b: str) -> Kinship:
         """The nearest common ancestors of two runs, and the ways from there to each of them.

@@ -41,6 +41,8 @@ WHOLE = {
     "runs/states": {"NodeByLabelScan"},
     # Only where matches are fewer than the units of a space; with more of them it begins at the units.
     "distance/drop_matches": {"UndirectedRelationshipTypeScan"},
+    "distance/space_matches": {"DirectedRelationshipTypeScan"},
+    "distance/numbers": {"NodeByLabelScan"},
     "upkeep/loose_nodes": {"NodeByLabelScan"},
     "upkeep/mask_uses": {"NodeByLabelScan"},
     "upkeep/neuron_places": {"NodeByLabelScan"},

@@ -10,16 +10,23 @@ from hypothesis import strategies as st
 from tests.oracle.slow_overlap import Slow
 from tests.unit.distance.kinds import pairs_of
 from tests.unit.distance.networks import pairs, random_network, rewired
+from topostrata.distance.beliefs import sure_pairs
+from topostrata.distance.comparable import plans
 from topostrata.distance.nnstd import nnstd
+from topostrata.distance.prepared import prepare
 from topostrata.topology import Axis, Layer, Mask, Space, Topology
 
 ONE_AXIS = ("residual", "recurrent", "tied")
 
 
 def check(pair: tuple[Topology, Topology], *, fix_output: bool) -> int:
-    """Compare what is unique; how many alignments were."""
+    """Compare the sure pairs, and what is unique; how many alignments were."""
     a, b = sorted(pair, key=lambda topology: topology.digest)
-    expected = Slow(a, b, fix_output=fix_output).values()
+    slow = Slow(a, b, fix_output=fix_output)
+    both = zip((a, b), plans(a, b, fix_output=fix_output), strict=True)
+    sure = sure_pairs(*(prepare(t, fix_output=fix_output, order=plan.order) for t, plan in both))
+    assert {s: partner.tolist() for s, partner in sure.items()} == slow.sure()
+    expected = slow.values()
     unique = 0
     for alignment, values in zip(("overlap", "refined"), expected, strict=True):
         answer = nnstd(a, b, alignment=alignment, fix_output=fix_output)  # type: ignore[arg-type]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 
 from topostrata.errors import ChangedError, NotFoundError
 from topostrata.ingest.lifecycle import Purged, RemovedRun
 from topostrata.runs import Run
-from topostrata.service.answers.shape import answer_type, as_json, shape
+from topostrata.service.answers.shape import answer_type, shape
 from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import ArchiveOf, RunId, is_stale, represent
 
@@ -35,7 +37,7 @@ def delete_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
 @router.get("/removed", response_model=RemovedRunsAnswer)
 def list_removed(request: Request, archive: ArchiveOf) -> Response:
     """The runs that were removed and can be brought back."""
-    return represent(request, {"runs": as_json(archive.removed_runs())})
+    return represent(request, {"runs": archive.removed_runs()})
 
 
 @router.post("/removed/{run}", response_model=answer_type(Run), responses={409: {}})
@@ -47,14 +49,19 @@ def bring_back(request: Request, archive: ArchiveOf, run: RunId) -> Response:
 
 @router.delete("/removed/{run}", response_model=answer_type(Purged), responses={409: {}})
 @slow
-def purge(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+def purge(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    dry_run: Annotated[bool, Query(description="Say what would go; nothing does.")] = False,
+) -> Response:
     """Take a removed run away for good, with its connections, distances, and masks that no other run has.
 
     Needs the scope ``admin``. A run that was not removed is not taken: remove it first.
     """
-    if all(removed.run != run for removed in archive.removed_runs()):
+    if not dry_run and all(removed.run != run for removed in archive.removed_runs()):
         raise NotFoundError(
             f"run {run!r}: expected one that was removed, found none",
             hint="DELETE /v1/runs/{run} removes a run; GET /v1/removed lists those that were",
         )
-    return represent(request, archive.purge_runs([run]))
+    return represent(request, archive.purge_runs([run], dry_run=dry_run))

@@ -4,28 +4,31 @@ Point A of docs/design/013-overlap.md. A belief is an integer from 0 to ``ONE``:
 the one of B. Every common connection to units that are believed to be the same speaks for a pair, every other one
 against it; what each pair gains is weighed against its rivals in its row and in its column. Sums do not depend on
 order, so neither do beliefs.
+
+One compiled call for all of it. What no belief changed is not computed again: a side (inputs or outputs) of which every
+belief is as it was, and a space of which both sides are.
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
-# ruff: noqa: ANN001, ANN201, C901
+# ruff: noqa: ANN001, ANN201, C901, PLR0912, PLR0915
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment"
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from topostrata.distance.addresses import ints, units
 from topostrata.distance.kernels import grown
-from topostrata.distance.prepared import Prepared
-from topostrata.distance.sets import Sets
+from topostrata.distance.prepared import SLOTS, Prepared
 
 ONE = 1 << 16
 _GAIN = 8  # what a common connection gains, where each of the two connections costs 1
 _BETA = 2  # how much a belief grows with the score
 _LEAST = 64  # beliefs below count as none
+_FAR = 31 * ONE  # ``power`` is 0 from here on
+_NEAR = 10 * ONE  # ``power`` is below ``_LEAST`` beyond: of sums of ONE or more that is no belief
 _SWEEPS = 16
 # A side is left out whose lists of pairs would be longer than that, and than this share of all pairs: dense layers.
 _LONGEST, _SPARSE = 1 << 20, 0.3
@@ -41,54 +44,85 @@ def power(x):
 
 
 @njit(cache=True, nogil=True)
-def spread(offsets, columns, values, taps, first_a, first_b, hubs_a, hubs_b, at, elements, mass_a, mass_b):
-    """The beliefs of units as those of the elements that they are for one layer, added to ``elements`` from ``at`` on.
+def holders_squared(back, n):
+    """The sum of the squares of the elements' holders, without those that more than half of the n units hold."""
+    total = 0
+    for k in range(len(back) - 1):
+        held = back[k + 1] - back[k]
+        if 2 * held <= n:
+            total += held * held
+    return total
 
-    ``elements`` are offsets, columns, values; the masses are the sums of beliefs of each element. Two hubs are never
-    believed: what most units hold tells nothing.
+
+@njit(cache=True, nogil=True)
+def spread(parts, sizes_a, sizes_b, beliefs, ptr_a, keys_a, back_a, ptr_b, keys_b, back_b):
+    """The beliefs of a side's elements, as offsets, columns, values; and of each unit of A and of B the mass.
+
+    An element has the belief of its unit; the mass of a unit is the sum of the beliefs of its elements. Two hubs, which
+    most units hold, are never believed: they tell nothing. ``beliefs`` are those of the spaces: offsets, columns,
+    values; nothing is believed of further contexts, units with their taps.
     """
-    out, out_columns, out_values = elements
-    for u in range(len(offsets) - 1):
-        for t in range(taps):
-            k = first_a + u * taps + t
-            for e in range(offsets[u], offsets[u + 1]):
-                other = first_b + columns[e] * taps + t
-                if not (hubs_a[k] and hubs_b[other]):
-                    out_columns[at], out_values[at] = other, values[e]
-                    mass_a[k] += values[e]
-                    mass_b[other] += values[e]
-                    at += 1
-            out[k + 1] = at
-    return at
+    n_a, n_b = len(ptr_a) - 1, len(ptr_b) - 1
+    all_offsets, all_columns, all_values = beliefs
+    room = 0
+    for q in range(len(parts)):
+        if parts[q, 0] < len(all_values):
+            room += parts[q, 1] * len(all_values[parts[q, 0]])
+    out = np.zeros(len(back_a), dtype=np.int64)
+    columns, values = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    mass_a, mass_b = np.zeros(len(back_a), dtype=np.int64), np.zeros(len(back_b), dtype=np.int64)
+    at = first_a = first_b = 0
+    for q in range(len(parts)):
+        space, taps = parts[q, 0], parts[q, 1]
+        if space < len(all_values):
+            offsets, others, believed = all_offsets[space], all_columns[space], all_values[space]
+            for u in range(sizes_a[space]):
+                for t in range(taps):
+                    k = first_a + u * taps + t
+                    hub = 2 * (back_a[k + 1] - back_a[k]) > n_a
+                    for e in range(offsets[u], offsets[u + 1]):
+                        other = first_b + others[e] * taps + t
+                        if hub and 2 * (back_b[other + 1] - back_b[other]) > n_b:
+                            continue
+                        columns[at], values[at] = other, believed[e]
+                        mass_a[k] += believed[e]
+                        mass_b[other] += believed[e]
+                        at += 1
+                    out[k + 1] = at
+        else:
+            for k in range(first_a, first_a + sizes_a[space] * taps):
+                out[k + 1] = at
+        first_a += sizes_a[space] * taps
+        first_b += sizes_b[space] * taps
+    of_a, of_b = np.zeros(n_a, dtype=np.int64), np.zeros(n_b, dtype=np.int64)
+    for i in range(n_a):
+        for e in range(ptr_a[i], ptr_a[i + 1]):
+            of_a[i] += mass_a[keys_a[e]]
+    for j in range(n_b):
+        for e in range(ptr_b[j], ptr_b[j + 1]):
+            of_b[j] += mass_b[keys_b[e]]
+    return out, columns, values, of_a, of_b
 
 
 @njit(cache=True, nogil=True)
-def masses(ptr, keys, mass, total):
-    """Add to ``total`` for each unit the sum of the masses of its elements."""
-    for i in range(len(ptr) - 1):
-        for e in range(ptr[i], ptr[i + 1]):
-            total[i] += mass[keys[e]]
-
-
-@njit(cache=True, nogil=True)
-def scores(n_b, ins, outs, mass_a, mass_b, places_a, places_b, null):
-    """The scores of the pairs of units with a common believed element, by row: offsets, columns, scores.
+def scores(ins, outs, mass_a, mass_b, places_a, places_b, null, offsets, top_a, top_b, columns, score):
+    """The scores, times ``_BETA``, of the pairs of units with a common believed element, by row.
 
     ``ins`` and ``outs`` are each A's sets (ptr, keys), the beliefs of its elements (offsets, columns, values) and the
-    holders of B's elements (back, holders). ``places`` (or nothing) must be equal for two units to be a pair. Pairs
-    whose share would be 0 beside ``null`` are left out.
+    holders of B's elements (back, holders). ``places`` (or nothing) must be equal for two units to be a pair. Fills
+    ``offsets`` and the largest of each row and column, at least ``null``. Returns columns and scores, which are those
+    handed in or longer ones; pairs that add nothing to a share beside ``null`` and the largest are left out.
     """
-    n_a = len(mass_a)
-    offsets = np.empty(n_a + 1, dtype=np.int64)
-    room = 32 * n_a + n_b
-    columns, score = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
+    n_a, n_b = len(mass_a), len(mass_b)
     total = np.zeros(n_b, dtype=np.int64)
+    met, reached = np.empty(n_b + 1, dtype=np.int64), np.empty(n_b, dtype=np.int64)
+    top_a[:] = null
+    top_b[:] = null
+    room = len(columns)
     at = 0
     for i in range(n_a):
         offsets[i] = at
-        if at + n_b > room:
-            room = 2 * (at + n_b)
-            columns, score = grown(columns, at, room), grown(score, at, room)
+        count = 0
         for side in range(2):
             ptr, keys, believed, others, values, back, holders = ins if side == 0 else outs
             for e in range(ptr[i], ptr[i + 1]):
@@ -97,53 +131,64 @@ def scores(n_b, ins, outs, mass_a, mass_b, places_a, places_b, null):
                     other, gained = others[q], _GAIN * values[q]
                     for h in range(back[other], back[other + 1]):
                         j = holders[h]
-                        if total[j] == 0:
-                            columns[at] = j
-                            at += 1
+                        met[count] = j  # overwritten by the next one unless it is new
+                        count += total[j] == 0
                         total[j] += gained
-        begin, end = offsets[i], at
-        at = begin
-        for e in range(begin, end):
-            j = columns[e]
-            scored = total[j] - mass_a[i] - mass_b[j]
+        if at + count >= room:
+            room = 2 * (at + count + 1)
+            columns, score = grown(columns, at, room), grown(score, at, room)
+        highest = null
+        for e in range(count):
+            j = met[e]
+            x = _BETA * (total[j] - mass_a[i] - mass_b[j])
+            if len(places_a) and places_a[i] != places_b[j]:
+                x = null - _FAR
             total[j] = 0
-            if _BETA * scored > null - 31 * ONE and (len(places_a) == 0 or places_a[i] == places_b[j]):
-                columns[at], score[at] = j, scored
-                at += 1
+            reached[e] = x
+            highest = max(highest, x)
+        top_a[i] = highest
+        for e in range(count):
+            j, x = met[e], reached[e]
+            columns[at], score[at] = j, x  # overwritten by the next one if it is too far behind
+            at += x > min(highest, top_b[j]) - _FAR
+            top_b[j] = max(top_b[j], x)
     offsets[n_a] = at
-    return offsets, columns[:at], score[:at]
+    return columns, score
 
 
 @njit(cache=True, nogil=True)
-def believe(n_b, offsets, columns, score, null):
+def believe(offsets, columns, score, null, top_a, top_b):
     """Beliefs from scores, by row: ``r c / (r + c - r c)``, r the pair's share of its row, c that of its column.
 
     Shares are those of 2^score, 2^null standing for "none of these".
     """
-    n_a = len(offsets) - 1
-    top_a, top_b = np.full(n_a, null, dtype=np.int64), np.full(n_b, null, dtype=np.int64)
-    for i in range(n_a):
-        for e in range(offsets[i], offsets[i + 1]):
-            x, j = _BETA * score[e], columns[e]
-            top_a[i], top_b[j] = max(top_a[i], x), max(top_b[j], x)
+    n_a, n_b = len(top_a), len(top_b)
     sum_a, sum_b = np.empty(n_a, dtype=np.int64), np.empty(n_b, dtype=np.int64)
     for i in range(n_a):
         sum_a[i] = power(top_a[i] - null)
     for j in range(n_b):
         sum_b[j] = power(top_b[j] - null)
+    room = 0
     for i in range(n_a):
         for e in range(offsets[i], offsets[i + 1]):
-            x, j = _BETA * score[e], columns[e]
-            sum_a[i] += power(top_a[i] - x)
-            sum_b[j] += power(top_b[j] - x)
+            x, j = score[e], columns[e]
+            behind_a, behind_b = top_a[i] - x, top_b[j] - x
+            if behind_a < _FAR:
+                sum_a[i] += power(behind_a)
+            if behind_b < _FAR:
+                sum_b[j] += power(behind_b)
+            room += behind_a <= _NEAR and behind_b <= _NEAR
     out = np.empty(n_a + 1, dtype=np.int64)
-    out_columns, values = np.empty(len(columns), dtype=np.int64), np.empty(len(columns), dtype=np.int64)
+    out_columns, values = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
     at = 0
     for i in range(n_a):
         out[i] = at
         for e in range(offsets[i], offsets[i + 1]):
-            x, j = _BETA * score[e], columns[e]
-            in_row, in_column = power(top_a[i] - x) * ONE, power(top_b[j] - x) * ONE
+            x, j = score[e], columns[e]
+            behind_a, behind_b = top_a[i] - x, top_b[j] - x
+            if behind_a > _NEAR or behind_b > _NEAR:
+                continue
+            in_row, in_column = power(behind_a) * ONE, power(behind_b) * ONE
             if in_row < _LEAST * sum_a[i] or in_column < _LEAST * sum_b[j]:
                 continue
             r, c = in_row // sum_a[i], in_column // sum_b[j]
@@ -156,151 +201,133 @@ def believe(n_b, offsets, columns, score, null):
 
 
 @njit(cache=True, nogil=True)
-def strictly_best(n_b, offsets, columns, values):
-    """For each row the column of its largest belief, if that is the only largest one of row and column; else -1."""
+def strictly_best(n_b, offsets, columns, values, best_a):
+    """For each row the column of its largest belief, if that is the only largest one of row and column; else -1.
+
+    Whether that is other than what ``best_a`` held before, which it is written into.
+    """
     n_a = len(offsets) - 1
-    best_a, best_b = np.full(n_a, -1, dtype=np.int64), np.full(n_b, -1, dtype=np.int64)
-    top_a, top_b = np.zeros(n_a, dtype=np.int64), np.zeros(n_b, dtype=np.int64)
+    best_b = np.full(n_b, -1, dtype=np.int64)
+    top_b = np.zeros(n_b, dtype=np.int64)
     for i in range(n_a):
         for e in range(offsets[i], offsets[i + 1]):
             j, value = columns[e], values[e]
-            if value > top_a[i]:
-                top_a[i], best_a[i] = value, j
-            elif value == top_a[i]:
-                best_a[i] = -1
             if value > top_b[j]:
                 top_b[j], best_b[j] = value, i
             elif value == top_b[j]:
                 best_b[j] = -1
+    changed = False
     for i in range(n_a):
-        if best_a[i] >= 0 and best_b[best_a[i]] != i:
-            best_a[i] = -1
-    return best_a
+        best, top = -1, 0
+        for e in range(offsets[i], offsets[i + 1]):
+            if values[e] > top:
+                top, best = values[e], columns[e]
+            elif values[e] == top:
+                best = -1
+        if best >= 0 and best_b[best] != i:
+            best = -1
+        changed |= best_a[i] != best
+        best_a[i] = best
+    return changed
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Beliefs:
-    """Beliefs by rows: unit i of A is ``columns[offsets[i]:offsets[i + 1]]`` of B, as far as ``values`` say."""
+@njit(cache=True, nogil=True)
+def find_sure(mine, other, sizes_a, sizes_b, sides, first, sure):
+    """Fill ``sure`` from ``first[s]`` on for each space s that is not compared by index; see ``sure_pairs``.
 
-    offsets: Ints
-    columns: Ints
-    values: Ints
+    ``mine`` and ``other`` are the tables of the two networks (``Prepared.sides_in_memory``), ``sizes`` those of their
+    contexts, ``sides`` how they are wired (``Plan.sides``).
+    """
+    hidden, in_ends, in_parts, out_ends, out_parts = sides
+    n = len(in_ends) - 1
+    nothing, no_units, start = np.zeros(0, np.int64), np.zeros(0, np.uint32), np.zeros(1, np.int64)
+    all_offsets, all_columns, all_values = [nothing] * n, [nothing] * n, [nothing] * n
+    is_hidden = np.zeros(n, dtype=np.bool_)
+    for s in hidden:
+        is_hidden[s] = True
+    for s in range(n):
+        size = sizes_a[s]
+        if is_hidden[s]:
+            all_offsets[s] = np.zeros(size + 1, dtype=np.int64)
+        else:
+            all_offsets[s] = np.arange(size + 1)
+            all_columns[s] = np.arange(size)
+            all_values[s] = np.full(size, np.int64(ONE))
+    # Of both sides of each space: the beliefs of the elements, the masses of the units, and when they were computed.
+    lists = [(start, nothing, nothing, nothing, nothing)] * (2 * n)
+    dense = np.zeros(2 * n, dtype=np.bool_)
+    for s in hidden:
+        for side in range(2):
+            at = s * SLOTS + 4 * side
+            longest = max(
+                holders_squared(ints(mine[at + 2]), sizes_a[s]), holders_squared(ints(other[at + 2]), sizes_b[s])
+            )
+            dense[2 * s + side] = longest > max(float(_LONGEST), _SPARSE * sizes_a[s] * sizes_b[s])
+    version, seen = np.zeros(n, dtype=np.int64), np.full(2 * n, -1, dtype=np.int64)
+    columns, score = np.empty(1024, dtype=np.int64), np.empty(1024, dtype=np.int64)
+    for sweep in range(_SWEEPS):
+        stable = sweep > 0
+        for turn in range(len(hidden)):
+            s = hidden[turn] if sweep % 2 == 0 else hidden[len(hidden) - 1 - turn]
+            size_a, size_b = sizes_a[s], sizes_b[s]
+            here, there = mine[s * SLOTS :], other[s * SLOTS :]
+            renewed = sweep == 0
+            for side in range(2):
+                if dense[2 * s + side]:
+                    continue
+                ends, parts = (in_ends, in_parts) if side == 0 else (out_ends, out_parts)
+                parts = parts[ends[s] : ends[s + 1]]
+                now = 0
+                for q in range(len(parts)):
+                    if parts[q, 0] < n:
+                        now += version[parts[q, 0]]
+                if now == seen[2 * s + side]:
+                    continue
+                seen[2 * s + side] = now
+                renewed = True
+                at = 4 * side
+                lists[2 * s + side] = spread(
+                    parts, sizes_a, sizes_b, (all_offsets, all_columns, all_values),
+                    ints(here[at]), units(here[at + 1]), ints(here[at + 2]),
+                    ints(there[at]), units(there[at + 1]), ints(there[at + 2]),
+                )  # fmt: skip
+            if not renewed:
+                continue
+            mass_a, mass_b = np.zeros(size_a, dtype=np.int64), np.zeros(size_b, dtype=np.int64)
+            for side in range(2):
+                if not dense[2 * s + side]:
+                    mass_a += lists[2 * s + side][3]
+                    mass_b += lists[2 * s + side][4]
+            none = np.zeros(size_a + 1, dtype=np.int64)
+            ins = outs = (none, no_units, start, nothing, nothing, start, no_units)
+            if not dense[2 * s]:
+                believed, others, values, _, _ = lists[2 * s]
+                ins = ints(here[0]), units(here[1]), believed, others, values, ints(there[2]), units(there[3])
+            if not dense[2 * s + 1]:
+                believed, others, values, _, _ = lists[2 * s + 1]
+                outs = ints(here[4]), units(here[5]), believed, others, values, ints(there[6]), units(there[7])
+            null = 0
+            while max(size_a, size_b) >> null:
+                null += 1
+            null *= ONE
+            offsets, top_a = np.empty(size_a + 1, dtype=np.int64), np.empty(size_a, dtype=np.int64)
+            top_b = np.empty(size_b, dtype=np.int64)
+            columns, score = scores(
+                ins, outs, mass_a, mass_b, ints(here[8]), ints(there[8]), null, offsets, top_a, top_b, columns, score
+            )
+            now_offsets, now_columns, now_values = believe(offsets, columns, score, null, top_a, top_b)
+            same = np.array_equal(now_offsets, all_offsets[s]) and np.array_equal(now_columns, all_columns[s])
+            if not (same and np.array_equal(now_values, all_values[s])):
+                all_offsets[s], all_columns[s], all_values[s] = now_offsets, now_columns, now_values
+                version[s] += 1
+            stable &= not strictly_best(size_b, now_offsets, now_columns, now_values, sure[first[s] : first[s + 1]])
+        if stable:
+            break
 
 
 def sure_pairs(a: Prepared, b: Prepared) -> dict[int, Ints]:
     """For each space that is not compared by index the surely equal unit of B for each of A's, -1 where none is."""
-    spread_out = _Spread(a, b)
-    hidden = [s for s, fixed in enumerate(a.fixed) if not fixed]
-    sure: dict[int, Ints] = {}
-    for sweep in range(_SWEEPS):
-        stable = True
-        for s in hidden if sweep % 2 == 0 else reversed(hidden):
-            best = spread_out.renew(s)
-            stable &= s in sure and np.array_equal(best, sure[s])
-            sure[s] = best
-        if stable:
-            break
-    return sure
-
-
-class _Spread:
-    """The beliefs of all spaces, renewed one at a time from those of the others."""
-
-    def __init__(self, a: Prepared, b: Prepared) -> None:
-        self.a, self.b = a, b
-        nothing = np.zeros(0, dtype=np.int64)
-        self.beliefs: dict[int, _Beliefs] = {}
-        for s, n in enumerate(a.sizes):
-            units = np.arange(n + 1, dtype=np.int64)
-            self.beliefs[s] = (
-                _Beliefs(units, units[:-1], np.full(n, ONE, dtype=np.int64))
-                if a.fixed[s]
-                else _Beliefs(np.zeros(n + 1, dtype=np.int64), nothing, nothing)
-            )
-        self.sides = {s: (self._side(s, a.inputs, b.inputs), self._side(s, a.outputs, b.outputs)) for s in self.hidden}
-
-    @property
-    def hidden(self) -> list[int]:
-        """The spaces that are not compared by index."""
-        return [s for s, fixed in enumerate(self.a.fixed) if not fixed]
-
-    def _side(self, s: int, sets_a: tuple[Sets, ...], sets_b: tuple[Sets, ...]) -> _Side | None:
-        """What never changes of one side of a space; None where it is too dense to look at."""
-        one, other = sets_a[s], sets_b[s]
-        hubs, longest = [], 0
-        for sets in (one, other):
-            holders = np.diff(sets.back)
-            hub = 2 * holders > len(sets.sizes)
-            hubs.append(hub)
-            longest = max(longest, int((holders[~hub] ** 2).sum()))
-        if longest > max(_LONGEST, _SPARSE * len(one.sizes) * len(other.sizes)):
-            return None
-        return _Side(one, other, hubs[0], hubs[1])
-
-    def renew(self, s: int) -> Ints:
-        """Believe anew in the pairs of one space; those that are surely the same."""
-        n_a, n_b = self.a.sizes[s], self.b.sizes[s]
-        mass_a, mass_b = np.zeros(n_a, dtype=np.int64), np.zeros(n_b, dtype=np.int64)
-        lists = []
-        for side in self.sides[s]:
-            if side is None:
-                lists.append(_no_side(n_a))
-                continue
-            elements, in_a, in_b = self._elements(side)
-            masses(side.a.ptr, side.a.keys, in_a, mass_a)
-            masses(side.b.ptr, side.b.keys, in_b, mass_b)
-            lists.append((side.a.ptr, side.a.keys, *elements, side.b.back, side.b.holders))
-        null = max(n_a, n_b).bit_length() * ONE
-        pairs = scores(n_b, *lists, mass_a, mass_b, self.a.places[s], self.b.places[s], null)
-        self.beliefs[s] = _Beliefs(*believe(n_b, *pairs, null))
-        best: Ints = strictly_best(n_b, *_tuple(self.beliefs[s]))
-        return best
-
-    def _elements(self, side: _Side) -> tuple[tuple[Ints, Ints, Ints], Ints, Ints]:
-        """The beliefs of a side's elements, and the mass of each element of A and of B."""
-        one, other = side.a, side.b
-        known = [self.beliefs.get(space) for space in one.spaces]
-        room = sum(
-            taps * len(beliefs.values) for taps, beliefs in zip(one.taps, known, strict=True) if beliefs is not None
-        )
-        elements = (
-            np.zeros(one.elements + 1, dtype=np.int64),
-            np.empty(room, dtype=np.int64),
-            np.empty(room, dtype=np.int64),
-        )
-        mass_a, mass_b = np.zeros(one.elements, dtype=np.int64), np.zeros(other.elements, dtype=np.int64)
-        at = 0
-        ends = (*one.offset[1:], one.elements)
-        for q, beliefs in enumerate(known):
-            if beliefs is None:  # units with their taps, of which nothing is believed
-                elements[0][one.offset[q] + 1 : ends[q] + 1] = at
-                continue
-            at = spread(
-                *_tuple(beliefs), one.taps[q], one.offset[q], other.offset[q],
-                side.hubs_a, side.hubs_b, at, elements, mass_a, mass_b,
-            )  # fmt: skip
-        return (elements[0], elements[1][:at], elements[2][:at]), mass_a, mass_b
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Side:
-    """The fan-in or fan-out sets of one space in both networks, and which elements more than half of its units hold."""
-
-    a: Sets
-    b: Sets
-    hubs_a: NDArray[np.bool_]
-    hubs_b: NDArray[np.bool_]
-
-
-def _tuple(beliefs: _Beliefs) -> tuple[Ints, Ints, Ints]:
-    return beliefs.offsets, beliefs.columns, beliefs.values
-
-
-def _no_side(size: int) -> tuple[NDArray[np.generic], ...]:
-    """What ``scores`` takes for a side in which no unit holds anything."""
-    starts, nothing, units = (
-        np.zeros(size + 1, dtype=np.int64),
-        np.zeros(0, dtype=np.int64),
-        np.zeros(0, dtype=np.uint32),
-    )
-    return starts, units, np.zeros(1, dtype=np.int64), nothing, nothing, np.zeros(1, dtype=np.int64), units
+    first = np.cumsum((0, *a.sizes))
+    sure = np.full(first[-1], -1, dtype=np.int64)
+    find_sure(a.sides_in_memory, b.sides_in_memory, a.context_sizes, b.context_sizes, a.plan.sides, first, sure)
+    return {s: sure[first[s] : first[s + 1]] for s, fixed in enumerate(a.fixed) if not fixed}

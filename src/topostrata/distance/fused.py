@@ -7,7 +7,7 @@ nothing holds the lock of the interpreter.
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
 # ruff: noqa: ANN001, ANN201, ANN202, C901, PLR0912, PLR0915
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment,attr-defined"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,call-arg,assignment"
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
+from topostrata.distance.addresses import colours, flags, ints, units
 from topostrata.distance.comparison import Comparison
 from topostrata.distance.kernels import (
     NOTHING_KNOWN,
@@ -49,38 +48,6 @@ SPARSE = 0.3
 
 _SLOTS = 11  # of each space in the table: nine arrays of sets, colours, and the elements of the fan-out sets
 _ROW = 3  # of each row: two arrays, and the elements
-
-
-@intrinsic
-def _pointer(typing_context, address):
-    """The pointer that an int64 says."""
-    del typing_context, address
-
-    def generate(context, builder, signature, arguments):
-        del context, signature
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), generate
-
-
-@njit(cache=True, nogil=True)
-def _ints(place):
-    return carray(_pointer(place[0]), (place[1],), np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _units(place):
-    return carray(_pointer(place[0]), (place[1],), np.uint32)
-
-
-@njit(cache=True, nogil=True)
-def _flags(place):
-    return carray(_pointer(place[0]), (place[1],), np.bool_)
-
-
-@njit(cache=True, nogil=True)
-def _colours(place):
-    return carray(_pointer(place[0]), (place[1],), np.uint64)
 
 
 @njit(cache=True, nogil=True)
@@ -173,7 +140,7 @@ def narrowed(rows, offsets, columns, costs, colours_a, colours_b, column_of, row
     problem = (offsets, inner, costs, far, nothing, nothing, no_units, nothing, nothing, nothing)
     none = np.zeros(m, dtype=np.bool_)
     column, row = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64)
-    tied, starts, found, parts = solved(problem, NONE, none, none, column, row)
+    tied, starts, found, parts = solved(problem, np.int64(NONE), none, none, column, row)
     for k in range(m):
         column_of[rows[k]] = taken[column[k]]
         row_of[taken[column[k]]] = rows[k]
@@ -257,23 +224,23 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
                     continue
                 n = max(sizes[a, t], sizes[b, t])
                 here, there = table[a, t * _SLOTS :], table[b, t * _SLOTS :]
-                ptr_a, keys_a, ptr_b = _ints(here[0]), _units(here[1]), _ints(there[0])
-                back_b, holders_b = _ints(there[2]), _units(there[3])
-                sizes_b = _ints(there[5])
+                ptr_a, keys_a, ptr_b = ints(here[0]), units(here[1]), ints(there[0])
+                back_b, holders_b = ints(there[2]), units(there[3])
+                sizes_b = ints(there[5])
                 names = named(in_parts[in_ends[t] : in_ends[t + 1]], sizes[a], sizes[b], trial, first, seen)
                 total, most = increments(ptr_a, keys_a, names, back_b)
                 if n > MOST_UNCHECKED or total > SPARSE * sizes[a, t] * sizes[b, t]:
                     ended[p] = OTHERWISE
                     break
                 problem = sparse_costs(
-                    n, ptr_a, keys_a, names, sizes_b, back_b, holders_b, _ints(there[4]), single, most,
+                    n, ptr_a, keys_a, names, sizes_b, back_b, holders_b, ints(there[4]), single, most,
                     earlier if earlier_space == t else nothing_known,
                 )  # fmt: skip
                 earlier, earlier_space = problem, t
                 column_of, row_of = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-                empty_a, empty_b = padded(_flags(here[6]), n), padded(_flags(there[6]), n)
-                rows, offsets, columns, _ = solved(problem, S, empty_a, empty_b, column_of, row_of)
-                colours_a, colours_b = _colours(here[9]), _colours(there[9])
+                empty_a, empty_b = padded(flags(here[6]), n), padded(flags(there[6]), n)
+                rows, offsets, columns, _ = solved(problem, np.int64(S), empty_a, empty_b, column_of, row_of)
+                colours_a, colours_b = colours(here[9]), colours(there[9])
                 if len(rows) and (len(colours_a) == 0 or len(colours_b) == 0):
                     ended[p] = COLOURS
                     break
@@ -300,19 +267,19 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
             counts[p, s] = len(own_rows)
             if len(own_rows):
                 here, there = table[a, s * _SLOTS :], table[b, s * _SLOTS :]
-                ptr_a, ptr_b = _ints(here[0]), _ints(there[0])
+                ptr_a, ptr_b = ints(here[0]), ints(there[0])
                 mine = theirs = 0
                 for i in own_rows:
                     j = own_column[i]
                     mine += i < sizes[a, s] and ptr_a[i + 1] > ptr_a[i]
                     theirs += j < sizes[b, s] and ptr_b[j + 1] > ptr_b[j]
                 undecided[p, s] = max(mine, theirs)
-                colours_a, colours_b = _colours(here[9]), _colours(there[9])
+                colours_a, colours_b = colours(here[9]), colours(there[9])
                 if out_ends[s] < out_ends[s + 1]:
                     names = named(out_parts[out_ends[s] : out_ends[s + 1]], sizes[a], sizes[b], trial, first, ahead)
                     costs = listed_costs(
-                        own_rows, own_offsets, own_columns, _ints(here[7]), _units(here[8]), names, _ints(there[7]),
-                        _units(there[8]), there[10, 0],
+                        own_rows, own_offsets, own_columns, ints(here[7]), units(here[8]), names, ints(there[7]),
+                        units(there[8]), there[10, 0],
                     )  # fmt: skip
                     own_rows, own_offsets, own_columns, _ = narrowed(
                         own_rows, own_offsets, own_columns, costs, no_colours, no_colours, own_column, own_row
@@ -336,7 +303,7 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
             names = named(row_parts[row_ends[r] : row_ends[r + 1]], sizes[a], sizes[b], partner, first, known)
             mine = partner[first[s] : first[s + 1]]
             high, low = matched_sum(
-                mine, _ints(here[0]), _units(here[1]), names, _ints(there[0]), _units(there[1]), there[2, 0]
+                mine, ints(here[0]), units(here[1]), names, ints(there[0]), units(there[1]), there[2, 0]
             )
             values[p, r, 0], values[p, r, 1] = high, low
             matched = 0

@@ -158,6 +158,17 @@ class Plan:
             np.array([units > 0 for units in self.exchangeable], dtype=np.bool_),
         )
 
+    @cached_property
+    def sides(self) -> Layout:
+        """For ``beliefs``: the spaces not compared by index, and of each space the (context, taps) of its elements.
+
+        Those of its inputs, then of its outputs, each as ends and list.
+        """
+        incoming = [[(self.sources[k], self.taps[k]) for k in layers] for layers in self.incoming]
+        outgoing = [[(self.layers[k][1], self.shapes[k].taps) for k in layers] for layers in self.seen]
+        hidden = [s for s, fixed in enumerate(self.fixed) if not fixed]
+        return np.array(hidden, dtype=np.int64), *_listed(incoming), *_listed(outgoing)
+
     @property
     def held(self) -> tuple[str, ...]:
         """The spaces with interchangeable units that are compared by index all the same."""

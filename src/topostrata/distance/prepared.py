@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance import colours
+from topostrata.distance.addresses import places
 from topostrata.distance.plan import Plan, plan_of
 from topostrata.distance.sets import Part, Sets, Units, ends, sets_of, with_taps
 from topostrata.topology import Layer, Topology, Wiring
 
 Ints = NDArray[np.int64]
 
+SLOTS = 9  # of each space in ``Prepared.sides_in_memory``
 MOST_BYTES = 512 * 2**20  # of all that is kept; masks, which it holds on to, not counted
 
 
@@ -111,15 +113,27 @@ class Prepared:
         return self._places([np.zeros(0, dtype=np.uint64)] * len(self.sizes))
 
     def _places(self, colour: Sequence[NDArray[np.uint64]]) -> Ints:
-        places = []
+        table = []
         for sets, out, colours_of in zip(self.fan_in, self.fan_out, colour, strict=True):
-            arrays = (*sets.arrays, out.ptr, out.keys, colours_of)
-            places += [(array.__array_interface__["data"][0], len(array)) for array in arrays]
-            places.append((out.elements, 0))
+            table += [*places((*sets.arrays, out.ptr, out.keys, colours_of)), (out.elements, 0)]
         for sets in self.rows:
-            places += [(array.__array_interface__["data"][0], len(array)) for array in (sets.ptr, sets.keys)]
-            places.append((sets.elements, 0))
-        return np.array(places, dtype=np.int64)
+            table += [*places((sets.ptr, sets.keys)), (sets.elements, 0)]
+        return np.array(table, dtype=np.int64)
+
+    @cached_property
+    def sides_in_memory(self) -> Ints:
+        """Where the arrays lie, for ``beliefs``: of each space ``SLOTS``, its inputs, its outputs, its places."""
+        table = []
+        for ins, outs, index in zip(self.inputs, self.outputs, self.places, strict=True):
+            for sets in (ins, outs):
+                table += places((sets.ptr, sets.keys, sets.back, sets.holders))
+            table += places((index,))
+        return np.array(table, dtype=np.int64)
+
+    @cached_property
+    def context_sizes(self) -> Ints:
+        """The units of each context of the plan: spaces first."""
+        return np.array([math.prod(size for _, size in context) for context in self.plan.contexts], dtype=np.int64)
 
     @cached_property
     def _coloured(self) -> tuple[tuple[NDArray[np.uint64], ...], bool]:
