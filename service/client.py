@@ -40,6 +40,7 @@ from topostrata.runs import (
     check_step_layer_metrics,
     check_tags,
 )
+from topostrata.service.answers import values
 from topostrata.service.answers.values import value_of
 from topostrata.service.remote import RemoteAnalysis, texts_of
 from topostrata.service.transport import JSON, RETRIES, Service, path_of
@@ -85,9 +86,9 @@ class Client(RemoteAnalysis):
     Threads may share it.
 
     Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
-    ``restore``, ``engine_version``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others
-    ``partners``, ``scheduler``, ``keep`` of ``match`` and ``dry_run`` where the service has none: ``InvalidInputError`` says so. A service bounds what one request may cost: it compares
-    up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
+    ``restore``, ``bolt``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel``
+    of ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost:
+    it compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
 
     Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
     ``StoreUnavailableError`` where the service does not answer.
@@ -164,15 +165,12 @@ class Client(RemoteAnalysis):
         expected: Run | None = None,
         dry_run: bool = False,
     ) -> bool:
-        self._refuse("update_run", dry_run=dry_run)
-        path = path_of("runs", run)
-        answer = self._service.send("GET", path)
-        before = self._service.read(Run, answer)
-        if expected is not None and expected != before:
-            raise ChangedError(
-                f"run {run!r}: expected it as it was read, found another state",
-                hint="read the run again and decide anew",
-            )
+        path, tag = path_of("runs", check_run_id(run)), None
+        if expected is not None:
+            answer = self._service.send("GET", path)
+            tag = answer.headers.get("etag")
+            if expected != self._service.read(Run, answer):
+                raise ChangedError(f"run {run!r}: expected it as it was read, found it changed since")
         document = {
             **_change(tags, parents),
             "status": status,
@@ -180,8 +178,9 @@ class Client(RemoteAnalysis):
             "without_tags": list(without_tags),
             "without_parents": [{"parent": ref.run, "step": ref.step} for ref in without_parents],
         }
-        tag = None if expected is None else answer.tag
-        return self._service.read(Run, self._service.send("PATCH", path, document=document, match=tag)) != before
+        answer = self._service.send("PATCH", path, {"dry_run": dry_run}, document=document, match=tag)
+        self._service.read(Run, answer)
+        return answer.headers.get(values.CHANGED.lower()) == "true"
 
     @override
     def push(
@@ -360,8 +359,10 @@ class Client(RemoteAnalysis):
         run, step = self._place(ref)
         answer = self._service.send("GET", path_of("runs", run, "snapshots", step, "topology"), accept=_NPZ)
         topology = read_snapshot_bytes(answer.body).topology
-        if topology.digest not in answer.tag:
-            raise CorruptError(f"{run}@{step}: expected the topology {answer.tag[:80]}, found {topology.digest}")
+        if topology.digest not in answer.headers.get("etag", ""):
+            raise CorruptError(
+                f"{run}@{step}: expected the topology {answer.headers.get('ETag', '')[:80]}, found {topology.digest}"
+            )
         return topology
 
     @override
@@ -403,43 +404,35 @@ class Client(RemoteAnalysis):
 
     @override
     def remove_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> list[str]:
-        self._refuse("remove_runs", dry_run=dry_run)
         hidden = {removed.run for removed in self.removed_runs()}
-        shown = [run for run in dict.fromkeys(runs) if run not in hidden]
-        for run in self._children_first(shown):
-            self._service.send("DELETE", path_of("runs", run))
-        return shown
-
-    def _children_first(self, runs: Sequence[str]) -> list[str]:
-        """Runs in the order in which one can go after the other."""
-        if len(runs) < 2:
-            return list(runs)
-        descent = {run.id: run.parents for run in map(self.run, runs)}
-        order: list[str] = []
-        while descent:
-            parents = {parent.run for before in descent.values() for parent in before}
-            last = [run for run in descent if run not in parents]
-            order += last
-            descent = {run: before for run, before in descent.items() if run in parents}
-        return order
+        names = [run for run in dict.fromkeys(runs) if run not in hidden]
+        if names:
+            self._service.send("DELETE", path_of("runs", names[0]), {"also": names[1:], "dry_run": dry_run})
+        return names
 
     @override
     def bring_back(self, runs: Iterable[str], *, dry_run: bool = False) -> None:
-        self._refuse("bring_back", dry_run=dry_run)
-        for run in runs:
-            self._service.send("POST", path_of("removed", run))
+        names = list(runs)
+        if names:
+            self._service.send("POST", path_of("removed", names[0]), {"also": names[1:], "dry_run": dry_run})
 
     @override
     def purge_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> Purged:
         from topostrata.ingest.lifecycle import Purged
 
         names = list(runs)
-        if len(names) != 1:
-            raise InvalidInputError(f"purge_runs: expected one run at a time of a service, found {len(names)}")
-        if not dry_run:
-            self.remove_runs(names)
-        answer = self._service.send("DELETE", path_of("removed", names[0]), {"dry_run": dry_run})
-        return self._service.read(Purged, answer)
+        if not names:
+            return Purged((), 0, 0, 0, 0, 0, (), dry_run)
+        path, query = path_of("removed", names[0]), {"also": names[1:]}
+        purged = self._service.read(Purged, self._service.send("DELETE", path, {**query, "dry_run": True}))
+        if dry_run:
+            return purged
+        self.remove_runs(names)  # once nothing is against it
+        return self._service.read(Purged, self._service.send("DELETE", path, query, once=True))
+
+    @override
+    def engine_version(self) -> str:
+        return self._service.value(dict[str, str], path_of("engine"))["version"]
 
     verify = _at_home("verify")
     repair = _at_home("repair")
@@ -448,9 +441,9 @@ class Client(RemoteAnalysis):
     migrate = _at_home("migrate")
     jobs = property(_at_home("jobs"))
     stored_nnstd = _at_home("stored_nnstd")
+    bolt = _at_home("bolt")
     backup = _at_home("backup")
     restore = _at_home("restore")
-    engine_version = _at_home("engine_version")
     py2neo = _at_home("py2neo")
 
 

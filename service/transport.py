@@ -56,11 +56,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answered; ``repeated``: the request was sent before, and that may have done it."""
+    """What a service answered, headers by their names in lower case.
+
+    ``repeated``: the request was sent before, and that may have done it.
+    """
 
     status: int
     media: str
-    tag: str
+    headers: Mapping[str, str]
     body: bytes
     repeated: bool
 
@@ -119,8 +122,12 @@ class Service:
         media: str = JSON,
         accept: str = values.MEDIA_TYPE,
         match: str | None = None,
+        once: bool = False,
     ) -> Answer:
-        """Send a request with these parameters and that body, and give its answer, or raise the error it means."""
+        """Send a request with these parameters and that body, and give its answer, or raise the error it means.
+
+        ``once``: it is not sent again, whatever its method.
+        """
         body = body if document is None else _text(document)
         optional = {
             "If-Match": match,
@@ -130,7 +137,7 @@ class Service:
         headers = {"Accept": accept} | {name: text for name, text in optional.items() if text is not None}
         parameters = urlencode([pair for name, value in (query or {}).items() for pair in _pairs(name, value)])
         target = urlsplit(self.url).path + path + (f"?{parameters}" if parameters else "")
-        tries = 1 + (self._retries if method in _IDEMPOTENT else 0)
+        tries = 1 + (self._retries if method in _IDEMPOTENT and not once else 0)
         for at in range(tries):
             self._wait(last=at == tries - 1)
             outcome = self._tried(method, target, body, headers, repeated=at > 0)
@@ -152,7 +159,8 @@ class Service:
             failure = StoreUnavailableError(f"{self.url}: the service does not answer: {error or type(error).__name__}")
             failure.__cause__ = error
             return failure, isinstance(error, ssl.SSLError)
-        if answer.status < 300:
+        # What a first try has deleted is not there for the next.
+        if answer.status < 300 or (repeated and method == "DELETE" and answer.status == 404):
             return answer
         return self._error(answer), answer.status not in _AGAIN
 
@@ -165,10 +173,10 @@ class Service:
             raise StoreUnavailableError(f"{self.url}: the service asks for {left:.0f} s more of patience (Retry-After)")
         sleep(left)
 
-    def _once(self, method: str, target: str, body: bytes | None, headers: dict[str, str], *, repeated: bool) -> Answer:
+    def _once(self, method: str, target: str, body: bytes | None, sent: dict[str, str], *, repeated: bool) -> Answer:
         connection = self._connection(fresh=method not in _IDEMPOTENT)
         try:
-            connection.request(method, target, body, headers)
+            connection.request(method, target, body, sent)
             response = connection.getresponse()
             if response.status in {429, 503}:
                 self._patience = monotonic() + _retry_after(response.headers.get("Retry-After"))
@@ -187,8 +195,9 @@ class Service:
             connection.close()
         else:
             self._idle.append(connection)
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Answer(response.status, kind, response.headers.get("ETag", ""), data, repeated)
+        headers = {name.lower(): text for name, text in response.headers.items()}
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        return Answer(response.status, kind, headers, data, repeated)
 
     def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
         """One that is open, or a new one; what must not be sent twice goes over a new one, which nobody has closed."""

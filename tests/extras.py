@@ -74,6 +74,10 @@ def base() -> None:
     refused("server", "ls", "--store", "archive")
     refused("server", "serve", "--store", "archive")
     refused("server", "mcp", "--store", "archive")
+    nobody = subprocess.run(
+        [COMMAND, "ls", "--store", "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert "the service does not answer" in nobody.stderr, f"a service is asked by the base install: {nobody.stderr}"
     refused("demo", "demo", "--no-serve")
     Path("a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     Path("a.msgpack").write_bytes(b"\x80")

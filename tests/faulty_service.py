@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(status, answer, kind, whole=wrong != "reset answer")
 
-    do_GET = do_PUT = do_PATCH = _handle  # noqa: N815 - names of http.server
+    do_GET = do_PUT = do_PATCH = do_POST = _handle  # noqa: N815 - names of http.server
 
     def _pass_on(self, body: bytes) -> tuple[int, str, bytes]:
         parts = urlsplit(self.server.upstream)

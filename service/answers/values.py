@@ -20,6 +20,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 MEDIA_TYPE = "application/vnd.topostrata+json"
+CHANGED = "Topostrata-Changed"  # the header that says whether a change of something changed it
 SCHEMA = {"schema": {"description": "The same result with all fields of its type in `topostrata`, for its client."}}
 
 T = TypeVar("T")

@@ -55,6 +55,7 @@ _OF_V1 = (401, 403, 404, 422)
 _OF_BODIES = (408, 413, 415)
 _NONE_MATCH = {"name": "If-None-Match", "in": "header", "schema": _TEXT, "description": "Entity tags that are known."}
 _MATCH = {"name": "If-Match", "in": "header", "schema": _TEXT, "description": "The entity tag of the state seen."}
+_CHANGED = {values.CHANGED: {"description": "Whether it was changed: true or false.", "schema": _TEXT}}
 _METHODS = ("get", "put", "post", "patch", "delete")
 
 # From what makes a run, snapshot or job to what reads it: operation, method, status of the source.
@@ -115,6 +116,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         responses["304"] = {"description": "Not Modified", "headers": _HEADERS[304]}
     if method == "patch":
         parameters.append(_MATCH)
+        responses["200"]["headers"] = _CHANGED
     for status in ("200", "201"):
         content = responses.get(status, {}).get("content", {})
         if _JSON in content and path.startswith("/v1/") and path not in _OTHERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -219,6 +220,47 @@ def stop(
         answer({"stopped": stopped})
     else:
         show("stopped" if stopped else "it was not running")
+
+
+@engine.command()
+def connect(store: StoreOption = None, json_: JsonFlag = False) -> None:
+    """Let any Bolt client read the archive until Ctrl-C: the neo4j driver, py2neo, cypher-shell, a notebook.
+
+    The address and a password made for this once are shown; the account can only read. Both are gone at the end.
+    """
+    from dataclasses import asdict
+    from threading import Event
+
+    _directory(store)
+    with archive(store) as opened, opened.bolt() as access:
+        if json_:
+            answer(asdict(access))
+        else:
+            show(_CONNECTING.format(**asdict(access)))
+            say("until Ctrl-C")
+        with suppress(KeyboardInterrupt):
+            Event().wait()
+
+
+_CONNECTING = """\
+{uri}  user {user}  password {password}  database {database}
+
+neo4j driver
+  driver = neo4j.GraphDatabase.driver("{uri}", auth=("{user}", "{password}"))
+  driver.execute_query("MATCH (r:Run) RETURN r.id, r.last_step", database_="{database}").records
+
+py2neo
+  graph = py2neo.Graph("{uri}", auth=("{user}", "{password}"), name="{database}")
+  graph.run("MATCH (r:Run) RETURN r.id, r.last_step").to_table()
+
+cypher-shell
+  export NEO4J_USERNAME={user} NEO4J_PASSWORD={password}
+  cypher-shell -a {uri} -d {database} "MATCH (r:Run) RETURN r.id, r.last_step"
+
+notebook, with pandas
+  driver = neo4j.GraphDatabase.driver("{uri}", auth=("{user}", "{password}"))
+  driver.execute_query("MATCH (r:Run) RETURN r.id, r.last_step", database_="{database}", result_transformer_=neo4j.Result.to_df)
+"""  # noqa: E501 - each is a line to copy
 
 
 def _directory(store: str | None) -> Path:

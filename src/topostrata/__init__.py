@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         timeline_curve,
     )
     from topostrata.settings import Settings
+    from topostrata.store.bolt_gate import BoltAccess
     from topostrata.store.jobs import Job, JobQueue, JobState
     from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
@@ -123,6 +124,7 @@ __all__ = [
     "ArchiveCounts",
     "Axis",
     "BackedUp",
+    "BoltAccess",
     "BrokenRule",
     "Cancelled",
     "Chance",
@@ -453,6 +455,7 @@ _HOMES = {
         "timeline_curve",
     ),
     "settings": ("Settings",),
+    "store.bolt_gate": ("BoltAccess",),
     "store.jobs": (
         "Job",
         "JobQueue",

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.runs import RunState, Unprojected
+    from topostrata.store.bolt_gate import BoltAccess
     from topostrata.store.graph import GraphStore
     from topostrata.topology import Topology, Wiring
 
@@ -505,6 +507,22 @@ class Archive(Upkeep):
         beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
         snapshots = {member: self.snapshots(member) for member in (*family, *beyond)}
         return to_openlineage(runs, snapshots, namespace=namespace)
+
+    def bolt(self) -> AbstractContextManager[BoltAccess]:
+        """Address and account by which any Bolt client reads an embedded archive, for as long as the context lasts.
+
+        The password is made for this once, the account can only read, and both are gone at the end, with all
+        connections. What is asked is neither checked nor bounded as ``cypher`` is, but by the engine's minute for a
+        statement. Raises ``InvalidInputError`` on a server.
+
+        >>> import neo4j
+        >>> with archive.bolt() as to, neo4j.GraphDatabase.driver(to.uri, auth=(to.user, to.password)) as driver:
+        ...     driver.execute_query("MATCH (r:Run {id: 'w0'}) RETURN r.last_step", database_=to.database).records
+        [<Record r.last_step=10>]
+        """
+        from topostrata.store.bolt_gate import opened_gate
+
+        return opened_gate(self._store)
 
     # Whole runs on the move
 

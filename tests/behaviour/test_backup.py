@@ -155,6 +155,8 @@ def test_a_backup_that_is_there_gets_what_is_new_while_jobs_push(
 
 def test_runs_are_taken_out_of_a_backup(archive: Archive, target: Target, tmp_path: Path) -> None:
     """`import` brings the named ones with their ancestors, all but the removed by default; an export is no backup."""
+    if target.name != "embedded":
+        return  # whatever the store, it is the file that is asked
     archive.push("w0", 0, network(0))
     archive.push("w1", 0, network(1))
     archive.update_run("w1", parents=[Parent("w0", 0, "fork")])

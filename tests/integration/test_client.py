@@ -6,16 +6,25 @@ import doctest
 import inspect
 import io
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
 from conftest import fill_example
-from tests.reference_runs import served
+from tests.faulty_service import faulty
+from tests.stores import Target, service
 from topostrata.archive import Archive
-from topostrata.errors import InvalidInputError
+from topostrata.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    QueryRefusedError,
+    StepOrderError,
+    StoreUnavailableError,
+)
+from topostrata.service import transport
 from topostrata.service.client import Client
-from topostrata.service.opening import open_archive
-from topostrata.store.embedded import stop
+from topostrata.topology import Topology
 
 # What only the archive itself can do; their examples are not those of a client.
 AT_HOME = {
@@ -26,7 +35,7 @@ AT_HOME = {
     "migrate",
     "backup",
     "restore",
-    "engine_version",
+    "bolt",
     "jobs",
     "py2neo",
     "stored_nnstd",
@@ -34,16 +43,12 @@ AT_HOME = {
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+def client(target: Target) -> Iterator[Archive]:
     """A client of the archive of docs/example_archive.py."""
-    store = tmp_path_factory.mktemp("client") / "archive"
-    try:
-        with served(store) as http, open_archive(str(http.base_url)) as opened:
-            assert isinstance(opened, Client)
-            fill_example(opened)
-            yield opened
-    finally:
-        stop(store, force=True)
+    with service(target) as served, served.open() as opened:
+        assert isinstance(opened, Client)
+        fill_example(opened)
+        yield opened
 
 
 def examples() -> list[doctest.DocTest]:
@@ -82,3 +87,60 @@ def test_every_method_is_asked_or_refused() -> None:
     public = {name for name in dir(Archive) if not name.startswith("_")}
     own = {name for base in Client.__mro__ for name in vars(base) if base.__module__.startswith("topostrata.service")}
     assert public - own == composed
+
+
+def test_what_may_be_asked_twice_is_asked_again(client: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After growing pauses, or when the service asks for it; what changes something more than once is not."""
+    left: list[str] = []
+    pauses: list[float] = []
+    monkeypatch.setattr(transport, "sleep", pauses.append)
+    with faulty(client.location, lambda _method, _path: left.pop(0) if left else "") as proxy:
+        with Client(proxy.url) as sure:
+            left[:] = ["reset", "502", "lost answer"]
+            assert sure.run("w0") == client.run("w0")
+            assert len(pauses) == 3
+            assert pauses == sorted(pauses)
+            left[:] = ["lost answer"]
+            sure.create_run("twice")  # the first try has made it
+            with pytest.raises(ConflictError, match="'twice'"):
+                sure.create_run("twice")
+            left[:] = ["reset"] * 9
+            with pytest.raises(StoreUnavailableError, match="the service does not answer"):
+                sure.run("w0")
+            assert len(left) == 9 - 4
+            for change in (lambda: sure.update_run("twice", tags=["x"]), lambda: sure.cypher("RETURN 1")):
+                left[:], before = ["reset"] * 9, len(pauses)
+                with pytest.raises(StoreUnavailableError):
+                    change()
+                assert (len(left), len(pauses)) == (8, before)
+        for seconds, asked in (("7", 2), ("100", 1)):
+            left[:], proxy.retry_after = ["503"], seconds
+            pauses.clear()
+            with Client(proxy.url) as patient, nullcontext() if asked == 2 else pytest.raises(StoreUnavailableError):
+                patient.run("w0")
+            assert [round(pause) for pause in pauses[1:]] == [7] * (asked - 1)
+
+
+def test_an_error_is_the_one_that_the_archive_raised(client: Archive) -> None:
+    """Of its class, with its words and what to do."""
+    with pytest.raises(NotFoundError) as lost:
+        client.run("nowhere")
+    assert lost.value.message.startswith("run 'nowhere': expected it in the archive, found none")
+    assert lost.value.hint is not None
+    with pytest.raises(ConflictError, match="w0@0"):
+        client.push("w0", 0, Topology.from_masks([[[1, 1, 1]] * 3, [[1, 1]] * 3]))
+    with pytest.raises(StepOrderError):
+        client.push("w0", 7, client.topology("w0@5"))
+    with pytest.raises(QueryRefusedError):
+        client.cypher("CREATE (n:Run)")
+
+
+def test_a_distance_is_kept_only_where_it_is_to_be(client: Archive) -> None:
+    """Without `keep` Cypher sees none; the match is asked for when somebody looks."""
+    count = "MATCH (:Snapshot)-[d:DISTANCE]->(:Snapshot) RETURN count(d) AS n"
+    before = client.cypher(count).rows
+    distance = client.nnstd("w0@5", "w1@last", alignment="reference", keep=False)
+    assert client.cypher(count).rows == before
+    assert {space: units.tolist() for space, units in distance.matching.items()}["input"] == [0, 1, 2]
+    client.nnstd("w0@5", "w1@last", alignment="reference")
+    assert client.cypher(count).rows != before

@@ -19,6 +19,7 @@ from topostrata.ingest.load import Projection
 from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import How, Parent, Run, RunFilter, Snapshot, Status, Unprojected
+from topostrata.service.answers import values
 from topostrata.service.answers.runs import RunLayerAnswer, run_layer_answer
 from topostrata.service.answers.shape import answer_type, as_json, shape
 from topostrata.service.api.bodies import Body, body_of, document, whole
@@ -190,10 +191,19 @@ async def put_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     responses={409: {}, 412: {}, 413: {}, 415: {}},
     openapi_extra=body_of(RunChange),
 )
-async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
-    """Add tags and parents to a run or take them away, name it, set its status. ``If-Match`` gives the state seen."""
+async def patch_run(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    dry_run: Annotated[bool, Query(description="Say in the header whether it would be changed; it is not.")] = False,
+) -> Response:
+    """Add tags and parents to a run or take them away, name it, set its status. ``If-Match`` gives the state seen.
+
+    ``Topostrata-Changed`` of the answer says whether that changed it.
+    """
     check_run_id(run)
-    return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, await document(request, RunChange))
+    body = await document(request, RunChange)
+    return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, body, dry_run)
 
 
 @router.get(
@@ -299,7 +309,7 @@ def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Respo
     return represent(request, archive.run(run), status=status, headers=_at(request, f"/v1/runs/{run}"))
 
 
-def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Response:
+def _change(request: Request, archive: Archive, run: str, body: RunChange, dry_run: bool) -> Response:
     before = archive.run(run)
     if is_stale(request, before):
         raise ChangedError(
@@ -307,7 +317,7 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Re
             hint="get the run again and decide anew",
         )
     expected = before if "if-match" in request.headers else None
-    archive.update_run(
+    changed = archive.update_run(
         run,
         tags=body.tags,
         parents=body.descent(),
@@ -316,8 +326,9 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Re
         without_tags=body.without_tags,
         without_parents=[Ref(check_run_id(former.parent), former.step) for former in body.without_parents],
         expected=expected,
+        dry_run=dry_run,
     )
-    return represent(request, archive.run(run))
+    return represent(request, archive.run(run), headers={values.CHANGED: "true" if changed else "false"})
 
 
 def _store(

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from topostrata.distance.compiling import inner
 
 
 def places(arrays: Iterable[NDArray[np.generic]]) -> list[tuple[int, int]]:
@@ -35,25 +37,25 @@ def _pointer(typing_context, address):
     return types.voidptr(types.int64), generate
 
 
-@njit(cache=True, nogil=True)
+@inner
 def ints(place):
     """The int64 array at a place."""
     return carray(_pointer(place[0]), (place[1],), np.int64)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def units(place):
     """The uint32 array at a place."""
     return carray(_pointer(place[0]), (place[1],), np.uint32)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def flags(place):
     """The array of booleans at a place."""
     return carray(_pointer(place[0]), (place[1],), np.bool_)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def colours(place):
     """The uint64 array at a place."""
     return carray(_pointer(place[0]), (place[1],), np.uint64)

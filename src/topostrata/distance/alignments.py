@@ -115,6 +115,12 @@ def _overlap(a: Ready, b: Ready) -> Comparison:
     return overlap.compare(_prepared(a), _prepared(b))
 
 
+def _overlap_many(networks: list[Ready], pairs: NDArray[np.int64]) -> list[list[float] | None]:
+    from topostrata.distance import overlap  # noqa: PLC0415 - needs numba
+
+    return overlap.compare_many([_prepared(network) for network in networks], pairs)
+
+
 def _canonical(a: Ready, b: Ready) -> Comparison:
     from topostrata.distance import canonical  # noqa: PLC0415 - needs numba
 
@@ -185,6 +191,7 @@ ALIGNMENTS: dict[Alignment, Definition] = {
             needs_numba=True,
             version=1,
             compare=_overlap,
+            compare_many=_overlap_many,
         ),
         Definition(
             "canonical",

@@ -20,8 +20,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from topostrata.distance.addresses import ints, units
-from topostrata.distance.kernels import grown
-from topostrata.distance.prepared import SLOTS, Prepared
+from topostrata.distance.compiling import inner
+from topostrata.distance.kernels import grown, unequal
+from topostrata.distance.prepared import SIDE_SLOTS, Prepared
 
 ONE = 1 << 16
 _GAIN = 8  # what a common connection gains, where each of the two connections costs 1
@@ -36,14 +37,14 @@ _LONGEST, _SPARSE = 1 << 20, 0.3
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def power(x):
     """``ONE * 2^(-x / ONE)`` for x >= 0, linear between whole powers."""
     k = x >> 16
     return 0 if k > 30 else ((2 * ONE - (x & 0xFFFF)) << 14) >> (k + 15)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def holders_squared(back, n):
     """The sum of the squares of the elements' holders, without those that more than half of the n units hold."""
     total = 0
@@ -54,9 +55,9 @@ def holders_squared(back, n):
     return total
 
 
-@njit(cache=True, nogil=True)
-def spread(parts, sizes_a, sizes_b, beliefs, ptr_a, keys_a, back_a, ptr_b, keys_b, back_b):
-    """The beliefs of a side's elements, as offsets, columns, values; and of each unit of A and of B the mass.
+@inner
+def spread(parts, sizes_a, sizes_b, beliefs, ptr_a, keys_a, back_a, ptr_b, keys_b, back_b, of_a, of_b):
+    """The beliefs of a side's elements, as offsets, columns, values; fills the masses of the units of A and of B.
 
     An element has the belief of its unit; the mass of a unit is the sum of the beliefs of its elements. Two hubs, which
     most units hold, are never believed: they tell nothing. ``beliefs`` are those of the spaces: offsets, columns,
@@ -94,17 +95,20 @@ def spread(parts, sizes_a, sizes_b, beliefs, ptr_a, keys_a, back_a, ptr_b, keys_
                 out[k + 1] = at
         first_a += sizes_a[space] * taps
         first_b += sizes_b[space] * taps
-    of_a, of_b = np.zeros(n_a, dtype=np.int64), np.zeros(n_b, dtype=np.int64)
     for i in range(n_a):
+        total = np.int64(0)
         for e in range(ptr_a[i], ptr_a[i + 1]):
-            of_a[i] += mass_a[keys_a[e]]
+            total += mass_a[keys_a[e]]
+        of_a[i] = total
     for j in range(n_b):
+        total = np.int64(0)
         for e in range(ptr_b[j], ptr_b[j + 1]):
-            of_b[j] += mass_b[keys_b[e]]
-    return out, columns, values, of_a, of_b
+            total += mass_b[keys_b[e]]
+        of_b[j] = total
+    return out, columns[:at], values[:at]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def scores(ins, outs, mass_a, mass_b, places_a, places_b, null, offsets, top_a, top_b, columns, score):
     """The scores, times ``_BETA``, of the pairs of units with a common believed element, by row.
 
@@ -156,7 +160,7 @@ def scores(ins, outs, mass_a, mass_b, places_a, places_b, null, offsets, top_a, 
     return columns, score
 
 
-@njit(cache=True, nogil=True)
+@inner
 def believe(offsets, columns, score, null, top_a, top_b):
     """Beliefs from scores, by row: ``r c / (r + c - r c)``, r the pair's share of its row, c that of its column.
 
@@ -200,7 +204,7 @@ def believe(offsets, columns, score, null, top_a, top_b):
     return out, out_columns[:at], values[:at]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def strictly_best(n_b, offsets, columns, values, best_a):
     """For each row the column of its largest belief, if that is the only largest one of row and column; else -1.
 
@@ -232,102 +236,127 @@ def strictly_best(n_b, offsets, columns, values, best_a):
 
 
 @njit(cache=True, nogil=True)
-def find_sure(mine, other, sizes_a, sizes_b, sides, first, sure):
-    """Fill ``sure`` from ``first[s]`` on for each space s that is not compared by index; see ``sure_pairs``.
+def find_sure(pairs, tables, all_sizes, sides, sure):
+    """Fill ``sure`` for each of ``pairs``, space after space as A's units stand; see ``sure_pairs``.
 
-    ``mine`` and ``other`` are the tables of the two networks (``Prepared.sides_in_memory``), ``sizes`` those of their
-    contexts, ``sides`` how they are wired (``Plan.sides``).
+    ``pairs`` are places in ``tables``, those of the networks (``Prepared.sides_in_memory``), and in the sizes of their
+    contexts; ``sides`` say how they are wired (``Plan.sides``).
     """
     hidden, in_ends, in_parts, out_ends, out_parts = sides
     n = len(in_ends) - 1
-    nothing, no_units, start = np.zeros(0, np.int64), np.zeros(0, np.uint32), np.zeros(1, np.int64)
-    all_offsets, all_columns, all_values = [nothing] * n, [nothing] * n, [nothing] * n
+    nothing, start = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
     is_hidden = np.zeros(n, dtype=np.bool_)
     for s in hidden:
         is_hidden[s] = True
-    for s in range(n):
-        size = sizes_a[s]
-        if is_hidden[s]:
-            all_offsets[s] = np.zeros(size + 1, dtype=np.int64)
-        else:
-            all_offsets[s] = np.arange(size + 1)
-            all_columns[s] = np.arange(size)
-            all_values[s] = np.full(size, np.int64(ONE))
-    # Of both sides of each space: the beliefs of the elements, the masses of the units, and when they were computed.
-    lists = [(start, nothing, nothing, nothing, nothing)] * (2 * n)
-    dense = np.zeros(2 * n, dtype=np.bool_)
-    for s in hidden:
-        for side in range(2):
-            at = s * SLOTS + 4 * side
-            longest = max(
-                holders_squared(ints(mine[at + 2]), sizes_a[s]), holders_squared(ints(other[at + 2]), sizes_b[s])
-            )
-            dense[2 * s + side] = longest > max(float(_LONGEST), _SPARSE * sizes_a[s] * sizes_b[s])
-    version, seen = np.zeros(n, dtype=np.int64), np.full(2 * n, -1, dtype=np.int64)
     columns, score = np.empty(1024, dtype=np.int64), np.empty(1024, dtype=np.int64)
-    for sweep in range(_SWEEPS):
-        stable = sweep > 0
-        for turn in range(len(hidden)):
-            s = hidden[turn] if sweep % 2 == 0 else hidden[len(hidden) - 1 - turn]
-            size_a, size_b = sizes_a[s], sizes_b[s]
-            here, there = mine[s * SLOTS :], other[s * SLOTS :]
-            renewed = sweep == 0
+    for p in range(len(pairs)):
+        mine, other = tables[pairs[p, 0]], tables[pairs[p, 1]]
+        sizes_a, sizes_b = all_sizes[pairs[p, 0]], all_sizes[pairs[p, 1]]
+        first = np.zeros(n + 1, dtype=np.int64)
+        widest_a = widest_b = 0
+        for s in range(n):
+            first[s + 1] = first[s] + sizes_a[s]
+            widest_a, widest_b = max(widest_a, sizes_a[s]), max(widest_b, sizes_b[s])
+        all_offsets, all_columns, all_values = [nothing] * n, [nothing] * n, [nothing] * n
+        for s in range(n):
+            size = sizes_a[s]
+            if is_hidden[s]:
+                all_offsets[s] = np.zeros(size + 1, dtype=np.int64)
+            else:
+                all_offsets[s] = np.arange(size + 1)
+                all_columns[s] = np.arange(size)
+                all_values[s] = np.full(size, np.int64(ONE))
+        # Of both sides of each space: the beliefs of the elements (offsets, columns, values), the masses of the units.
+        believed, others, weights = [start] * (2 * n), [nothing] * (2 * n), [nothing] * (2 * n)
+        masses_a, masses_b = np.zeros((2 * n, widest_a), dtype=np.int64), np.zeros((2 * n, widest_b), dtype=np.int64)
+        dense = np.zeros(2 * n, dtype=np.bool_)
+        for s in hidden:
             for side in range(2):
-                if dense[2 * s + side]:
+                at = s * SIDE_SLOTS + 4 * side
+                longest = max(
+                    holders_squared(ints(mine[at + 2]), sizes_a[s]), holders_squared(ints(other[at + 2]), sizes_b[s])
+                )
+                dense[2 * s + side] = longest > max(float(_LONGEST), _SPARSE * sizes_a[s] * sizes_b[s])
+        version, seen = np.zeros(n, dtype=np.int64), np.full(2 * n, -1, dtype=np.int64)
+        for sweep in range(_SWEEPS):
+            stable = sweep > 0
+            for turn in range(len(hidden)):
+                s = hidden[turn] if sweep % 2 == 0 else hidden[len(hidden) - 1 - turn]
+                size_a, size_b = sizes_a[s], sizes_b[s]
+                here, there = mine[s * SIDE_SLOTS :], other[s * SIDE_SLOTS :]
+                renewed = sweep == 0
+                for side in range(2):
+                    if dense[2 * s + side]:
+                        continue
+                    ends, parts = (in_ends, in_parts) if side == 0 else (out_ends, out_parts)
+                    parts = parts[ends[s] : ends[s + 1]]
+                    now = 0
+                    for q in range(len(parts)):
+                        if parts[q, 0] < n:
+                            now += version[parts[q, 0]]
+                    if now == seen[2 * s + side]:
+                        continue
+                    seen[2 * s + side] = now
+                    renewed = True
+                    at = 4 * side
+                    believed[2 * s + side], others[2 * s + side], weights[2 * s + side] = spread(
+                        parts, sizes_a, sizes_b, (all_offsets, all_columns, all_values),
+                        ints(here[at]), units(here[at + 1]), ints(here[at + 2]),
+                        ints(there[at]), units(there[at + 1]), ints(there[at + 2]),
+                        masses_a[2 * s + side], masses_b[2 * s + side],
+                    )  # fmt: skip
+                if not renewed:
                     continue
-                ends, parts = (in_ends, in_parts) if side == 0 else (out_ends, out_parts)
-                parts = parts[ends[s] : ends[s + 1]]
-                now = 0
-                for q in range(len(parts)):
-                    if parts[q, 0] < n:
-                        now += version[parts[q, 0]]
-                if now == seen[2 * s + side]:
-                    continue
-                seen[2 * s + side] = now
-                renewed = True
-                at = 4 * side
-                lists[2 * s + side] = spread(
-                    parts, sizes_a, sizes_b, (all_offsets, all_columns, all_values),
-                    ints(here[at]), units(here[at + 1]), ints(here[at + 2]),
-                    ints(there[at]), units(there[at + 1]), ints(there[at + 2]),
+                mass_a, mass_b = np.empty(size_a, dtype=np.int64), np.empty(size_b, dtype=np.int64)
+                for i in range(size_a):
+                    mass_a[i] = masses_a[2 * s, i] + masses_a[2 * s + 1, i]
+                for j in range(size_b):
+                    mass_b[j] = masses_b[2 * s, j] + masses_b[2 * s + 1, j]
+                none = np.zeros(size_a + 1, dtype=np.int64)  # what the units hold of a side that is left out
+                ins = (
+                    none if dense[2 * s] else ints(here[0]), units(here[1]),
+                    believed[2 * s], others[2 * s], weights[2 * s], ints(there[2]), units(there[3]),
                 )  # fmt: skip
-            if not renewed:
-                continue
-            mass_a, mass_b = np.zeros(size_a, dtype=np.int64), np.zeros(size_b, dtype=np.int64)
-            for side in range(2):
-                if not dense[2 * s + side]:
-                    mass_a += lists[2 * s + side][3]
-                    mass_b += lists[2 * s + side][4]
-            none = np.zeros(size_a + 1, dtype=np.int64)
-            ins = outs = (none, no_units, start, nothing, nothing, start, no_units)
-            if not dense[2 * s]:
-                believed, others, values, _, _ = lists[2 * s]
-                ins = ints(here[0]), units(here[1]), believed, others, values, ints(there[2]), units(there[3])
-            if not dense[2 * s + 1]:
-                believed, others, values, _, _ = lists[2 * s + 1]
-                outs = ints(here[4]), units(here[5]), believed, others, values, ints(there[6]), units(there[7])
-            null = 0
-            while max(size_a, size_b) >> null:
-                null += 1
-            null *= ONE
-            offsets, top_a = np.empty(size_a + 1, dtype=np.int64), np.empty(size_a, dtype=np.int64)
-            top_b = np.empty(size_b, dtype=np.int64)
-            columns, score = scores(
-                ins, outs, mass_a, mass_b, ints(here[8]), ints(there[8]), null, offsets, top_a, top_b, columns, score
-            )
-            now_offsets, now_columns, now_values = believe(offsets, columns, score, null, top_a, top_b)
-            same = np.array_equal(now_offsets, all_offsets[s]) and np.array_equal(now_columns, all_columns[s])
-            if not (same and np.array_equal(now_values, all_values[s])):
-                all_offsets[s], all_columns[s], all_values[s] = now_offsets, now_columns, now_values
-                version[s] += 1
-            stable &= not strictly_best(size_b, now_offsets, now_columns, now_values, sure[first[s] : first[s + 1]])
-        if stable:
-            break
+                outs = (
+                    none if dense[2 * s + 1] else ints(here[4]), units(here[5]),
+                    believed[2 * s + 1], others[2 * s + 1], weights[2 * s + 1], ints(there[6]), units(there[7]),
+                )  # fmt: skip
+                null = 0
+                while max(size_a, size_b) >> null:
+                    null += 1
+                null *= ONE
+                offsets, top_a = np.empty(size_a + 1, dtype=np.int64), np.empty(size_a, dtype=np.int64)
+                top_b = np.empty(size_b, dtype=np.int64)
+                columns, score = scores(
+                    ins,
+                    outs,
+                    mass_a,
+                    mass_b,
+                    ints(here[8]),
+                    ints(there[8]),
+                    null,
+                    offsets,
+                    top_a,
+                    top_b,
+                    columns,
+                    score,
+                )
+                now_offsets, now_columns, now_values = believe(offsets, columns, score, null, top_a, top_b)
+                changed = unequal(now_offsets, all_offsets[s]) or unequal(now_columns, all_columns[s])
+                if changed or unequal(now_values, all_values[s]):
+                    all_offsets[s], all_columns[s], all_values[s] = now_offsets, now_columns, now_values
+                    version[s] += 1
+                stable &= not strictly_best(
+                    size_b, now_offsets, now_columns, now_values, sure[p, first[s] : first[s + 1]]
+                )
+            if stable:
+                break
 
 
 def sure_pairs(a: Prepared, b: Prepared) -> dict[int, Ints]:
     """For each space that is not compared by index the surely equal unit of B for each of A's, -1 where none is."""
-    first = np.cumsum((0, *a.sizes))
-    sure = np.full(first[-1], -1, dtype=np.int64)
-    find_sure(a.sides_in_memory, b.sides_in_memory, a.context_sizes, b.context_sizes, a.plan.sides, first, sure)
-    return {s: sure[first[s] : first[s + 1]] for s, fixed in enumerate(a.fixed) if not fixed}
+    ends = np.cumsum((0, *a.sizes))
+    sure = np.full((1, ends[-1]), -1, dtype=np.int64)
+    tables, sizes = np.stack([a.sides_in_memory, b.sides_in_memory]), np.stack([a.context_sizes, b.context_sizes])
+    find_sure(np.array([[0, 1]]), tables, sizes, a.plan.sides, sure)
+    return {s: sure[0, ends[s] : ends[s + 1]] for s, fixed in enumerate(a.fixed) if not fixed}

@@ -1,7 +1,7 @@
 """The compilation of the kernels: numba does it at the first use and keeps the result, or cannot keep it.
 
 It takes some seconds, so it is reported in a log, at level INFO, which the command line shows. Nothing is reported
-where the kernels are there already. Imported by ``kernels``, before the first of them is declared.
+where the kernels are there already. To be imported before the first of them is declared.
 """
 
 # mypy: disable-error-code="misc,no-untyped-call"
@@ -9,6 +9,7 @@ where the kernels are there already. Imported by ``kernels``, before the first o
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import shutil
 import tempfile
@@ -19,30 +20,55 @@ from numba.core import config, event
 
 from topostrata.errors import EngineError
 
+# For what only compiled functions call: without what Python would need to call it, which takes as long to compile.
+_unwrapped: Any = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner = numba.njit(**_unwrapped)
+# The same, as a part of its callers: each level of calls is compiled once more for the next one.
+part = numba.njit(inline="always", **_unwrapped)
+
 logger = logging.getLogger(__name__)
 
 _OURS = "topostrata."
 
 
 class _Reporter(event.Listener):
-    """Reports that kernels are compiled, at the first one of this process."""
+    """Reports that kernels are compiled, at the first one of this process.
+
+    Meanwhile no garbage is looked for: it takes an eighth of the time, again and again, and finds little.
+    """
 
     def __init__(self, *, cached: bool) -> None:
         self._cached = cached
         self._reported = False
+        self._depth = 0  # events come in under numba's lock of compilers; callees are compiled within their callers
+        self._collecting = False
 
     def on_start(self, event: Any) -> None:
-        if not self._reported and str(event.data["dispatcher"].py_func.__module__).startswith(_OURS):
+        if not _is_ours(event):
+            return
+        if not self._reported:
             self._reported = True
             logger.info(
-                "compiling the kernels of the distance (about 15 s; %s)",
+                "compiling the kernels of the distance (about 20 s; %s)",
                 "only the first time"
                 if self._cached
                 else "each time, since no directory to keep them in can be written: NUMBA_CACHE_DIR may name one",
             )
+        if not self._depth:
+            self._collecting = gc.isenabled()
+            gc.disable()
+        self._depth += 1
 
     def on_end(self, event: Any) -> None:
-        """Nothing to report."""
+        if not _is_ours(event):
+            return
+        self._depth -= 1
+        if not self._depth and self._collecting:
+            gc.enable()
+
+
+def _is_ours(event: Any) -> bool:
+    return str(event.data["dispatcher"].py_func.__module__).startswith(_OURS)
 
 
 def prepare() -> None:
@@ -66,3 +92,6 @@ def prepare() -> None:
 
 def _nothing() -> None:
     """What numba is asked to find a place for: its source lies beside the kernels."""
+
+
+prepare()

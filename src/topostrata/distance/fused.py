@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from topostrata.distance.addresses import colours, flags, ints, units
 from topostrata.distance.comparison import Comparison
+from topostrata.distance.compiling import inner
 from topostrata.distance.kernels import (
     NOTHING_KNOWN,
     S,
@@ -46,11 +47,11 @@ DONE, COLOURS, OTHERWISE = 0, 1, 2
 # Shared elements per pair of units from which a matrix of counts is faster and smaller than lists (bench/distance.py).
 SPARSE = 0.3
 
-_SLOTS = 11  # of each space in the table: nine arrays of sets, colours, and the elements of the fan-out sets
-_ROW = 3  # of each row: two arrays, and the elements
+SLOTS = 11  # of each space in the table: nine arrays of sets, colours, and the elements of the fan-out sets
+ROW = 3  # of each row: two arrays, and the elements
 
 
-@njit(cache=True, nogil=True)
+@inner
 def padded(empty, n):
     """``empty`` for n units, of which those beyond are absent: not among them."""
     flags = np.zeros(n, dtype=np.bool_)
@@ -58,7 +59,7 @@ def padded(empty, n):
     return flags
 
 
-@njit(cache=True, nogil=True)
+@inner
 def solved(problem, bypass, empty_a, empty_b, column_of, row_of):
     """As ``matching.solve``, into ``column_of`` and ``row_of``: the tied rows, offsets, columns, their components."""
     n = len(column_of)
@@ -79,7 +80,7 @@ def solved(problem, bypass, empty_a, empty_b, column_of, row_of):
     return rows, offsets, columns, parts
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fresh(table, key):
     """Whether a key is new in a table of keys, which then holds it."""
     at = key & np.uint64(len(table) - 1)
@@ -91,7 +92,7 @@ def _fresh(table, key):
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def only_equals(parts, mixed, rows, offsets, columns, colours_a, colours_b):
     """As ``ties.Ties._only_equals``."""
     room = 64
@@ -124,9 +125,9 @@ def only_equals(parts, mixed, rows, offsets, columns, colours_a, colours_b):
     return balance == 0
 
 
-@njit(cache=True, nogil=True)
-def narrowed(rows, offsets, columns, costs, colours_a, colours_b, column_of, row_of):
-    """As ``matching.rematch``; and whether only equals are left tied, where colours are handed in."""
+@inner
+def narrowed(rows, offsets, columns, costs, colours_a, colours_b, column_of, row_of, bypass):
+    """As ``matching.rematch``, with a bypass; and whether only equals are left tied, where colours are handed in."""
     m = len(rows)
     taken, place = np.empty(m, dtype=np.int64), np.empty(len(row_of), dtype=np.uint32)
     for k in range(m):
@@ -140,7 +141,7 @@ def narrowed(rows, offsets, columns, costs, colours_a, colours_b, column_of, row
     problem = (offsets, inner, costs, far, nothing, nothing, no_units, nothing, nothing, nothing)
     none = np.zeros(m, dtype=np.bool_)
     column, row = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64)
-    tied, starts, found, parts = solved(problem, np.int64(NONE), none, none, column, row)
+    tied, starts, found, parts = solved(problem, bypass, none, none, column, row)
     for k in range(m):
         column_of[rows[k]] = taken[column[k]]
         row_of[taken[column[k]]] = rows[k]
@@ -159,7 +160,7 @@ def narrowed(rows, offsets, columns, costs, colours_a, colours_b, column_of, row
     return tied_rows, starts, tied_columns, equal
 
 
-@njit(cache=True, nogil=True)
+@inner
 def named(parts, sizes_a, sizes_b, partners, first, known):
     """The names in B of A's elements (``canonical.keymap``); ``parts`` are spaces and taps."""
     total = 0
@@ -179,7 +180,7 @@ def named(parts, sizes_a, sizes_b, partners, first, known):
     return names
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_partners(column_of, size_a, size_b, into):
     """The unit of B for each unit of A, -1 where it has none."""
     for i in range(size_a):
@@ -195,7 +196,7 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
     spaces, fed, in_ends, in_parts, out_ends, out_parts, row_spaces, row_ends, row_parts, equal_units = layout
     n_spaces = sizes.shape[1]
     nothing_known = NOTHING_KNOWN
-    no_colours = np.zeros(0, dtype=np.uint64)
+    no_colours, none = np.zeros(0, dtype=np.uint64), np.int64(NONE)
     for p in range(len(pairs)):
         a, b = pairs[p, 0], pairs[p, 1]
         first = np.zeros(n_spaces + 1, dtype=np.int64)
@@ -223,7 +224,7 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
                 if t != s and (known[t] or not fed[s, t]):
                     continue
                 n = max(sizes[a, t], sizes[b, t])
-                here, there = table[a, t * _SLOTS :], table[b, t * _SLOTS :]
+                here, there = table[a, t * SLOTS :], table[b, t * SLOTS :]
                 ptr_a, keys_a, ptr_b = ints(here[0]), units(here[1]), ints(there[0])
                 back_b, holders_b = ints(there[2]), units(there[3])
                 sizes_b = ints(there[5])
@@ -251,7 +252,7 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
                         break  # nothing to break by looking ahead
                 if len(rows):
                     costs = listed_colour_costs(rows, offsets, columns, colours_a, colours_b)
-                    narrowed(rows, offsets, columns, costs, no_colours, no_colours, column_of, row_of)
+                    narrowed(rows, offsets, columns, costs, no_colours, no_colours, column_of, row_of, none)
                 ahead[t] = True
                 put_partners(column_of, sizes[a, t], sizes[b, t], trial[first[t] :])
                 if t == s:
@@ -266,7 +267,7 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
                 break
             counts[p, s] = len(own_rows)
             if len(own_rows):
-                here, there = table[a, s * _SLOTS :], table[b, s * _SLOTS :]
+                here, there = table[a, s * SLOTS :], table[b, s * SLOTS :]
                 ptr_a, ptr_b = ints(here[0]), ints(there[0])
                 mine = theirs = 0
                 for i in own_rows:
@@ -282,12 +283,12 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
                         units(there[8]), there[10, 0],
                     )  # fmt: skip
                     own_rows, own_offsets, own_columns, _ = narrowed(
-                        own_rows, own_offsets, own_columns, costs, no_colours, no_colours, own_column, own_row
+                        own_rows, own_offsets, own_columns, costs, no_colours, no_colours, own_column, own_row, none
                     )
                 if len(own_rows):
                     costs = listed_colour_costs(own_rows, own_offsets, own_columns, colours_a, colours_b)
                     own_rows, _, _, equal = narrowed(
-                        own_rows, own_offsets, own_columns, costs, colours_a, colours_b, own_column, own_row
+                        own_rows, own_offsets, own_columns, costs, colours_a, colours_b, own_column, own_row, none
                     )
                     # Units that are more than this space's, such as heads, are not known to be equal.
                     if not equal or (len(own_rows) and not equal_units[s]):
@@ -298,8 +299,8 @@ def compare_pairs(pairs, table, sizes, layout, single, values, counts, undecided
             continue
         for r in range(len(row_spaces)):
             s = row_spaces[r]
-            here = table[a, n_spaces * _SLOTS + r * _ROW :]
-            there = table[b, n_spaces * _SLOTS + r * _ROW :]
+            here = table[a, n_spaces * SLOTS + r * ROW :]
+            there = table[b, n_spaces * SLOTS + r * ROW :]
             names = named(row_parts[row_ends[r] : row_ends[r + 1]], sizes[a], sizes[b], partner, first, known)
             mine = partner[first[s] : first[s + 1]]
             high, low = matched_sum(
@@ -389,12 +390,12 @@ def _answer(networks: Sequence[Prepared], pairs: Ints, partners: Ints) -> _Answe
     for k in np.unique(pairs[uncoloured]).tolist():
         networks[k].colours  # noqa: B018 - computed now
         tables[k] = networks[k].places_in_memory
-    parts: list[Any] = [part if part is partners else part[uncoloured] for part in answer]
+    parts: list[Any] = [known if known is partners else known[uncoloured] for known in answer]
     again = _Answer(*parts)
     compare_pairs(pairs[uncoloured], tables, sizes, layout, single, *again)
-    for part, renewed in zip(answer, again, strict=True):
-        if part is not partners:
-            part[uncoloured] = renewed
+    for known, renewed in zip(answer, again, strict=True):
+        if known is not partners:
+            known[uncoloured] = renewed
     return answer
 
 

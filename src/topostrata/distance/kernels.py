@@ -15,9 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topostrata.distance import compiling
-
-compiling.prepare()
+from topostrata.distance.compiling import inner
 
 S = 2329089562800
 # Entries that follow the last holder in ``sets.Sets``, so that a list may be copied past its end.
@@ -133,6 +131,24 @@ def grown(values, used, room):
     for k in range(used):
         larger[k] = values[k]
     return larger
+
+
+@inner
+def unequal(x, y):
+    """Whether two arrays differ. NumPy's way takes a second to compile, as does its copying, which reports lengths."""
+    if len(x) != len(y):
+        return True
+    equal = 0
+    for k in range(len(x)):
+        equal += x[k] == y[k]
+    return equal < len(x)
+
+
+@inner
+def copy_into(values, into):
+    """Copy an array into one that is as long."""
+    for k in range(len(values)):
+        into[k] = values[k]
 
 
 @njit(cache=True, nogil=True)

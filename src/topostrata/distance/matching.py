@@ -30,6 +30,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from topostrata.distance import room
+from topostrata.distance.compiling import inner
 from topostrata.distance.kernels import grown
 
 Ints = NDArray[np.int64]
@@ -81,7 +82,7 @@ def assign(problem, bypass, u, v, column_of, row_of):
     augment(problem, bypass, u, v, column_of, row_of, free, n_free)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _reduce_rows(problem, bypass, u, v, column_of, row_of, free, n_free):
     """One pass of augmenting row reduction: a free row takes its best column and lowers that column's dual."""
     near, columns, costs, ptr, names, back, holders, sizes, floor, single = problem

@@ -7,15 +7,17 @@ The definition stands in docs/design/013-overlap.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from topostrata.distance import fused_overlap
 from topostrata.distance.beliefs import sure_pairs
 from topostrata.distance.canonical import check_unions, informed
 from topostrata.distance.climb import Climber, Match
 from topostrata.distance.comparison import Comparison, of_equals, symmetric
+from topostrata.distance.kernels import LARGEST_UNION
 from topostrata.distance.partners import Partners
 from topostrata.distance.prepared import Prepared
 
@@ -28,9 +30,41 @@ def compare(a: Prepared, b: Prepared) -> Comparison:
     return compare_by(_compare, a, b)
 
 
+def compare_many(networks: Sequence[Prepared], pairs: Ints) -> list[list[float] | None]:
+    """The distances of the rows of each of ``pairs``, places in ``networks``; None for a pair to be compared alone."""
+    if 2 * max(network.most_elements for network in networks) > LARGEST_UNION:
+        return [None] * len(pairs)
+    rows: list[list[float] | None] = [None] * len(pairs)
+    apart = []
+    for p, (i, j) in enumerate(pairs.tolist()):
+        a, b = networks[i], networks[j]
+        if a.digest == b.digest:
+            rows[p] = [0.0] * len(a.rows)
+        elif not _same_colours(a, b):  # those may be copies
+            apart.append((p, i, j) if a.digest < b.digest else (p, j, i))
+    answer = fused_overlap.answer(networks, np.array(apart)[:, 1:]) if apart else None
+    if answer is not None:
+        for k, (p, i, j) in enumerate(apart):
+            rows[p] = answer.values(k, networks[i], networks[j])
+    return rows
+
+
 def _compare(a: Prepared, b: Prepared) -> Comparison:
+    answer = fused_overlap.answer([a, b], np.array([[0, 1]]))
+    if answer is None:
+        return _stepwise(a, b, sure_pairs(a, b))
+    values = answer.values(0, a, b)
+    if values is None:
+        return _stepwise(a, b, answer.by_space(answer.sure, a))
+    spaces = a.plan.problem_of
+    undecided = {s: count for s, count in enumerate(answer.undecided[0].tolist()) if s in spaces}
+    partners = answer.by_space(answer.partners, a)
+    return _described(a, b, partners, undecided, values, unique=bool(answer.unique[0]))
+
+
+def _stepwise(a: Prepared, b: Prepared, sure: Mapping[int, Ints]) -> Comparison:
     climber = Climber(a, b)
-    match = overlap(climber)
+    match = climber.most_overlap(climber.complete({s: sure[s] for s, fixed in enumerate(a.fixed) if not fixed}))
     return described(climber, match, climber.distances(match.partners))
 
 
@@ -41,19 +75,30 @@ def overlap(climber: Climber) -> Match:
 
 def described(climber: Climber, match: Match, values: list[float]) -> Comparison:
     """A match as it is answered."""
-    a, b = climber.a, climber.b
-    unique = climber.unique and a.settled and b.settled and not a.plan.staying
+    return _described(climber.a, climber.b, match.partners, match.undecided, values, unique=climber.unique)
+
+
+def _described(
+    a: Prepared,
+    b: Prepared,
+    partners: Mapping[int, Ints],
+    undecided: Mapping[int, int],
+    values: list[float],
+    *,
+    unique: bool,
+) -> Comparison:
+    unique &= a.settled and b.settled and not a.plan.staying
     # Of spaces of several axes it is claimed for copies alone: their ties can fall by the order in which units lie.
     unique &= _one_axis_each(a) or not any(values)
     # A copy with other colours' ties may be missed: its distance is not 0, as that of the network itself is.
     unique &= not (sum(values) > 0 and _same_colours(a, b))
-    counts = [match.undecided.get(row.space, 0) if row.first else 0 for row in a.plan.rows]
+    counts = [undecided.get(row.space, 0) if row.first else 0 for row in a.plan.rows]
     return Comparison(
         values,
-        {s: match.partners[s] for s in range(len(a.sizes))},
+        {s: partners[s] for s in range(len(a.sizes))},
         counts,
         canonical=unique,
-        informed=informed(a, b, match.undecided),
+        informed=informed(a, b, undecided),
     )
 
 
@@ -101,16 +146,13 @@ def _of_copies(a: Prepared, b: Prepared) -> Comparison | None:
 
 def check_limits(a: Prepared, b: Prepared) -> None:
     """Refuse networks whose sets are so large that the integer costs would overflow."""
-    check_unions((*a.inputs, *a.outputs, *a.rows), (*b.inputs, *b.outputs, *b.rows))
+    if a.most_elements + b.most_elements > LARGEST_UNION:
+        check_unions((*a.inputs, *a.outputs, *a.rows), (*b.inputs, *b.outputs, *b.rows))
 
 
 def _same_colours(a: Prepared, b: Prepared) -> bool:
-    # Units of one colour have as many connections, which is soon seen.
-    for sides in ((a.inputs, b.inputs), (a.outputs, b.outputs)):
-        for x, y in zip(*sides, strict=True):
-            if len(x.keys) != len(y.keys) or not np.array_equal(np.sort(x.sizes), np.sort(y.sizes)):
-                return False
-    return all(np.array_equal(np.sort(x), np.sort(y)) for x, y in zip(a.colours, b.colours, strict=True))
+    # Copies have as many connections in every layer, which is soon seen.
+    return a.connections == b.connections and a.sizes == b.sizes and a.sorted_colours == b.sorted_colours
 
 
 def _by_colour(x: NDArray[np.uint64], y: NDArray[np.uint64]) -> Ints:

@@ -25,7 +25,7 @@ from topostrata.topology import Layer, Topology, Wiring
 
 Ints = NDArray[np.int64]
 
-SLOTS = 9  # of each space in ``Prepared.sides_in_memory``
+SIDE_SLOTS = 9  # of each space in ``Prepared.sides_in_memory``
 MOST_BYTES = 512 * 2**20  # of all that is kept; masks, which it holds on to, not counted
 
 
@@ -73,6 +73,11 @@ class Prepared:
         """The colours of every space's units."""
         return self._coloured[0]
 
+    @cached_property
+    def sorted_colours(self) -> bytes:
+        """The colours of all spaces, those of each in order: the same in every copy, however units are stored."""
+        return b"".join(np.sort(colours_of).tobytes() for colours_of in self.colours)
+
     @property
     def settled(self) -> bool:
         """Whether the colours are free of any choice."""
@@ -87,7 +92,7 @@ class Prepared:
     def nbytes(self) -> int:
         """The bytes of the arrays, without those of the masks."""
         arrays = {id(array): array.nbytes for sets in self.sets.known.values() for array in sets.arrays}
-        return sum(arrays.values()) + 8 * sum(self.sizes)
+        return sum(arrays.values()) + 16 * sum(self.sizes)
 
     @cached_property
     def largest(self) -> int:
@@ -122,7 +127,7 @@ class Prepared:
 
     @cached_property
     def sides_in_memory(self) -> Ints:
-        """Where the arrays lie, for ``beliefs``: of each space ``SLOTS``, its inputs, its outputs, its places."""
+        """Where the arrays lie, for ``beliefs``: of each space ``SIDE_SLOTS``, its inputs, its outputs, its places."""
         table = []
         for ins, outs, index in zip(self.inputs, self.outputs, self.places, strict=True):
             for sets in (ins, outs):

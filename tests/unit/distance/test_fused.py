@@ -1,33 +1,43 @@
-"""One compiled call for a comparison, or for many: what the rule gives step by step, to the bit."""
+"""One compiled call for a comparison, or for many: what the rules give step by step, to the bit."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.distance.kinds import pairs_of
-from tests.unit.distance.networks import pairs, random_network, rewired
-from topostrata.distance import canonical, fused
+from tests.unit.distance.networks import pairs, random_network, relabelled, rewired
+from topostrata.distance import canonical, fused, fused_overlap, overlap
+from topostrata.distance.alignments import Alignment
+from topostrata.distance.beliefs import sure_pairs
 from topostrata.distance.comparable import plans
+from topostrata.distance.comparison import Comparison
 from topostrata.distance.nnstd import nnstd
 from topostrata.distance.pairwise import distances
 from topostrata.distance.prepared import prepare
 from topostrata.topology import Topology
 
 
-def agrees(a: Topology, b: Topology, *, fix_output: bool) -> bool:
-    """Compare both ways; whether the compiled call answered."""
+def agrees(a: Topology, b: Topology, *, fix_output: bool) -> tuple[bool, bool]:
+    """Compare both ways, by canonical and by overlap; whether the compiled calls answered."""
     a, b = sorted((a, b), key=lambda topology: topology.digest)
     both = plans(a, b, fix_output=fix_output)
     x, y = (prepare(t, fix_output=fix_output, order=plan.order) for t, plan in zip((a, b), both, strict=True))
-    quick, slow = fused.compare(x, y), canonical._stepwise(x, y)
-    if quick is None:
-        return False
+    quick = fused.compare(x, y)
+    if quick is not None:
+        same(quick, canonical._stepwise(x, y))
+    same(overlap._compare(x, y), overlap._stepwise(x, y, sure_pairs(x, y)))
+    answer = fused_overlap.answer([x, y], np.array([[0, 1]]))
+    return quick is not None, answer is not None and answer.values(0, x, y) is not None
+
+
+def same(quick: Comparison, slow: Comparison) -> None:
+    """Values, partners, counts and flags."""
     assert quick.values == slow.values
     assert (quick.ambiguous, quick.canonical, quick.informed) == (slow.ambiguous, slow.canonical, slow.informed)
     assert all((quick.partners[s] == slow.partners[s]).all() for s in slow.partners)
-    return True
 
 
 @given(pairs(), st.booleans())
@@ -48,16 +58,35 @@ def test_sparse_networks_are_answered_by_the_one_call() -> None:
     """Otherwise the two tests above would compare nothing."""
     rng = np.random.default_rng(0)
     a = random_network(rng, [30, 40, 40, 5], 0.05)
-    assert agrees(a, rewired(rng, a, 0.2), fix_output=True)
+    assert agrees(a, rewired(rng, a, 0.2), fix_output=True) == (True, True)
+
+
+def test_a_small_dense_network_is_answered_by_the_one_call_of_overlap() -> None:
+    """Its pairs of units stand in the order in which they are counted step by step."""
+    rng = np.random.default_rng(0)
+    a = random_network(rng, [20, 20, 20, 5], 0.5)
+    assert agrees(a, rewired(rng, a, 0.2), fix_output=True) == (False, True)
+
+
+def test_a_wide_dense_network_is_left_to_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit sets count its pairs; the sure pairs are handed on."""
+    rng = np.random.default_rng(0)
+    a = random_network(rng, [30, 30, 30, 5], 0.5)
+    monkeypatch.setattr(fused_overlap, "DONE", -1)
+    b = rewired(rng, a, 0.2)
+    assert agrees(a, b, fix_output=True) == (False, False)
 
 
 def test_a_matrix_is_that_of_its_pairs() -> None:
-    """Networks of other widths, equal ones and dense ones in one matrix: each value is that of the pair alone."""
+    """Networks of other widths, equal ones, a copy and dense ones in one matrix: each value is that of the pair alone."""
     rng = np.random.default_rng(1)
     first = random_network(rng, [12, 14, 13, 4], 0.1)
     others = [random_network(rng, [12, w, 13, 4], d) for w, d in ((14, 0.1), (9, 0.1), (20, 0.15), (14, 0.9))]
     networks = [first, *others, rewired(rng, first, 0.2), Topology(first.layers)]
-    matrix = distances(networks, alignment="canonical")
-    for i, a in enumerate(networks):
-        for j, b in enumerate(networks):
-            assert matrix.layers[i, j].tolist() == [row.distance for row in nnstd(a, b, alignment="canonical").layers]
+    networks.append(relabelled(rng, first))
+    alignments: tuple[Alignment, ...] = ("canonical", "overlap")
+    for alignment in alignments:
+        matrix = distances(networks, alignment=alignment)
+        for i, a in enumerate(networks):
+            for j, b in enumerate(networks):
+                assert matrix.layers[i, j].tolist() == [x.distance for x in nnstd(a, b, alignment=alignment).layers]

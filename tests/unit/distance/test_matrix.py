@@ -156,7 +156,7 @@ def test_a_bad_place_is_told_before_anything_is_computed(
     snapshot_file.write(tmp_path / "a.npz", random_network(np.random.default_rng(0), [3, 2], 0.5))
     monkeypatch.setattr(jobs, "compare", lambda *_, **__: pytest.fail("computed"))
     with pytest.raises(InvalidInputError, match=message):
-        app(["distances", "./a.npz", "./a.npz", option, name], standalone_mode=False)
+        app(["distances", "./a.npz", "./a.npz", "--alignment", "identity", option, name], standalone_mode=False)
 
 
 def test_the_answer_is_shown_whatever_becomes_of_the_files(

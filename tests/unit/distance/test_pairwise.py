@@ -109,13 +109,13 @@ def test_known_pairs_are_not_computed_again_and_a_new_network_costs_one_row(
         return compare(a, b, alignment=alignment)
 
     monkeypatch.setattr(jobs, "compare", counted)
-    first = distances(networks[:8], cache=cache)
+    first = distances(networks[:8], alignment="refined", cache=cache)
     assert len(compared) == 36
-    again = distances(networks[:8], cache=cache, digests=[t.digest for t in networks[:8]])
+    again = distances(networks[:8], alignment="refined", cache=cache, digests=[t.digest for t in networks[:8]])
     assert len(compared) == 36
     assert (again.layers == first.layers).all()
     assert again.layer_names == first.layer_names
-    distances(networks, cache=cache)
+    distances(networks, alignment="refined", cache=cache)
     assert len(compared) == 36 + 9
 
 
