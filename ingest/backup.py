@@ -65,8 +65,10 @@ def backup(
     with whole_file(path) as stream:
         before = path.stat().st_size if path.exists() else 0
         with ExportFile(path) if path.exists() else nullcontext() as earlier:
-            if earlier is not None and not force:
-                _refuse_to_lose(earlier, whole, path)
+            if earlier is not None:
+                _check_backup(earlier, "give the backup a name of its own")
+                if not force:
+                    _refuse_to_lose(earlier, whole, path)
             counts, added = export_file.write(
                 stream,
                 whole.records,
@@ -97,10 +99,7 @@ def restore(
     archive holds anything else.
     """
     with ExportFile(path, limits=limits) as file:
-        if file.format != export_file.FORMAT:
-            raise InvalidInputError(
-                f"{path}: expected a backup, found an export of runs", hint=f"`topostrata import {path}` brings them"
-            )
+        _check_backup(file, f"`topostrata import {path}` brings them")
         file.check(progress=lambda done, total: progress(done, 3 * total))
         hidden = {run.run for run in lifecycle.removed(store)}
         ids = {record.run.id for record in file.records}
@@ -146,6 +145,11 @@ class _Everything:
 
     def topology(self, ref: Snapshot) -> Topology:
         return self._masks.topology(self._runs.recorded([ref])[0])
+
+
+def _check_backup(file: ExportFile, hint: str) -> None:
+    if file.format != export_file.FORMAT:
+        raise InvalidInputError(f"{file.where}: expected a backup, found an export of runs", hint=hint)
 
 
 def _refuse_to_lose(earlier: ExportFile, whole: ArchiveRuns, path: Path) -> None:

@@ -231,12 +231,15 @@ def connect(store: StoreOption = None, json_: JsonFlag = False) -> None:
     from dataclasses import asdict
     from threading import Event
 
+    from topostrata import queries
+
     _directory(store)
     with archive(store) as opened, opened.bolt() as access:
         if json_:
             answer(asdict(access))
         else:
-            show(_CONNECTING.format(**asdict(access)))
+            query = " ".join(queries.load("runs/states").text.split())
+            show(_CONNECTING.format(**asdict(access), query=query))
             say("until Ctrl-C")
         with suppress(KeyboardInterrupt):
             Event().wait()
@@ -247,20 +250,20 @@ _CONNECTING = """\
 
 neo4j driver
   driver = neo4j.GraphDatabase.driver("{uri}", auth=("{user}", "{password}"))
-  driver.execute_query("MATCH (r:Run) RETURN r.id, r.last_step", database_="{database}").records
+  driver.execute_query("{query}", database_="{database}").records
 
 py2neo
   graph = py2neo.Graph("{uri}", auth=("{user}", "{password}"), name="{database}")
-  graph.run("MATCH (r:Run) RETURN r.id, r.last_step").to_table()
+  graph.run("{query}").to_table()
 
 cypher-shell
   export NEO4J_USERNAME={user} NEO4J_PASSWORD={password}
-  cypher-shell -a {uri} -d {database} "MATCH (r:Run) RETURN r.id, r.last_step"
+  cypher-shell -a {uri} -d {database} "{query}"
 
 notebook, with pandas
   driver = neo4j.GraphDatabase.driver("{uri}", auth=("{user}", "{password}"))
-  driver.execute_query("MATCH (r:Run) RETURN r.id, r.last_step", database_="{database}", result_transformer_=neo4j.Result.to_df)
-"""  # noqa: E501 - each is a line to copy
+  driver.execute_query("{query}", database_="{database}", result_transformer_=neo4j.Result.to_df)
+"""
 
 
 def _directory(store: str | None) -> Path:

@@ -30,9 +30,9 @@ def network(seed: int) -> Topology:
 def fill(archive: Archive) -> None:
     """Runs of every kind, and everything that is computed of runs and kept."""
     archive.create_run("w0", name="the first", config={"zeta": 0.3}, tags=["a"], status="finished")
-    for k in range(4):
+    for k in range(3):
         archive.push(f"w{k}", 0, network(k), layer_metrics={"l0": {"flow": 0.5}})
-        archive.push(f"w{k}", 4, network(k + 10))
+    archive.push("w0", 4, network(10))
     archive.push_metrics("w0", 2, {"egf": 0.25}, layer_metrics={"l0.bias": {"flow": 0.5}})
     archive.update_run("w1", parents=[Parent("w0", 0, "fork")])
     archive.update_run("w2", parents=[Parent("w0", 0, "pruned")])
@@ -75,7 +75,7 @@ def test_what_was_lost_is_restored_to_the_last_digest(archive: Archive, target: 
     fill(archive)
     path, again = tmp_path / "all.zip", tmp_path / "again.zip"
     told = ask(target, "backup", str(path))
-    assert (told["runs"], told["removed"]) == (6, 1)
+    assert (told["runs"], told["removed"]) == (5, 1)
     assert told["bytes"] == told["bytes_added"] == path.stat().st_size
     assert told["topologies"] == told["topologies_added"]
     before, digests, removed = graph(archive), masks(archive), archive.removed_runs()
@@ -85,7 +85,7 @@ def test_what_was_lost_is_restored_to_the_last_digest(archive: Archive, target: 
     wipe(archive)
 
     def stop(done: int, total: int) -> None:
-        if done == total // 3 + 5:
+        if done == total // 3 + 3:
             raise KeyboardInterrupt
 
     with target.open() as emptied, pytest.raises(KeyboardInterrupt):
@@ -99,7 +99,7 @@ def test_what_was_lost_is_restored_to_the_last_digest(archive: Archive, target: 
         restored.backup(again)
         assert again.read_bytes() == path.read_bytes()
         restored.bring_back(["w2"])
-        assert restored.topology("w2@4") == network(12)
+        assert restored.topology("w2@0") == network(2)
         restored.push("w9", 0, network(0))
         with pytest.raises(ConflictError, match=r"expected an archive without runs .*, found 'w9'"):
             restored.restore(path)
@@ -109,15 +109,15 @@ def test_a_backup_that_is_there_gets_what_is_new_while_jobs_push(
     archive: Archive, target: Target, tmp_path: Path
 ) -> None:
     """Only new topologies are read; what is pushed meanwhile waits for the next; nothing leaves the file unasked."""
-    for step in range(6):
+    for step in range(3):
         archive.push("w0", step, network(step))
     path = tmp_path / "all.zip"
     first = archive.backup(path)
-    assert (first.topologies, first.topologies_added) == (6, 6)
+    assert (first.topologies, first.topologies_added) == (3, 3)
     same = archive.backup(path)
     assert (same.topologies_added, same.bytes_added, same.bytes) == (0, 0, first.bytes)
 
-    archive.push("w0", 6, network(6))
+    archive.push("w0", 3, network(3))
     archive.push("w1", 0, network(0))
     pushed = []
 
@@ -129,7 +129,7 @@ def test_a_backup_that_is_there_gets_what_is_new_while_jobs_push(
         archive.nnstd(f"w0@{100 + done}", "w1@0")
 
     second = archive.backup(path, progress=job)
-    assert (second.runs, second.snapshots, second.topologies_added) == (2, 8, 1)
+    assert (second.runs, second.snapshots, second.topologies_added) == (2, 5, 1)
     assert len(pushed) == second.topologies
     assert second.bytes == path.stat().st_size == first.bytes + second.bytes_added
     with ExportFile(path) as file:
@@ -166,6 +166,8 @@ def test_runs_are_taken_out_of_a_backup(archive: Archive, target: Target, tmp_pa
     path = tmp_path / "all.zip"
     archive.backup(path)
     archive.export(tmp_path / "runs.zip")
+    with pytest.raises(InvalidInputError, match="expected a backup, found an export"):
+        archive.backup(tmp_path / "runs.zip")
     wipe(archive)
     with target.open() as emptied:
         with pytest.raises(InvalidInputError, match="expected a backup, found an export"):

@@ -104,13 +104,13 @@ def test_what_is_shown_works_and_only_reads(archive: Archive) -> None:
         uri, _, user, _, password, _, database = shown[""]
         rows, names = last(shown["neo4j driver"])
         driver: neo4j.Driver = names["driver"]
-        assert [row.data() for row in rows] == [{"r.id": "w0", "r.last_step": 5}]
+        assert [row.data() for row in rows] == [{"run": "w0", "last_step": 5, "status": "open"}]
         table, names = last(shown["notebook, with pandas"])
         names["driver"].close()
-        pd.testing.assert_frame_equal(table, pd.DataFrame({"r.id": ["w0"], "r.last_step": [5]}))
+        pd.testing.assert_frame_equal(table, pd.DataFrame({"run": ["w0"], "last_step": [5], "status": ["open"]}))
         table, names = last(shown["py2neo"])
         graph = names["graph"]
-        assert [list(row) for row in table] == [["w0", 5]]
+        assert [list(row) for row in table] == [["w0", 5, "open"]]
         for text in (
             "CREATE (:Run {id: 'forged'})",
             "MATCH (r:Run) DETACH DELETE r",

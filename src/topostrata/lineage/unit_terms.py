@@ -93,10 +93,13 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
             mask, other = a.layers[k].mask, b.layers[k].mask
             size_a += mask.fan_in
             size_b += other.fan_in
-            sources, targets = back[a.layers[k].source.name][other.sources], back[space][other.targets]
-            both = (sources >= 0) & (targets >= 0)
-            cells = targets[both] * mask.stride + sources[both] * mask.taps + other.tap_indices[both]
-            common_cells = np.intersect1d(mask.cells, cells, assume_unique=True)
+            places = back[a.layers[k].source.name]
+            if mask.taps > 1:  # of each source with each tap
+                taps = np.arange(mask.taps)
+                places = np.where(places[:, None] < 0, -1, places[:, None] * mask.taps + taps).ravel()
+            keys, targets = places[other.keys], np.repeat(back[space], other.fan_in)
+            both = (keys >= 0) & (targets >= 0)
+            common_cells = np.intersect1d(mask.cells, (targets * mask.stride + keys)[both], assume_unique=True)
             shared += np.bincount(common_cells // mask.stride, minlength=len(partner))
         common += int(shared.sum())
         spaces.append(_terms(space, partner, back[space], size_a, size_b, shared))
