@@ -45,6 +45,7 @@ from topostrata.runs import (
 from topostrata.service.answers import values
 from topostrata.service.answers.values import value_of
 from topostrata.service.remote import RemoteAnalysis, texts_of
+from topostrata.service.remote_jobs import RemoteJobs
 from topostrata.service.transport import JSON, RETRIES, Service, path_of
 from topostrata.settings import Settings, load_settings
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
@@ -88,7 +89,7 @@ class Client(RemoteAnalysis):
     Threads may share it.
 
     Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
-    ``restore``, ``bolt``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel``
+    ``restore``, ``bolt``, ``py2neo``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel``
     of ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost:
     it compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
 
@@ -427,6 +428,11 @@ class Client(RemoteAnalysis):
 
         return self._service.value(dict[str, list[RemovedRun]], path_of("removed"))["runs"]
 
+    @property
+    @override
+    def jobs(self) -> RemoteJobs:
+        return RemoteJobs(self._service)
+
     @override
     def remove_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> list[str]:
         hidden = {removed.run for removed in self.removed_runs()}
@@ -464,7 +470,6 @@ class Client(RemoteAnalysis):
     rebuild = _at_home("rebuild")
     gc = _at_home("gc")
     migrate = _at_home("migrate")
-    jobs = property(_at_home("jobs"))
     stored_nnstd = _at_home("stored_nnstd")
     bolt = _at_home("bolt")
     backup = _at_home("backup")
