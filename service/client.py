@@ -89,9 +89,10 @@ class Client(RemoteAnalysis):
     Threads may share it.
 
     Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
-    ``restore``, ``bolt``, ``py2neo``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel``
-    of ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost:
-    it compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
+    ``restore``, ``bolt``, ``py2neo``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel`` of
+    ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. More than 64 snapshots are compared by a job of
+    the service, which tells its progress: it goes on where this program ends, and whoever asks for the same again gets
+    it. Other bounds of a service's requests raise ``LimitError``.
 
     Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
     ``StoreUnavailableError`` where the service does not answer.

@@ -253,6 +253,12 @@ def _readable(kept: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
+def error_of(code: str | None, message: str) -> TopostrataError:
+    """The error of that code; what went wrong in the surroundings of a service is told as the service's."""
+    kind = _CLASSES.get(str(code))
+    return StoreUnavailableError(message) if kind is None or code in _ITS_OWN else kind(message)
+
+
 def path_of(*parts: str | int) -> str:
     """The path of a resource: ``path_of("runs", "w0")`` is ``/v1/runs/w0``."""
     return "/v1/" + "/".join(quote(str(part), safe="") for part in parts)

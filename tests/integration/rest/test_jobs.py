@@ -23,6 +23,7 @@ from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import nnstd
 from topostrata.ingest.formats.export_file import ExportFile
 from topostrata.service.cli.main import app
+from topostrata.service.client import Client
 from topostrata.store.embedded import stop
 
 HISTORY = sparse_history(1, snapshots=66, widths=(64, 64, 64, 10), density=0.1, churn=0.3)
@@ -58,7 +59,7 @@ def tiles(archive: Archive) -> dict[str, str]:
     return {row["id"]: row["guard"] for row in tell(archive, TILES)}
 
 
-def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive) -> None:
+def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for twice it is one job; after kill -9 the next service finishes it, and computes no tile again.
 
     The result has the distances of ``ts.nnstd``, in each form of the direct route, which refuses as many snapshots.
@@ -100,6 +101,13 @@ def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive) -> None:
         assert known.status_code == 304
         again = client.post("/v1/jobs", json=MATRIX)
         assert (again.status_code, again.json()["id"]) == (200, asked.json()["id"])
+        with Client(str(client.base_url)) as remote:  # too many for a request: it takes the job's
+            assert remote.distances("w0@*", alignment="canonical").nnstd.tolist() == matrix
+            assert client.delete(path).status_code == 204
+            monkeypatch.setattr("topostrata.service.remote._LOOK_S", 0.01)
+            seen: list[tuple[int, int]] = []
+            done = remote.distances("w0@*", alignment="canonical", progress=lambda *so_far: seen.append(so_far))
+        assert (done.nnstd.tolist(), seen[-1]) == (matrix, (66 * 67 // 2, 66 * 67 // 2))
         assert client.delete(path).status_code == 204
         assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]
 
