@@ -2,6 +2,7 @@
 // parameters: run, until, limit
 // columns: dropped
 MATCH (c:Change)
+USING INDEX c:Change(moment)
 WHERE c.moment <= $until AND c.run = $run
 WITH c LIMIT $limit
 DELETE c

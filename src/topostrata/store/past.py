@@ -61,7 +61,8 @@ class Past:
             self._removed = {row["id"] for row in tx.run("runs/removed_runs")}
             last, earliest = clock_of(tx)
             self.check(last, earliest)
-            for row in tx.run("moments/later_snapshots", since=self._upto, until=last):
+            later = {"since": self._upto, "until": last}
+            for row in tx.run("moments/later_snapshots", **later) if last > self._upto else ():
                 self._cut.setdefault(row["run"], row["step"])
             for row in rows_of(tx, self._upto, last, without=["snapshot"]):
                 self._note(row)
@@ -169,6 +170,8 @@ def clock_of(tx: Asked) -> tuple[int, int]:
 
 def rows_of(tx: Asked, since: int, until: int, *, without: list[str]) -> Iterator[Row]:
     """The changes after one moment up to another, but for some kinds, read by pages."""
+    if since >= until:  # also in an archive of before, which has no index of changes yet
+        return
     at, place = since, _BEYOND
     while page := tx.run("moments/changes", since=at, place=place, until=until, without=without, limit=_PAGE):
         yield from page
