@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 # The examples of callbacks are in tests/torch; the modules need what they are for. Golden files are made by hand.
 collect_ignore_glob = ["src/topostrata/integrations/[lt]*.py", "tests/torch/golden_*.py"]
 
-_WITH_ARCHIVE = ("topostrata.archive.", "topostrata.analysis.", "topostrata.service.plots.")
+_WITH_ARCHIVE = (
+    "topostrata.archive.",
+    "topostrata.analysis.",
+    "topostrata.upkeep.",
+    "topostrata.service.plots.",
+    "topostrata.service.opening.",
+)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +30,17 @@ def example_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archiv
     from topostrata.archive import open_archive  # noqa: PLC0415 - only where an example needs it
     from topostrata.store.embedded import stop  # noqa: PLC0415
 
+    directory = tmp_path_factory.mktemp("examples") / "archive"
+    try:
+        with open_archive(str(directory)) as archive:
+            fill_example(archive)
+            yield archive
+    finally:
+        stop(directory, force=True)
+
+
+def fill_example(archive: Archive) -> None:
+    """Fill an empty archive as docs/example_archive.py does."""
     spec = importlib.util.spec_from_file_location(
         "example_archive", Path(__file__).parent / "docs" / "example_archive.py"
     )
@@ -31,13 +48,7 @@ def example_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archiv
         pytest.fail("docs/example_archive.py is not there")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    directory = tmp_path_factory.mktemp("examples") / "archive"
-    try:
-        with open_archive(str(directory)) as archive:
-            module.fill(archive)
-            yield archive
-    finally:
-        stop(directory, force=True)
+    module.fill(archive)
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,14 @@
 
 Two runs of 784-1000-1000-1000-10 at 1.3 %. Each path is asked 200 times on one connection, after 10 that do not count;
 then by 32 clients at once for 10 s. The service's processor time is counted apart from the clients'. `/healthz` is also
-asked while 45 clients ask for matrices. Uploads are snapshots of 20,000 connections, each of a run of its own.
+asked while 45 clients ask for matrices, and a stored distance while a job computes one. Uploads are snapshots of 20,000
+connections, each of a run of its own.
 """
 
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import statistics
 import sys
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from io import BytesIO
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,6 +38,7 @@ from tests.reference_runs import service
 
 WIDTHS = (784, 1000, 1000, 1000, 10)
 TIMES = 200
+MANY = 150  # snapshots of a matrix that takes a minute
 CLIENTS = 32
 SECONDS = 10.0
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
@@ -125,6 +129,30 @@ def uploads() -> Ask:
     return ask
 
 
+def beside_a_job(connection: http.client.HTTPConnection) -> None:
+    """A stored distance alone, and while a job computes a matrix on all cores."""
+
+    def job(method: str, path: str, body: str | None = None) -> dict[str, Any]:
+        connection.request(method, path, body=body, headers={"Content-Type": "application/json"} if body else {})
+        answer = connection.getresponse()
+        told: dict[str, Any] = json.loads(answer.read() or "{}")
+        return told
+
+    alone = milliseconds(connection, getting(DISTANCE))
+    asked = job("POST", "/v1/jobs", json.dumps({"kind": "distances", "refs": ["many@*"], "alignment": "refined"}))
+    place = f"/v1/jobs/{asked['id']}"
+    while job("GET", place)["done"] == 0:  # until it is compiled, too
+        time.sleep(0.5)
+    beside: list[float] = []
+    while len(beside) < len(alone) and job("GET", place)["status"] == "running":
+        beside += milliseconds(connection, getting(DISTANCE), 20)
+    beside.sort()
+    print(f"\nA stored distance alone takes {statistics.median(alone):.1f} ms in the median, 99 of 100 are within")
+    print(f"{alone[int(0.99 * len(alone))]:.1f} ms; while a job computes a matrix on all cores ({len(beside)} tries)")
+    print(f"{statistics.median(beside):.1f} ms and {beside[int(0.99 * len(beside))]:.1f} ms.")
+    job("DELETE", place)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "archive"
@@ -133,6 +161,8 @@ def main() -> None:
                 archive.push(f"w{k}", 0, network(k), projection="none")
             for k in range(100):
                 archive.create_run(f"x{k}")
+            for step in range(MANY):
+                archive.push("many", step, network(step, (64, 64, 64, 10), 0.1), projection="none")
             archive.nnstd("w0@0", "w1@0", alignment="identity")
         print(f"`python bench/rest.py`, {surroundings('uvicorn', 'fastapi')}\n")
         with service(store) as (client, process):
@@ -146,6 +176,7 @@ def main() -> None:
             taken = milliseconds(connection, uploads(), 40)
             print(f"| a snapshot of 20,000 connections put | {statistics.median(taken):.2f} | {taken[-1]:.2f} |")
 
+            beside_a_job(connection)
             before = processor_seconds(process.pid)
             asks = [getting(DISTANCE if k % 2 else "/v1/runs/w0") for k in range(CLIENTS)]
             done, others = together(url, asks, SECONDS)

@@ -27,8 +27,8 @@ from topostrata.service.cli.cypher import as_options
 
 if TYPE_CHECKING:
     from topostrata.archive import Archive
+    from topostrata.frames import Table
     from topostrata.queries import Query
-    from topostrata.store.graph import Table
 
 DOCUMENT = Path(__file__).resolve().parent / "cypher.md"
 SHOWN = 10  # rows of an answer

@@ -40,10 +40,10 @@ def reference() -> str:
     objects = {name: getattr(topostrata, name) for name in topostrata.__all__}
     errors = {name for name, member in objects.items() if _is_error(member)}
     functions = {name for name, member in objects.items() if inspect.isfunction(member)}
-    values = objects.keys() - errors - functions - {"Archive"}
+    values = objects.keys() - errors - functions - {"Archive", "Client"}
     sections = [
         ("Functions", sorted(functions)),
-        ("The archive", ["Archive"]),
+        ("The archive", ["Archive", "Client"]),
         ("Values", sorted(values)),
         ("Errors", sorted(errors, key=lambda name: (_depth(objects[name]), name))),
     ]
@@ -67,7 +67,9 @@ def _entry(name: str, member: Any) -> str:
     elif inspect.isclass(member) and dataclasses.is_dataclass(member):
         lines += [_fields(member), ""]
     lines += [_prose(inspect.getdoc(member)), ""]
-    if not _is_error(member):
+    if member is topostrata.Client:  # whose methods are the archive's
+        lines += ["```python", _signature("ts.Client", member), "```", ""]
+    elif not _is_error(member):
         lines += _members(name, member)
     return "\n".join(lines)
 
@@ -123,7 +125,7 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
         stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
         stars = "**" if parameter.kind is parameter.VAR_KEYWORD else stars
         texts.append(f"{stars}{parameter.name}{annotation}{default}")
-    result = f" -> {signature.return_annotation}"
+    result = "" if inspect.isclass(function) else f" -> {signature.return_annotation}"
     line = f"{name}({', '.join(texts)}){result}"
     return line if len(line) <= 100 else f"{name}(\n" + "".join(f"    {text},\n" for text in texts) + f"){result}"
 

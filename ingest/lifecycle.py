@@ -2,7 +2,7 @@
 
 A removed run is hidden from every verb and takes no snapshots, but all of it stays until it is purged. What is purged
 is gone everywhere: snapshots, layers, metrics, neurons with their connections and matches, masks that no other run has,
-distances, and the inferences that it was in.
+distances, and the inferences and jobs that it was in.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest import loose
 from topostrata.store import runs
-from topostrata.store.graph import GraphStore, Row, Transaction
+from topostrata.store.jobs import JobQueue
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Row, Transaction
 
 _PAGE = 200
 
@@ -123,6 +127,7 @@ def purge(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> Pu
         for at in range(0, len(digests), _PAGE):
             store.write(lambda tx, page=digests[at : at + _PAGE]: tx.run("upkeep/forget_topologies", digests=page))  # type: ignore[misc]
         loose.collect(store)
+        JobQueue(store).forget_runs(ids)  # their results would tell of the runs
     return purged
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from topostrata.store.graph import GraphStore, Row, Transaction
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Row, Transaction
 
 _PAGE = 500
 _NEURONS = 100  # a transaction: those with many connections are slow to take away

@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.ingest.formats.reading import Frame, ReadOptions, read
 from topostrata.ingest.formats.run_directory import steps_in
-from topostrata.ingest.load import Loader, Outcome, Projection
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import Parent, check_tags
-from topostrata.store.runs import RunStore
-from topostrata.topology import Wiring
+from topostrata.runs import LayerMetrics, Parent, check_tags
+from topostrata.topology import Topology, Wiring
+
+if TYPE_CHECKING:
+    from topostrata.ingest.load import Outcome, Projection
+
+
+class Target(Protocol):
+    """What files are pushed to; ``topostrata.archive.Archive`` is one."""
+
+    def has_run(self, run: str, /) -> bool:
+        """Whether there is such a run."""
+
+    def create_run(self, run: str, /, *, tags: Iterable[str], parents: Iterable[Parent]) -> None:
+        """Create a run; see ``ingest.load``."""
+
+    def update_run(self, run: str, /, *, tags: Iterable[str], parents: Iterable[Parent]) -> bool:
+        """Add tags and parents to a run; see ``ingest.load``."""
+
+    def push(
+        self,
+        run: str,
+        step: int,
+        topology: Topology,
+        /,
+        *,
+        epoch: float | None,
+        metrics: Mapping[str, float] | None,
+        layer_metrics: LayerMetrics | None,
+        projection: Projection,
+    ) -> Outcome:
+        """Store one snapshot; see ``ingest.load``."""
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -115,8 +143,7 @@ def check_files(
 
 
 def push_files(
-    loader: Loader,
-    runs: RunStore,
+    archive: Target,
     files: CheckedFiles,
     run: str,
     *,
@@ -130,12 +157,12 @@ def push_files(
     files.check_projection(projection)
     descent, labels = list(parents), check_tags(tags)
     # A new run has its parents from the start; an existing run gets them only after its snapshots were accepted.
-    is_new = not runs.has_run(run)
+    is_new = not archive.has_run(run)
     if is_new and (descent or labels):
-        loader.create_run(run, tags=labels, parents=descent)
+        archive.create_run(run, tags=labels, parents=descent)
     pushed = []
     for frame in files.frames():
-        outcome = loader.push(
+        outcome = archive.push(
             run,
             frame.step,
             frame.topology,
@@ -148,5 +175,5 @@ def push_files(
         progress(len(pushed), files.count)
     changed = is_new
     if not is_new and (descent or labels):
-        changed = loader.update_run(run, tags=labels, parents=descent)
+        changed = archive.update_run(run, tags=labels, parents=descent)
     return Pushed(run, tuple(pushed), changed)

@@ -24,10 +24,11 @@ from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import DEFAULT, Limits
 from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
-from topostrata.store.runs import wiring_of
+from topostrata.store.runs import VERIFY, wiring_of
 from topostrata.topology import Topology, Wiring
 
 Progress = Callable[[int, int], None]
+_LOOKS = 10  # at runs that grow while they are read
 
 
 class Source(Protocol):
@@ -152,9 +153,9 @@ def export(
     The file gets its name once everything in it is on the disk, and replaces a file of that name. Equal runs give equal
     bytes.
     """
-    source = _ArchiveRuns(archive, runs)
-    with _whole_file(path) as stream:
-        counts = export_file.write(
+    source = ArchiveRuns(archive, runs)
+    with whole_file(path) as stream:
+        counts, _ = export_file.write(
             stream, source.records, source.snapshots, archive.topology, archive.step_metrics, progress=progress
         )
         size = stream.seek(0, os.SEEK_END)
@@ -162,13 +163,22 @@ def export(
 
 
 def import_(
-    path: Path, archive: Target, *, progress: Progress = lambda _done, _total: None, limits: Limits = DEFAULT
+    path: Path,
+    archive: Target,
+    *,
+    runs: Iterable[str] | str | None = None,
+    progress: Progress = lambda _done, _total: None,
+    limits: Limits = DEFAULT,
 ) -> Moved:
-    """Bring the runs of an exported file into an archive; the whole file is checked before anything is written."""
+    """Bring runs of an exported file into an archive; the whole file is checked before anything is written.
+
+    All by default, but for those of a backup that were removed: of these, those that are named.
+    """
     with ExportFile(path, limits=limits) as source:
+        chosen = _FileRuns(source, runs)
         source.check(progress=lambda done, total: progress(done, 3 * total))
         total = source.counts.snapshots
-        return _bring(source, archive, lambda done, _: progress(total + done, 3 * total))
+        return bring(chosen, archive, lambda done, _: progress(total + done, 3 * total))
 
 
 def copy(
@@ -179,45 +189,92 @@ def copy(
     progress: Progress = lambda _done, _total: None,
 ) -> Moved:
     """Copy runs (all by default) and their ancestors from one archive to another."""
-    return _bring(_ArchiveRuns(source, runs), target, progress)
+    return bring(ArchiveRuns(source, runs), target, progress)
 
 
-class _Histories(Protocol):
+class Histories(Protocol):
     """Runs in order of descent, each with its snapshots: an open file, or an archive."""
 
     where: str
 
-    def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]: ...
-    def step_metrics(self) -> Iterator[tuple[RunRecord, Iterator[StepMetrics]]]: ...
-    def topology(self, record: RunRecord, snapshot: Snapshot, /) -> Topology: ...
+    def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]:
+        """Each run with its snapshots by their steps."""
+
+    def step_metrics(self) -> Iterator[tuple[RunRecord, Iterator[StepMetrics]]]:
+        """Each run with its metrics beside its snapshots."""
+
+    def topology(self, record: RunRecord, snapshot: Snapshot, /) -> Topology:
+        """The wiring of a snapshot of a run."""
 
 
-class _ArchiveRuns:
+class ArchiveRuns:
     """The runs of an archive as they were when the move began; snapshots pushed later need another move."""
 
     def __init__(self, archive: Source, runs: Iterable[str] | str | None) -> None:
         self.where = archive.location
         self._archive = archive
         self.records = _records(archive, runs)
+        self._lasts = {record.run.id: record.run.last_step for record in self.records}
 
     def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]:
+        """Each run with its snapshots."""
         for record in self.records:
             yield record, self.snapshots(record)
 
+    def has(self, ref: str) -> bool:
+        """Whether ``run@step`` is one of the snapshots that the runs had when the move began."""
+        run, _, step = ref.rpartition("@")
+        last = self._lasts.get(run)
+        return last is not None and int(step) <= last
+
     def snapshots(self, record: RunRecord) -> Iterator[Snapshot]:
+        """The snapshots that a run had when the move began."""
         last = record.run.last_step
         if last is not None:
             yield from takewhile(lambda snapshot: snapshot.step <= last, self._archive.snapshots(record.run.id))
 
     def step_metrics(self) -> Iterator[tuple[RunRecord, Iterator[StepMetrics]]]:
+        """Each run with its metrics beside its snapshots."""
         for record in self.records:
             yield record, self._archive.step_metrics(record.run.id)
 
     def topology(self, _record: RunRecord, snapshot: Snapshot) -> Topology:
+        """The wiring of a snapshot."""
         return self._archive.topology(snapshot)
 
 
-def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
+class _FileRuns:
+    """Some runs of a file with all that they descend from; where none are named, those that were not removed."""
+
+    def __init__(self, file: ExportFile, runs: Iterable[str] | str | None) -> None:
+        self.where = file.where
+        self._file = file
+        ids = [record.run.id for record in file.records]
+        if runs is None:
+            self._wanted = {record.run.id for record in file.records if record.removed_at is None}
+            return
+        self._wanted = {runs} if isinstance(runs, str) else set(runs)
+        if missing := sorted(self._wanted - set(ids)):
+            raise NotFoundError(
+                f"run {missing[0]!r}: expected it in {file.where}, found none",
+                hint=f"it holds {len(ids)} runs: {', '.join(ids[:5])}{', ...' if len(ids) > 5 else ''}",
+            )
+        for record in reversed(file.records):  # children before the parents that they need
+            if record.run.id in self._wanted:
+                self._wanted |= {parent.run for parent in record.run.parents}
+
+    def histories(self) -> Iterator[tuple[RunRecord, Iterator[Snapshot]]]:
+        return ((record, snapshots) for record, snapshots in self._file.histories() if record.run.id in self._wanted)
+
+    def step_metrics(self) -> Iterator[tuple[RunRecord, Iterator[StepMetrics]]]:
+        return ((record, entries) for record, entries in self._file.step_metrics() if record.run.id in self._wanted)
+
+    def topology(self, record: RunRecord, snapshot: Snapshot) -> Topology:
+        return self._file.topology(record, snapshot)
+
+
+def bring(source: Histories, target: Target, progress: Progress) -> Moved:
+    """Write what the target has not, and read all of it back."""
     before = {run.id: run for run in target.runs()}
     total = 0
     for record, snapshots in source.histories():
@@ -256,7 +313,7 @@ def _bring(source: _Histories, target: Target, progress: Progress) -> Moved:
     return Moved(runs, tuple(run for run in runs if run not in before), total, added)
 
 
-def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snapshot) -> None:
+def _push(source: Histories, target: Target, record: RunRecord, snapshot: Snapshot) -> None:
     target.push(
         snapshot.run,
         snapshot.step,
@@ -269,7 +326,7 @@ def _push(source: _Histories, target: Target, record: RunRecord, snapshot: Snaps
     )
 
 
-def _bring_metrics(source: _Histories, target: Target) -> None:
+def _bring_metrics(source: Histories, target: Target) -> None:
     """Push what the runs have beside their snapshots, and read it back."""
     for _, entries in source.step_metrics():
         for entry in entries:
@@ -288,7 +345,7 @@ def _bring_metrics(source: _Histories, target: Target) -> None:
                 raise CorruptError(f"{entry.id}: expected its metrics in {target.location} as in {source.where}")
 
 
-def _check_metrics(source: _Histories, target: Target, before: Container[str]) -> None:
+def _check_metrics(source: Histories, target: Target, before: Container[str]) -> None:
     """What both sides have beside the snapshots of a run must agree."""
     for record, entries in source.step_metrics():
         if record.run.id in before:
@@ -308,7 +365,7 @@ def _side_by_side(
         yield entry, there if there is not None and there.step == entry.step else None
 
 
-def _finish(source: _Histories, target: Target, record: RunRecord, last: Snapshot | None) -> None:
+def _finish(source: Histories, target: Target, record: RunRecord, last: Snapshot | None) -> None:
     """Finish a run whose snapshots are there: its projection, if an earlier move was killed in it, and its status."""
     now = target.run(record.run.id)
     missing = [layer for layer in target.layers(now.id) if layer.projected_step != now.last_step]
@@ -416,7 +473,7 @@ def _verified(where: str, record: RunRecord, ours: Iterable[Snapshot], target: T
 
 def _records(archive: Source, runs: Iterable[str] | str | None) -> list[RunRecord]:
     """These runs and their ancestors: parents before children, otherwise in the order of their ids."""
-    by_id = {run.id: run for run in archive.runs()}
+    by_id = _closed(archive)
     wanted = sorted(by_id) if runs is None else list(dict.fromkeys([runs] if isinstance(runs, str) else runs))
     for run in wanted:
         if run not in by_id:
@@ -438,11 +495,35 @@ def _records(archive: Source, runs: Iterable[str] | str | None) -> list[RunRecor
     return records
 
 
+def _closed(archive: Source) -> dict[str, Run]:
+    """Every run by its id, each of whose parents is among them at its step.
+
+    Runs are read before their descent, and meanwhile a run may have been made and declared a parent; the next look
+    finds it.
+    """
+    for _ in range(_LOOKS):
+        by_id = {run.id: run for run in archive.runs()}
+        lasts = {run.id: run.last_step for run in by_id.values()}
+        beyond = [
+            (run.id, parent)
+            for run in by_id.values()
+            for parent in run.parents
+            if (last := lasts.get(parent.run)) is None or last < parent.step
+        ]
+        if not beyond:
+            return by_id
+    run, parent = beyond[0]
+    raise CorruptError(
+        f"run {run!r}: expected its parent {parent.run}@{parent.step} in {archive.location}, found none",
+        hint=f"`topostrata undelete {parent.run}` brings it back if it was removed; {VERIFY}",
+    )
+
+
 @contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A stream into a temporary file, which gets this name once all of it is on the disk.
 
-    A killed export leaves ``.NAME.part``, which the next export to the same name overwrites.
+    A killed writer leaves ``.NAME.part``, which the next export to the same name overwrites.
     """
     part = path.with_name(f".{path.name}.part")
     try:

@@ -1,85 +1,133 @@
-"""The archive behind a Topostrata service, as far as senders need it, on the standard library alone."""
+"""The archive behind a Topostrata service: an ``Archive`` whose every question is a request to REST."""
 
 from __future__ import annotations
 
-import http.client
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from io import BytesIO
-from time import monotonic
-from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import override
 
 from topostrata.errors import (
+    ChangedError,
     ConflictError,
+    CorruptError,
     InvalidInputError,
-    LimitError,
-    LineageCycleError,
+    InvalidRefError,
     NotFoundError,
-    SettingsError,
-    StepOrderError,
     StoreUnavailableError,
-    TopostrataError,
 )
-from topostrata.ingest.formats import snapshot_file
-from topostrata.locations import SERVICE_SCHEMES, split_uri
-from topostrata.refs import Ref
-from topostrata.runs import LayerMetrics, Parent, Run, Snapshot, Status
-from topostrata.topology import Topology
+from topostrata.refs import Ref, check_run_id, check_step
+from topostrata.runs import (
+    EVERY_RUN,
+    ArchiveCounts,
+    LayerMetrics,
+    Parent,
+    Run,
+    RunFilter,
+    RunLayer,
+    RunState,
+    Snapshot,
+    Status,
+    StepMetrics,
+    Unprojected,
+    check_epoch,
+    check_layer_metrics,
+    check_metrics,
+    check_step_layer_metrics,
+    check_tags,
+)
+from topostrata.service.answers import values
+from topostrata.service.answers.values import value_of
+from topostrata.service.remote import RemoteAnalysis, texts_of
+from topostrata.service.transport import JSON, RETRIES, Service, path_of
+from topostrata.settings import Settings, load_settings
+from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
 
-_TIMEOUT_S = 30.0
-_LONGEST_RETRY_S = 600.0  # that a service may ask for; after it one try costs nobody much
-_JSON, _NPZ = "application/json", "application/x-npz"
-_MOST_ANSWER = 2**24  # bytes of an answer that are read
-_REFUSALS: dict[int, type[TopostrataError]] = {
-    400: InvalidInputError,
-    404: NotFoundError,
-    409: ConflictError,
-    413: LimitError,
-    422: InvalidInputError,
-}
+if TYPE_CHECKING:
+    from topostrata.frames import Table
+    from topostrata.ingest.lifecycle import Purged, RemovedRun
+    from topostrata.ingest.load import Outcome, Projection
+    from topostrata.topology import Topology, Wiring
+
+    AnyRef = Ref | Snapshot | RecordedSnapshot | str
+    Patterns = Iterable[Ref | Snapshot | str] | Ref | Snapshot | str
+
+ANSWER_S = 600.0
+_NPZ, _TOML = "application/x-npz", "application/toml"
+_AT_ONCE = 100  # refs and globs in one URL
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceClient:
-    """The service at a URL, ``http://HOST:PORT``, and the token that it wants to see. Its methods are an ``Archive``'s.
+def _at_home(method: str) -> Any:
+    """What is asked of an archive only where it lies."""
 
-    Raises ``SettingsError`` for a URL that is none and where the token is not the one, ``StoreUnavailableError`` where
-    the service does not answer or says that it cannot now (while it asks for patience by ``Retry-After`` it is not
-    asked again), ``ConflictError`` and ``StepOrderError`` where the archive holds something else, ``NotFoundError`` for
-    a parent that is not there, ``LimitError`` for a snapshot that is too large.
+    def refused(self: Client, *_: Any, **__: Any) -> Any:
+        raise InvalidInputError(
+            f"{method}: expected an archive that is opened itself, found one behind the service at {self.location}",
+            hint="ask where the service runs: on its own store",
+        )
+
+    refused.__name__ = method
+    return refused
+
+
+class Client(RemoteAnalysis):
+    """The archive behind the service at a URL, ``http://HOST:PORT`` or ``https://HOST/PATH``; ``topostrata.open`` too.
+
+    It has the methods of ``Archive``, which give the same values and raise the same errors. ``token`` is one of the
+    service's, by default that of ``TOPOSTRATA_API_TOKEN``. An answer may take ``timeout_s`` seconds to begin. What may
+    be asked twice without harm is asked again up to ``retries`` times where the network or the service failed, after
+    half a second, then twice as long each time, or when the service asks for it (``Retry-After``, up to a minute).
+    Threads may share it.
+
+    Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
+    ``restore``, ``bolt``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel``
+    of ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost:
+    it compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
+
+    Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
+    ``StoreUnavailableError`` where the service does not answer.
+
+    >>> client = Client("http://127.0.0.1:8321")
+    >>> client.location
+    'http://127.0.0.1:8321'
     """
 
-    url: str
-    token: str | None = None
-    _patience: list[float] = field(default_factory=list, repr=False, compare=False)  # until when it wants to rest
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_s: float = ANSWER_S,
+        retries: int = RETRIES,
+        settings: Settings | None = None,
+    ) -> None:
+        # Not the archive's own: there is no store here. What needs one is asked of the service, or refused.
+        self.settings = settings or load_settings()
+        token = self.settings.api_secret() if token is None else token
+        self._service = Service(url, token, timeout_s=timeout_s, retries=retries)
 
-    def __post_init__(self) -> None:
-        split_uri(self.url, SERVICE_SCHEMES)
+    @override
+    def close(self) -> None:
+        self._service.close()
+
+    @override
+    def reopened(self) -> Client:
+        return self  # which remembers nothing
 
     @property
+    @override
     def location(self) -> str:
-        """The URL."""
-        return self.url
+        return self._service.url
 
-    def close(self) -> None:
-        """There is nothing to let go of."""
+    # Writing
 
-    def has_run(self, run: str) -> bool:
-        """Whether there is a run of that id."""
-        try:
-            self.run(run)
-        except NotFoundError:
-            return False
-        return True
-
-    def run(self, run: str) -> Run:
-        """What is known of a run."""
-        return _read_run(self._answer("GET", _path(run), run, ("run", run)))
-
+    @override
     def create_run(
         self,
         run: str,
@@ -88,24 +136,53 @@ class ServiceClient:
         config: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
         parents: Iterable[Parent] = (),
+        status: Status = "open",
         created_at: datetime | None = None,
     ) -> None:
-        """Make a run. Where it is there with all of this, nothing changes."""
         document = {
             **_change(tags, parents),
             "name": name,
             "config": None if config is None else dict(config),
+            "status": status,
             "created_at": None if created_at is None else created_at.isoformat(timespec="milliseconds"),
         }
-        self._answer("PUT", _path(run), run, ("run", run), json.dumps(document).encode(), _JSON)
+        answer = self._service.send("PUT", path_of("runs", check_run_id(run)), document=document)
+        self._service.read(Run, answer)
+        if answer.status == 200 and not answer.repeated:
+            raise ConflictError(f"run {run!r}: expected no run of this id, found one")
 
+    @override
     def update_run(
-        self, run: str, *, tags: Iterable[str] = (), parents: Iterable[Parent] = (), status: Status | None = None
-    ) -> None:
-        """Add tags and parents to a run and set its status."""
-        body = json.dumps({**_change(tags, parents), "status": status}).encode()
-        self._answer("PATCH", _path(run), run, ("run", run), body, _JSON)
+        self,
+        run: str,
+        *,
+        tags: Iterable[str] = (),
+        parents: Iterable[Parent] = (),
+        status: Status | None = None,
+        name: str | None = None,
+        without_tags: Iterable[str] = (),
+        without_parents: Iterable[Ref] = (),
+        expected: Run | None = None,
+        dry_run: bool = False,
+    ) -> bool:
+        path, tag = path_of("runs", check_run_id(run)), None
+        if expected is not None:
+            answer = self._service.send("GET", path)
+            tag = answer.headers.get("etag")
+            if expected != self._service.read(Run, answer):
+                raise ChangedError(f"run {run!r}: expected it as it was read, found it changed since")
+        document = {
+            **_change(tags, parents),
+            "status": status,
+            "name": name,
+            "without_tags": list(without_tags),
+            "without_parents": [{"parent": ref.run, "step": ref.step} for ref in without_parents],
+        }
+        answer = self._service.send("PATCH", path, {"dry_run": dry_run}, document=document, match=tag)
+        self._service.read(Run, answer)
+        return answer.headers.get(values.CHANGED.lower()) == "true"
 
+    @override
     def push(
         self,
         run: str,
@@ -116,176 +193,270 @@ class ServiceClient:
         metrics: Mapping[str, float] | None = None,
         layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
-    ) -> Literal["added", "unchanged"]:
-        """Store one snapshot."""
+        projection: Projection = "all",
+    ) -> Outcome:
+        from topostrata.ingest.formats import snapshot_file
+
+        path = path_of("runs", check_run_id(run), "snapshots", check_step(step))
         body = BytesIO()
         snapshot_file.write(
-            body, topology, epoch=epoch, metrics=metrics, layer_metrics=layer_metrics, recorded_at=recorded_at
+            body,
+            topology,
+            epoch=check_epoch(epoch),
+            metrics=check_metrics(metrics),
+            layer_metrics=check_layer_metrics(layer_metrics),
+            recorded_at=recorded_at,
         )
-        status, _ = self._checked(
-            "PUT", _path(run, step), f"{run}@{step}", ("digest", topology.digest), body.getvalue(), _NPZ
-        )
-        return "added" if status == 201 else "unchanged"
+        names = [projection] if isinstance(projection, str) else list(projection) or ["none"]
+        query = {} if projection == "all" else {"projection": names}
+        answer = self._service.send("PUT", path, query, body=body.getvalue(), media=_NPZ)
+        stored = self._service.read(Snapshot, answer)
+        if stored.digest != topology.digest:  # what counts as sent is deleted by those who send
+            raise StoreUnavailableError(
+                f"{self.location}: expected the digest {topology.digest} in the answer, found {stored.digest[:80]}"
+            )
+        return "added" if answer.status == 201 else "unchanged"
 
+    @override
     def push_metrics(
         self,
         run: str,
         step: int,
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, float] | None = None,
         *,
-        layer_metrics: LayerMetrics,
+        layer_metrics: LayerMetrics | None = None,
         epoch: float | None = None,
         recorded_at: datetime | None = None,
-    ) -> Literal["added", "unchanged"]:
-        """Store numbers of a run at a step."""
+    ) -> Outcome:
         document = {
-            "epoch": epoch,
+            "epoch": check_epoch(epoch),
             "recorded_at": None if recorded_at is None else recorded_at.isoformat(),
-            "metrics": dict(metrics),
-            "layer_metrics": {layer: dict(numbers) for layer, numbers in layer_metrics.items()},
+            "metrics": check_metrics(metrics),
+            "layer_metrics": check_step_layer_metrics(layer_metrics),
         }
-        path = f"{_path(run)}/metrics/{step}"
-        status, _ = self._checked("PUT", path, f"{run}@{step}", ("step", step), json.dumps(document).encode(), _JSON)
-        return "added" if status == 201 else "unchanged"
+        path = path_of("runs", check_run_id(run), "metrics", check_step(step))
+        answer = self._service.send("PUT", path, document=document)
+        self._service.read(StepMetrics, answer)
+        return "added" if answer.status == 201 else "unchanged"
 
-    def snapshot(self, ref: Ref) -> Snapshot:
-        """What is known of a snapshot."""
-        assert isinstance(ref.step, int)  # noqa: S101 - senders name steps by number
-        return _read_snapshot(self._answer("GET", _path(ref.run, ref.step), str(ref), ("ref", str(ref))))
+    # Runs and snapshots
 
+    @override
+    def runs(self, only: RunFilter = EVERY_RUN) -> list[Run]:
+        return _all(lambda after: self.runs_page(after=after, only=only), "", lambda run: run.id)
+
+    @override
+    def runs_page(self, *, limit: int = MAX_PAGE, after: str = "", only: RunFilter = EVERY_RUN) -> list[Run]:
+        query = {
+            "tag": only.tags,
+            "status": only.status,
+            "step_from": only.step_from,
+            "step_to": only.step_to,
+            "metric": only.metric,
+            "at_least": only.at_least,
+            "at_most": only.at_most,
+        }
+        return self._page(Run, path_of("runs"), "runs", limit, after or None, **query)
+
+    @override
+    def run(self, run: str) -> Run:
+        return self._service.value(Run, path_of("runs", run))
+
+    @override
+    def has_run(self, run: str) -> bool:
+        try:
+            self.run(run)
+        except NotFoundError:
+            return False
+        return True
+
+    @override
     def snapshots(self, run: str) -> list[Snapshot]:
-        """All snapshots of a run, in the order of their steps."""
-        following: str | None = f"{_path(run)}/snapshots"
-        snapshots: list[Snapshot] = []
-        while following is not None:
-            answer = self._answer("GET", following, run)
-            snapshots += map(_read_snapshot, answer["snapshots"])
-            following = answer["next"]
-        return snapshots
+        return _all(lambda after: self.snapshots_page(run, after=after), -1, lambda snapshot: snapshot.step)
 
-    def _answer(self, *request: Any) -> dict[str, Any]:
-        return self._checked(*request)[1]
+    @override
+    def snapshots_page(self, run: str, *, limit: int = MAX_PAGE, after: int = -1) -> list[Snapshot]:
+        cursor = None if after < 0 else after
+        return self._page(Snapshot, path_of("runs", run, "snapshots"), "snapshots", limit, cursor)
 
-    def _checked(
-        self,
-        method: str,
-        path: str,
-        what: str,
-        sign: tuple[str, str | int] | None = None,
-        body: bytes | None = None,
-        media: str = "",
-    ) -> tuple[int, dict[str, Any]]:
-        """Status and document of an answer that has the ``sign`` of a Topostrata service, or the error it means."""
-        status, answer = self._ask(method, path, body, media)
-        document = _document(answer)
-        if status not in {200, 201}:
-            raise _error(status, document, what)
-        # A login page or a proxy says 200, too; what counts as sent is deleted here.
-        if sign is not None and document.get(sign[0]) != sign[1]:
-            raise StoreUnavailableError(
-                f"{self.url}: expected a Topostrata service's answer with the {sign[0]} {sign[1]}, found another",
-                hint="does something else answer at this URL?",
+    @override
+    def metrics(self, run: str, *, metric: str | None = None, layer: str | None = None) -> list[StepMetrics]:
+        return _all(
+            lambda after: self.metrics_page(run, metric=metric, layer=layer, after=after), -1, lambda entry: entry.step
+        )
+
+    @override
+    def metrics_page(
+        self, run: str, *, metric: str | None = None, layer: str | None = None, limit: int = MAX_PAGE, after: int = -1
+    ) -> list[StepMetrics]:
+        return self._metrics_page(run, limit, after, metric=metric, layer=layer)
+
+    @override
+    def step_metrics(self, run: str) -> Iterator[StepMetrics]:
+        after = -1
+        while page := self._metrics_page(run, MAX_PAGE, after, of_snapshots=False):
+            yield from page
+            after = page[-1].step
+
+    def _metrics_page(self, run: str, limit: int, after: int, **query: Any) -> list[StepMetrics]:
+        cursor = None if after < 0 else after
+        return self._page(StepMetrics, path_of("runs", run, "metrics"), "metrics", limit, cursor, **query)
+
+    def _page(self, kind: type[T], path: str, name: str, limit: int, cursor: str | int | None, **query: Any) -> list[T]:
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
+        page = self._service.value(dict[str, Any], path, limit=limit, cursor=cursor, **query)
+        return [value_of(kind, entry) for entry in page[name]]
+
+    @override
+    def snapshot(self, ref: Ref | str) -> Snapshot:
+        run, step = self._place(ref)
+        return self._service.value(Snapshot, path_of("runs", run, "snapshots", step))
+
+    @override
+    def expand(self, patterns: Patterns) -> list[Ref]:
+        texts = texts_of(patterns)
+        parts = [texts[at : at + _AT_ONCE] for at in range(0, len(texts), _AT_ONCE)]
+        entries = [entry for part in parts for entry in self._recorded(part)]
+        return list(dict.fromkeys(Ref(entry.snapshot.run, entry.snapshot.step) for entry in entries))
+
+    @override
+    def recorded(self, *refs: AnyRef) -> list[RecordedSnapshot]:
+        known = {ref.snapshot.id: ref for ref in refs if isinstance(ref, RecordedSnapshot)}
+        names = [self._fixed(ref) for ref in refs]
+        missing = [name for name in dict.fromkeys(names) if name not in known]
+        for at in range(0, len(missing), _AT_ONCE):
+            try:
+                entries = self._recorded(missing[at : at + _AT_ONCE])
+            except InvalidRefError:
+                for name in missing:
+                    self.snapshot(name)  # says which is not there, and what is
+                raise
+            known |= {entry.snapshot.id: entry for entry in entries}
+        return [known[name] for name in names]
+
+    def _recorded(self, refs: Sequence[str]) -> list[RecordedSnapshot]:
+        return self._service.value(list[RecordedSnapshot], path_of("snapshots"), refs=refs)
+
+    @override
+    def layers(self, run: str) -> tuple[RunLayer, ...]:
+        try:
+            return self._service.value(tuple[RunLayer, ...], path_of("runs", run, "layers"))
+        except NotFoundError:
+            return ()
+
+    @override
+    def wiring(self, run: str) -> Wiring:
+        from topostrata.topology import Wiring
+
+        answer = self._service.send("GET", path_of("runs", run, "wiring"), accept=_TOML)
+        return Wiring.from_toml(answer.body.decode())
+
+    @override
+    def topology(self, ref: AnyRef) -> Topology:
+        from topostrata.ingest.formats.reading import read_snapshot_bytes
+
+        run, step = self._place(ref)
+        answer = self._service.send("GET", path_of("runs", run, "snapshots", step, "topology"), accept=_NPZ)
+        topology = read_snapshot_bytes(answer.body).topology
+        if topology.digest not in answer.headers.get("etag", ""):
+            raise CorruptError(
+                f"{run}@{step}: expected the topology {answer.headers.get('ETag', '')[:80]}, found {topology.digest}"
             )
-        return status, document
+        return topology
 
-    def _ask(self, method: str, path: str, body: bytes | None, media: str) -> tuple[int, bytes]:
-        left = max(self._patience, default=0.0) - monotonic()
-        if left > 0:
-            raise StoreUnavailableError(f"{self.url}: the service asks for {left:.0f} s more of patience (Retry-After)")
-        parts = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        headers = {"Accept": _JSON}
-        if body is not None:
-            headers["Content-Type"] = media
-        if self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token}"
-        connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
-        try:
-            connection.request(method, parts.path.rstrip("/") + path, body, headers)
-            response = connection.getresponse()
-            if response.status in {429, 503}:
-                self._patience[:] = [monotonic() + _retry_after(response.headers.get("Retry-After"))]
-            return response.status, response.read(_MOST_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
-            raise StoreUnavailableError(
-                f"{self.url}: the service does not answer: {error or type(error).__name__}"
-            ) from error
-        finally:
-            connection.close()
+    @override
+    def cypher(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        timeout_s: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Table:
+        from topostrata.frames import Table
 
+        self._refuse("cypher", cancel=cancel)
+        document = {"query": query, "parameters": dict(parameters or {}), "limit": limit, "timeout_s": timeout_s}
+        answer = json.loads(self._service.send("POST", path_of("cypher"), document=document, accept=JSON).body)
+        return Table(tuple(answer["columns"]), answer["rows"], answer["truncated"])
 
-def _path(run: str, step: int | None = None) -> str:
-    return f"/v1/runs/{quote(run, safe='')}" + ("" if step is None else f"/snapshots/{step}")
+    @override
+    def states(self) -> dict[str, RunState]:
+        return {run.id: RunState(run.last_step, run.status) for run in self.runs()}
 
+    @override
+    def unprojected(self) -> list[Unprojected]:
+        return self._service.value(list[Unprojected], path_of("unprojected"))
 
-def _retry_after(text: str | None) -> float:
-    """Seconds from now: the header gives them, or a moment."""
-    if text is None:
-        return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(text)
-        except ValueError:
-            return 0.0
-        seconds = (moment - datetime.now(moment.tzinfo)).total_seconds()
-    return min(max(0.0, seconds), _LONGEST_RETRY_S) if seconds == seconds else 0.0  # noqa: PLR0124 - nan
+    @override
+    def counts(self) -> ArchiveCounts:
+        return self._service.value(ArchiveCounts, path_of("stats"))
+
+    # Runs that are taken away
+
+    @override
+    def removed_runs(self) -> list[RemovedRun]:
+        from topostrata.ingest.lifecycle import RemovedRun
+
+        return self._service.value(dict[str, list[RemovedRun]], path_of("removed"))["runs"]
+
+    @override
+    def remove_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> list[str]:
+        hidden = {removed.run for removed in self.removed_runs()}
+        names = [run for run in dict.fromkeys(runs) if run not in hidden]
+        if names:
+            self._service.send("DELETE", path_of("runs", names[0]), {"also": names[1:], "dry_run": dry_run})
+        return names
+
+    @override
+    def bring_back(self, runs: Iterable[str], *, dry_run: bool = False) -> None:
+        names = list(runs)
+        if names:
+            self._service.send("POST", path_of("removed", names[0]), {"also": names[1:], "dry_run": dry_run})
+
+    @override
+    def purge_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> Purged:
+        from topostrata.ingest.lifecycle import Purged
+
+        names = list(runs)
+        if not names:
+            return Purged((), 0, 0, 0, 0, 0, (), dry_run)
+        path, query = path_of("removed", names[0]), {"also": names[1:]}
+        purged = self._service.read(Purged, self._service.send("DELETE", path, {**query, "dry_run": True}))
+        if dry_run:
+            return purged
+        self.remove_runs(names)  # once nothing is against it
+        return self._service.read(Purged, self._service.send("DELETE", path, query, once=True))
+
+    @override
+    def engine_version(self) -> str:
+        return self._service.value(dict[str, str], path_of("engine"))["version"]
+
+    verify = _at_home("verify")
+    repair = _at_home("repair")
+    rebuild = _at_home("rebuild")
+    gc = _at_home("gc")
+    migrate = _at_home("migrate")
+    jobs = property(_at_home("jobs"))
+    stored_nnstd = _at_home("stored_nnstd")
+    bolt = _at_home("bolt")
+    backup = _at_home("backup")
+    restore = _at_home("restore")
+    py2neo = _at_home("py2neo")
 
 
 def _change(tags: Iterable[str], parents: Iterable[Parent]) -> dict[str, Any]:
     descent = [{"parent": before.run, "step": before.step, "how": before.how} for before in parents]
-    return {"tags": list(tags), "parents": descent}
+    return {"tags": check_tags(tags), "parents": descent}
 
 
-def _read_run(document: Mapping[str, Any]) -> Run:
-    return Run(
-        document["run"],
-        document["name"],
-        document["status"],
-        datetime.fromisoformat(document["created_at"]),
-        document["config"],
-        tuple(document["tags"]),
-        tuple(Parent(before["parent"], before["step"], before["how"]) for before in document["parents"]),
-        document["snapshots"],
-        document["first_step"],
-        document["last_step"],
-    )
-
-
-def _read_snapshot(document: Mapping[str, Any]) -> Snapshot:
-    return Snapshot(
-        document["run"],
-        document["step"],
-        document["digest"],
-        document["connections"],
-        datetime.fromisoformat(document["recorded_at"]),
-        document["epoch"],
-        document["metrics"],
-        document["layer_metrics"],
-    )
-
-
-def _error(status: int, problem: Mapping[str, Any], what: str) -> TopostrataError:
-    said = str(problem.get("detail") or problem.get("title") or http.client.responses.get(status, "no reason"))[:500]
-    if status in {401, 403}:
-        return SettingsError(
-            f"the service refuses the token: {said}",
-            hint="TOPOSTRATA_API_TOKEN or token= is the one it was started with",
-        )
-    code = problem.get("code")
-    for kind in (StepOrderError, LineageCycleError):
-        if code == kind.code:
-            return kind(f"{what}: the service refuses it: {said}")
-    if status in _REFUSALS and code not in {None, "unknown-host"}:
-        return _REFUSALS[status](f"{what}: the service refuses it: {said}")
-    # Anything else comes from a service in trouble, or from what stands before it.
-    return StoreUnavailableError(f"{what}: the service does not take it now ({status}): {said}")
-
-
-def _document(answer: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(answer)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+def _all(page: Callable[[Any], list[T]], first: Any, place: Callable[[T], Any]) -> list[T]:
+    """The entries of all pages, each of which begins after the last entry of the one before."""
+    entries = page(first)
+    if len(entries) < MAX_PAGE:
+        return entries
+    while more := page(place(entries[-1])):
+        entries += more
+    return entries

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from topostrata.archive import Archive, open_archive
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot
 from topostrata.locations import is_service
 from topostrata.refs import Ref
 from topostrata.runs import Parent, Status
-from topostrata.service.client import ServiceClient
+from topostrata.service.client import Client
 from topostrata.settings import Settings
-
-if TYPE_CHECKING:
-    from topostrata.archive import Archive
 
 Outcome = Literal["added", "unchanged"]
 Tell = Callable[[str, str], None]  # kind, message
 
+_TIMEOUT_S = 30.0
 _MOST_NAMES = 1000
 _LONGEST_ID = 128  # characters
 
@@ -33,16 +32,15 @@ def numbered(run: str, suffix: str = "") -> Iterator[str]:
 def open_destination(store: str, settings: Settings) -> Destination:
     """The destination of that name: the URL of a service, else what ``topostrata.open`` takes."""
     if is_service(store):
-        return Destination(ServiceClient(store, settings.api_secret()))
-    from topostrata.archive import open_archive  # noqa: PLC0415 - needs [server], which a service's client has not
-
+        # A sender tries again by itself, and keeps what is not sent: it need not wait.
+        return Destination(Client(store, timeout_s=_TIMEOUT_S, retries=0, settings=settings))
     return Destination(open_archive(store, settings=settings))
 
 
 class Destination:
     """An archive in a directory, on a Neo4j server, or behind a service."""
 
-    def __init__(self, archive: Archive | ServiceClient) -> None:
+    def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._reopened: set[str] = set()
         self.location = archive.location

@@ -74,6 +74,10 @@ def base() -> None:
     refused("server", "ls", "--store", "archive")
     refused("server", "serve", "--store", "archive")
     refused("server", "mcp", "--store", "archive")
+    nobody = subprocess.run(
+        [COMMAND, "ls", "--store", "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert "the service does not answer" in nobody.stderr, f"a service is asked by the base install: {nobody.stderr}"
     refused("demo", "demo", "--no-serve")
     Path("a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     Path("a.msgpack").write_bytes(b"\x80")
@@ -180,11 +184,27 @@ def server() -> None:
     topostrata("cypher", "MATCH (r:Run) RETURN r.id")
     written("distances", "*@last", "--alignment", "identity", "--graphml", file="d.graphml")
     with subprocess.Popen([COMMAND, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True) as serving:
-        assert serving.stderr is not None
-        line = serving.stderr.readline()
-        with urlopen(line.split()[1], timeout=60) as answer:
-            assert answer.status == 200
-        serving.terminate()
+        ask(serving)
+    topostrata("engine", "stop", "--force")
+
+
+def ask(serving: subprocess.Popen[str]) -> None:
+    """A service answers one request, and is ended."""
+    assert serving.stderr is not None
+    line = serving.stderr.readline()
+    with urlopen(line.split()[1], timeout=60) as answer:
+        assert answer.status == 200
+    serving.terminate()
+
+
+def otel() -> None:
+    """A trace of a request has the template of its route."""
+    command = [COMMAND.with_name("opentelemetry-instrument"), COMMAND, "serve", "--port", "0"]
+    exporters = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | exporters}
+    with subprocess.Popen(command, **pipes) as serving:  # type: ignore[call-overload]
+        ask(serving)
+        assert '"http.route": "/v1/runs"' in serving.stdout.read()
     topostrata("engine", "stop", "--force")
 
 
@@ -228,6 +248,7 @@ PROMISES: dict[str, Callable[[], None]] = {
     "orbax": orbax,
     "pandas": pandas,
     "mcp": mcp,
+    "otel": otel,
     "parquet": parquet,
     "plot": plot,
     "py2neo": py2neo,

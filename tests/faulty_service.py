@@ -56,15 +56,15 @@ class _Handler(BaseHTTPRequestHandler):
         elif wrong.isdigit():
             self._answer(int(wrong), json.dumps({"detail": "not now"}).encode())
         else:
-            status, answer = self._pass_on(body)
+            status, kind, answer = self._pass_on(body)
             if wrong == "lost answer":
                 self.close_connection = True
             else:
-                self._answer(status, answer, whole=wrong != "reset answer")
+                self._answer(status, answer, kind, whole=wrong != "reset answer")
 
-    do_GET = do_PUT = do_PATCH = _handle  # noqa: N815 - names of http.server
+    do_GET = do_PUT = do_PATCH = do_POST = _handle  # noqa: N815 - names of http.server
 
-    def _pass_on(self, body: bytes) -> tuple[int, bytes]:
+    def _pass_on(self, body: bytes) -> tuple[int, str, bytes]:
         parts = urlsplit(self.server.upstream)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         try:
@@ -75,11 +75,12 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
         self.server.requests.append((self.command, self.path, response.status))
-        return response.status, answer
+        return response.status, response.headers.get("Content-Type", ""), answer
 
-    def _answer(self, status: int, data: bytes, *, whole: bool = True) -> None:
+    def _answer(self, status: int, data: bytes, kind: str = "text/html", *, whole: bool = True) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Type", kind)
         if status in {429, 503} and self.server.retry_after is not None:
             self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.histories import Connection, History, Lifetime, connections
+from tests.stores import home
 from topostrata.archive import Archive
 from topostrata.ingest.verify import Violation
 
@@ -17,7 +18,7 @@ def push(archive: Archive, run: str, history: History) -> list[str]:
 def lifetimes(archive: Archive, run: str, layer: str) -> list[Lifetime]:
     """The lives of a layer's connections as they stand in the graph, each as often as it stands there."""
     space = next(y.source.name for y in archive.layers(run) if y.name == layer)
-    rows = archive._store.read("projection/lifetimes", run=run, layer=layer, space=space)
+    rows = home(archive)._store.read("projection/lifetimes", run=run, layer=layer, space=space)
     return [
         ((row["source"], tap, target), born, died) for row in rows for target, tap, born, died, _key in row["lifetimes"]
     ]
@@ -26,7 +27,7 @@ def lifetimes(archive: Archive, run: str, layer: str) -> list[Lifetime]:
 def alive_in_graph(archive: Archive, run: str, layer: str, step: int) -> list[Connection]:
     """The connections of a layer at a step, as the question for readers (``cookbook/alive``) finds them."""
     space = next(y.source.name for y in archive.layers(run) if y.name == layer)
-    rows = archive._store.read("cookbook/alive", run=run, layer=layer, space=space, step=step)
+    rows = home(archive)._store.read("cookbook/alive", run=run, layer=layer, space=space, step=step)
     return [(row["source"], row["tap"], row["target"]) for row in rows]
 
 
@@ -64,4 +65,4 @@ def assert_readable_up_to_projected(archive: Archive, run: str, history: History
 
 def violations(archive: Archive) -> list[Violation]:
     """Everything that ``verify`` finds."""
-    return list(archive.verify())
+    return list(home(archive).verify())

@@ -6,6 +6,8 @@ it started. To add one is to add a line to ``STORES``; every test then runs on i
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import neo4j
+import uvicorn
 from pydantic import SecretStr
 
 from tests import neo4j_server
-from topostrata.archive import Archive, open_archive
+from topostrata.archive import Archive
+from topostrata.service.opening import open_archive
 from topostrata.settings import Settings
 from topostrata.store.embedded import EmbeddedEngine, stop
 
@@ -26,7 +30,7 @@ COMMAND_TIMEOUT_MS = 10_000
 
 @dataclass(frozen=True)
 class Target:
-    """One database of the tests: what ``open_archive`` takes."""
+    """One archive of the tests: what ``open_archive`` takes."""
 
     name: str
     uri: str
@@ -69,15 +73,44 @@ def server(name: str) -> Callable[[Path], AbstractContextManager[Target]]:
     return opened
 
 
+@contextmanager
+def service(behind: Target) -> Iterator[Target]:
+    """REST on an archive, in this process; what is told to the database goes past it."""
+    from topostrata.service.api.app import create_app
+    from topostrata.service.api.connections import PatientProtocol
+
+    with behind.open() as archive, socket.create_server(("127.0.0.1", 0)) as listening:
+        app = create_app(archive=archive)
+        config = uvicorn.Config(app, http=PatientProtocol, ws="none", log_level="warning")
+        server = uvicorn.Server(config)
+        serving = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        serving.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        _BEHIND[url] = app.state
+        try:
+            yield Target("service", url, Settings())
+        finally:
+            server.should_exit = True
+            serving.join()
+            del _BEHIND[url]
+
+
+_BEHIND: dict[str, Any] = {}  # what has the archive of a service, by its URL
 STORES: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {
     "embedded": embedded,
     **{name: server(name) for name in neo4j_server.RELEASES},
 }
 
 
+def home(archive: Archive) -> Archive:
+    """The archive itself, or that of the service which it is behind."""
+    behind: Archive = _BEHIND[archive.location].archive if archive.location in _BEHIND else archive
+    return behind
+
+
 def tell(archive: Archive, text: str, **parameters: Any) -> list[dict[str, Any]]:
     """Say anything to the database behind an archive, with the account that writes: how tests do damage and look."""
-    store = archive._store
+    store = home(archive)._store
     with store._driver.session(database=store._connection.database) as session:
         rows: list[dict[str, Any]] = session.execute_write(
             lambda tx: [dict(zip(row.keys(), row.values(), strict=True)) for row in tx.run(text, parameters)]
@@ -88,7 +121,7 @@ def tell(archive: Archive, text: str, **parameters: Any) -> list[dict[str, Any]]
 @contextmanager
 def reading(archive: Archive) -> Iterator[neo4j.Session]:
     """A session as users' queries have it: on the embedded engine with the account that only reads."""
-    connection = archive._store.connection
+    connection = home(archive)._store.connection
     with (
         neo4j.GraphDatabase.driver(
             connection.uri, auth=connection.reader or (connection.user, connection.password)
@@ -102,10 +135,12 @@ def wipe(archive: Archive) -> None:
     """Empty the database; only its schema and the archive's own node stay."""
     for kind in (
         "Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Topology", "DistanceBlock", "Inference", "LayerMetrics",
-        "StepMetrics", "Run",
+        "StepMetrics", "Run", "JobPart", "Job",
     ):  # fmt: skip
         while tell(archive, f"MATCH (n:{kind}) WITH n LIMIT 500 DETACH DELETE n RETURN 1 AS gone"):
             pass
+    if archive.location in _BEHIND:  # which remembers what is gone
+        _BEHIND[archive.location].archive = home(archive).reopened()
     left = tell(archive, "MATCH (n) RETURN labels(n) AS labels")
     assert left == [{"labels": ["Archive"]}], left
 

@@ -1,15 +1,17 @@
-"""The file of many runs: what ``export`` writes and ``import`` reads (docs/export-file.md).
+"""The file of many runs: what ``export`` and ``backup`` write, ``import`` and ``restore`` read (docs/export-file.md).
 
 A zip that is read with nothing but a zip and a JSON library, and NumPy for the masks::
 
     runs.jsonl                 one run a line, each after all runs that it descends from
     snapshots.jsonl            one snapshot a line, run by run in the same order, by their steps
-    metrics.jsonl              the metrics of a run at a step a line, beside those of snapshots; of format 3
+    metrics.jsonl              the metrics of a run at a step a line, beside those of snapshots; from format 3 on
+    kept.jsonl                 what was computed and kept, a line each (kept_lines); of format 4, a backup
     topologies/<digest>.npz    each wiring once, in the layout of docs/snapshot-file.md
     archive.json               {"format": 1, EXPORT_VERSION: "0.1.0", "runs": 7, "snapshots": 217, "topologies": 190}
 
 Format 2 has more words in a run's line, for wirings that format 1 cannot say, and metrics of layers in a snapshot's.
-Format 3 has one more member. Each is only written where runs need it, and those before are read for ever.
+Format 3 has one more member, and so has format 4, in which runs may also say when they were removed. Each is only
+written where it is needed, and those before are read for ever.
 
 A digest holds no names: those of a run's layers and spaces stand in its line. Equal runs give equal bytes.
 """
@@ -20,7 +22,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +32,8 @@ from typing import Any, BinaryIO, TypeVar, get_args
 
 from topostrata import __version__, format_1, wiring_text
 from topostrata.errors import InvalidInputError, LimitError, TopostrataError, UnsupportedFormatError
-from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats import kept_lines, snapshot_file
+from topostrata.ingest.formats.kept_lines import Kept
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
 from topostrata.ingest.formats.opened_file import DAMAGED_ZIP, OpenedFile
 from topostrata.ingest.formats.safe_tensors import parse_json
@@ -51,9 +54,12 @@ from topostrata.topology import Topology, Wiring
 
 Entry = TypeVar("Entry", Snapshot, StepMetrics)
 
-FORMAT = 3  # the newest; what an earlier one can say is written in that
+FORMAT = 4  # the newest; what an earlier one can say is written in that
+_WITH_METRICS = 3
 
 _ARCHIVE, _RUNS, _SNAPSHOTS, _METRICS = "archive.json", "runs.jsonl", "snapshots.jsonl", "metrics.jsonl"
+_KEPT = "kept.jsonl"
+_NAMED = (_ARCHIVE, _RUNS, _SNAPSHOTS, _METRICS, _KEPT)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOPOLOGY = re.compile(r"topologies/([0-9a-f]{64})\.npz")
 _MAX_LINE = 16 * MIB
@@ -69,11 +75,15 @@ _METRICS_KEYS = {"run", "step", "epoch", "recorded_at", "metrics", "layer_metric
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as it moves: itself, its wiring (none before its first snapshot), and the layers that Cypher sees."""
+    """A run as it moves: itself, its wiring (none before its first snapshot), and the layers that Cypher sees.
+
+    ``removed_at``: since when it is hidden.
+    """
 
     run: Run
     wiring: Wiring | None = None
     projected: tuple[str, ...] = ()
+    removed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,17 @@ def write(
     topology: Callable[[Snapshot], Topology],
     step_metrics: Callable[[str], Iterable[StepMetrics]],
     *,
+    kept: Callable[[Container[str]], Iterable[Kept]] | None = None,
+    earlier: ExportFile | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Counts:
-    """Write these runs, parents before children. Memory holds one topology at a time, and the digests."""
+) -> tuple[Counts, int]:
+    """Write these runs, parents before children. Memory holds one topology at a time, and the digests.
+
+    ``kept``, told which digests the file has, gives what makes it a backup. Topologies that an ``earlier`` file has are
+    taken from there; gives the counts, and how many topologies were not.
+    """
     first: dict[str, Snapshot] = {}
+    added = 0
     count = 0
     newest = max((record.wiring.format for record in records if record.wiring is not None), default=1)
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as packed_file:
@@ -111,21 +128,29 @@ def write(
                     count += 1
         lines = (_line(_metrics_document(entry)) for record in records for entry in step_metrics(record.run.id))
         if (line := next(lines, None)) is not None:
-            newest = FORMAT
+            newest = _WITH_METRICS
             with packed_file.open(_METRICS, "w", force_zip64=True) as member:
                 member.write(line)
                 member.writelines(lines)
+        if kept is not None:
+            newest = FORMAT
+            with packed_file.open(_KEPT, "w", force_zip64=True) as member:
+                for line in map(_line, map(kept_lines.document, kept(first.keys()))):
+                    if len(line) <= _MAX_LINE:  # a tile of a thousand layers and more is computed again
+                        member.write(line)
         for done, (digest, snapshot) in enumerate(first.items(), start=1):
-            packed = io.BytesIO()
-            snapshot_file.write(packed, topology(snapshot))
-            packed_file.writestr(
-                zipfile.ZipInfo(f"topologies/{digest}.npz"), packed.getvalue()
-            )  # packed already: stored
+            packed = None if earlier is None else earlier.packed(digest)
+            if packed is None:
+                buffer = io.BytesIO()
+                snapshot_file.write(buffer, topology(snapshot))
+                packed = buffer.getvalue()
+                added += 1
+            packed_file.writestr(zipfile.ZipInfo(_topology_member(digest)), packed)  # packed already: stored
             progress(done, len(first))
         counts = Counts(len(records), count, len(first))
         head = {"format": newest, format_1.EXPORT_VERSION: __version__, **_counted(counts)}
         packed_file.writestr(zipfile.ZipInfo(_ARCHIVE), _line(head))
-    return counts
+    return counts, added
 
 
 class ExportFile(OpenedFile):
@@ -164,11 +189,25 @@ class ExportFile(OpenedFile):
             for run, group in groupby(self._step_metrics(), lambda entry: entry.run):
                 yield self._by_id[run], group
 
+    def kept(self) -> Iterator[Kept]:
+        """What a backup has beside the runs."""
+        if _KEPT in self._members:
+            for number, line in enumerate(self._lines(_KEPT), start=1):
+                yield kept_lines.parse(line, f"{self.where}: {_KEPT}: line {number}")
+
+    def packed(self, digest: str) -> bytes | None:
+        """The bytes of a topology as they stand in the file; none where it has none, or where they are damaged."""
+        member = self._members.get(_topology_member(digest))
+        try:
+            return None if member is None else self._zip.read(member)
+        except DAMAGED_ZIP:
+            return None
+
     def topology(self, record: RunRecord, snapshot: Snapshot) -> Topology:
         """The wiring of a snapshot with the names of its run; its digest, computed anew, is the claimed one."""
         if self._last is not None and self._last[:2] == (snapshot.digest, record.wiring):
             return self._last[2]
-        member = f"topologies/{snapshot.digest}.npz"
+        member = _topology_member(snapshot.digest)
         at = f"{self.where}: {member}"
         if member not in self._members:
             raise InvalidInputError(f"{self.where}: expected the topology of {snapshot.id}, {member}, found none")
@@ -203,6 +242,8 @@ class ExportFile(OpenedFile):
         for _, entries in self.step_metrics():
             for _ in entries:
                 pass
+        for _ in self.kept():
+            pass
         if wanted:
             run, step = min(wanted)
             raise InvalidInputError(f"{self.where}: expected snapshot {run}@{step}, a parent, found none")
@@ -227,9 +268,11 @@ class ExportFile(OpenedFile):
                 hint="a newer Topostrata may read it",
             )
         self.format: int = claim["format"]
-        if (self.format == FORMAT) != (_METRICS in self._members):
+        if (self.format == FORMAT) != (_KEPT in self._members):
+            raise InvalidInputError(f"{at}: expected {_KEPT} in format {FORMAT} and in no other, found {self.format}")
+        if (self.format == _WITH_METRICS) != (_METRICS in self._members) and self.format != FORMAT:
             raise InvalidInputError(
-                f"{at}: expected {_METRICS} in format {FORMAT} and in no other, found {self.format}"
+                f"{at}: expected {_METRICS} from format {_WITH_METRICS} on, found format {self.format}"
             )
         _fields(claim, "format", format_1.EXPORT_VERSION, *_counted(Counts(0, 0, 0)), at=at)
         return Counts(*(_whole(claim, name, at) for name in _counted(Counts(0, 0, 0))))
@@ -239,7 +282,7 @@ class ExportFile(OpenedFile):
         for number, line in enumerate(self._lines(_RUNS), start=1):
             at = f"{self.where}: {_RUNS}: line {number}"
             with _as_invalid_input(at):
-                record = _run_record(line, at, plain=self.format == 1)
+                record = _run_record(line, at, format_=self.format)
             if record.run.id in before:
                 raise InvalidInputError(f"{at}: expected every run once, found {record.run.id!r} twice")
             for parent in record.run.parents:
@@ -288,17 +331,16 @@ class ExportFile(OpenedFile):
 def _members(opened: zipfile.ZipFile, size: int, where: str, limits: Limits) -> dict[str, zipfile.ZipInfo]:
     """The members by name; the claims of the zip's table of contents are checked before anything is unpacked."""
     infos = opened.infolist()
-    if len(infos) > _MAX_TOPOLOGIES + 4:
+    if len(infos) > _MAX_TOPOLOGIES + len(_NAMED):
         raise LimitError(f"{where}: expected at most {_MAX_TOPOLOGIES:,} topologies, found {len(infos):,} members")
     members: dict[str, zipfile.ZipInfo] = {}
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         name = info.orig_filename  # ZipFile cuts names at a NUL byte and turns some separators around
         packed = _TOPOLOGY.fullmatch(name)
-        if packed is None and name not in {_ARCHIVE, _RUNS, _SNAPSHOTS, _METRICS}:
+        if packed is None and name not in _NAMED:
             raise InvalidInputError(
-                f"{where}: expected {_ARCHIVE}, {_RUNS}, {_SNAPSHOTS}, {_METRICS} and topologies/<digest>.npz, "
-                f"found {name[:80]!r}"
+                f"{where}: expected {', '.join(_NAMED)} and topologies/<digest>.npz, found {name[:80]!r}"
             )
         if name in members:
             raise InvalidInputError(f"{where}: expected every member once, found {name!r} twice")
@@ -341,6 +383,7 @@ def _run_document(record: RunRecord) -> dict[str, Any]:
         "config": dict(run.config),
         **wiring,
         "projected": list(record.projected),
+        **({} if record.removed_at is None else {"removed_at": _time_text(record.removed_at)}),
     }
 
 
@@ -374,8 +417,10 @@ def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in sorted(metrics.items())}
 
 
-def _run_record(line: Any, at: str, *, plain: bool) -> RunRecord:
-    wiring_text.check_keys(line, _RUN_KEYS, set() if plain else {"axes"}, at)
+def _run_record(line: Any, at: str, *, format_: int) -> RunRecord:
+    plain = format_ == 1
+    more = set() if plain else {"axes", "removed_at"} if format_ == FORMAT else {"axes"}
+    wiring_text.check_keys(line, _RUN_KEYS, more, at)
     parents = []
     for claim in _list(line, "parents", at):
         _fields(claim, "run", "step", "how", at=f"{at}: parents")
@@ -396,7 +441,7 @@ def _run_record(line: Any, at: str, *, plain: bool) -> RunRecord:
         parents=tuple(parents),
     )
     projected = tuple(_one_of({"projected": name}, "projected", names, at) for name in _list(line, "projected", at))
-    return RunRecord(run, wiring, projected)
+    return RunRecord(run, wiring, projected, _time(line, "removed_at", at) if "removed_at" in line else None)
 
 
 def _snapshot(line: Any, at: str, *, plain: bool) -> Snapshot:
@@ -448,6 +493,10 @@ def _named(topology: Topology, record: RunRecord) -> Topology:
         pairs = zip(topology.wiring.normal_order, wiring.normal_order, strict=True)
     masks = {wiring.layers[mine].name: topology.layers[theirs].mask for theirs, mine in pairs}
     return wiring.place({name: mask for name, mask in masks.items() if name not in wiring.shared_with})
+
+
+def _topology_member(digest: str) -> str:
+    return f"topologies/{digest}.npz"
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -1,8 +1,8 @@
-// purpose: A page of runs in the order of their ids, without those that were removed: of all, or of those with a status (an empty text: any), with all of some tags, and with snapshots between two steps (below 0: no bound).
-// parameters: after, limit, status, tags, step_from, step_to
+// purpose: A page of runs in the order of their ids, those that were removed only where that is said: of all, or of those with a status (an empty text: any), with all of some tags, and with snapshots between two steps (below 0: no bound).
+// parameters: after, limit, removed, status, tags, step_from, step_to
 // columns: id, name, status, config, tags, created_at, first_step, last_step, snapshots
 MATCH (r:Run)
-WHERE r.id > $after AND r.removed_at IS NULL
+WHERE r.id > $after AND ($removed OR r.removed_at IS NULL)
   AND ($status = '' OR r.status = $status)
   AND all(tag IN $tags WHERE tag IN r.tags)
   AND ($step_from < 0 OR r.last_step >= $step_from)

@@ -1,4 +1,4 @@
-// purpose: Snapshots, layers and metrics that hang on no run, and parts of masks that hang on no mask.
+// purpose: Snapshots, layers and metrics that hang on no run, and parts that hang on no mask or job.
 // parameters: none
 // columns: kind, node, name
 MATCH (n:Snapshot)
@@ -20,3 +20,7 @@ UNION ALL
 MATCH (n:MaskPart)
 WHERE NOT EXISTS { (:Mask)-[:HAS_PART]->(n) }
 RETURN 'MaskPart' AS kind, elementId(n) AS node, n.id AS name
+UNION ALL
+MATCH (n:JobPart)
+WHERE NOT EXISTS { (:Job)-[:HAS_PART]->(n) }
+RETURN 'JobPart' AS kind, elementId(n) AS node, n.id AS name

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from topostrata.distance.matrix import DistanceMatrix
     from topostrata.evolution.between import ConnectionChanges
-    from topostrata.store.graph import Table
+    from topostrata.frames import Table
     from topostrata.topology import Topology
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"

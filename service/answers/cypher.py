@@ -11,8 +11,8 @@ from topostrata import queries
 from topostrata.service.answers.shape import as_json
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
+    from topostrata.frames import Table
     from topostrata.runs import Unprojected
-    from topostrata.store.graph import Table
 
 
 def cypher_answer(table: Table, unprojected: Iterable[Unprojected], columns: Iterable[str] = ()) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
     from collections.abc import Mapping
 
     from topostrata.ingest.pushing import Pushed
+    from topostrata.runs import RunLayer
     from topostrata.topology import Layer, LayerShape
 
 
@@ -22,6 +25,32 @@ def shape_answer(layer: Layer | LayerShape) -> dict[str, Any]:
         "taps": layer.taps,
         "groups": layer.groups,
     }
+
+
+class RunLayerAnswer(TypedDict):
+    """A layer of a run, the same at all its steps: what it joins, and which of its connections stand in the graph.
+
+    ``projection``: ``follow``, ``off``, or ``limit`` where they went over the limit of relationships and stopped;
+    ``projected_step`` is how far they are there, as ``lifetimes`` relationships.
+    """
+
+    name: str
+    source: str
+    target: str
+    n_source: int
+    n_target: int
+    taps: int
+    groups: int
+    shared_with: str | None
+    projection: str
+    projected_step: int | None
+    lifetimes: int
+
+
+def run_layer_answer(layer: RunLayer) -> dict[str, Any]:
+    """A layer of a run as JSON."""
+    names = ("shared_with", "projection", "projected_step", "lifetimes")
+    return {**shape_answer(layer.shape), **{name: getattr(layer, name) for name in names}}
 
 
 def layer_answer(layer: Layer, shared_with: str | None, metrics: Mapping[str, float]) -> dict[str, Any]:

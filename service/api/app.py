@@ -26,6 +26,7 @@ from topostrata.service.api.routes import (
     distance,
     events,
     evolution,
+    jobs,
     lifecycle,
     lineage,
     matching,
@@ -38,6 +39,7 @@ from topostrata.service.api.routes import (
     topologies,
 )
 from topostrata.service.api.telemetry import MEDIA_TYPE, Telemetry
+from topostrata.service.api.workers import Workers
 from topostrata.settings import load_settings
 
 _BODIES = 4  # of the largest size that may be in memory together
@@ -49,11 +51,13 @@ def create_app(
     archive: Archive | None = None,
     guard: auth.Guard | None = None,
     hosts: Iterable[str] = (),
+    works_on: str | None = None,
 ) -> FastAPI:
     """The API of an archive: an open one, or the one at ``store``, which is open while the app runs.
 
     With a ``guard`` every path needs the token, except those of ``auth.OPEN``. ``hosts`` are the host names that the
-    API answers to, besides those of loopback.
+    API answers to, besides those of loopback. ``works_on`` is the store that who works on jobs opens, by default the
+    one that the app opens itself; of an archive that is handed in alone, jobs wait for another service.
     """
 
     @asynccontextmanager
@@ -61,7 +65,11 @@ def create_app(
         opened = await run_in_threadpool(open_archive, store) if archive is None else archive
         app.state.archive = opened
         app.state.lanes.size_threads()
+        place = works_on or (store or opened.settings.store if archive is None else None)
+        app.state.workers = None if place is None else Workers(opened, place)
         yield
+        if app.state.workers is not None:
+            await app.state.workers.close()
         if archive is None:
             await run_in_threadpool(opened.close)
 
@@ -82,6 +90,7 @@ def create_app(
     )  # outermost, so that refusals of the access check have its headers too
     problems.install(app)
     app.state.watch = events.Watch()
+    app.state.workers = None
     app.state.tokens = guard.kept if guard else None
     readiness = Readiness()
     for routes in (
@@ -96,6 +105,7 @@ def create_app(
         lineage,
         related,
         measures,
+        jobs,
         cypher,
         events,
         tokens,

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from topostrata.service.answers import values
 from topostrata.service.api.problems import MEDIA_TYPE
 
 _PROBLEM = {
@@ -47,16 +48,23 @@ _HEADERS: dict[int, dict[str, Any]] = {
         "Retry-After": {"description": "After so many seconds it is worth another try.", "schema": {"type": "integer"}}
     },
 }
+_JSON = "application/json"
+_OTHERS = {"/v1/cypher", "/v1/runs/{run}/snapshots/{step}/topology"}  # which offer kinds of their own
 _ALWAYS = (400, 405, 500, 503)
 _OF_V1 = (401, 403, 404, 422)
 _OF_BODIES = (408, 413, 415)
 _NONE_MATCH = {"name": "If-None-Match", "in": "header", "schema": _TEXT, "description": "Entity tags that are known."}
 _MATCH = {"name": "If-Match", "in": "header", "schema": _TEXT, "description": "The entity tag of the state seen."}
+_CHANGED = {values.CHANGED: {"description": "Whether it was changed: true or false.", "schema": _TEXT}}
 _METHODS = ("get", "put", "post", "patch", "delete")
 
-# From what makes a run or snapshot, or lists them, to what reads it: operation, method, status of the source.
+# From what makes a run, snapshot or job to what reads it: operation, method, status of the source.
 _RUN, _STEP = "$request.path.run", "$request.path.step"
+_JOB = {"job": "$response.body#/id"}
 _LINKS: list[tuple[str, str, tuple[str, ...], str, dict[str, str]]] = [
+    ("/v1/jobs", "post", ("200", "202"), "get_job", _JOB),
+    ("/v1/jobs", "post", ("200", "202"), "get_job_result", _JOB),
+    ("/v1/jobs", "post", ("200", "202"), "delete_job", _JOB),
     ("/v1/runs/{run}", "put", ("200", "201"), "get_run", {"run": _RUN}),
     ("/v1/runs/{run}", "put", ("200", "201"), "patch_run", {"run": _RUN}),
     ("/v1/runs/{run}", "put", ("200", "201"), "list_snapshots", {"run": _RUN}),
@@ -108,6 +116,11 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         responses["304"] = {"description": "Not Modified", "headers": _HEADERS[304]}
     if method == "patch":
         parameters.append(_MATCH)
+        responses["200"]["headers"] = _CHANGED
+    for status in ("200", "201"):
+        content = responses.get(status, {}).get("content", {})
+        if _JSON in content and path.startswith("/v1/") and path not in _OTHERS:
+            content[values.MEDIA_TYPE] = values.SCHEMA
     for status in sorted({*statuses, *(int(status) for status in responses if status >= "400")}):
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,

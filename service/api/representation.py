@@ -17,11 +17,12 @@ from starlette.exceptions import HTTPException
 from topostrata.archive import Archive
 from topostrata.errors import LimitError
 from topostrata.refs import MAX_STEP
+from topostrata.service.answers import values
 from topostrata.service.answers.shape import as_json, shape
 from topostrata.service.api.lanes import lanes_of
 from topostrata.store.runs import MAX_PAGE
 
-JSON = "application/json"
+JSON, BYTES = "application/json", "application/octet-stream"
 BINARY = {"schema": {"type": "string", "format": "binary"}}  # for the contract
 PAGE = 100
 MOST = MAX_PAGE
@@ -52,19 +53,28 @@ ArchiveOf = Annotated[Archive, Depends(archive_of)]
 def represent(
     request: Request,
     value: Any,
+    answer: Any = None,
     *,
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """A result as JSON with an entity tag; 304 without a body where the client has it already."""
-    return represent_text(request, _text(value), "application/json", status=status, headers=headers)
+    """A result as JSON with an entity tag; 304 without a body where the client has it already.
+
+    ``answer`` is what its JSON is made of, where that is another form of it. Who asks for values gets the result whole.
+    """
+    accepted = (entry.partition(";")[0].strip().lower() for entry in request.headers.get("accept", "").split(","))
+    headers = {"Vary": "Accept", **(headers or {})}
+    if values.MEDIA_TYPE in accepted:
+        return represent_text(request, _whole(value), values.MEDIA_TYPE, status=status, headers=headers)
+    text = _text(value if answer is None else answer)
+    return represent_text(request, text, JSON, status=status, headers=headers)
 
 
 def is_stale(request: Request, value: Any) -> bool:
     """Whether the request is for another state of this result than the one that there is (``If-Match``)."""
     wanted = request.headers.get("if-match")
     tags = [entry.strip() for entry in (wanted or "*").split(",")]
-    return "*" not in tags and entity_tag(_text(value).encode()) not in tags
+    return "*" not in tags and all(entity_tag(text.encode()) not in tags for text in (_text(value), _whole(value)))
 
 
 def entity_tag(body: bytes) -> str:
@@ -74,6 +84,10 @@ def entity_tag(body: bytes) -> str:
 
 def _text(value: Any) -> str:
     return json.dumps(as_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _whole(value: Any) -> str:
+    return json.dumps(values.as_document(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def represent_text(

@@ -69,7 +69,7 @@ def run_server(
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # The archive keeps its settings for as long as it is open, and does not need the token.
     with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
-        app = create_app(archive=archive, guard=guard, hosts=hosts)
+        app = create_app(archive=archive, guard=guard, hosts=hosts, works_on=store or settings.store)
         PatientProtocol.patience_s = settings.request_timeout_s
         PatientProtocol.most = most_connections()
         sys.setswitchinterval(_SWITCH_S)

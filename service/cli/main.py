@@ -20,6 +20,7 @@ from topostrata.service.cli import (
     distance,
     evolution,
     inspect,
+    jobs,
     lifecycle,
     lineage,
     matching,
@@ -89,6 +90,7 @@ for group in (
     sync,
     lifecycle,
     operation,
+    jobs,
     token,
     demo,
 ):

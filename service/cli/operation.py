@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -221,6 +222,50 @@ def stop(
         show("stopped" if stopped else "it was not running")
 
 
+@engine.command()
+def connect(store: StoreOption = None, json_: JsonFlag = False) -> None:
+    """Let any Bolt client read the archive until Ctrl-C: the neo4j driver, py2neo, cypher-shell, a notebook.
+
+    The address and a password made for this once are shown; the account can only read. Both are gone at the end.
+    """
+    from dataclasses import asdict
+    from threading import Event
+
+    from topostrata import queries
+
+    _directory(store)
+    with archive(store) as opened, opened.bolt() as access:
+        if json_:
+            answer(asdict(access))
+        else:
+            query = " ".join(queries.load("runs/states").text.split())
+            show(_CONNECTING.format(**asdict(access), query=query))
+            say("until Ctrl-C")
+        with suppress(KeyboardInterrupt):
+            Event().wait()
+
+
+_CONNECTING = """\
+{uri}  user {user}  password {password}  database {database}
+
+neo4j driver
+  driver = neo4j.GraphDatabase.driver("{uri}", auth=("{user}", "{password}"))
+  driver.execute_query("{query}", database_="{database}").records
+
+py2neo
+  graph = py2neo.Graph("{uri}", auth=("{user}", "{password}"), name="{database}")
+  graph.run("{query}").to_table()
+
+cypher-shell
+  export NEO4J_USERNAME={user} NEO4J_PASSWORD={password}
+  cypher-shell -a {uri} -d {database} "{query}"
+
+notebook, with pandas
+  driver = neo4j.GraphDatabase.driver("{uri}", auth=("{user}", "{password}"))
+  driver.execute_query("{query}", database_="{database}", result_transformer_=neo4j.Result.to_df)
+"""
+
+
 def _directory(store: str | None) -> Path:
     from topostrata.settings import load_settings
 
@@ -252,12 +297,14 @@ def _checks(store: str | None) -> Iterator[tuple[str, Callable[[], str]]]:
         "flax": "msgpack",
         "orbax": "tensorstore",
         "mcp": "mcp",
+        "otel": "opentelemetry.distro",
         "py2neo": "py2neo",
         "demo": "sklearn",
         "torch": "torch",
     }
     for extra, module in extras.items():
-        state = "installed" if find_spec(module) else f"not installed: {install_command(extra)}"
+        there = find_spec(module.partition(".")[0]) and find_spec(module)
+        state = "installed" if there else f"not installed: {install_command(extra)}"
         yield f"extra [{extra}]", partial(str, state)
     yield "settings", _settings_text
     yield "rest", lambda: _rest_text(store)

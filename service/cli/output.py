@@ -31,7 +31,8 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         metavar="PATH_OR_URI",
-        help="Where the archive is: a directory, or neo4j:// or bolt:// of a server. [default: .topostrata]",
+        help="Where the archive is: a directory, neo4j:// or bolt:// of a server, or http:// or https:// of a service. "
+        "[default: .topostrata]",
     ),
 ]
 PngOption = Annotated[
@@ -177,7 +178,7 @@ def archive(store: str | None, *, create: bool = False) -> Iterator[Archive]:
         from topostrata.store.driver import import_driver_alone
 
         import_driver_alone()
-    from topostrata.archive import open_archive
+    from topostrata.service.opening import open_archive
 
     with open_archive(store, create=create) as opened:
         yield opened

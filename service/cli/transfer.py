@@ -1,4 +1,4 @@
-"""Verbs that move runs: export, import, copy."""
+"""Verbs that move runs: export, import, copy; and the whole archive: backup, restore."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command()(export)
     app.command(name="import")(import_)
-    app.command()(copy)
+    for verb in (copy, backup, restore):
+        app.command()(verb)
 
 
 def export(
@@ -58,20 +59,24 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `topostrata export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `topostrata export` or `backup` wrote.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN", help="Runs of the file, with their ancestors. [default: all]")
+    ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
     """Bring the runs of an exported file into the archive.
 
-    Runs that are there already stay as they are; a conflict stops the import.
+    Runs that are there already stay as they are; a conflict stops the import. Of a backup, removed runs come where
+    they are named.
     """
     from topostrata.errors import InvalidInputError
 
     if not file.is_file():  # checked before a new archive is created
         raise InvalidInputError(f"{file}: expected a file, found none")
     with archive(store, create=True) as opened, progress(f"import {file.name}") as advance:
-        done = opened.import_(file, progress=advance)
+        done = opened.import_(file, runs=runs, progress=advance)
         place = opened.location
     _tell(done, str(file), place, json_=json_)
 
@@ -90,6 +95,51 @@ def copy(
         done = source.copy_to(target, runs=_chosen(source, runs), progress=advance)
         places = source.location, target.location
     _tell(done, *places, json_=json_)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, or the last backup of this archive.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Let the file lose what the archive has no more, as after a purge.")
+    ] = False,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Write the whole archive to one file, while jobs push; into the last backup only what is new.
+
+    It holds all runs, removed ones too, with distances, matches and inferences. `restore` makes an archive of it.
+    """
+    from dataclasses import asdict
+
+    with archive(store) as opened, progress(f"backup {file.name}") as advance:
+        done = opened.backup(file, force=force, progress=advance)
+    if json_:
+        answer({"file": str(file)} | asdict(done))
+    else:
+        hidden = f" ({done.removed} of them removed)" if done.removed else ""
+        show(
+            f"{file}: {done.runs} runs{hidden}, {done.snapshots} snapshots, {done.bytes:,} bytes; "
+            f"{done.topologies_added} of {done.topologies} topologies and {done.bytes_added:,} bytes are new"
+        )
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `topostrata backup` wrote.")],
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Make a new archive of a backup, and compare it with the file.
+
+    After an interruption the same command goes on where it stopped.
+    """
+    from topostrata.errors import InvalidInputError
+
+    if not file.is_file():  # checked before a new archive is created
+        raise InvalidInputError(f"{file}: expected a file, found none")
+    with archive(store, create=True) as opened, progress(f"restore {file.name}") as advance:
+        done = opened.restore(file, progress=advance)
+        place = opened.location
+    _tell(done, str(file), place, json_=json_)
 
 
 def _chosen(opened: Archive, patterns: list[str] | None) -> list[str] | None:

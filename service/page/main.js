@@ -5,15 +5,16 @@ import { failure, h, loading, to } from "./dom.js";
 import * as cypher from "./views/cypher.js";
 import * as distances from "./views/distances.js";
 import * as evolution from "./views/evolution.js";
+import * as jobs from "./views/jobs.js";
 import * as lineage from "./views/lineage.js";
 import * as neuron from "./views/neuron.js";
 import * as pair from "./views/pair.js";
 import * as runs from "./views/runs.js";
 
 const VIEWS = [
-  ["runs", "Runs"], ["distances", "Distances"], ["lineage", "Lineage"], ["cypher", "Cypher"],
+  ["runs", "Runs"], ["distances", "Distances"], ["lineage", "Lineage"], ["cypher", "Cypher"], ["jobs", "Jobs"],
 ];
-const SHOWN = { cypher, distances, evolution, lineage, neuron, pair, runs };
+const SHOWN = { cypher, distances, evolution, jobs, lineage, neuron, pair, runs };
 const DEEPER = { evolution: "runs", pair: "distances", neuron: "runs" };
 
 const main = document.getElementById("main");
@@ -89,6 +90,10 @@ function live() {
   api.follow((name, data) => {
     if (name === "ready") { say("live", false); return; }
     const { view, names } = place();
+    if (data.job) {
+      if (view === "jobs" && (!names.length || names[0] === data.job)) renew();
+      return;
+    }
     if (view === "runs" || (view === "evolution" && names[0] === data.run)) renew();
   }, following.signal).catch((error) => { if (error.status !== 401) say("not live: load the page anew to see what is new", true); });
 }

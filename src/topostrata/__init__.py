@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topostrata.archive import Archive
-    from topostrata.archive import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.copies import degree_kept
     from topostrata.distance.edits import Edits, LayerEdits, RowEdits, UnitEdits, UnitInput, edits
     from topostrata.distance.given import read_partners
@@ -55,6 +54,8 @@ if TYPE_CHECKING:
     from topostrata.evolution.neuron import Life, Neuron, NeuronConnection
     from topostrata.evolution.stored import Moment, RunHistory
     from topostrata.evolution.survival import KaplanMeier, LayerSurvival, Lifetimes, RunSurvival
+    from topostrata.frames import Table
+    from topostrata.ingest.backup import BackedUp
     from topostrata.ingest.formats.limits import Limits
     from topostrata.ingest.formats.reading import Frame, ReadOptions, read
     from topostrata.ingest.hook.run import RecordedCounts, TrainingRun, init
@@ -94,6 +95,8 @@ if TYPE_CHECKING:
         StepMetrics,
         Unprojected,
     )
+    from topostrata.service.client import Client
+    from topostrata.service.opening import open_archive as open  # noqa: A004 - ts.open reads like what it does
     from topostrata.service.plots import (
         Picture,
         births_and_deaths,
@@ -109,7 +112,8 @@ if TYPE_CHECKING:
         timeline_curve,
     )
     from topostrata.settings import Settings
-    from topostrata.store.graph import Table
+    from topostrata.store.bolt_gate import BoltAccess
+    from topostrata.store.jobs import Job, JobQueue, JobState
     from topostrata.store.runs import RecordedSnapshot
     from topostrata.topology import Axis, Layer, LayerShape, Mask, Part, Space, Topology, Wiring
 
@@ -119,12 +123,15 @@ __all__ = [
     "Archive",
     "ArchiveCounts",
     "Axis",
+    "BackedUp",
+    "BoltAccess",
     "BrokenRule",
     "Cancelled",
     "Chance",
     "ChangedError",
     "Checked",
     "CheckedFiles",
+    "Client",
     "ClusterError",
     "Code",
     "Collected",
@@ -153,6 +160,9 @@ __all__ = [
     "InvalidQueryError",
     "InvalidRefError",
     "InvalidTopologyError",
+    "Job",
+    "JobQueue",
+    "JobState",
     "KaplanMeier",
     "Kinship",
     "Layer",
@@ -331,6 +341,7 @@ _HOMES = {
         "Lifetimes",
         "RunSurvival",
     ),
+    "frames": ("Table",),
     "ingest.formats.limits": ("Limits",),
     "ingest.formats.reading": (
         "Frame",
@@ -353,6 +364,7 @@ _HOMES = {
         "Inspection",
         "inspect",
     ),
+    "ingest.backup": ("BackedUp",),
     "ingest.pushing": (
         "CheckedFiles",
         "Pushed",
@@ -427,6 +439,7 @@ _HOMES = {
         "StepMetrics",
         "Unprojected",
     ),
+    "service.client": ("Client",),
     "service.plots": (
         "Picture",
         "births_and_deaths",
@@ -442,11 +455,16 @@ _HOMES = {
         "timeline_curve",
     ),
     "settings": ("Settings",),
-    "store.graph": ("Table",),
+    "store.bolt_gate": ("BoltAccess",),
+    "store.jobs": (
+        "Job",
+        "JobQueue",
+        "JobState",
+    ),
     "store.runs": ("RecordedSnapshot",),
     "topology": ("Axis", "Layer", "LayerShape", "Mask", "Part", "Space", "Topology", "Wiring"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "archive"}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "service.opening"}
 
 
 def __getattr__(name: str) -> Any:

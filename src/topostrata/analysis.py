@@ -10,14 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.once import Once
 from topostrata.refs import Ref, check_run_pattern
 from topostrata.runs import EVERY_RUN, RunLayer, Snapshot, StepMetrics
-from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import RecordedSnapshot, RunStore, expanded, recorded, recorded_of, resolve, wiring_of
 
 if TYPE_CHECKING:
@@ -40,11 +39,19 @@ if TYPE_CHECKING:
     from topostrata.measures.panel import Measures
     from topostrata.measures.run_flow import FlowCorrelation, RunGradientFlow
     from topostrata.measures.structure import Structure
+    from topostrata.store.graph import GraphStore, Transaction
     from topostrata.store.masks import MaskStore
     from topostrata.topology import Topology
 
 
 _REMEMBERED = 4_000_000  # connections of the topologies that were compared last: some 150 MB with what is prepared
+
+
+class _Stored(NamedTuple):
+    """The distance that is kept of two snapshots, if any, and whether Cypher can walk it."""
+
+    distance: Distance | None
+    walked: bool
 
 
 class Analysis:
@@ -120,30 +127,16 @@ class Analysis:
         0.16666666666666666
         """
         from topostrata.distance.nnstd import nnstd, with_chance
-        from topostrata.distance.recorded import matched_later, told, wired
-        from topostrata.distance.stored import Known, find_pair, is_walked, put_distance
+        from topostrata.distance.stored import put_distance
         from topostrata.distance.stored_chance import StoredLevels
 
-        definition = definition_of(alignment)
-        memory = StoredLevels(self._store, definition.name, keep=keep)
-        alone = partners is not None or layers is not None  # kept nowhere
-
-        def work(tx: Transaction) -> tuple[list[RecordedSnapshot], Known | None, bool]:
-            entries = recorded_of(tx, [a, b])
-            both = None if alone else wired(entries)
-            if both is None:
-                return entries, None, False
-            digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
-            known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=definition.name)
-            ours, theirs = (entry.snapshot.id for entry in entries)
-            walked = known is not None and (
-                ours == theirs or is_walked(tx, ours, theirs, alignment, told(*both, alignment, known).nnstd)
-            )
-            return entries, known, walked
-
-        entries, known, walked = self._store.read_with(work)
-        both = None if alone else wired(entries)
-        if both is None:
+        keep = keep and not self._store.read_only
+        memory = StoredLevels(self._store, definition_of(alignment).name, keep=keep)
+        if partners is not None or layers is not None:  # kept nowhere
+            entries, stored = self._runs.recorded([a, b]), None
+        else:
+            entries, stored = self._stored(a, b, alignment)
+        if stored is None:
             return nnstd(
                 *self._masks.topologies(entries),
                 alignment=alignment,
@@ -154,12 +147,10 @@ class Analysis:
             )
 
         def computed() -> Distance:
-            if known is not None:
-                distance = told(*both, alignment, known)
-                distance = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment))
-            else:
+            distance = stored.distance
+            if distance is None:
                 distance = nnstd(*self._prepared(entries), alignment=alignment)
-            if keep and not walked:
+            if keep and not stored.walked:
                 ours, theirs = (entry.snapshot for entry in entries)
                 put_distance(self._store, ours.id, theirs.id, distance, digests=(ours.digest, theirs.digest))
             if chance is None:
@@ -168,6 +159,57 @@ class Analysis:
 
         about = tuple((entry.snapshot.id, entry.snapshot.digest) for entry in entries)
         return self._once.get(("nnstd", about, alignment, chance, keep), computed)
+
+    def stored_nnstd(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        *,
+        alignment: Alignment = DEFAULT,
+    ) -> Distance | None:
+        """The distance that ``nnstd`` kept of two snapshots, which takes milliseconds; None where it is to compute.
+
+        Raises ``NotFoundError`` where there is no such snapshot, ``NotComparableError`` where they are wired
+        differently.
+
+        >>> archive.stored_nnstd("w0@5", "w1@10", alignment="refined") is None
+        True
+        >>> computed = archive.nnstd("w0@5", "w1@10", alignment="refined").nnstd
+        >>> archive.stored_nnstd("w0@5", "w1@10", alignment="refined").nnstd == computed
+        True
+        """
+        _, stored = self._stored(a, b, alignment)
+        return stored.distance if stored is not None and stored.walked else None
+
+    def _stored(
+        self,
+        a: Ref | Snapshot | RecordedSnapshot | str,
+        b: Ref | Snapshot | RecordedSnapshot | str,
+        alignment: Alignment,
+    ) -> tuple[list[RecordedSnapshot], _Stored | None]:
+        """Two snapshots, and what is kept of their distance; None where one is not whole, which its masks tell best."""
+        from topostrata.distance.nnstd import matched_later, nnstd
+        from topostrata.distance.recorded import told, wired
+        from topostrata.distance.stored import find_pair, is_walked
+
+        name = definition_of(alignment).name
+
+        def work(tx: Transaction) -> tuple[list[RecordedSnapshot], _Stored | None]:
+            entries = recorded_of(tx, [a, b])
+            both = wired(entries)
+            if both is None:
+                return entries, None
+            digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
+            known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=name)
+            if known is None:
+                return entries, _Stored(None, walked=False)
+            distance = told(*both, alignment, known)
+            ours, theirs = (entry.snapshot.id for entry in entries)
+            walked = ours == theirs or is_walked(tx, ours, theirs, alignment, distance.nnstd)
+            matched = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment))
+            return entries, _Stored(matched, walked)
+
+        return self._store.read_with(work)
 
     def _prepared(self, entries: Sequence[RecordedSnapshot]) -> list[Topology]:
         """The topologies of snapshots; the latest are remembered, with what distances prepared of them."""
@@ -219,6 +261,8 @@ class Analysis:
         from topostrata.distance.sampled import with_matrix_chance
         from topostrata.distance.stored import put_nearest, stored_distances
         from topostrata.distance.stored_chance import StoredLevels
+
+        keep = keep and not self._store.read_only
 
         def work(tx: Transaction) -> list[RecordedSnapshot]:
             return recorded(tx, resolve(tx, expanded(tx, patterns)))
@@ -514,24 +558,6 @@ class Analysis:
         from topostrata.lineage.stored import read_lineage
 
         return read_lineage(self._store, run, depth=depth)
-
-    def openlineage(
-        self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
-    ) -> list[dict[str, Any]]:
-        """The runs of ``lineage`` as events of OpenLineage 2-0-2, for a catalog of data: ``ts.to_openlineage``.
-
-        Raises ``NotFoundError`` where there is no such run.
-
-        >>> [event["outputs"][0]["name"] for event in archive.openlineage("w1") if event["outputs"]][:2]
-        ['w0@0', 'w0@5']
-        """
-        from topostrata.lineage.exports import to_openlineage
-
-        family = self.lineage(run, depth=depth).nodes
-        runs = [self._runs.run(member) for member in family]
-        beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
-        snapshots = {member: self._runs.snapshots(member) for member in (*family, *beyond)}
-        return to_openlineage(runs, snapshots, namespace=namespace)
 
     def kinship(self, a: str, b: str) -> Kinship:
         """The nearest common ancestors of two runs, and the ways from there to each of them.

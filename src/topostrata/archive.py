@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,17 +16,19 @@ from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
 from topostrata.runs import EVERY_RUN, LayerMetrics, Parent, Run, RunFilter, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.settings import Settings, load_settings
-from topostrata.store.graph import GraphStore, Table
 from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
 from topostrata.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from topostrata.frames import Table
     from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.ingest.load import Outcome, Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.runs import RunState, Unprojected
+    from topostrata.store.bolt_gate import BoltAccess
+    from topostrata.store.graph import GraphStore
     from topostrata.topology import Topology, Wiring
 
 
@@ -253,9 +256,7 @@ class Archive(Upkeep):
         files = path
         if not isinstance(files, CheckedFiles):
             files = check_files(files, steps=steps, **options)
-        return push_files(
-            self._loader, self._runs, files, run, parents=parents, tags=tags, projection=projection, progress=progress
-        )
+        return push_files(self, files, run, parents=parents, tags=tags, projection=projection, progress=progress)
 
     def keep_measures(
         self,
@@ -489,6 +490,40 @@ class Archive(Upkeep):
 
         return py2neo_graph(self._store)
 
+    def openlineage(
+        self, run: str | None = None, *, depth: int | None = None, namespace: str = "topostrata"
+    ) -> list[dict[str, Any]]:
+        """The runs of ``lineage`` as events of OpenLineage 2-0-2, for a catalog of data: ``ts.to_openlineage``.
+
+        Raises ``NotFoundError`` where there is no such run.
+
+        >>> [event["outputs"][0]["name"] for event in archive.openlineage("w1") if event["outputs"]][:2]
+        ['w0@0', 'w0@5']
+        """
+        from topostrata.lineage.exports import to_openlineage
+
+        family = self.lineage(run, depth=depth).nodes
+        runs = [self.run(member) for member in family]
+        beyond = {parent.run for member in runs for parent in member.parents} - {*family}  # where depth has cut
+        snapshots = {member: self.snapshots(member) for member in (*family, *beyond)}
+        return to_openlineage(runs, snapshots, namespace=namespace)
+
+    def bolt(self) -> AbstractContextManager[BoltAccess]:
+        """Address and account by which any Bolt client reads an embedded archive, for as long as the context lasts.
+
+        The password is made for this once, the account can only read, and both are gone at the end, with all
+        connections. What is asked is neither checked nor bounded as ``cypher`` is, but by the engine's minute for a
+        statement. Raises ``InvalidInputError`` on a server.
+
+        >>> import neo4j
+        >>> with archive.bolt() as to, neo4j.GraphDatabase.driver(to.uri, auth=(to.user, to.password)) as driver:
+        ...     driver.execute_query("MATCH (r:Run {id: 'w0'}) RETURN r.last_step", database_=to.database).records
+        [<Record r.last_step=10>]
+        """
+        from topostrata.store.bolt_gate import opened_gate
+
+        return opened_gate(self._store)
+
     # Whole runs on the move
 
     def export(
@@ -514,10 +549,17 @@ class Archive(Upkeep):
 
         return transfer.export(self, Path(path), runs=runs, progress=progress)
 
-    def import_(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] = _unheard) -> Moved:
-        """Bring the runs of an exported file into this archive. What is there already stays.
+    def import_(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        runs: Iterable[str] | str | None = None,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> Moved:
+        """Bring runs of an exported file (all by default) into this archive. What is there already stays.
 
-        The whole file is checked before a word is written. One that was interrupted goes on where it was when started
+        A backup is such a file: its runs come without what is kept beside them, removed ones where they are named. The
+        whole file is checked before a word is written. One that was interrupted goes on where it was when started
         again. Raises ``InvalidInputError`` for a file that is damaged, ``ConflictError`` where the archive holds
         another run or snapshot of the same name.
 
@@ -530,7 +572,24 @@ class Archive(Upkeep):
         """
         from topostrata.ingest import transfer
 
-        return transfer.import_(Path(path), self, progress=progress)
+        return transfer.import_(Path(path), self, runs=runs, progress=progress)
+
+    def restore(self, path: str | os.PathLike[str], *, progress: Callable[[int, int], None] = _unheard) -> Moved:
+        """Make this archive, which has no other runs, what ``backup`` wrote; interrupted, it goes on when begun again.
+
+        The whole file is checked before a word is written, and at the end all of it is read back and compared. Raises
+        ``ConflictError`` where there are other runs, ``InvalidInputError`` for a file that is damaged or no backup.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     backed_up = archive.backup(f"{folder}/all.zip")
+        ...     moved = archive.restore(f"{folder}/all.zip")
+        >>> moved.snapshots == backed_up.snapshots, moved.added
+        (True, 0)
+        """
+        from topostrata.ingest.backup import restore
+
+        return restore(Path(path), self._store, self, progress=progress)
 
     def copy_to(
         self,

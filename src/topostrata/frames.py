@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,15 @@ from topostrata.errors import MissingExtraError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The answer to a user's query. ``truncated`` says that there were more rows than asked for."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Any]]
+    truncated: bool
 
 
 @cache

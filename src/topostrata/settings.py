@@ -29,7 +29,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    store: str = Field(DEFAULT_STORE, description="path of an embedded archive, or the URI of a Neo4j server")
+    store: str = Field(DEFAULT_STORE, description="path of an embedded archive, or the URI of a server or service")
     engine_idle_seconds: float = Field(60.0, ge=0, description="how long the embedded engine outlives its last user")
     engine_memory: str | None = Field(
         None,

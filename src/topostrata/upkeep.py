@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topostrata.analysis import Analysis
 from topostrata.runs import ArchiveCounts
-from topostrata.store.graph import GraphStore
 
 if TYPE_CHECKING:
+    from topostrata.ingest.backup import BackedUp
     from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.load import Loader
     from topostrata.ingest.loose import Collected
     from topostrata.ingest.migration import Migrated
     from topostrata.ingest.verify import Violation
+    from topostrata.store.graph import GraphStore
+    from topostrata.store.jobs import JobQueue
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -27,6 +31,7 @@ class Upkeep(Analysis):
     def __init__(self, store: GraphStore) -> None:
         super().__init__(store)
         self._built_loader: Loader | None = None
+        self._built_jobs: JobQueue | None = None
 
     @property
     def _loader(self) -> Loader:
@@ -35,6 +40,19 @@ class Upkeep(Analysis):
         with self._building:
             self._built_loader = self._built_loader or Loader(self._store, self._masks)
             return self._built_loader
+
+    @property
+    def jobs(self) -> JobQueue:
+        """The long work that a service was asked for: how far it is, and what came of it.
+
+        >>> archive.jobs.page()
+        []
+        """
+        from topostrata.store.jobs import JobQueue
+
+        with self._building:
+            self._built_jobs = self._built_jobs or JobQueue(self._store)
+            return self._built_jobs
 
     # The archive itself
 
@@ -140,6 +158,32 @@ class Upkeep(Analysis):
         purged = purge(self._store, list(runs), dry_run=dry_run)
         self._loader.forget()
         return purged
+
+    def backup(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        progress: Callable[[int, int], None] = _unheard,
+    ) -> BackedUp:
+        """Write all that the archive holds to one file, or what is new into its last backup (docs/operations.md).
+
+        Runs with all that was said of them, removed ones too, masks, stored distances, kept matches and inferences,
+        while jobs go on pushing. Masks that the file has are not read again. ``restore`` makes an archive of it.
+
+        Raises ``ConflictError`` where the file holds what the archive has no more, unless ``force`` lets it go, and
+        ``InvalidInputError`` where the file is none, or cannot be written.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = archive.backup(f"{folder}/all.zip")
+        ...     second = archive.backup(f"{folder}/all.zip")
+        >>> first.topologies_added == first.topologies, second.topologies_added, second.bytes_added
+        (True, 0, 0)
+        """
+        from topostrata.ingest.backup import backup
+
+        return backup(self._store, self._masks, Path(path), force=force, progress=progress)
 
     def counts(self) -> ArchiveCounts:
         """How much the archive holds: runs, snapshots, masks and their bytes, neurons.

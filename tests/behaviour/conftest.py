@@ -1,4 +1,7 @@
-"""One suite for every store: each test here runs on every store of ``tests/stores.py``."""
+"""One suite for every store: each test here runs on every store of ``tests/stores.py``.
+
+Those of the files in ``ON_A_SERVICE`` also run on an archive behind a service, but for tests marked ``at_home``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import cache
 
 import pytest
 
-from tests.stores import STORES, Target, wipe
+from tests.stores import STORES, Target, service, wipe
 from topostrata.archive import Archive
 
 
@@ -23,12 +26,28 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 
         @cache
         def start(name: str) -> Target:
+            if name == "service":
+                return stack.enter_context(service(start("embedded")))
             return stack.enter_context(STORES[name](tmp_path_factory.mktemp(name)))
 
         yield start
 
 
-@pytest.fixture(scope="session", params=STORES)
+ON_A_SERVICE = {
+    "test_facade.py",
+    "test_lifecycle.py",
+    "test_reading.py",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a store on each."""
+    if "target" in metafunc.fixturenames:
+        home = metafunc.definition.path.name not in ON_A_SERVICE or metafunc.definition.get_closest_marker("at_home")
+        metafunc.parametrize("target", [*STORES, *([] if home else ["service"])], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest, _running: Callable[[str], Target]) -> Target:
     """A running store; ``target.open()`` gives another client of it."""
     return _running(request.param)

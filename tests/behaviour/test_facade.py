@@ -79,6 +79,7 @@ def test_a_snapshot_value_is_as_good_as_its_ref(archive: Archive) -> None:
     assert archive.structure(last).layers == archive.structure("w0@5").layers
 
 
+@pytest.mark.at_home  # who asks a service names the run first
 def test_a_snapshot_whose_run_was_deleted_is_not_found(archive: Archive) -> None:
     """A value outlives what it stands for; asking for its topology says so."""
     archive.push("w0", 0, A)

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.histories import sparse_history
-from tests.pushed import assert_projected, push
-from tests.stores import Target, contents, tell
+from tests.pushed import assert_projected, push, violations
+from tests.stores import Target, contents, home, tell
 from topostrata.archive import Archive
 from topostrata.errors import ConflictError, InvalidRefError, NotFoundError
 from topostrata.refs import Ref
@@ -69,8 +69,8 @@ def test_a_removed_run_is_hidden_everywhere_and_comes_back_whole(three: Archive,
         assert [run.id for run in fresh.runs()] == ["w2"]
         assert [ref.run for ref in fresh.expand("*@last")] == ["w2"]
         assert [run.run for run in fresh.removed_runs()] == ["w0", "w1"]
-        assert list(fresh.verify()) == []
-        assert fresh.gc(dry_run=True).kinds == {}
+        assert violations(fresh) == []
+        assert home(fresh).gc(dry_run=True).kinds == {}
         for ask in (
             fresh.run,
             fresh.snapshots,
@@ -78,7 +78,7 @@ def test_a_removed_run_is_hidden_everywhere_and_comes_back_whole(three: Archive,
             fresh.topology,
             fresh.evolution,
             fresh.survival,
-            fresh.rebuild,
+            home(fresh).rebuild,
         ):
             with pytest.raises(NotFoundError):
                 ask("w0")
@@ -127,20 +127,26 @@ def test_what_is_purged_is_gone_everywhere(three: Archive, target: Target) -> No
     digests = {row["d"] for row in tell(three, "MATCH (t:Topology) WHERE t.digest IS NOT NULL RETURN t.digest AS d")}
     assert digests <= {topology.digest for _, topology in W0.snapshots}
     with target.open() as fresh:
-        assert list(fresh.verify()) == []
+        assert violations(fresh) == []
         push(fresh, "w1", W1)
         assert_projected(fresh, "w1", W1)
 
 
-def test_the_verbs_say_and_do_the_same(three: Archive, target: Target) -> None:
-    """Each takes `--dry-run` and `--json`; `purge` asks where `--yes` is not given."""
+@pytest.fixture
+def said(target: Target) -> Callable[..., dict[str, object]]:
+    """What a verb says of the store as JSON."""
 
-    def said(*words: str, code: int = 0) -> dict[str, object]:
+    def verb(*words: str, code: int = 0) -> dict[str, object]:
         result = CliRunner().invoke(app, [*words, "--store", target.uri, "--json"], env=target.environment)
         assert result.exit_code == code, result.output
         answer: dict[str, object] = json.loads(result.stdout) if result.stdout else {}
         return answer
 
+    return verb
+
+
+def test_the_verbs_say_and_do_the_same(three: Archive, said: Callable[..., dict[str, object]]) -> None:
+    """Each takes `--dry-run` and `--json`; `purge` asks where `--yes` is not given."""
     assert said("tag", "w2", "x", "--dry-run") == {"run": "w2", "changed": True, "dry_run": True}
     assert said("tag", "w2", "x")["changed"]
     assert not said("tag", "w2", "x")["changed"]
@@ -156,6 +162,11 @@ def test_the_verbs_say_and_do_the_same(three: Archive, target: Target) -> None:
     assert said("purge", "w0", "--yes")["masks"] == 0
     run = three.run("w2")
     assert (run.name, run.status, run.tags, three.has_run("w0")) == ("second", "finished", (), False)
+
+
+@pytest.mark.at_home
+def test_the_verbs_of_upkeep_say_what_they_did(three: Archive, said: Callable[..., dict[str, object]]) -> None:
+    """Of a sound archive: nothing to take away, nothing to mend, and as many connections as before."""
     assert said("gc") == {"dry_run": False, "kinds": {}}
-    assert said("verify", "--repair") == {"runs": 2, "violations": []}
+    assert said("verify", "--repair") == {"runs": 3, "violations": []}
     assert said("rebuild", "w2")["lifetimes"] == sum(y.lifetimes for y in three.layers("w2"))

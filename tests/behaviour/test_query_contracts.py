@@ -22,14 +22,16 @@ READING = [name for name in QUERIES if not WRITING.search(queries.load(name).tex
 
 # A value for every parameter; one that means something else in a query has its own below.
 SAMPLES: dict[str, Any] = {
-    "after": "", "alignment": "canonical", "at": 1, "batch": 1, "before": "w0@0", "begin": 5, "bytes": 10, "column": 0, "config": "{}",
+    "after": "", "alignment": "canonical", "at": 1, "batch": 1, "before": "w0@0", "begin": 5, "bytes": 10, "column": 0, "config": "{}", "attempts": 0,
     "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "details": b"\x00", "digest": "d0", "digests": ["d0"],
     "edges": 1, "epoch": 1.5, "family": "f", "first": 0, "format": 1, "from": 1, "groups": [], "half": False, "how": "fork", "id": "w0@0",
     "ids": ["w0@0"], "keys": 2**31, "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m",
-    "metrics": {"metric_x": 1.0}, "name": "w0", "neurons": [], "nodes": [], "prefix": "w0/", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
+    "metrics": {"metric_x": 1.0}, "name": "w0", "neurons": [], "nodes": [], "numbers": [7], "prefix": "w0/", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
     "other_digest": "d1", "other_snapshot": "w1@0", "pair": "w0@0 w1@0 overlap", "snapshot": "w0@0",
-    "projection": "follow", "recorded_at": "2026-01-01T00:00:00.000+00:00", "root": None, "row": 0, "rows": [],
+    "projection": "follow", "recorded_at": "2026-01-01T00:00:00.000+00:00", "removed": True, "root": None, "row": 0, "rows": [],
     "run": "w0", "runs": ["w1"], "samples": 1, "sources": 3, "stride": 3, "targets": [], "space": "input", "status": "open", "step": 1, "steps": [1],
+    "done": 1, "error": None, "error_code": None, "finished_at": None, "kind": "export", "lease_until": 1, "media_type": None, "owner": "o",
+    "parts": None, "request": "{}", "started_at": None, "total": None,
     "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1, "wiring": "{}",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
@@ -45,7 +47,19 @@ OWN: dict[str, dict[str, Any]] = {
         "out_of_place": ["w0"],
     },
     "lineage/put_inferred_edges": {"id": "i0", "rows": [["w0", 0, "w1", 0, 0, 0.5, None, None, "forward"]]},
+    "jobs/jobs": {"before": 9},
+    "jobs/job": {"id": "j0"},
+    "jobs/lock_job": {"id": "j0"},
+    "jobs/create_job": {"id": "j9"},
+    "jobs/set_job": {"id": "j0"},
+    "jobs/put_job_part": {"id": "j0"},
+    "jobs/job_part": {"id": "j0/1"},
+    "jobs/drop_job": {"id": "j0"},
+    "jobs/drop_job_parts": {"ids": ["j0/1"]},
+    "jobs/jobs_of_runs": {"runs": ["w0"]},
+    "jobs/finished_before": {"at": "2026-01-01T00:00:00.000+00:00"},
     "distance/distance_blocks": {"ids": ["b0"]},
+    "distance/space_matches": {"space": "hidden1"},
     "distance/distance_between": {"other_snapshot": "w0@1"},
     "masks/mask_part": {"id": "d0/1"},
     "runs/runs": {"status": "", "tags": [], "step_from": -1, "step_to": -1},
@@ -84,6 +98,7 @@ OWN: dict[str, dict[str, Any]] = {
     "runs/create_layers": {"rows": [["l9", 9, "a", "b", 1, 1, 1, True, False, "follow"]]},
     "masks/put_masks": {"rows": [["d9", 3, "full", None, 0, "c", 10, 1, b"\x00"]]},
     "distance/number_topologies": {"rows": [["d9", 9]]},
+    "distance/put_tiles": {"rows": [["b9", {"family": "f", "data": b"\x00"}]]},
     "distance/put_matches": {"rows": [["w0/hidden1/0", "w0/hidden1/1", 0.5, 3]]},
     "distance/put_distances": {"rows": [["w0@0", "w0@1", 0.5, [0.5], 0]]},
 }
@@ -94,6 +109,7 @@ PREPARED: dict[str, dict[str, Any]] = {
     "distance/number_topologies": {"rows": [["d0", 0]]},
     "distance/lock_distance_block": {"id": "b0"},
     "distance/put_distances": {"rows": [["w0@0", "w0@1", 0.5, [0.5], 0]]},
+    "distance/put_matches": {"rows": [["w0/hidden1/0", "w0/hidden1/1", 0.5, 3]]},
     "lineage/put_inference": {
         "id": "i0",
         "units": "renamed",
@@ -102,6 +118,9 @@ PREPARED: dict[str, dict[str, Any]] = {
         "out_of_place": ["w0"],
     },
     "lineage/put_inferred_edges": {},
+    "jobs/create_job": {"id": "j0", "runs": ["w0"]},
+    "jobs/set_job": {"id": "j0", "status": "queued", "finished_at": "2025-01-01T00:00:00.000+00:00"},
+    "jobs/put_job_part": {"id": "j0"},
 }
 
 

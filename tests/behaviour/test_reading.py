@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.histories import random_history
-from tests.pushed import assert_projected, assert_snapshots, push
+from tests.pushed import assert_projected, assert_snapshots, push, violations
 from tests.stores import Target, wipe
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError, InvalidRefError, NotFoundError
@@ -29,6 +29,7 @@ def shared(target: Target) -> Iterator[Archive]:
         yield opened
 
 
+@pytest.mark.at_home  # a minute of requests
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_what_was_pushed_is_what_is_read(shared: Archive, target: Target, seed: int) -> None:
@@ -42,6 +43,7 @@ def test_what_was_pushed_is_what_is_read(shared: Archive, target: Target, seed: 
             assert (snapshot.step, snapshot.digest, snapshot.nnz) == (step, topology.digest, topology.nnz)
 
 
+@pytest.mark.at_home  # takes long, and its numbers come in a file
 def test_a_large_layer_reads_back(archive: Archive, target: Target) -> None:
     """More connections than one transaction takes, births and deaths among them."""
     random = np.random.default_rng(0)
@@ -50,7 +52,7 @@ def test_a_large_layer_reads_back(archive: Archive, target: Target) -> None:
         archive.push("w0", step, Topology.from_masks([mask]))
     with target.open() as fresh:
         assert [fresh.topology(f"w0@{k}").nnz for k in (0, 1)] == [int(mask.sum()) for mask in masks]
-        assert list(fresh.verify()) == []
+        assert violations(fresh) == []
 
 
 def test_runs_come_in_pages_in_the_order_of_their_ids(archive: Archive) -> None:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.browser.served import MARKUP, STEPS, Service
 from topostrata.archive import open_archive
+from topostrata.distance.matrix import DistanceMatrix
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 VIEWS = {
@@ -24,6 +25,7 @@ VIEWS = {
     "choose-neuron": "#/neuron/w1",
     "neuron": "#/neuron/w1/hidden1/5",
     "cypher": "#/cypher",
+    "jobs": "#/jobs",
     "nowhere": "#/nowhere",
 }
 WIDE, NARROW = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
@@ -199,3 +201,36 @@ def test_a_question_of_the_cookbook_is_answered(opened: Open, service: Service) 
     page.get_by_label("Parameters as JSON").fill("no json")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("not JSON")
+
+
+def test_long_work_is_asked_for_followed_and_cancelled(opened: Open, service: Service) -> None:
+    """A job has an address and shows its progress by itself; its matrix is a view; what is many becomes one; it ends."""
+    page = opened(f"{service.url}#/jobs")
+    whole(page)
+    expect(page.get_by_role("heading", name="No jobs")).to_be_visible()
+    page.get_by_label("All distances of these snapshots").fill("w*@40")
+    page.get_by_label("Alignment").select_option("identity")
+    page.get_by_role("button", name="Compute").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Distances of 3 snapshots, w0@40 to w2@40, identity")
+    expect(page.locator("dl.facts")).to_contain_text("finished", timeout=120_000)
+    expect(page.locator("dl.facts")).to_contain_text("6 of 6 pairs")
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run().then(result => result.violations.map(entry => entry.id))") == []
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the result").click()
+    assert DistanceMatrix.from_npz(Path(saved.value.path())).labels == ("w0@40", "w1@40", "w2@40")
+    page.get_by_role("link", name="Show the matrix").click()
+    whole(page)
+    expect(page.locator("figcaption")).to_contain_text("3 snapshots, alignment identity")
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.locator("tbody tr")).to_contain_text("finished")
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run().then(result => result.violations.map(entry => entry.id))") == []
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_role("heading", name="No jobs")).to_be_visible()
+    page.route("**/v1/distances/matrix*", lambda route: route.fulfill(status=413, json={"detail": "found 65"}))
+    page.goto(f"{service.url}#/distances?refs=w*@*")
+    page.get_by_role("button", name="Compute them as a job").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Distances of 12 snapshots, w0@0 to w2@40, overlap")
+    page.get_by_role("button", name=re.compile("Cancel|Forget")).click()
+    expect(page.get_by_role("heading", name="No jobs")).to_be_visible()

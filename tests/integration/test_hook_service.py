@@ -22,7 +22,7 @@ from tests.faulty_service import WRONGS, faulty, one_after_the_other
 from tests.training_job import expected, left, masks, turnover
 from topostrata.ingest.hook.run import TrainingRun, init
 from topostrata.ingest.hook.spool import RunHead, SpooledSnapshot, SpoolWriter
-from topostrata.service import client
+from topostrata.service import transport
 from topostrata.service.sync import Sender, spools
 from topostrata.settings import Settings
 from topostrata.store.embedded import stop
@@ -117,12 +117,12 @@ def test_a_service_that_asks_for_patience_is_left_alone(
             (state,) = sender.send(file)
             asked = len(service.requests)
             for later in (0, 90):
-                monkeypatch.setattr(client, "monotonic", lambda later=later: time.monotonic() + later)
+                monkeypatch.setattr(transport, "monotonic", lambda later=later: time.monotonic() + later)
                 (state,) = sender.send(file)
                 assert (state.code, state.waiting) == ("store-unavailable", 2)
                 assert "more of patience (Retry-After)" in str(state.error)
             assert len(service.requests) == asked
-            monkeypatch.setattr(client, "monotonic", lambda: time.monotonic() + 101)
+            monkeypatch.setattr(transport, "monotonic", lambda: time.monotonic() + 101)
             (state,) = sender.send(file)
     assert state.is_sent
     assert digests(real, run) == digests_of(run)

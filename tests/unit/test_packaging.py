@@ -31,6 +31,9 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 NOT_IMPORTED = {
     "arcadedb-embedded": "a directory of Java, found by its place",
     "neo4j-rust-ext": "neo4j finds it, and is faster",
+    "opentelemetry-distro": "`opentelemetry-instrument` starts the service, which knows nothing of it",
+    "opentelemetry-exporter-otlp-proto-http": "it sends what that traces",
+    "opentelemetry-instrumentation-fastapi": "it is found by that, by its entry point",
 }
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.py"), ROOT / "Dockerfile"]
 

@@ -37,4 +37,4 @@ def get_core(
     check_count(archive, refs)
     snapshots = archive.expand(refs)
     result = archive.core(*snapshots, alignment=alignment, layers=layers, draws=draws, seed=seed)
-    return represent(request, core_answer([str(ref) for ref in snapshots], result))
+    return represent(request, result, core_answer([str(ref) for ref in snapshots], result))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO, StringIO
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
-from topostrata.service.answers import arrow
+from topostrata.service.answers import arrow, values
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
 from topostrata.service.api.representation import (
     BINARY,
     GLOB_PATTERN,
@@ -27,6 +29,7 @@ from topostrata.service.api.representation import (
     represent_bytes,
 )
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
+from topostrata.store.runs import RecordedSnapshot
 
 router = APIRouter(tags=["distance"], route_class=Route)
 
@@ -41,8 +44,10 @@ RefQuery = Annotated[
     str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
 ]
 _CSV, _NPZ = "text/csv", "application/x-npz"
-_MATRICES = (JSON, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
+MATRICES = (JSON, values.MEDIA_TYPE, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
+
+KeepQuery = Annotated[bool, Query(description="Keep what is computed, for others and for Cypher.")]
 
 _CHANCE = {
     "chance": float | None,
@@ -75,8 +80,7 @@ DistanceAnswer = shape(
 
 
 @router.get("/distances", response_model=DistanceAnswer)
-@slow
-def get_distance(
+async def get_distance(
     request: Request,
     archive: ArchiveOf,
     a: RefQuery,
@@ -87,17 +91,33 @@ def get_distance(
         Query(description="Add the level of independent layers of the same degrees (with z) or density."),
     ] = None,
     layers: LayersQuery = None,
+    keep: KeepQuery = True,
 ) -> Response:
-    """NNSTD of two snapshots."""
-    ours, theirs = archive.recorded(a, b)
-    distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers)
-    return represent(request, distance_answer(ours.snapshot.id, theirs.snapshot.id, distance))
+    """NNSTD of two snapshots; one that is kept already waits for nobody who computes."""
+
+    def stored() -> Response | None:
+        ours, theirs = archive.recorded(a, b)
+        distance = archive.stored_nnstd(ours, theirs, alignment=alignment)
+        return None if distance is None else told(ours, theirs, distance)
+
+    def computed() -> Response:
+        ours, theirs = archive.recorded(a, b)
+        distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers, keep=keep)
+        return told(ours, theirs, distance)
+
+    def told(ours: RecordedSnapshot, theirs: RecordedSnapshot, distance: Distance) -> Response:
+        answer = distance_answer(ours.snapshot.id, theirs.snapshot.id, distance)
+        return represent(request, replace(distance, matching={}), answer)  # the match is `/v1/match`
+
+    lanes = lanes_of(request)
+    response = await lanes.work(Lane.QUICK, stored) if chance is None and layers is None else None
+    return response or await lanes.answer(Lane.SLOW, request, lambda _: run_in_threadpool(computed))
 
 
 @router.get(
     "/distances/matrix",
     response_model=DistancesAnswer,
-    responses={200: {"content": dict.fromkeys(_MATRICES[1:], BINARY)}, 406: {}},
+    responses={200: {"content": dict.fromkeys(MATRICES[1:], BINARY)}, 406: {}},
 )
 @slow
 def get_distances(
@@ -113,6 +133,7 @@ def get_distances(
         Kept | None,
         Query(description="Add the level of independent networks of the same degrees or density, of ten of the pairs."),
     ] = None,
+    keep: KeepQuery = True,
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side.
 
@@ -120,10 +141,15 @@ def get_distances(
     known, as `ts.DistanceMatrix.from_npz` reads it; as bytes: the numbers alone, row by row, of 32 bits, little-endian.
     """
     check_count(archive, refs)
-    kind = negotiated(request, _MATRICES)
-    matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance)
-    if kind == JSON:
-        return represent(request, distances_answer(matrix, nearest=nearest), headers={"Vary": "Accept"})
+    kind = negotiated(request, MATRICES)
+    matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance, keep=keep)
+    return matrix_response(request, matrix, kind, nearest=nearest)
+
+
+def matrix_response(request: Request, matrix: DistanceMatrix, kind: str, *, nearest: int | None) -> Response:
+    """A matrix in one of its forms."""
+    if kind in {JSON, values.MEDIA_TYPE}:
+        return represent(request, matrix, distances_answer(matrix, nearest=nearest))
     return represent_bytes(request, _packed(matrix, kind), kind, headers={"Vary": "Accept"})
 
 

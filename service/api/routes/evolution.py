@@ -11,12 +11,13 @@ from topostrata.evolution.neuron import Neuron
 from topostrata.evolution.stored import RunHistory
 from topostrata.evolution.survival import RunSurvival
 from topostrata.refs import MAX_STEP
-from topostrata.service.answers import arrow
+from topostrata.service.answers import arrow, values
 from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer, packed_changes
 from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.lanes import Route, slow
 from topostrata.service.api.representation import (
     BINARY,
+    BYTES,
     JSON,
     PAGE,
     ArchiveOf,
@@ -103,7 +104,7 @@ def list_connections(
 @router.get(
     "/runs/{run}/changes",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={200: {"content": {BYTES: BINARY, values.MEDIA_TYPE: values.SCHEMA}}, 406: {}},
 )
 @slow
 def get_changes(
@@ -120,8 +121,11 @@ def get_changes(
     Numbers of 32 bits, little-endian: the sizes of the source and the target space; then for the connections that
     survived, were regrown, died and were born, in this order, their number, their source units, their target units.
     """
+    kind = negotiated(request, (BYTES, values.MEDIA_TYPE))
     changes = archive.connections(run, layer, from_, to, through_parents=through_parents)
-    return represent_bytes(request, packed_changes(changes), "application/octet-stream")
+    if kind == values.MEDIA_TYPE:
+        return represent(request, changes)
+    return represent_bytes(request, packed_changes(changes), kind, headers={"Vary": "Accept"})
 
 
 @router.get("/runs/{run}/neuron", response_model=answer_type(Neuron))

@@ -13,4 +13,7 @@ def check_count(archive: Archive, refs: list[str]) -> None:
     """Refuse refs and globs that name more snapshots than one request may compare."""
     count = len(archive.expand(refs))
     if count > MOST_COMPARED:
-        raise LimitError(f"refs: expected at most {MOST_COMPARED} snapshots in one request, found {count}")
+        raise LimitError(
+            f"refs: expected at most {MOST_COMPARED} snapshots in one request, found {count}",
+            hint="POST /v1/jobs takes more, and computes them in the background",
+        )

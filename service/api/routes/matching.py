@@ -44,7 +44,7 @@ def get_match(
     ours, theirs = archive.recorded(a, b)
     match = archive.match(ours, theirs, alignment=alignment)
     chosen = None if space is None else match[space].name
-    return represent(request, match_answer(ours.snapshot.id, theirs.snapshot.id, match, space=chosen))
+    return represent(request, match, match_answer(ours.snapshot.id, theirs.snapshot.id, match, space=chosen))
 
 
 @router.get("/edits", response_model=EditsAnswer)
@@ -66,7 +66,7 @@ def get_edits(
     chosen = None if unit is None else parse_unit(unit)
     edits = archive.edits(ours, theirs, alignment=alignment)
     result = edits_answer(ours.snapshot.id, theirs.snapshot.id, edits, unit=chosen, layer=layer, limit=limit)
-    return represent(request, result)
+    return represent(request, edits, result)
 
 
 @router.get(

@@ -31,7 +31,8 @@ SpectraQuery = Annotated[bool, Query(description="With the Ramanujan gaps, which
 def get_structure(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
     """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
     ref = Ref(run, step)
-    return represent(request, snapshot_answer(str(ref), archive.structure(ref)))
+    result = archive.structure(ref)
+    return represent(request, result, snapshot_answer(str(ref), result))
 
 
 @router.get("/runs/{run}/snapshots/{step}/measures", response_model=MeasuresAnswer)
@@ -47,4 +48,5 @@ def get_measures(
 ) -> Response:
     """The measures that papers print, per layer and for the whole network; docs/measures.md says what each is."""
     ref = Ref(run, step)
-    return represent(request, snapshot_answer(str(ref), archive.measures(ref, null=null, seed=seed, spectra=spectra)))
+    result = archive.measures(ref, null=null, seed=seed, spectra=spectra)
+    return represent(request, result, snapshot_answer(str(ref), result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -90,13 +91,18 @@ def list_metrics(
     run: RunId,
     metric: MetricQuery = None,
     layer: LayerQuery = None,
+    of_snapshots: Annotated[bool, Query(description="With those of its snapshots.")] = True,
     limit: Limit = PAGE,
     cursor: NumberCursor = None,
 ) -> Response:
     """The metrics of a run over its steps, of its snapshots and beside them, also those of layers and parameters."""
-    entries = archive.metrics_page(
-        run, metric=metric, layer=layer, limit=limit + 1, after=-1 if cursor is None else cursor
-    )
+    after = -1 if cursor is None else cursor
+    if of_snapshots:
+        entries = archive.metrics_page(run, metric=metric, layer=layer, limit=limit + 1, after=after)
+    else:
+        archive.run(run)
+        beside = (entry for entry in archive.step_metrics(run) if entry.step > after)
+        entries = list(islice((y for entry in beside if (y := entry.only(metric, layer))), limit + 1))
     return page(request, "metrics", entries, limit, str(entries[:limit][-1].step) if entries else "")
 
 

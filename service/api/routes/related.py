@@ -33,4 +33,4 @@ def get_related(
     """Whether two snapshots are related, with an exact p-value for each layer, however their units are named."""
     ours, theirs = archive.recorded(a, b)
     result = archive.related(ours, theirs, tests=tests, seed=seed)
-    return represent(request, related_answer(ours.snapshot.id, theirs.snapshot.id, result))
+    return represent(request, result, related_answer(ours.snapshot.id, theirs.snapshot.id, result))

@@ -13,15 +13,19 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
-from topostrata.errors import ChangedError, ConflictError
+from topostrata.errors import ChangedError, ConflictError, LimitError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
+from topostrata.ingest.load import Projection
 from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
-from topostrata.runs import How, Parent, Run, RunFilter, Snapshot, Status
-from topostrata.service.answers.shape import answer_type
+from topostrata.runs import How, Parent, Run, RunFilter, Snapshot, Status, Unprojected
+from topostrata.service.answers import values
+from topostrata.service.answers.runs import RunLayerAnswer, run_layer_answer
+from topostrata.service.answers.shape import answer_type, as_json, shape
 from topostrata.service.api.bodies import Body, body_of, document, whole
-from topostrata.service.api.lanes import Lane, Route, lanes_of
+from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
 from topostrata.service.api.representation import (
+    GLOB_PATTERN,
     PAGE,
     RUN_PATTERN,
     ArchiveOf,
@@ -37,6 +41,7 @@ from topostrata.service.api.representation import (
     represent,
     represent_text,
 )
+from topostrata.store.runs import MAX_PAGE
 
 router = APIRouter(tags=["runs"], route_class=Route)
 
@@ -52,6 +57,14 @@ _BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "
 
 
 RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)
+SnapshotsAnswer = shape("SnapshotsAnswer", "Snapshots in the order of their refs.", {"snapshots": list[SnapshotAnswer]})  # type: ignore[valid-type]
+LayersAnswer = shape("LayersAnswer", "The layers of a run, in its order.", {"layers": list[RunLayerAnswer]})
+UnprojectedAnswer = shape(
+    "UnprojectedAnswer",
+    "Layers that Cypher does not see up to their run's last step.",
+    {"layers": list[answer_type(Unprojected)]},  # type: ignore[misc]
+)
+Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
 
 Tag = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\s,\x00-\x1f\x7f-\x9f\ufeff]{1,100}$"})]
@@ -60,6 +73,16 @@ Tag = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\s,\x00-\x1f\x7f-\
 StepBound = Annotated[int | None, Query(description="With a snapshot at this step, or beyond.", ge=0, le=MAX_STEP)]
 MetricBound = Annotated[
     float | None, Query(description="With `metric`: of this value, or beyond.", allow_inf_nan=False)
+]
+
+
+ProjectionQuery = Annotated[
+    list[str] | None,
+    Query(
+        max_length=_MOST_LISTED,
+        description="Layers whose connections Cypher can see: names, `none`, or `all`, the default. The first snapshot "
+        "of a run decides for all.",
+    ),
 ]
 
 
@@ -168,10 +191,19 @@ async def put_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     responses={409: {}, 412: {}, 413: {}, 415: {}},
     openapi_extra=body_of(RunChange),
 )
-async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
-    """Add tags and parents to a run or take them away, name it, set its status. ``If-Match`` gives the state seen."""
+async def patch_run(
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    dry_run: Annotated[bool, Query(description="Say in the header whether it would be changed; it is not.")] = False,
+) -> Response:
+    """Add tags and parents to a run or take them away, name it, set its status. ``If-Match`` gives the state seen.
+
+    ``Topostrata-Changed`` of the answer says whether that changed it.
+    """
     check_run_id(run)
-    return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, await document(request, RunChange))
+    body = await document(request, RunChange)
+    return await lanes_of(request).work(Lane.QUICK, _change, request, archive, run, body, dry_run)
 
 
 @router.get(
@@ -182,6 +214,36 @@ async def patch_run(request: Request, archive: ArchiveOf, run: RunId) -> Respons
 def get_wiring(request: Request, archive: ArchiveOf, run: RunId) -> Response:
     """The wiring of a run, which layer feeds which, as the text file that docs/wiring.md describes."""
     return represent_text(request, archive.wiring(run).to_toml(), _TOML)
+
+
+@router.get("/runs/{run}/layers", response_model=LayersAnswer)
+def list_layers(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+    """The layers of a run, and how far their connections stand in the graph; none before its first snapshot."""
+    archive.run(run)
+    layers = archive.layers(run)
+    return represent(request, layers, {"layers": [run_layer_answer(layer) for layer in layers]})
+
+
+@router.get("/unprojected", response_model=UnprojectedAnswer)
+def list_unprojected(request: Request, archive: ArchiveOf) -> Response:
+    """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see."""
+    layers = archive.unprojected()
+    return represent(request, layers, {"layers": as_json(layers)})
+
+
+@router.get("/snapshots", response_model=SnapshotsAnswer)
+@slow
+def find_snapshots(
+    request: Request,
+    archive: ArchiveOf,
+    refs: Annotated[list[Pattern], Query(max_length=MAX_PAGE, description="Refs or globs such as `w*@last`.")],
+) -> Response:
+    """The snapshots that refs and globs name, in their order, each once."""
+    chosen = archive.expand(refs)
+    if len(chosen) > MAX_PAGE:
+        raise LimitError(f"refs: expected at most {MAX_PAGE} snapshots in one request, found {len(chosen)}")
+    entries = archive.recorded(*chosen)
+    return represent(request, entries, {"snapshots": as_json([entry.snapshot for entry in entries])})
 
 
 @router.get("/runs/{run}/snapshots", response_model=page_type("snapshots", SnapshotAnswer, "the order of their steps"))
@@ -210,14 +272,16 @@ def get_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPat
         }
     },
 )
-async def put_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
+async def put_snapshot(
+    request: Request, archive: ArchiveOf, run: RunId, step: StepPath, projection: ProjectionQuery = None
+) -> Response:
     """Store one snapshot. docs/snapshot-file.md describes the body. Sending the same snapshot again changes nothing."""
     check_run_id(run)
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:
         raise HTTPException(415, f"expected a body of {', '.join(sorted(_BODIES))}, found {kind}")
     async with read_body(request, archive.settings.max_body_bytes) as body:
-        return await lanes_of(request).work(Lane.UPLOAD, _store, request, archive, Ref(run, step), body)
+        return await lanes_of(request).work(Lane.UPLOAD, _store, request, archive, Ref(run, step), body, projection)
 
 
 def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Response:
@@ -245,7 +309,7 @@ def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Respo
     return represent(request, archive.run(run), status=status, headers=_at(request, f"/v1/runs/{run}"))
 
 
-def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Response:
+def _change(request: Request, archive: Archive, run: str, body: RunChange, dry_run: bool) -> Response:
     before = archive.run(run)
     if is_stale(request, before):
         raise ChangedError(
@@ -253,7 +317,7 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Re
             hint="get the run again and decide anew",
         )
     expected = before if "if-match" in request.headers else None
-    archive.update_run(
+    changed = archive.update_run(
         run,
         tags=body.tags,
         parents=body.descent(),
@@ -262,11 +326,14 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange) -> Re
         without_tags=body.without_tags,
         without_parents=[Ref(check_run_id(former.parent), former.step) for former in body.without_parents],
         expected=expected,
+        dry_run=dry_run,
     )
-    return represent(request, archive.run(run))
+    return represent(request, archive.run(run), headers={values.CHANGED: "true" if changed else "false"})
 
 
-def _store(request: Request, archive: Archive, ref: Ref, body: BytesIO) -> Response:
+def _store(
+    request: Request, archive: Archive, ref: Ref, body: BytesIO, projection: list[str] | None = None
+) -> Response:
     most = archive.settings.max_body_bytes
     memory = most_memory() // _AT_ONCE
     limits = replace(DEFAULT, total_bytes=_UNPACKED * most, connections=most // _PER_CONNECTION, memory=memory)
@@ -281,11 +348,18 @@ def _store(request: Request, archive: Archive, ref: Ref, body: BytesIO) -> Respo
         metrics=frame.metrics,
         layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
+        projection=_projection(projection),
     )
     status = 201 if outcome == "added" else 200
     return represent(
         request, archive.snapshot(ref), status=status, headers=_at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
     )
+
+
+def _projection(names: list[str] | None) -> Projection:
+    if not names or names == ["all"]:
+        return "all"
+    return "none" if names == ["none"] else names
 
 
 def _at(request: Request, path: str) -> dict[str, str]:

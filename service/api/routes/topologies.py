@@ -68,6 +68,12 @@ def get_topology(request: Request, archive: ArchiveOf, run: RunId, step: StepPat
     return Response(_body(archive.topology(entry), kind), media_type=kind, headers=headers)
 
 
+@router.get("/engine", response_model=dict[str, str])
+def get_engine(request: Request, archive: ArchiveOf) -> Response:
+    """Which database the archive is in: its ``version``."""
+    return represent(request, {"version": archive.engine_version()})
+
+
 @router.get("/stats", response_model=answer_type(ArchiveCounts))
 def get_stats(request: Request, archive: ArchiveOf) -> Response:
     """How much the archive holds."""

@@ -3,42 +3,46 @@
 import * as api from "../api.js";
 import { control, behind, h, link, literal, note, number, quoted, same, select, to } from "../dom.js";
 import { matrix, scale } from "../matrix.js";
+import { ask } from "./jobs.js";
 
 const ALIGNMENTS = ["overlap", "canonical", "refined", "identity", "reference"];
 
 export async function show({ query, signal, change }) {
   const refs = (query.refs || "*@last").split(/\s+/).filter(Boolean);
-  const alignment = query.alignment || "overlap";
+  let alignment = query.alignment || "overlap";
   const field = h("input", { value: refs.join(" "), size: "34", spellcheck: false });
-  field.addEventListener("change", () => change({ refs: field.value.trim(), layer: null }));
+  field.addEventListener("change", () => change({ refs: field.value.trim(), layer: null, job: null }));
   const head = [h("h1", {}, "Distances"),
     h("p", { class: "lead" }, "NNSTD of all pairs: 0 is the same wiring, 1 nothing in common. The tree above the matrix joins what is near; a press on a cell opens the pair."),
   ];
   const controls = (layers, layer, chance) => h("div", { class: "controls" },
     control("Snapshots: refs or globs, as in w*@last, w*@10", field),
-    control("Alignment: which unit is compared with which", select(ALIGNMENTS, alignment, (value) => change({ alignment: value === "overlap" ? null : value }))),
+    control("Alignment: which unit is compared with which", select(ALIGNMENTS, alignment, (value) => change({ alignment: value === "overlap" ? null : value, job: null }))),
     layers ? control("Layer", select([["", "mean of the layers"], ...layers], layer, (value) => change({ layer: value }))) : null,
-    control("Chance level", select([["", "not shown"], ["density", "of the same density"], ["degrees", "of the same degrees (takes seconds once)"]], query.chance ?? "", (value) => change({ chance: value }))),
+    control("Chance level", select([["", "not shown"], ["density", "of the same density"], ["degrees", "of the same degrees (takes seconds once)"]], query.chance ?? "", (value) => change({ chance: value, job: null }))),
     chance);
   let answer;
   try {
-    answer = await api.get(api.address("/v1/distances/matrix", { refs, alignment, chance: query.chance }), signal);
+    answer = await api.get(query.job ? api.path("jobs", query.job, "result") : api.address("/v1/distances/matrix", { refs, alignment, chance: query.chance }), signal);
   } catch (error) {
     if (error.name === "AbortError" || error.status === 401 || error.status === 0) throw error;
+    if (error.status === 413) return [...head, controls(), tooMany(error, { refs, alignment, chance: query.chance ?? null })];
     return [...head, controls(), note("These cannot be compared", error.message, error.hint ? h("p", { class: "note" }, error.hint) : null)];
   }
+  alignment = answer.alignment;
   const names = answer.refs;
   const picked = answer.layer_names.indexOf(query.layer ?? "");
   const value = (i, j) => (picked < 0 ? answer.nnstd[i][j] : answer.layers[i][j][picked]);
   const index = new Map(names.map((name, at) => [name, at]));
   const order = answer.order.map((name) => index.get(name));
-  const single = names.every((name) => name.split("@")[1] === names[0].split("@")[1]) && !/\s/.test(query.refs ?? "");
+  const single = !query.job && names.every((name) => name.split("@")[1] === names[0].split("@")[1]) && !/\s/.test(query.refs ?? "");
   const open = (i, j) => { if (i !== j) location.hash = to("pair", [names[i], names[j]], { alignment: alignment === "overlap" ? null : alignment }); };
   const steps = single ? stepControl(names[0].split("@")[1], refs, change) : null;
   const words = `--alignment ${alignment}${query.chance ? ` --chance ${query.chance}` : ""}`;
   const pairs = () => names.flatMap((a, i) => names.slice(i + 1).map((b, more) => [i, i + 1 + more])).sort(([i, j], [k, l]) => value(i, j) - value(k, l));
   return [
-    ...head, controls(answer.layer_names, query.layer ?? "", steps),
+    ...head, query.job ? h("p", { class: "note" }, "Computed by ", link(`job ${query.job.slice(0, 8)}`, "jobs", [query.job]), "; other choices below ask anew.") : null,
+    controls(answer.layer_names, query.layer ?? "", steps),
     names.length < 2 ? note("One snapshot has no distances", `${refs.join(" ")} names only ${names[0]}.`) : null,
     h("figure", {}, h("figcaption", {}, picked < 0 ? "Mean of the layers" : `Layer ${answer.layer_names[picked]}`,
       h("small", {}, `${names.length} snapshots, alignment ${answer.alignment} (version ${answer.version}), average linkage`)),
@@ -51,11 +55,23 @@ export async function show({ query, signal, change }) {
       { name: "distance", number: true, of: ([i, j]) => link(number(value(i, j)), "pair", [names[i], names[j]]), by: ([i, j]) => value(i, j) },
       ...answer.layer_names.map((layer, k) => ({ name: layer, number: true, of: ([i, j]) => number(answer.layers[i][j][k]), by: ([i, j]) => answer.layers[i][j][k] })),
     ], pairs)),
-    same({
+    query.job ? same({ shell: `topostrata jobs wait ${query.job} --out matrix.npz`, python: 'ts.DistanceMatrix.from_npz("matrix.npz")', rest: `GET /v1/jobs/${query.job}/result` }) : same({
       shell: `topostrata distances ${refs.map(quoted).join(" ")} ${words}`, python: `archive.distances([${refs.map(literal).join(", ")}], alignment=${literal(alignment)}${query.chance ? `, chance=${literal(query.chance)}` : ""})`,
       rest: api.address("GET /v1/distances/matrix", { refs, alignment, chance: query.chance }), cypher: "MATCH (a:Snapshot)-[d:DISTANCE]-(b:Snapshot) RETURN a.id, b.id, d.nnstd ORDER BY d.nnstd",
     }),
   ];
+}
+
+/** More than one request compares: the same as a job. */
+function tooMany(error, request) {
+  const said = h("div", { role: "status" });
+  const press = async () => {
+    try {
+      const job = await ask(request);
+      location.hash = to("jobs", [job.id]);
+    } catch (problem) { said.replaceChildren(h("p", { class: "state-note bad" }, `${problem.message} ${problem.hint ?? ""}`)); }
+  };
+  return note("These are many", error.message, h("p", {}, h("button", { class: "primary", type: "button", onclick: press }, "Compute them as a job")), said);
 }
 
 /** What independent networks have: the mean level of some pairs, its range, and how far from it those pairs lie. */

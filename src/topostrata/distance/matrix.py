@@ -158,8 +158,8 @@ class DistanceMatrix(Shown):
         )
 
     @staticmethod
-    def from_npz(path: Path) -> DistanceMatrix:
-        """What ``to_npz`` wrote."""
+    def from_npz(path: Path | BinaryIO) -> DistanceMatrix:
+        """What ``to_npz`` or ``write_npz`` wrote."""
         with np.load(path, allow_pickle=False) as file:
             alignment = definition_of(str(file["alignment"])).name
             labels, layer_names = (tuple(file[key].tolist()) for key in ("labels", "layer_names"))

@@ -10,9 +10,9 @@ matches is used is left open by the paper and changes the value; ``alignment`` n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -123,6 +123,29 @@ class Distance(Shown):
         """Units of all layers that had more than one optimal partner; None where nothing was counted."""
         counts = [row.ambiguous for row in self.layers if row.ambiguous is not None]
         return sum(counts) if len(counts) == len(self.layers) else None
+
+
+def matched_later(distance: Distance, compute: Callable[[], Distance]) -> Distance:
+    """The distance with a match that is computed when somebody looks at it."""
+    return replace(distance, matching=_Later(compute))
+
+
+class _Later(Mapping[str, NDArray[np.int64]]):
+    def __init__(self, compute: Callable[[], Distance]) -> None:
+        self._compute = compute
+
+    @cached_property
+    def _matching(self) -> Mapping[str, NDArray[np.int64]]:
+        return self._compute().matching
+
+    def __getitem__(self, space: str) -> NDArray[np.int64]:
+        return self._matching[space]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._matching)
+
+    def __len__(self) -> int:
+        return len(self._matching)
 
 
 def nnstd(

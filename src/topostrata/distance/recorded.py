@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from topostrata.distance.alignments import Alignment
 from topostrata.distance.comparable import plans
@@ -54,26 +50,3 @@ def told(a: Recorded, b: Recorded, alignment: Alignment, known: Known) -> Distan
     """A distance that was kept, as ``nnstd`` gives it, but for the match."""
     comparison = Comparison(known.values, {}, known.ambiguous, known.canonical, known.informed)
     return describe(a, b, alignment, comparison)
-
-
-def matched_later(distance: Distance, compute: Callable[[], Distance]) -> Distance:
-    """The distance with a match that is computed when somebody looks at it."""
-    return replace(distance, matching=_Later(compute))
-
-
-class _Later(Mapping[str, NDArray[np.int64]]):
-    def __init__(self, compute: Callable[[], Distance]) -> None:
-        self._compute = compute
-
-    @cached_property
-    def _matching(self) -> Mapping[str, NDArray[np.int64]]:
-        return self._compute().matching
-
-    def __getitem__(self, space: str) -> NDArray[np.int64]:
-        return self._matching[space]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._matching)
-
-    def __len__(self) -> int:
-        return len(self._matching)

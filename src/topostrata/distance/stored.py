@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,10 @@ from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance
 from topostrata.distance.pairwise import distances
 from topostrata.errors import CorruptError
-from topostrata.store.graph import GraphStore, Transaction
 from topostrata.topology import Topology
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Transaction
 
 SIDE = 32
 NEAREST = 10

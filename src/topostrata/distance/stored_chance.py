@@ -8,13 +8,16 @@ then of their mean.
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from topostrata.distance.alignments import Alignment, definition_of, options
 from topostrata.distance.null_model import DRAWS, VERSION, Chance, Levels
 from topostrata.errors import CorruptError
-from topostrata.store.graph import GraphStore
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore
 
 
 class StoredLevels:
@@ -23,7 +26,7 @@ class StoredLevels:
     def __init__(self, store: GraphStore, alignment: Alignment, *, keep: bool = True) -> None:
         self._store = store
         self._definition = definition_of(alignment)
-        self._keeps = keep
+        self._keeps = keep and not store.read_only
 
     def get(self, key: str, rows: int) -> Levels | None:
         """What was kept under this key, of so many rows; None where nothing was."""

@@ -20,7 +20,6 @@ from topostrata.evolution.neuron import Neuron, NeuronConnection, lives_of
 from topostrata.evolution.survival import RunSurvival, layer_survival
 from topostrata.frames import columns, frame
 from topostrata.shown import Shown, Table
-from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
 from topostrata.store.runs import VERIFY, find_run, layer_metrics_of, layers_of, masks_between, parents_of, steps_of
 from topostrata.topology import Mask
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from topostrata.layers import LayerShape
+    from topostrata.store.graph import GraphStore, Transaction
 
 _CONTINUES = ("resume", "fork")
 _PAGE = 64

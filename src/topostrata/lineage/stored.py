@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
 from topostrata.distance.nnstd import nnstd
@@ -26,7 +26,6 @@ from topostrata.lineage.timelines import Timeline, between_runs, own_past
 from topostrata.lineage.unit_terms import Placement, Units, placement_of
 from topostrata.refs import Ref
 from topostrata.runs import Descent, Run, Snapshot
-from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore
 from topostrata.store.runs import (
     RecordedSnapshot,
@@ -40,6 +39,9 @@ from topostrata.store.runs import (
     snapshots_of,
 )
 from topostrata.topology import Topology
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Row, Transaction
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MOST_NAMES = 5  # in a hint
@@ -231,7 +233,7 @@ def get(store: GraphStore, id_: str) -> StoredInference:
     def work(tx: Transaction) -> tuple[Row, list[Row]]:
         head = tx.one("lineage/inference", id=id_)
         if head is None:
-            names = [row["id"] for row in tx.run("lineage/inference_names", limit=_MOST_NAMES)]
+            names = [row["id"] for row in tx.run("lineage/inference_names", after="", limit=_MOST_NAMES)]
             raise NotFoundError(
                 f"inference {id_!r}: expected it in the archive, found none",
                 hint=f"it holds {', '.join(names)}" if names else "it holds no inferences",

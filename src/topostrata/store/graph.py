@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from topostrata import queries
 from topostrata.errors import (
     Cancelled,
+    EngineError,
     InvalidQueryError,
     LimitError,
     MissingExtraError,
@@ -31,6 +32,7 @@ from topostrata.errors import (
     StoreUnavailableError,
     TopostrataError,
 )
+from topostrata.frames import Table
 from topostrata.store.read_only import check_read_only
 
 try:
@@ -97,15 +99,6 @@ class _Question:
     sent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The answer to a user's query. ``truncated`` says that there were more rows than asked for."""
-
-    columns: tuple[str, ...]
-    rows: list[list[Any]]
-    truncated: bool
-
-
 class Transaction:
     """One open transaction: ``run`` sends a named query with exactly the parameters that it declares."""
 
@@ -137,9 +130,11 @@ class GraphStore:
         *,
         location: str,
         relationship_limit: int,
+        read_only: bool = False,
     ) -> None:
         """``connect`` finds (or starts) the database and is called again after a connection was lost."""
         self.location = location
+        self.read_only = read_only
         self.relationship_limit = relationship_limit
         self._connect = connect
         self._close = close
@@ -305,6 +300,11 @@ class GraphStore:
 
     def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
         self._check_open()
+        if self.read_only and access == neo4j.WRITE_ACCESS:
+            raise EngineError(
+                f"{self.location}: expected an archive that can be written, found one that can only be read",
+                hint="`topostrata backup` and `restore` make one of it elsewhere",
+            )
         deadline = time.monotonic() + _RECONNECT_SECONDS
         refusals = races = 0
         while True:

@@ -6,12 +6,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from topostrata import codec
 from topostrata.errors import CorruptError, NotFoundError
-from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.runs import VERIFY, RecordedSnapshot, wiring_of
 from topostrata.topology import Mask, Topology
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Transaction
 
 MAX_DEPTH = 24
 PART_BYTES = 4 * 2**20  # larger Bolt messages hang or are refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ def prepare(store: GraphStore) -> None:
     """Give an empty database its schema and the archive's own node; refuse an archive of a format we do not know."""
     nodes = store.read("archive/archive")
     if not nodes:
-        for name in ("schema/001-archive", "schema/002-step-metrics"):
+        for name in ("schema/001-archive", "schema/002-step-metrics", "schema/004-jobs"):
             store.schema(queries.statements(name))
         index_keys(store)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -70,15 +71,18 @@ def index_keys(store: GraphStore) -> None:
 
 
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:
-    from topostrata.store.embedded import EmbeddedEngine  # noqa: PLC0415 - both need the extra
+    from topostrata.store.embedded import EmbeddedEngine, stop  # noqa: PLC0415 - both need the extra
     from topostrata.store.graph import Connection, GraphStore  # noqa: PLC0415
+    from topostrata.store.sealed import copied, is_sealed  # noqa: PLC0415
 
     if not create and not (directory / "engine").is_dir():
         raise NotFoundError(
             f"{directory}: expected an archive, found none",
             hint="`topostrata push` makes one; --store names another place",
         )
-    engine = EmbeddedEngine(directory, idle_seconds=settings.engine_idle_seconds, memory=settings.engine_memory)
+    sealed = is_sealed(directory)
+    place = copied(directory) if sealed else directory
+    engine = EmbeddedEngine(place, idle_seconds=settings.engine_idle_seconds, memory=settings.engine_memory)
 
     def connect() -> Connection:
         end = engine.connect()
@@ -86,7 +90,19 @@ def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> Grap
             f"bolt://{end.host}:{end.port}", end.database, end.user, end.password, (end.reader, end.reader_password)
         )
 
-    return GraphStore(connect, engine.close, location=str(directory), relationship_limit=_EMBEDDED_RELATIONSHIPS)
+    def close() -> None:
+        engine.close()
+        if sealed:
+            stop(place, force=True)
+            shutil.rmtree(place, ignore_errors=True)
+
+    try:
+        return GraphStore(
+            connect, close, location=str(directory), relationship_limit=_EMBEDDED_RELATIONSHIPS, read_only=sealed
+        )
+    except BaseException:
+        close()
+        raise
 
 
 def _refuse_to_pass_over_an_old_archive(directory: Path) -> None:

@@ -30,9 +30,9 @@ from topostrata.runs import (
     StepMetrics,
     Unprojected,
 )
-from topostrata.store.graph import GraphStore, Row, Transaction
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # so that values which are read elsewhere need no driver
+    from topostrata.store.graph import GraphStore, Row, Transaction
     from topostrata.topology import LayerShape, Wiring
 
 MAX_PAGE = 1000
@@ -61,10 +61,14 @@ class RecordedSnapshot:
 
 
 class RunStore:
-    """Reads runs, their layers and their snapshots. Safe to use from several threads."""
+    """Reads runs, their layers and their snapshots. Safe to use from several threads.
 
-    def __init__(self, store: GraphStore) -> None:
+    With ``removed`` what it is asked for one by one, and all runs together, may be removed runs, too.
+    """
+
+    def __init__(self, store: GraphStore, *, removed: bool = False) -> None:
         self._store = store
+        self._removed = removed
 
     def run(self, run: str) -> Run:
         """One run, or ``NotFoundError``."""
@@ -76,20 +80,20 @@ class RunStore:
 
     def runs(self, only: RunFilter) -> list[Run]:
         """All such runs in the order of their ids."""
-        return self._store.read_with(lambda tx: all_runs(tx, only))
+        return self._store.read_with(lambda tx: all_runs(tx, only, removed=self._removed))
 
     def runs_page(self, *, limit: int, after: str, only: RunFilter) -> list[Run]:
         """A page of such runs in the order of their ids, those after the id ``after``."""
-        _check_page(limit)
+        check_page(limit)
         return self._store.read_with(lambda tx: _with_parents(tx, list(islice(_rows(tx, after, limit, only), limit))))
 
     def snapshots(self, run: str) -> list[Snapshot]:
         """All snapshots of a run in the order of their steps."""
-        return self._store.read_with(lambda tx: snapshots_of(tx, run))
+        return self._store.read_with(lambda tx: snapshots_of(tx, run, removed=self._removed))
 
     def snapshots_page(self, run: str, *, limit: int, after: int) -> list[Snapshot]:
         """A page of a run's snapshots in the order of their steps, those after the step ``after``."""
-        _check_page(limit)
+        check_page(limit)
 
         def work(tx: Transaction) -> list[Snapshot]:
             page = _snapshots_page(tx, run, limit=limit, after=after)
@@ -110,7 +114,7 @@ class RunStore:
         self, run: str, *, metric: str | None, layer: str | None, limit: int, after: int
     ) -> list[StepMetrics]:
         """A page of these, those after the step ``after``."""
-        _check_page(limit)
+        check_page(limit)
         return list(islice(self._metrics(run, metric, layer, page=limit, after=after), limit))
 
     def _metrics(
@@ -130,7 +134,10 @@ class RunStore:
     def step_metrics(self, run: str) -> Iterator[StepMetrics]:
         """The metrics that a run has beside its snapshots, by their steps."""
         after = -1
-        while page := self._store.read_with(lambda tx, at=after: step_metrics_page(tx, run, limit=MAX_PAGE, after=at)):  # type: ignore[misc]
+        removed = self._removed
+        while page := self._store.read_with(
+            lambda tx, at=after: step_metrics_page(tx, run, limit=MAX_PAGE, after=at, removed=removed)  # type: ignore[misc]
+        ):
             yield from page
             after = page[-1].step
 
@@ -142,7 +149,7 @@ class RunStore:
         """These snapshots with what their topologies are made of, in their order; what is in hand is not asked for."""
         if all(isinstance(ref, RecordedSnapshot) for ref in refs):
             return [ref for ref in refs if isinstance(ref, RecordedSnapshot)]
-        return self._store.read_with(lambda tx: recorded_of(tx, refs))
+        return self._store.read_with(lambda tx: recorded_of(tx, refs, removed=self._removed))
 
     def expand(self, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
         """The snapshots that refs and globs (``w*@last``) name, in their order, each once."""
@@ -164,7 +171,7 @@ class RunStore:
 
     def layers(self, run: str) -> tuple[RunLayer, ...]:
         """The layers of a run in order; none before its first snapshot."""
-        return self._store.read_with(lambda tx: layers_of(tx, [run])[run])
+        return self._store.read_with(lambda tx: layers_of(tx, [run], removed=self._removed)[run])
 
     def unprojected(self) -> list[Unprojected]:
         """The layers whose connections are not in the graph up to their run's last step."""
@@ -183,14 +190,15 @@ class RunStore:
         return ArchiveCounts(**self._store.read("archive/counts")[0])
 
 
-def all_runs(tx: Transaction, only: RunFilter = EVERY_RUN) -> list[Run]:
+def all_runs(tx: Transaction, only: RunFilter = EVERY_RUN, *, removed: bool = False) -> list[Run]:
     """All such runs in the order of their ids."""
-    return _with_parents(tx, list(_rows(tx, "", MAX_PAGE, only)))
+    return _with_parents(tx, list(_rows(tx, "", MAX_PAGE, only, removed=removed)))
 
 
-def _rows(tx: Transaction, after: str, size: int, only: RunFilter) -> Iterator[Row]:
+def _rows(tx: Transaction, after: str, size: int, only: RunFilter, *, removed: bool = False) -> Iterator[Row]:
     """All such runs after an id, read so many at a time."""
     stated = {
+        "removed": removed,
         "status": only.status or "",
         "tags": list(only.tags),
         "step_from": -1 if only.step_from is None else only.step_from,
@@ -221,11 +229,11 @@ def runs_of(tx: Transaction, ids: Sequence[str]) -> dict[str, Run]:
     return {run.id: run for run in _with_parents(tx, tx.run("runs/runs_by_id", ids=list(ids)))}
 
 
-def snapshots_of(tx: Transaction, run: str) -> list[Snapshot]:
+def snapshots_of(tx: Transaction, run: str, *, removed: bool = False) -> list[Snapshot]:
     """All snapshots of a run in the order of their steps; ``NotFoundError`` where there is no such run."""
-    snapshots = page = _snapshots_page(tx, run, limit=MAX_PAGE, after=-1)
+    snapshots = page = _snapshots_page(tx, run, limit=MAX_PAGE, after=-1, removed=removed)
     while page:
-        page = _snapshots_page(tx, run, limit=MAX_PAGE, after=page[-1].step)
+        page = _snapshots_page(tx, run, limit=MAX_PAGE, after=page[-1].step, removed=removed)
         snapshots = snapshots + page
     if not snapshots:
         find_run(tx, run)
@@ -244,9 +252,10 @@ def find_snapshots(tx: Transaction, ids: Sequence[str]) -> dict[str, Snapshot]:
     return {snapshot.id: snapshot for page in pages for snapshot in _snapshots(tx, page)}
 
 
-def step_metrics_page(tx: Transaction, run: str, *, limit: int, after: int) -> list[StepMetrics]:
+def step_metrics_page(tx: Transaction, run: str, *, limit: int, after: int, removed: bool = False) -> list[StepMetrics]:
     """A page of the metrics that a run has beside its snapshots, those after the step ``after``."""
-    return [_step_metrics(row) for row in tx.run("runs/step_metrics", run=run, after=after, limit=limit)]
+    rows = tx.run("runs/step_metrics", run=run, after=after, limit=limit, removed=removed)
+    return [_step_metrics(row) for row in rows]
 
 
 def find_step_metrics(tx: Transaction, id_: str) -> StepMetrics | None:
@@ -257,7 +266,7 @@ def find_step_metrics(tx: Transaction, id_: str) -> StepMetrics | None:
 
 def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snapshot]:
     """The snapshot of each ref, or ``NotFoundError`` for the first that names none."""
-    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in map(_checked, refs)]
+    parsed = [parse_ref(ref) if isinstance(ref, str) else ref for ref in map(check_ref, refs)]
     open_ended = sorted({ref.run for ref in parsed if not isinstance(ref.step, int)})
     runs = runs_of(tx, open_ended) if open_ended else {}
     ids: list[str] = []
@@ -285,12 +294,12 @@ def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snaps
 def expanded(tx: Transaction, patterns: Iterable[Ref | Snapshot | str] | Ref | Snapshot | str) -> list[Ref]:
     """The snapshots that refs and globs name, in their order, each once."""
     several = [patterns] if isinstance(patterns, Ref | Snapshot | str) else patterns
-    checked = map(_checked, several)
+    checked = map(check_ref, several)
     texts = [pattern if isinstance(pattern, str) else f"{pattern.run}@{pattern.step}" for pattern in checked]
     return expand(texts, ((row["run"], step) for row in tx.run("runs/steps") for step in row["steps"]))
 
 
-def recorded(tx: Transaction, snapshots: Sequence[Snapshot]) -> list[RecordedSnapshot]:
+def recorded(tx: Transaction, snapshots: Sequence[Snapshot], *, removed: bool = False) -> list[RecordedSnapshot]:
     """The snapshots with the layers of their runs and the digests of their masks."""
     by_id = {snapshot.id: snapshot for snapshot in snapshots}
     masks: dict[str, list[LayerMask]] = {id_: [] for id_ in by_id}
@@ -299,23 +308,26 @@ def recorded(tx: Transaction, snapshots: Sequence[Snapshot]) -> list[RecordedSna
         for row in tx.run("masks/snapshot_masks", ids=page):
             masks[row["id"]].append(LayerMask(by_id[row["id"]].step, row["layer"], row["digest"]))
             connections[row["id"]].append(row["nnz"])
-    layers = layers_of(tx, list(dict.fromkeys(snapshot.run for snapshot in snapshots)))
+    layers = layers_of(tx, list(dict.fromkeys(snapshot.run for snapshot in snapshots)), removed=removed)
     return [RecordedSnapshot(s, layers[s.run], tuple(masks[s.id]), tuple(connections[s.id])) for s in snapshots]
 
 
-def recorded_of(tx: Transaction, refs: Sequence[Ref | Snapshot | RecordedSnapshot | str]) -> list[RecordedSnapshot]:
+def recorded_of(
+    tx: Transaction, refs: Sequence[Ref | Snapshot | RecordedSnapshot | str], *, removed: bool = False
+) -> list[RecordedSnapshot]:
     """The snapshots of refs with what their topologies are made of, in order; what is in hand is not asked for."""
     entries = {at: ref for at, ref in enumerate(refs) if isinstance(ref, RecordedSnapshot)}
     others = {at: ref for at, ref in enumerate(refs) if not isinstance(ref, RecordedSnapshot)}
     if others:
-        entries |= dict(zip(others, recorded(tx, resolve(tx, list(others.values()))), strict=True))
+        snapshots = resolve(tx, list(others.values()))
+        entries |= dict(zip(others, recorded(tx, snapshots, removed=removed), strict=True))
     return [entries[at] for at in range(len(refs))]
 
 
-def layers_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[RunLayer, ...]]:
+def layers_of(tx: Transaction, runs: Sequence[str], *, removed: bool = False) -> dict[str, tuple[RunLayer, ...]]:
     """The layers of each of these runs in order; none before its first snapshot."""
     rows_by_run: dict[str, list[Row]] = {run: [] for run in runs}
-    for row in tx.run("runs/layers", runs=list(runs)):
+    for row in tx.run("runs/layers", runs=list(runs), removed=removed):
         rows_by_run[row["run"]].append(row)
     return {run: _layers(run, rows) for run, rows in rows_by_run.items()}
 
@@ -384,8 +396,8 @@ def _run(row: Row, parents: tuple[Parent, ...]) -> Run:
     )
 
 
-def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int) -> list[Snapshot]:
-    return _snapshots(tx, tx.run("runs/snapshots", run=run, after=after, limit=limit))
+def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int, removed: bool = False) -> list[Snapshot]:
+    return _snapshots(tx, tx.run("runs/snapshots", run=run, after=after, limit=limit, removed=removed))
 
 
 def _snapshots(tx: Transaction, rows: Sequence[Row]) -> list[Snapshot]:
@@ -502,13 +514,15 @@ def _parsed(run: str, text: str) -> Wiring:
         raise CorruptError(f"{at}: expected a document of layers, found: {error}", hint=VERIFY) from error
 
 
-def _checked(ref: Ref | Snapshot | str) -> Ref | Snapshot | str:
+def check_ref(ref: Ref | Snapshot | str) -> Ref | Snapshot | str:
+    """What names a snapshot, or an error: a topology is none."""
     if not isinstance(ref, Ref | Snapshot | str):
         raise InvalidRefError(f"ref: expected text such as 'w0@5', a Ref or a Snapshot, found {type(ref).__name__}")
     return ref
 
 
-def _check_page(limit: int) -> None:
+def check_page(limit: int) -> None:
+    """Refuse a size of a page that is none."""
     if not 1 <= limit <= MAX_PAGE + 1:  # one more tells who pages whether there is more
         raise InvalidInputError(f"limit: expected 1 to {MAX_PAGE}, found {limit}")
 

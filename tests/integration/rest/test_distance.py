@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 
 from tests.reference_runs import Shell
+from topostrata.archive import open_archive
+from topostrata.service.api.app import create_app
+from topostrata.service.api.lanes import PLACES, Lane, Lanes, Places
 
 
 def test_distances_are_those_of_the_command_line(shell: Shell, rest: httpx.Client) -> None:
@@ -62,3 +67,24 @@ def test_some_layers_are_asked_as_on_the_command_line(shell: Shell, rest: httpx.
     assert matrix == shell.json("distances", "w*@50", "--only", "l0,l1")
     assert (matrix["layer_names"], matrix["left_out"]) == (["l0", "l1"], ["l2", "l3"])
     assert rest.get("/v1/distances", params={"a": "w0@50", "b": "w1@50", "layers": "fc"}).status_code == 422
+
+
+def test_a_stored_distance_waits_for_nobody_who_computes(shell: Shell) -> None:
+    """Where no computation finds a place, a distance that is kept is answered all the same; what is to compute is not."""
+    with open_archive(str(shell.store)) as archive:
+        archive.nnstd("w0@50", "w1@50", alignment="identity")
+        app = create_app(archive=archive)
+        app.state.archive = archive
+        app.state.lanes = Lanes(body_bytes=0, places={**PLACES, Lane.SLOW: Places(1, 0, 1.0)})
+
+        async def ask(**more: str) -> httpx.Response:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                asked = {"a": "w0@50", "b": "w1@50", "alignment": "identity", **more}
+                return await client.get("/v1/distances", params=asked)
+
+        assert asyncio.run(ask()).json()["nnstd"] == archive.nnstd("w0@50", "w1@50", alignment="identity").nnstd
+        for more in ({"chance": "density"}, {"layers": "sparse"}, {"a": "w0@0", "b": "w4@10", "alignment": "refined"}):
+            refused = asyncio.run(ask(**more))
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert asyncio.run(ask(a="nobody")).status_code == 404

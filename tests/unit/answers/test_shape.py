@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 import topostrata
@@ -29,6 +31,7 @@ from topostrata.measures.panel import measure
 from topostrata.measures.structure import structure
 from topostrata.runs import Descent, Parent, Run, Snapshot
 from topostrata.service.answers.shape import answer_type, as_json
+from topostrata.service.answers.values import as_document, value_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -66,6 +69,31 @@ def test_the_json_of_a_result_is_of_its_type(result: Any) -> None:
     contract = TypeAdapter(answer_type(kind))
     assert contract.validate_python(answer, strict=True, extra="forbid") == answer
     assert list(answer) == list(columns(kind).values())
+
+
+@pytest.mark.parametrize("result", tuple(results()), ids=lambda result: type(result).__name__)
+def test_a_result_comes_back_from_its_document(result: Any) -> None:
+    """Through JSON it is the same value: every field of its type, arrays of the same numbers, to the bit."""
+    text = json.dumps(as_document(result), allow_nan=False)
+    again = value_of(type(result), json.loads(text))
+    assert type(again) is type(result)
+    assert json.dumps(as_document(again)) == text
+    assert as_json(again) == as_json(result)
+    assert repr(again) == repr(result)
+
+
+def test_arrays_and_odd_numbers_come_back() -> None:
+    """Of any shape and dtype, NaN and infinities among them; those of another shape than their bytes do not."""
+    arrays = (np.arange(6, dtype="<i4").reshape(2, 3), np.array([math.nan, -math.inf]), np.empty((0, 3), dtype=bool))
+    for array in arrays:
+        document = json.loads(json.dumps(as_document(array), allow_nan=False))
+        again = value_of(NDArray[Any], document)
+        assert again.dtype == array.dtype
+        assert np.array_equal(again, array, equal_nan=array.dtype.kind == "f")
+        assert again.flags.writeable
+        with pytest.raises(ValueError, match="reshape"):
+            value_of(NDArray[Any], document | {"shape": [5, 5]})
+    assert math.isnan(value_of(float, json.loads(json.dumps(as_document(np.float64("nan"))))))
 
 
 @dataclass(frozen=True)

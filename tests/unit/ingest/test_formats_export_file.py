@@ -200,8 +200,8 @@ def test_what_does_not_add_up_is_refused(tmp_path: Path, change: str) -> None:
 def test_an_unknown_format_number_is_refused(tmp_path: Path) -> None:
     """A file of a later version is told from a damaged one."""
     path = tmp_path / "runs.zip"
-    path.write_bytes(rewritten(written(family(4)), edit("archive.json", 0, format=4, later=True)))
-    with pytest.raises(UnsupportedFormatError, match="expected format 1 to 3, found 4"):
+    path.write_bytes(rewritten(written(family(4)), edit("archive.json", 0, format=5, later=True)))
+    with pytest.raises(UnsupportedFormatError, match="expected format 1 to 4, found 5"):
         read(path)
 
 
@@ -273,8 +273,8 @@ def test_metrics_beside_snapshots_are_read_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda members: members.pop("metrics.jsonl"), "expected metrics.jsonl in format 3 and in no other, found 3"),
-        (lambda m: m.update({"archive.json": m["archive.json"].replace(b": 3,", b": 2,", 1)}), "in no other, found 2"),
+        (lambda members: members.pop("metrics.jsonl"), "expected metrics.jsonl from format 3 on, found format 3"),
+        (lambda m: m.update({"archive.json": m["archive.json"].replace(b": 3,", b": 2,", 1)}), "from format 3 on, found format 2"),
         (lambda m: m.update({"metrics.jsonl": m["metrics.jsonl"].replace(b"0.25", b'"a"')}), "line 1: metric 'egf_2'"),
         (lambda m: m.update({"metrics.jsonl": m["metrics.jsonl"].replace(b'"step": 7', b'"step": 0')}), "line 2: expected the runs in"),
         (lambda m: m.update({"metrics.jsonl": m["metrics.jsonl"] + m["metrics.jsonl"]}), "line 4: expected the runs in"),
@@ -285,5 +285,64 @@ def test_damaged_metrics_are_named(tmp_path: Path, change: Callable[[dict[str, b
     """A missing member, one in another format, numbers that are none, runs and steps out of order."""
     path = tmp_path / "runs.zip"
     path.write_bytes(rewritten(written(measured(3)), change))
+    with pytest.raises(InvalidInputError, match=message), ExportFile(path) as file:
+        file.check()
+
+
+def backed_up() -> bytes:
+    """A backup of a family, with a run that was removed and a line of each kind of two."""
+    runs = family(3)
+    runs.records[-1] = replace(runs.records[-1], removed_at=BEGIN)
+    tile = dict.fromkeys(["id", "alignment", "options", "family"], "x") | {"kind": "tile", "version": 1, "row": 0}
+    lines: list[dict[str, Any]] = [
+        tile | {"column": 0, "data": b"\x00\x01" * 9, "details": None},
+        {"kind": "number", "digest": None, "family": "3", "number": 7},
+    ]
+    stream = io.BytesIO()
+    export_file.write(
+        stream,
+        runs.records,
+        lambda record: runs.snapshots(record.run.id),
+        runs.topology,
+        runs.step_metrics,
+        kept=lambda _digests: lines,
+    )
+    return stream.getvalue()
+
+
+def test_a_backup_is_read_as_written(tmp_path: Path) -> None:
+    """Bytes come back as bytes, and a removed run says since when."""
+    path = tmp_path / "all.zip"
+    path.write_bytes(backed_up())
+    with ExportFile(path) as file:
+        file.check()
+        assert (file.format, file.records[-1].removed_at) == (4, BEGIN)
+        tile, number = file.kept()
+    assert (tile["data"], tile["details"]) == (b"\x00\x01" * 9, None)
+    assert number == {"kind": "number", "digest": None, "family": "3", "number": 7}
+
+
+def change_kept(before: bytes, after: bytes) -> Callable[[dict[str, bytes]], object]:
+    """The line that has one thing has another in its place."""
+    return lambda members: members.update({"kept.jsonl": members["kept.jsonl"].replace(before, after)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda members: members.pop("kept.jsonl"), "expected kept.jsonl in format 4 and in no other, found 4"),
+        (edit("archive.json", 0, format=3), "expected kept.jsonl in format 4 and in no other, found 3"),
+        (change_kept(b'"number": 7', b'"number": true'), "line 2: number: expected that of a number, found 'True'"),
+        (change_kept(b'"kind": "number"', b'"kind": "score"'), "line 2: kind: expected one of tile, .*, found 'score'"),
+        (change_kept(b'"family": "3"', b'"other": "3"'), "line 2: expected an object with kind, digest, family, number"),
+        (change_kept(b'"data": "', b'"data": "!'), "line 1: data: expected deflated bytes in base64"),
+        (change_kept(b'"data": "', b'"data": "AAAA'), "line 1: data: expected deflated bytes in base64"),
+        (change_kept(b'"data": "', b'"data": null, "was": "'), "line 1: expected an object with kind"),
+    ],
+)  # fmt: skip
+def test_a_damaged_backup_is_named(tmp_path: Path, change: Callable[[dict[str, bytes]], object], message: str) -> None:
+    """A missing member, one in another format, a line that is none of its kind, bytes that are none."""
+    path = tmp_path / "all.zip"
+    path.write_bytes(rewritten(backed_up(), change))
     with pytest.raises(InvalidInputError, match=message), ExportFile(path) as file:
         file.check()

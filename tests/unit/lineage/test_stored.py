@@ -166,7 +166,7 @@ def test_each_query_answers_with_the_columns_of_its_header(archive: Archive, sto
     """The header of every reading query of inferences is what the engine returns."""
     stored.put(store, "one", guess(archive), AT_0)
     parameters_of: dict[str, dict[str, Any]] = {
-        "lineage/inference_names": {"limit": 5},
+        "lineage/inference_names": {"after": "", "limit": 5},
         "lineage/inference": {"id": "one"},
         "lineage/inferred_edges": {"id": "one"},
         "cookbook/probable_parents": {"run": "w1"},

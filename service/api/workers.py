@@ -1,0 +1,82 @@
+"""Who works on jobs: a process beside the service, there while there is a job that nobody works on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from contextlib import suppress
+
+from starlette.concurrency import run_in_threadpool
+
+from topostrata.archive import Archive
+from topostrata.errors import TopostrataError
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 10.0  # between two looks for jobs whose worker is gone
+_END_S = 8.0  # that a worker has to give its job back
+
+
+class Workers:
+    """Starts a worker when there is something to do, one at a time: a job takes all cores."""
+
+    def __init__(self, archive: Archive, store: str) -> None:
+        """``store`` is what the worker is to open: the archive by its name."""
+        self._archive, self._store = archive, store
+        self._asked = asyncio.Event()
+        self._worker: asyncio.subprocess.Process | None = None
+        self._task = asyncio.create_task(self._work())
+
+    def call(self) -> None:
+        """Say that there may be something to do."""
+        self._asked.set()
+
+    async def close(self) -> None:
+        """Let the worker give its job back and end."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        if self._worker is None or self._worker.returncode is not None:
+            return
+        if self._worker.stdin is not None:
+            self._worker.stdin.close()
+        try:
+            async with asyncio.timeout(_END_S):
+                await self._worker.wait()
+        except TimeoutError:
+            self._worker.kill()
+            await self._worker.wait()
+
+    async def _work(self) -> None:
+        while True:
+            self._asked.clear()
+            if await self._is_waiting():
+                status = await self._run()
+                if status == 0:
+                    continue
+                logger.warning("who worked on jobs ended with status %d; the next begins soon", status)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._asked.wait()
+
+    async def _is_waiting(self) -> bool:
+        try:
+            return await run_in_threadpool(self._archive.jobs.waiting)
+        except TopostrataError:  # the archive is away: the next look may see it again
+            return False
+
+    async def _run(self) -> int:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TOPOSTRATA_API_")}
+        self._worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "topostrata.service.worker",
+            self._store,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the service, which ends it
+        )
+        return await self._worker.wait()

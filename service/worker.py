@@ -1,0 +1,120 @@
+"""The process that works on jobs: ``python -m topostrata.service.worker STORE``, started by the service.
+
+It is a process of its own so that computing takes neither the interpreter nor the patience of those whom the service
+answers: the system gives it what is left. It ends when there is nothing to do, and at once when whoever started it is
+gone: its standard input is at its end then. What it cannot stop within a few seconds ends with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import uuid
+from contextlib import suppress
+from time import monotonic
+from typing import Self
+
+from topostrata.archive import Archive, open_archive
+from topostrata.errors import Cancelled, Code, LimitError, TopostrataError
+from topostrata.service import jobs
+from topostrata.store.jobs import LEASE_S, Job
+
+logger = logging.getLogger(__name__)
+
+NICE = 10
+_LOOK_S = 1.0  # how often progress is told, and seen whether the job is still wanted
+_STOP_S = 2.0  # that a job has to stop in, before the process ends with it
+_ENDED = 75  # the exit status of that
+_ELSEWHERE = {Code.STORE_UNAVAILABLE, Code.ENGINE}
+
+
+class _Gone(threading.Event):
+    """Set when whoever started this process is gone, or wants it to end."""
+
+    def watch(self) -> None:
+        """Wait for the end of the standard input."""
+        while os.read(0, 1024):  # not by the file of that name, which the interpreter locks when it ends
+            pass
+        self.set()
+
+
+def main() -> None:
+    """Work on jobs until there are none."""
+    with suppress(OSError):
+        os.nice(NICE)
+    gone = _Gone()
+    threading.Thread(target=gone.watch, daemon=True).start()
+    with open_archive(sys.argv[1]) as archive:
+        owner = uuid.uuid4().hex
+        while not gone.is_set() and (job := archive.jobs.claim(owner)) is not None:
+            _work(archive, job, owner, gone)
+        if not gone.is_set():
+            archive.jobs.forget_old()
+
+
+def _work(archive: Archive, job: Job, owner: str, gone: threading.Event) -> None:
+    with _Lease(archive, job, owner, gone) as lease:
+        try:
+            with jobs.work(archive, job, lease.advance, lease.stop) as result:
+                archive.jobs.finish(job.id, owner, jobs.KINDS[job.kind].media_type, result)
+        except Cancelled:
+            if gone.is_set():
+                archive.jobs.release(job.id, owner)
+        except TopostrataError as error:
+            if error.code in _ELSEWHERE:  # no fault of the job: its lease ends, and it is tried again
+                raise
+            archive.jobs.fail(job.id, owner, error)
+        except MemoryError:
+            archive.jobs.fail(job.id, owner, LimitError("the job needs more memory than there is"))
+
+
+class _Lease:
+    """Keeps the lease of a job while it is worked on, and tells its progress; ``stop`` is set once it is not wanted."""
+
+    def __init__(self, archive: Archive, job: Job, owner: str, gone: threading.Event) -> None:
+        self.stop = threading.Event()
+        self._archive, self._job, self._owner, self._gone = archive, job, owner, gone
+        self._done, self._total = 0, job.total
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def advance(self, done: int, total: int) -> None:
+        """Take note of how far the work is."""
+        self._done, self._total = done, total
+
+    def _keep(self) -> None:
+        told, renewed = 0, monotonic()
+        while not self._over.wait(_LOOK_S):
+            if self._gone.is_set():
+                break
+            done = self._done
+            if done == told and monotonic() - renewed < LEASE_S / 5:
+                continue
+            try:
+                if not self._archive.jobs.renew(self._job.id, self._owner, done=done, total=self._total):
+                    break
+            except TopostrataError:  # the archive is away: the job itself will notice, or it comes back
+                continue
+            told, renewed = done, monotonic()
+        else:
+            return
+        self.stop.set()
+        if not self._over.wait(_STOP_S):
+            if self._gone.is_set():
+                with suppress(TopostrataError):
+                    self._archive.jobs.release(self._job.id, self._owner)
+            os._exit(_ENDED)
+
+
+if __name__ == "__main__":
+    main()
