@@ -28,7 +28,6 @@ from topostrata.distance.stored import SIDE, StoredTiles, number
 from topostrata.errors import Cancelled, CorruptError, InvalidInputError
 
 Counter = list[tuple[str, str]]
-result = Future.result  # as it was before a test looks who waits
 
 
 @pytest.fixture
