@@ -279,15 +279,19 @@ class Analysis:
         if choice.common:
             loaders, lost = common_networks(loaders)
             digests, wiring = [load().digest for load in loaders], loaders[0]().wiring
-        matrix = stored_distances(
-            self._store,
-            list(zip([entry.snapshot.id for entry in entries], digests, loaders, strict=True)),
-            layers=len(plan_of(wiring).rows),
-            alignment=alignment,
-            progress=progress,
-            cancel=cancel,
-            scheduler=scheduler,
-            keep=keep,
+        matrix = self._once.get(
+            ("distances", tuple(entry.snapshot.id for entry in entries), tuple(digests), alignment, keep),
+            lambda: stored_distances(
+                self._store,
+                list(zip([entry.snapshot.id for entry in entries], digests, loaders, strict=True)),
+                layers=len(plan_of(wiring).rows),
+                alignment=alignment,
+                progress=progress,
+                cancel=cancel,
+                scheduler=scheduler,
+                keep=keep,
+            ),
+            cancel,
         )
         if keep and layers is None:
             put_nearest(self._store, matrix)

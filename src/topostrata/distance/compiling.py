@@ -49,7 +49,7 @@ class _Reporter(event.Listener):
         if not self._reported:
             self._reported = True
             logger.info(
-                "compiling the kernels of the distance (about 20 s; %s)",
+                "compiling the kernels of the distance (about 25 s; %s)",
                 "only the first time"
                 if self._cached
                 else "each time, since no directory to keep them in can be written: NUMBA_CACHE_DIR may name one",

@@ -47,7 +47,7 @@ def stderr_of(code: str, **environment: str) -> str:
 def test_the_first_use_says_once_that_it_compiles(tmp_path: Path) -> None:
     """And the second use, which finds what was compiled, says nothing."""
     first = stderr_of(USE, NUMBA_CACHE_DIR=str(tmp_path))
-    assert first == "compiling the kernels of the distance (about 20 s; only the first time) ...\n"
+    assert first == "compiling the kernels of the distance (about 25 s; only the first time) ...\n"
     assert stderr_of(USE, NUMBA_CACHE_DIR=str(tmp_path)) == ""
 
 
