@@ -78,7 +78,11 @@ def remove(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> l
 
 
 def bring_back(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> None:
-    """Show removed runs again, as they were. Raises ``NotFoundError`` for one that is not among the removed."""
+    """Show removed runs again, as they were.
+
+    Raises ``NotFoundError`` for one that is not among the removed, ``ConflictError`` where one descends from a run that
+    would stay removed.
+    """
 
     def work(tx: Transaction) -> None:
         hidden = {row["id"] for row in tx.run("runs/removed_runs")}
@@ -87,6 +91,13 @@ def bring_back(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) 
                 raise NotFoundError(
                     f"run {run!r}: expected one that was removed, found {', '.join(sorted(hidden)[:5]) or 'none'}"
                 )
+        for row in tx.run("lineage/parents", runs=list(ids)) if ids else ():
+            if row["parent"] in hidden.difference(ids):
+                raise ConflictError(
+                    f"run {row['run']!r} descends from {row['parent']}, which is removed; nothing was written",
+                    hint=f"bring {row['parent']} back too: topostrata undelete {row['parent']} {row['run']}",
+                )
+        for run in ids:
             if not dry_run:
                 tx.run("runs/set_removed", run=run, at=None)
                 tx.changes("removed", run, before=True)

@@ -132,7 +132,10 @@ class Upkeep(Analysis):
         return remove(self._store, list(runs), dry_run=dry_run)
 
     def bring_back(self, runs: Iterable[str], *, dry_run: bool = False) -> None:
-        """Show removed runs again, as they were; ``NotFoundError`` for one that was not removed.
+        """Show removed runs again, as they were.
+
+        Raises ``NotFoundError`` for one that was not removed, ``ConflictError`` where one descends from a run that would
+        stay removed.
 
         >>> archive.bring_back(["nowhere"])
         Traceback (most recent call last):

@@ -93,6 +93,8 @@ def test_a_removed_run_is_hidden_everywhere_and_comes_back_whole(three: Archive,
                 write()
         with pytest.raises(NotFoundError):
             fresh.update_run("w2", parents=[Parent("w0", 1, "fork")])
+        with pytest.raises(ConflictError, match="w1' descends from w0, which is removed"):
+            fresh.bring_back(["w1"])
         fresh.bring_back(["w0", "w1"])
     assert quiet(three) == before
     with pytest.raises(NotFoundError, match="removed"):
