@@ -287,6 +287,12 @@ class Client(RemoteAnalysis):
 
     @override
     def run(self, run: str) -> Run:
+        try:
+            check_run_id(run)
+        except InvalidRefError as error:
+            raise NotFoundError(
+                f"run {run!r:.160}: expected it in the archive, found none: no run has such an id"
+            ) from error
         return self._service.value(Run, path_of("runs", run))
 
     @override

@@ -126,6 +126,7 @@ def test_an_error_is_the_one_that_the_archive_raised(client: Archive) -> None:
         client.run("nowhere")
     assert lost.value.message.startswith("run 'nowhere': expected it in the archive, found none")
     assert lost.value.hint is not None
+    assert not client.has_run("no id")
     with pytest.raises(ConflictError, match="w0@0"):
         client.push("w0", 0, Topology.from_masks([[[1, 1, 1]] * 3, [[1, 1]] * 3]))
     with pytest.raises(StepOrderError):
