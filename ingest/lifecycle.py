@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest import loose
 from topostrata.store import runs
 from topostrata.store.jobs import JobQueue
+from topostrata.store.past import clock_of
 
 if TYPE_CHECKING:
     from topostrata.store.graph import GraphStore, Row, Transaction
@@ -69,6 +71,7 @@ def remove(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> l
         _refuse_children(tx, new, hidden)
         for run in () if dry_run else new:
             tx.run("runs/set_removed", run=run, at=now)
+            tx.changes("removed", run, before=False)
         return new
 
     return store.write(work)
@@ -86,6 +89,7 @@ def bring_back(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) 
                 )
             if not dry_run:
                 tx.run("runs/set_removed", run=run, at=None)
+                tx.changes("removed", run, before=True)
 
     store.write(work)
 
@@ -122,6 +126,7 @@ def purge(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> Pu
     )
     if not dry_run:
         remove(store, ids)
+        store.write(partial(_tell, ids=ids))  # from here on earlier moments cannot be asked about
         _drop(store, ids, inferences, neurons)
         digests = [digest for row in contents for digest in row["digests"]]
         for at in range(0, len(digests), _PAGE):
@@ -142,10 +147,23 @@ def _drop(store: GraphStore, ids: Sequence[str], inferences: Sequence[str], plac
     for row in places:
         if row["space"] is not None:
             loose.drop_neurons(store, row["run"], row["space"])
+    last = store.read_with(lambda tx: clock_of(tx)[1]) - 1
     for run in ids:
+        while any(row["dropped"] for row in store.write(partial(_forget, run=run, until=last))):
+            pass
         while nodes := [row["node"] for row in store.read("upkeep/run_nodes", run=run, limit=_PAGE)]:
             store.write(lambda tx, page=nodes: tx.run("upkeep/drop_nodes", nodes=page))  # type: ignore[misc]
         store.write(lambda tx, r=run: tx.run("upkeep/drop_run", run=r))  # type: ignore[misc]
+
+
+def _tell(tx: Transaction, ids: Sequence[str]) -> None:
+    for run in ids:
+        tx.changes("purged", run)
+
+
+def _forget(tx: Transaction, run: str, until: int) -> list[Row]:
+    """Take a page of what is known of a run's changes away: no moment that it is known for can be asked of."""
+    return tx.run("moments/drop_changes", run=run, until=until, limit=_PAGE)
 
 
 def _refuse_children(tx: Transaction, ids: Sequence[str], gone: set[str]) -> None:

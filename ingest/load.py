@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Literal, get_args
 
 from topostrata import queries, wiring_text
@@ -31,6 +32,7 @@ from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
     HOWS,
     MAX_METRICS,
+    Descent,
     LayerMetrics,
     Parent,
     Run,
@@ -117,11 +119,13 @@ class Loader:
             "token": _token(),  # the same for all tries, so that a retry recognises a run that an earlier try committed
         }
         descent = list(parents)
+        tries = count()
 
         def work(tx: Transaction) -> None:
             if descent:
                 tx.run("archive/lock_archive", token=_token())
-            if not _lock(tx, run, **fields)["created"]:
+            again = next(tries) > 0 and tx.run("moments/made_before", run=run)[0]["times"] > 0
+            if not _lock(tx, run, told=again, **fields)["created"]:
                 raise ConflictError(
                     f"run {run!r}: expected no run of this id, found one",
                     hint="update_run adds tags, parents and a status to it",
@@ -170,11 +174,15 @@ class Loader:
             changed = merged != old_tags or status not in {None, row["status"]} or is_new_parent or is_renamed
             if dry_run:
                 return changed or bool(left)
-            _rename_and_disown(tx, run, name if is_renamed else None, left)
+            _rename_and_disown(tx, before, name if is_renamed else None, left)
+            if is_renamed:
+                tx.changes("name", run, before=row["name"])
             if merged != old_tags:
                 tx.run("runs/set_tags", run=run, tags=merged)
+                tx.changes("tags", run, before=old_tags)
             if status is not None and row["status"] != status:
                 tx.run("runs/set_status", run=run, status=status)
+                tx.changes("status", run, before=row["status"])
             for parent in descent:
                 _add_parent(tx, run, parent)
             return changed or bool(left)
@@ -251,9 +259,12 @@ class Loader:
                 )
             elif added:
                 tx.run("runs/add_step_metrics", id=ref, metrics=properties)
-            rows = [[layer, _metric_properties(metrics)] for layer, metrics in of_layers.items() if metrics]
+            of_layers = {layer: metrics for layer, metrics in of_layers.items() if metrics}
+            rows = [[layer, _metric_properties(metrics)] for layer, metrics in of_layers.items()]
             if rows:
                 tx.run("runs/add_step_layer_metrics", id=ref, rows=rows)
+            if there is None or added or rows:
+                tx.changes("step-metrics", run, step, new=there is None, **_names(added, of_layers))
             return "unchanged" if there is not None and not (added or rows) else "added"
 
         return self._store.write(work)
@@ -355,6 +366,7 @@ class Loader:
         if linked != len(rows):
             raise _StaleError("a mask is gone")
         _add_layer_metrics(tx, f"{run}@{step}", numbers.layers)
+        tx.changes("snapshot", run, step)
         return {n: Stored(m, depths[m.digest]) if n in changed else bases[n] for n, m in new.items()}
 
     def _is_unfinished(self, run: str) -> bool:
@@ -396,7 +408,8 @@ class Loader:
             logger.info("run %s: another projector has taken over", run)
 
 
-def _lock(tx: Transaction, run: str, **fields: Any) -> Row:
+def _lock(tx: Transaction, run: str, *, told: bool = False, **fields: Any) -> Row:
+    """Take the lock of a run, which is made where it is new; ``told``: that it was made is kept already."""
     row = tx.one(
         "runs/lock_run",
         run=run,
@@ -416,14 +429,19 @@ def _lock(tx: Transaction, run: str, **fields: Any) -> Row:
             f"run {run!r}: expected a run that takes snapshots, found one that was removed; nothing was written",
             hint=f"`topostrata undelete {run}` brings it back, `topostrata purge {run}` makes room for another",
         )
+    if row["created"] and not told:
+        tx.changes("run", run)
     return row
 
 
-def _rename_and_disown(tx: Transaction, run: str, name: str | None, parents: Iterable[str]) -> None:
+def _rename_and_disown(tx: Transaction, run: Run, name: str | None, parents: Sequence[str]) -> None:
     if name is not None:
-        tx.run("runs/set_name", run=run, name=name)
-    for ref in parents:
-        tx.run("lineage/drop_parent", run=run, parent=ref)
+        tx.run("runs/set_name", run=run.id, name=name)
+    for parent in run.parents:
+        ref = f"{parent.run}@{parent.step}"
+        if ref in parents:
+            tx.run("lineage/drop_parent", run=run.id, parent=ref)
+            tx.changes("parent", run.id, parent=parent.run, step=parent.step, before=parent.how)
 
 
 def _check_parents(run: Run, refs: Iterable[str]) -> None:
@@ -456,7 +474,15 @@ def _settle(tx: Transaction, run: str, step: int, last: int, topology: Topology,
     }
     if added:
         tx.run("runs/add_metrics", id=ref, metrics=_metric_properties(added))
-    _add_layer_metrics(tx, ref, {layer: metrics for layer, metrics in added_to_layers.items() if metrics})
+    added_to_layers = {layer: metrics for layer, metrics in added_to_layers.items() if metrics}
+    _add_layer_metrics(tx, ref, added_to_layers)
+    if added or added_to_layers:
+        tx.changes("metrics", run, step, **_names(added, added_to_layers))
+
+
+def _names(metrics: Mapping[str, float], layers: LayerMetrics) -> dict[str, Any]:
+    """Which metrics a change added, of the run and of its layers."""
+    return {"names": sorted(metrics), "layers": {layer: sorted(numbers) for layer, numbers in layers.items()}}
 
 
 def _new_metrics(at: str, recorded: Mapping[str, float], metrics: Mapping[str, float]) -> dict[str, float]:
@@ -498,7 +524,8 @@ def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
     if parent.how not in HOWS:
         raise InvalidInputError(f"parent {ref}: expected one of {', '.join(HOWS)}, found {parent.how!r}")
     graph: dict[str, set[str]] = {}
-    for descent in descents(tx):
+    known = descents(tx)
+    for descent in known:
         graph.setdefault(descent.child, set()).add(descent.parent)
     above, seen = [parent.run], set[str]()
     while above:
@@ -513,6 +540,8 @@ def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
         raise NotFoundError(f"parent {ref}: expected this snapshot in the archive, found none")
     if row["how"] != parent.how:
         raise ConflictError(f"run {run!r}: it descends from {ref} by {row['how']!r} already, not by {parent.how!r}")
+    if Descent(parent.run, parent.step, run, parent.how) not in known:
+        tx.changes("parent", run, parent=parent.run, step=parent.step, before=None)
 
 
 def _metric_properties(metrics: Mapping[str, float]) -> dict[str, float]:

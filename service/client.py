@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,10 +21,11 @@ from topostrata.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
-from topostrata.refs import Ref, check_run_id, check_step
+from topostrata.refs import MAX_STEP, Ref, check_run_id, check_step
 from topostrata.runs import (
     EVERY_RUN,
     ArchiveCounts,
+    Change,
     LayerMetrics,
     Parent,
     Run,
@@ -43,6 +45,7 @@ from topostrata.runs import (
 from topostrata.service.answers import values
 from topostrata.service.answers.values import value_of
 from topostrata.service.remote import RemoteAnalysis, texts_of
+from topostrata.service.remote_jobs import RemoteJobs
 from topostrata.service.transport import JSON, RETRIES, Service, path_of
 from topostrata.settings import Settings, load_settings
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
@@ -86,9 +89,10 @@ class Client(RemoteAnalysis):
     Threads may share it.
 
     Only where the archive itself is opened: ``verify``, ``repair``, ``rebuild``, ``gc``, ``migrate``, ``backup``,
-    ``restore``, ``bolt``, ``py2neo``, ``jobs``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel``
-    of ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. A service bounds what one request may cost:
-    it compares up to 64 snapshots at once, else ``LimitError``. Progress of a matrix is told when it is done.
+    ``restore``, ``bolt``, ``py2neo``, ``stored_nnstd``, and of others ``partners``, ``scheduler``, ``cancel`` of
+    ``cypher`` and ``keep`` of ``match``: ``InvalidInputError`` says so. More than 64 snapshots are compared by a job of
+    the service, which tells its progress: it goes on where this program ends, and whoever asks for the same again gets
+    it. Other bounds of a service's requests raise ``LimitError``.
 
     Raises ``SettingsError`` for a URL that is none and where the token is not the one; any method may raise
     ``StoreUnavailableError`` where the service does not answer.
@@ -119,6 +123,29 @@ class Client(RemoteAnalysis):
     @override
     def reopened(self) -> Client:
         return self  # which remembers nothing
+
+    @override
+    def at(self, moment: int) -> Client:
+        view = copy(self)
+        view._service = self._service.at(moment)  # noqa: SLF001 - of the same class
+        view.moment()  # whether it can be asked about
+        return view
+
+    @override
+    def moment(self) -> int:
+        return int(self._service.value(dict[str, Any], path_of("changes"), since=MAX_STEP, limit=1)["moment"])
+
+    @override
+    def changes(self, since: int = 0, *, limit: int | None = None) -> list[Change]:
+        changes: list[Change] = []
+        while limit is None or len(changes) < limit:
+            most = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(changes))
+            after = changes[-1].moment if changes else since
+            page = self._service.value(dict[str, Any], path_of("changes"), since=after, limit=most)
+            changes += [value_of(Change, entry) for entry in page["changes"]]
+            if page["next"] is None:
+                break
+        return changes
 
     @property
     @override
@@ -402,6 +429,11 @@ class Client(RemoteAnalysis):
 
         return self._service.value(dict[str, list[RemovedRun]], path_of("removed"))["runs"]
 
+    @property
+    @override
+    def jobs(self) -> RemoteJobs:
+        return RemoteJobs(self._service)
+
     @override
     def remove_runs(self, runs: Iterable[str], *, dry_run: bool = False) -> list[str]:
         hidden = {removed.run for removed in self.removed_runs()}
@@ -439,7 +471,6 @@ class Client(RemoteAnalysis):
     rebuild = _at_home("rebuild")
     gc = _at_home("gc")
     migrate = _at_home("migrate")
-    jobs = property(_at_home("jobs"))
     stored_nnstd = _at_home("stored_nnstd")
     bolt = _at_home("bolt")
     backup = _at_home("backup")

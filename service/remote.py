@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
@@ -14,7 +14,7 @@ from topostrata.errors import Cancelled, InvalidInputError, NotFoundError
 from topostrata.refs import Ref, parse_ref
 from topostrata.runs import Snapshot
 from topostrata.service.answers.values import value_of
-from topostrata.service.transport import Service, path_of
+from topostrata.service.transport import Service, error_of, path_of
 from topostrata.store.runs import RecordedSnapshot, check_ref
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
     AnyRef = Ref | Snapshot | RecordedSnapshot | str
     Patterns = Iterable[Ref | Snapshot | str] | Ref | Snapshot | str
+
+_AT_ONCE = 64  # snapshots that one request compares
+_LOOK_S = 1.0  # between two looks at a job
+
+T = TypeVar("T")
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -114,10 +119,35 @@ class RemoteAnalysis(Archive):
         if not refs:
             raise InvalidInputError("distances: expected at least one ref, found none")
         how = {"alignment": definition_of(alignment).name, "layers": _names(layers), "chance": chance, "keep": keep}
+        named = [str(ref) for ref in self.expand(refs)]
+        if keep and len(named) > _AT_ONCE:
+            request = {"kind": "distances", "refs": named, **how}
+            request.pop("keep")
+            return self._worked(DistanceMatrix, request, progress or _unheard, cancel or threading.Event())
         matrix = self._service.value(DistanceMatrix, path_of("distances", "matrix"), refs=refs, **how)
         pairs = len(matrix.labels) * (len(matrix.labels) + 1) // 2
         (progress or _unheard)(pairs, pairs)
         return matrix
+
+    def _worked(
+        self,
+        kind: type[T],
+        request: Mapping[str, Any],
+        progress: Callable[[int, int], None],
+        cancel: threading.Event,
+    ) -> T:
+        """What comes of a job, which others may have asked for, too: who is cancelled waits no longer, it goes on."""
+        from topostrata.store.jobs import Job
+
+        job = self._service.read(Job, self._service.send("POST", path_of("jobs"), document=request))
+        while not job.is_done:
+            if cancel.wait(_LOOK_S):
+                raise Cancelled
+            job = self._service.value(Job, path_of("jobs", job.id))
+            progress(job.done, job.total or job.done)
+        if job.status == "failed":
+            raise error_of(job.error_code, job.error or "the job failed")
+        return self._service.value(kind, path_of("jobs", job.id, "result"))
 
     @override
     def match(

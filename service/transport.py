@@ -15,6 +15,7 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -85,7 +86,14 @@ class Service:
         self._timeout_s = timeout_s
         self._retries = retries
         self._patience = 0.0  # until when it wants to rest
+        self._moment: int | None = None
         self._idle: list[http.client.HTTPConnection] = []
+
+    def at(self, moment: int) -> Service:
+        """The same service over the same connections, asked about an earlier moment of its archive only."""
+        service = copy(self)
+        service._moment = moment  # noqa: SLF001 - of the same class
+        return service
 
     def close(self) -> None:
         """End the connections that are kept."""
@@ -128,6 +136,13 @@ class Service:
 
         ``once``: it is not sent again, whatever its method.
         """
+        if self._moment is not None:
+            if method != "GET" and path != path_of("cypher"):  # which the service itself refuses, with the reason
+                raise InvalidInputError(
+                    f"moment {self._moment}: expected a question, found what would write",
+                    hint="a moment is only read: write without one, or say that the answer is not to be kept",
+                )
+            query = {**(query or {}), "as_of": self._moment}
         body = body if document is None else _text(document)
         optional = {
             "If-Match": match,
@@ -236,6 +251,12 @@ def _readable(kept: socket.socket) -> bool:
     poll = select.poll()
     poll.register(kept, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def error_of(code: str | None, message: str) -> TopostrataError:
+    """The error of that code; what went wrong in the surroundings of a service is told as the service's."""
+    kind = _CLASSES.get(str(code))
+    return StoreUnavailableError(message) if kind is None or code in _ITS_OWN else kind(message)
 
 
 def path_of(*parts: str | int) -> str:

@@ -135,7 +135,7 @@ def wipe(archive: Archive) -> None:
     """Empty the database; only its schema and the archive's own node stay."""
     for kind in (
         "Neuron", "MaskPart", "Mask", "Snapshot", "Layer", "Topology", "DistanceBlock", "Inference", "LayerMetrics",
-        "StepMetrics", "Run", "JobPart", "Job",
+        "StepMetrics", "Run", "Change", "Clock", "JobPart", "Job",
     ):  # fmt: skip
         while tell(archive, f"MATCH (n:{kind}) WITH n LIMIT 500 DETACH DELETE n RETURN 1 AS gone"):
             pass
@@ -146,8 +146,13 @@ def wipe(archive: Archive) -> None:
 
 
 def contents(archive: Archive) -> list[Any]:
-    """All nodes and relationships with their properties, in an order that depends on nothing else."""
-    nodes = tell(archive, "MATCH (n) RETURN labels(n) AS labels, properties(n) AS held")
+    """All nodes and relationships with their properties, in an order that depends on nothing else.
+
+    What was changed when is left out: how an archive came to be is not what it holds.
+    """
+    nodes = tell(
+        archive, "MATCH (n) WHERE NOT n:Change AND NOT n:Clock RETURN labels(n) AS labels, properties(n) AS held"
+    )
     ends = tell(archive, "MATCH (a)-[r]->(b) RETURN type(r) AS kind, properties(r) AS held, a AS a, b AS b")
     rows = [(sorted(row["labels"]), _sorted(row["held"])) for row in nodes]
     rows += [([row["kind"]], _sorted(row["held"]), _name(row["a"]), _name(row["b"])) for row in ends]  # type: ignore[misc]

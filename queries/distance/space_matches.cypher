@@ -2,6 +2,7 @@
 // parameters: run, space
 // columns: pair, snapshot, other_snapshot, digest, other_digest, alignment, version, units
 MATCH (a:Neuron {run: $run, space: $space})-[m:MATCHES]->(b:Neuron)
+USING INDEX SEEK a:Neuron(run, space)
 WITH m, a, b ORDER BY a.index
 RETURN m.pair AS pair, m.snapshot AS snapshot, m.other_snapshot AS other_snapshot, m.digest AS digest,
   m.other_digest AS other_digest, m.alignment AS alignment, m.version AS version,

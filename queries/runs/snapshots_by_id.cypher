@@ -1,7 +1,7 @@
 // purpose: Some snapshots by their ids, run@step, unless their run was removed.
-// parameters: ids
+// parameters: ids, removed
 // columns: snapshot
 UNWIND $ids AS id
 MATCH (s:Snapshot {id: id})<-[:HAS_SNAPSHOT]-(r:Run)
-WHERE r.removed_at IS NULL
+WHERE $removed OR r.removed_at IS NULL
 RETURN s AS snapshot

@@ -40,6 +40,7 @@ _PROBLEM = {
 }
 _TEXT = {"type": "string"}
 _ETAG = {"ETag": {"description": "The entity tag of this state.", "schema": _TEXT}}
+_AS_OF = {"As-Of": {"description": "The moment, where `as_of` names one.", "schema": {"type": "integer"}}}
 _HEADERS: dict[int, dict[str, Any]] = {
     304: _ETAG,
     401: {"WWW-Authenticate": {"description": "The scheme: Bearer.", "schema": _TEXT}},
@@ -111,6 +112,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         parameters.append(_NONE_MATCH)
         ok = responses["200"]
         ok.setdefault("headers", {}).update(_ETAG)
+        if any(parameter["name"] == "as_of" for parameter in parameters):
+            ok["headers"] |= _AS_OF
         if any(parameter["name"] == "cursor" for parameter in parameters):
             ok["headers"]["Link"] = {"description": "The next page, with rel=next.", "schema": _TEXT}
         responses["304"] = {"description": "Not Modified", "headers": _HEADERS[304]}

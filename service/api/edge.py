@@ -50,6 +50,8 @@ class Edge:
                 begun, status = True, message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
+                if "as_of" in scope:
+                    headers["As-Of"] = str(scope["as_of"])
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from topostrata.archive import Archive
@@ -48,6 +49,26 @@ async def archive_of(request: Request) -> Archive:
 
 
 ArchiveOf = Annotated[Archive, Depends(archive_of)]
+
+AsOf = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=MAX_STEP,
+        description="Answer as the archive was at this moment, whatever came later; `/v1/changes` lists moments.",
+    ),
+]
+
+
+async def archive_as_of(request: Request, archive: ArchiveOf, as_of: AsOf = None) -> Archive:
+    """The archive as of the moment that the request names; the answer says it in the header ``As-Of``."""
+    if as_of is None:
+        return archive
+    request.scope["as_of"] = as_of
+    return await run_in_threadpool(archive.at, as_of)
+
+
+ReadOf = Annotated[Archive, Depends(archive_as_of)]
 
 
 def represent(

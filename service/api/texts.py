@@ -7,6 +7,7 @@ one that the route has not are refused: a mistyped ``form=10`` is not quietly th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -28,7 +29,7 @@ def check_texts(request: Request, dependant: Dependant) -> None:
     """Refuse parameters of a request that are not spelt as they are to be, come twice, or are none of the route's."""
     for field in dependant.path_params:
         _check(field.alias, request.path_params[field.alias], field.field_info.annotation)
-    kinds = {field.alias: field.field_info.annotation for field in dependant.query_params}
+    kinds = {field.alias: field.field_info.annotation for field in _queries(dependant)}
     seen: set[str] = set()
     for name, text in request.query_params.multi_items():
         if name not in kinds:
@@ -41,6 +42,13 @@ def check_texts(request: Request, dependant: Dependant) -> None:
             raise InvalidInputError(f"{name}: expected it once, found it twice")
         seen.add(name)
         _check(name, text, kinds[name])
+
+
+def _queries(dependant: Dependant) -> Iterator[Any]:
+    """The parameters of a route in the URL's query, those of what it depends on too."""
+    yield from dependant.query_params
+    for inner in dependant.dependencies:
+        yield from _queries(inner)
 
 
 def _check(name: str, text: str, kind: Any) -> None:

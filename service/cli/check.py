@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topostrata.service.cli.distance import OnlyOption
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.networks import networks
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, counted, report, show, table
 from topostrata.service.cli.reading import NOTHING_SAID, Reading, check_reading, with_reading
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb of this file."""
-    app.command()(with_reading(check))
+    app.command()(with_moment(with_reading(check)))
 
 
 def check(

@@ -9,6 +9,7 @@ import typer
 
 from topostrata.distance.alignments import DEFAULT
 from topostrata.service.cli.distance import AlignOption, OnlyOption
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.networks import networks
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, say, show, table
 from topostrata.service.cli.reading import Reading, with_reading
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb of this file."""
-    app.command()(with_reading(core))
+    app.command()(with_moment(with_reading(core)))
 
 
 def core(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, projected_extent, say, show, table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb of this file."""
-    app.command()(cypher)
+    app.command()(with_moment(cypher))
 
 
 def cypher(

@@ -12,6 +12,7 @@ from unicodedata import category
 import typer
 
 from topostrata.distance.alignments import DEFAULT, Alignment, descriptions
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import (
     GAP,
     JsonFlag,
@@ -100,8 +101,8 @@ SecondArgument = Annotated[str, typer.Argument(metavar="B", help="The other one.
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     more = {"allow_extra_args": True}  # to name `distances` for more than two
-    app.command(context_settings=more)(with_reading(nnstd))
-    app.command()(with_reading(distances))
+    app.command(context_settings=more)(with_moment(with_reading(nnstd)))
+    app.command()(with_moment(with_reading(distances)))
 
 
 def nnstd(

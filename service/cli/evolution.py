@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import (
     JsonFlag,
     PngOption,
@@ -37,7 +38,7 @@ ParentsFlag = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     for verb in (evolution, history, survival, connections, structure):
-        app.command()(verb)
+        app.command()(with_moment(verb))
 
 
 def evolution(

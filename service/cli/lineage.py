@@ -10,7 +10,19 @@ import typer
 
 from topostrata.distance.alignments import Alignment
 from topostrata.service.cli.distance import ChanceOption, check_outputs
-from topostrata.service.cli.output import JsonFlag, PngOption, StoreOption, answer, archive, progress, say, show, table
+from topostrata.service.cli.moments import with_moment
+from topostrata.service.cli.output import (
+    AS_OF,
+    JsonFlag,
+    PngOption,
+    StoreOption,
+    answer,
+    archive,
+    progress,
+    say,
+    show,
+    table,
+)
 
 if TYPE_CHECKING:
     from topostrata.archive import Archive
@@ -28,8 +40,8 @@ OptionalAlign = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command()(lineage)
-    app.command()(timeline)
+    app.command()(with_moment(lineage))
+    app.command()(with_moment(timeline))
 
 
 def lineage(
@@ -65,7 +77,10 @@ def lineage(
     ] = None,
     alignment: OptionalAlign = None,
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="With --infer: the name it is stored under.")
+        str,
+        typer.Option(
+            "--name", metavar="NAME", help="With --infer: the name it is stored under; with --as-of it is not stored."
+        ),
     ] = "inferred",
     graphml: Annotated[Path | None, typer.Option("--graphml", metavar="FILE", help="Write it as GraphML.")] = None,
     prov: Annotated[Path | None, typer.Option("--prov", metavar="FILE", help="Write it as PROV-JSON.")] = None,
@@ -95,6 +110,7 @@ def lineage(
         )
     outputs = (("graphml", graphml), ("prov", prov), ("openlineage", openlineage), ("png", png))
     check_outputs({kind: path for kind, path in outputs if path})
+    kept = name if AS_OF.get() is None else None  # a moment is only read
     with archive(store) as opened:
         if other is not None:
             if run is None:
@@ -103,7 +119,7 @@ def lineage(
             return
         declared = opened.lineage(run, depth=depth)
         inferred = (
-            _infer(opened, infer, root=root, by_time=by_time, units=units, alignment=alignment, name=name)
+            _infer(opened, infer, root=root, by_time=by_time, units=units, alignment=alignment, name=kept)
             if infer
             else None
         )
@@ -181,7 +197,7 @@ def _infer(
     by_time: bool,
     units: Units | None,
     alignment: Alignment | None,
-    name: str,
+    name: str | None,
 ) -> StoredInference:
     with progress("infer") as advance:
         return opened.infer(

@@ -26,6 +26,7 @@ from topostrata.service.cli import (
     matching,
     measures,
     metrics,
+    moments,
     operation,
     related,
     runs,
@@ -76,6 +77,7 @@ app = typer.Typer(
 for group in (
     runs,
     metrics,
+    moments,
     inspect,
     distance,
     matching,

@@ -18,6 +18,7 @@ from topostrata.service.cli.distance import (
     partners_in,
     two_networks,
 )
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, layers_table, say, show, table
 from topostrata.service.cli.reading import Reading, with_reading
 
@@ -32,7 +33,7 @@ _MOST_ROWS = 20
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     for verb in (match, align, edits):
-        app.command()(with_reading(verb))
+        app.command()(with_moment(with_reading(verb)))
 
 
 def match(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, show, table
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _DEGREES_ALONE = ("connections", "active_rate", "fan_in_", "fan_out_", "explored
 
 def register(app: typer.Typer) -> None:
     """Add the verb of this file."""
-    app.command()(measures)
+    app.command()(with_moment(measures))
 
 
 def measures(

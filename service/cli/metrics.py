@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import JsonFlag, PngOption, StoreOption, answer, archive, say, show, table
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     for verb in (metrics, flow):
-        app.command()(verb)
+        app.command()(with_moment(verb))
 
 
 def metrics(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Whether the process runs only this command: then leaving out imports can disturb no other code.
 OWN_PROCESS = ContextVar("OWN_PROCESS", default=False)
+# The earlier moment that the verb is about; None: now.
+AS_OF = ContextVar[int | None]("AS_OF", default=None)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 StoreOption = Annotated[
@@ -52,7 +54,9 @@ class Advance(Protocol):
 
 
 def answer(value: Any) -> None:
-    """Print an answer as JSON: indented on a terminal, else on one line."""
+    """Print an answer as JSON: indented on a terminal, else on one line. It says the moment, where one was named."""
+    if AS_OF.get() is not None:
+        value = {**value, "as_of": AS_OF.get()}
     sys.stdout.write(
         json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False, allow_nan=False) + "\n"
     )
@@ -173,15 +177,16 @@ def progress(label: str) -> Iterator[Advance]:
 
 @contextmanager
 def archive(store: str | None, *, create: bool = False) -> Iterator[Archive]:
-    """The archive that the command works on, closed afterwards."""
+    """The archive that the command works on, at the moment that ``--as-of`` names, closed afterwards."""
     if OWN_PROCESS.get():
         from topostrata.store.driver import import_driver_alone
 
         import_driver_alone()
     from topostrata.service.opening import open_archive
 
+    moment = AS_OF.get()
     with open_archive(store, create=create) as opened:
-        yield opened
+        yield opened if moment is None else opened.at(moment)
 
 
 def tell_of_compiling() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.networks import networks
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, layers_table, show
 from topostrata.service.cli.reading import Reading, with_reading
@@ -18,7 +19,7 @@ _LEVEL = 0.05
 
 def register(app: typer.Typer) -> None:
     """Add the verb of this file."""
-    app.command()(with_reading(related))
+    app.command()(with_moment(with_reading(related)))
 
 
 def related(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topostrata.runs import EVERY_RUN, How, RunFilter, Status
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import (
     JsonFlag,
     PngOption,
@@ -37,8 +38,8 @@ _WATCHED_EVERY_S = 2.0
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command()(with_reading(push))
-    app.command()(ls)
-    app.command(name="show")(show_ref)
+    app.command()(with_moment(ls))
+    app.command(name="show")(with_moment(show_ref))
 
 
 def push(

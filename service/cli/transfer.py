@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, progress, show
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ RunsArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command()(export)
+    app.command()(with_moment(export))
     app.command(name="import")(import_)
     for verb in (copy, backup, restore):
         app.command()(verb)

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from topostrata.refs import Ref
     from topostrata.runs import (
         ArchiveCounts,
+        Change,
         Descent,
         Parent,
         Run,
@@ -128,6 +129,7 @@ __all__ = [
     "BrokenRule",
     "Cancelled",
     "Chance",
+    "Change",
     "ChangedError",
     "Checked",
     "CheckedFiles",
@@ -429,6 +431,7 @@ _HOMES = {
     "refs": ("Ref",),
     "runs": (
         "ArchiveCounts",
+        "Change",
         "Descent",
         "Parent",
         "Run",

@@ -324,6 +324,8 @@ class Analysis:
         from topostrata.distance.match import match
         from topostrata.distance.stored_matches import put_match
 
+        if keep:
+            self._store.check_writable()
         entries = self._runs.recorded([a, b])
         answer = match(*self._masks.topologies(entries), alignment=alignment, partners=partners)
         if keep:
@@ -603,6 +605,8 @@ class Analysis:
         from topostrata.lineage.inferred import SAMPLES
         from topostrata.lineage.stored import get, infer_stored, put
 
+        if name is not None:
+            self._store.check_writable()
         stored = infer_stored(
             self._store,
             self._masks,

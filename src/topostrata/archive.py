@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
-from topostrata.runs import EVERY_RUN, LayerMetrics, Parent, Run, RunFilter, RunLayer, Snapshot, Status, StepMetrics
+from topostrata.runs import (
+    EVERY_RUN,
+    Change,
+    LayerMetrics,
+    Parent,
+    Run,
+    RunFilter,
+    RunLayer,
+    Snapshot,
+    Status,
+    StepMetrics,
+)
 from topostrata.settings import Settings, load_settings
 from topostrata.store.opening import open_store, prepare
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
@@ -77,6 +88,44 @@ class Archive(Upkeep):
         True
         """
         return Archive(self._store, self.settings)
+
+    def at(self, moment: int) -> Archive:
+        """The archive as it was at an earlier moment, to be asked only; it lives as long as this one.
+
+        A moment is the number of changes that had been acknowledged: ``moment`` gives that of now, ``changes`` tells
+        what came when. The answers stay as they are, whatever is pushed, tagged, renamed or removed afterwards.
+        Distances that it computes are not kept. What only the graph of now can answer raises ``InvalidInputError``
+        (Cypher ``QueryRefusedError``), as does what would write, a moment to come, and one from which runs were purged.
+
+        >>> before = archive.moment()
+        >>> archive.create_run("x10")
+        >>> archive.at(before).has_run("x10"), archive.at(archive.moment()).has_run("x10")
+        (False, True)
+        """
+        from topostrata.store.pinned import PinnedStore
+
+        return Archive(PinnedStore(self._store, moment), self.settings)
+
+    def moment(self) -> int:
+        """The moment of the last change, which ``at`` takes: how many were acknowledged until now.
+
+        >>> archive.moment() == archive.changes()[-1].moment
+        True
+        """
+        return self._runs.moment()
+
+    def changes(self, since: int = 0, *, limit: int | None = None) -> list[Change]:
+        """What was changed after a moment, in the order of acknowledgement; all of it from the first by default.
+
+        What one transaction changed has one moment, and is given whole, if it goes beyond the ``limit`` too. What an
+        archive held before it counted is not among them. Raises ``InvalidInputError`` for a moment below 0.
+
+        >>> before = archive.moment()
+        >>> archive.create_run("x11", tags=["new"])
+        >>> [(change.moment - before, change.kind, change.ref) for change in archive.changes(before)]
+        [(1, 'run', 'x11')]
+        """
+        return self._runs.changes(since, limit)
 
     @property
     def location(self) -> str:

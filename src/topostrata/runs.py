@@ -19,6 +19,9 @@ LayerMetrics = Mapping[str, Mapping[str, float]]  # layer -> name -> value
 Status = Literal["open", "finished", "failed"]
 How = Literal["resume", "fork", "perturbation", "pruned", "declared"]
 ProjectionState = Literal["follow", "off", "limit"]
+ChangeKind = Literal[
+    "run", "snapshot", "metrics", "step-metrics", "name", "status", "tags", "parent", "removed", "purged"
+]
 HOWS: tuple[How, ...] = ("resume", "fork", "perturbation", "pruned", "declared")
 
 MAX_METRICS = 64
@@ -161,6 +164,16 @@ class RunFilter:
         if self.metric is None and not self.at_least is self.at_most is None:
             raise InvalidInputError("at least, at most: expected the metric that they bound, found none")
 
+    def covers(self, run: Run) -> bool:
+        """Whether a run has such tags, status and steps; what its last snapshot has, ``accepts`` says."""
+        reaches = run.first_step is not None and run.last_step is not None
+        return (
+            self.status in {None, run.status}
+            and set(self.tags) <= set(run.tags)
+            and (self.step_from is None or (reaches and run.last_step >= self.step_from))  # type: ignore[operator]
+            and (self.step_to is None or (reaches and run.first_step <= self.step_to))  # type: ignore[operator]
+        )
+
     def accepts(self, metrics: Mapping[str, float]) -> bool:
         """Whether the last snapshot of a run has such metrics."""
         if self.metric is None:
@@ -225,6 +238,29 @@ class Unprojected:
     projection: ProjectionState
     projected_step: int | None
     last_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that was acknowledged and changed answers, at its ``moment``: the count of acknowledgements until then.
+
+    ``kind`` says what: a ``run`` was made, a ``snapshot`` taken, ``metrics`` added to one or, as ``step-metrics``, to
+    a step beside them; ``name``, ``status`` or ``tags`` set, a ``parent`` gained or lost; the run was ``removed`` or
+    brought back, or ``purged``. ``details`` say how that was before. ``at`` is the writer's clock, which may be wrong:
+    the order is that of the moments. What one transaction changed has one moment.
+    """
+
+    moment: int
+    at: datetime
+    kind: ChangeKind
+    run: str
+    step: int | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """``run@step``, or the run alone."""
+        return self.run if self.step is None else f"{self.run}@{self.step}"
 
 
 @dataclass(frozen=True, slots=True)

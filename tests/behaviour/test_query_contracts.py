@@ -14,6 +14,7 @@ from topostrata import queries
 from topostrata.archive import Archive
 from topostrata.ingest.transform import alive_keys
 from topostrata.runs import Parent
+from topostrata.store.past import CLOCK
 from topostrata.topology import Topology
 
 # Those of the cookbook have a suite of their own.
@@ -25,17 +26,21 @@ SAMPLES: dict[str, Any] = {
     "after": "", "alignment": "canonical", "at": 1, "batch": 1, "before": "w0@0", "begin": 5, "bytes": 10, "column": 0, "config": "{}", "attempts": 0,
     "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "details": b"\x00", "digest": "d0", "digests": ["d0"],
     "edges": 1, "epoch": 1.5, "family": "f", "first": 0, "format": 1, "from": 1, "groups": [], "half": False, "how": "fork", "id": "w0@0",
-    "ids": ["w0@0"], "keys": 2**31, "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m",
+    "forget": False, "ids": ["w0@0"], "keys": 2**31, "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m",
     "metrics": {"metric_x": 1.0}, "name": "w0", "neurons": [], "nodes": [], "numbers": [7], "prefix": "w0/", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
     "other_digest": "d1", "other_snapshot": "w1@0", "pair": "w0@0 w1@0 overlap", "snapshot": "w0@0",
     "projection": "follow", "recorded_at": "2026-01-01T00:00:00.000+00:00", "removed": True, "root": None, "row": 0, "rows": [],
     "run": "w0", "runs": ["w1"], "samples": 1, "sources": 3, "stride": 3, "targets": [], "space": "input", "status": "open", "step": 1, "steps": [1],
     "done": 1, "error": None, "error_code": None, "finished_at": None, "kind": "export", "lease_until": 1, "media_type": None, "owner": "o",
     "parts": None, "request": "{}", "started_at": None, "total": None,
-    "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1, "wiring": "{}",
+    "place": -1, "since": 0, "until": 99, "without": [], "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1, "wiring": "{}",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     "lineage/inference": {"id": "i0"},
+    "moments/clock": {"name": CLOCK},
+    "moments/start_clock": {"name": CLOCK},
+    "moments/acknowledge": {"name": CLOCK, "rows": [["snapshot", "w0", 9, "{}"], ["removed", "w0", None, "{}"]]},
+    "moments/drop_changes": {"run": "w1"},
     "lineage/inferred_edges": {"id": "i0"},
     "lineage/drop_inference": {"id": "i0"},
     "lineage/drop_inferred_edges": {"id": "i0"},

@@ -36,7 +36,6 @@ AT_HOME = {
     "backup",
     "restore",
     "bolt",
-    "jobs",
     "py2neo",
     "stored_nnstd",
 }

@@ -30,6 +30,8 @@ WHOLE = {
     "jobs/open_jobs": {"NodeByLabelScan"},
     "jobs/states": {"NodeByLabelScan"},
     "lineage/edges": {"DirectedRelationshipTypeScan"},
+    # Asked only where the making of a run is tried again.
+    "moments/made_before": {"NodeByLabelScan"},
     "archive/archive": {"NodeByLabelScan"},
     "archive/counts": {"NodeByLabelScan"},
     "projection/projection": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},

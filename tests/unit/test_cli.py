@@ -125,6 +125,17 @@ def test_help_names_values_by_words() -> None:
         assert re.findall(r"\b(TEXT|INTEGER|FLOAT|PATH|RANGE)\b", text) == [], path
 
 
+def test_every_verb_that_reads_takes_a_moment() -> None:
+    """All that answer about runs have `--as-of`, and none that writes, looks after an archive or lists moments."""
+    reading = {
+        "ls", "show", "metrics", "flow", "nnstd", "distances", "match", "align", "edits", "evolution", "history",
+        "survival", "connections", "structure", "measures", "lineage", "timeline", "related", "core", "check",
+        "cypher", "export",
+    }  # fmt: skip
+    options = {path[0]: {name for option in command.params for name in option.opts} for path, command in verbs()}
+    assert {verb for verb, names in options.items() if "--as-of" in names} == reading
+
+
 @pytest.mark.checkout
 def test_the_reference_is_up_to_date() -> None:
     """docs/cli.md is what `python docs/make_cli.py` writes."""

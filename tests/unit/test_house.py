@@ -54,7 +54,7 @@ FLOORS = [
     ["archive"],
     ["experiments", "service.answers", "service.demo"],
     ["service.transport"],
-    ["service.remote"],
+    ["service.remote", "service.remote_jobs"],
     ["service.client", "service.jobs", "service.plots", "service.tokens"],
     ["service.opening"],
     ["service.destinations", "service.worker"],

@@ -11,7 +11,7 @@ from topostrata.measures.core import DRAWS, Core
 from topostrata.service.answers.measures import core_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import ArchiveOf, represent
+from topostrata.service.api.representation import ReadOf, represent
 from topostrata.service.api.routes.distance import LayersQuery, Pattern
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
@@ -26,7 +26,7 @@ CoreAnswer = shape("CoreAnswer", Core.__doc__, {"refs": list[str]} | answer_fiel
 @slow
 def get_core(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     refs: Annotated[list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     layers: LayersQuery = None,

@@ -19,7 +19,7 @@ from topostrata.service.answers import arrow
 from topostrata.service.answers.cypher import CypherAnswer, cypher_answer, in_parts
 from topostrata.service.api.bodies import Body, body_of, document, whole
 from topostrata.service.api.lanes import Lane, Route, lanes_of
-from topostrata.service.api.representation import BINARY, JSON, ArchiveOf, negotiated
+from topostrata.service.api.representation import BINARY, JSON, ReadOf, negotiated
 from topostrata.store.read_only import MAX_CHARACTERS
 
 router = APIRouter(tags=["cypher"], route_class=Route)
@@ -51,7 +51,7 @@ class CypherBody(Body):
     responses={200: {"content": {arrow.MEDIA_TYPE: BINARY}}, 406: {}},
     openapi_extra=body_of(CypherBody),
 )
-async def post_cypher(request: Request, archive: ArchiveOf) -> Response:
+async def post_cypher(request: Request, archive: ReadOf) -> Response:
     """Ask the graph in Cypher, read-only. Whoever goes away before the answer ends the query.
 
     As an Arrow stream the columns are typed; values of several kinds and objects are texts of JSON in it.

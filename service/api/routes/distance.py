@@ -23,7 +23,7 @@ from topostrata.service.api.representation import (
     GLOB_PATTERN,
     JSON,
     REF_PATTERN,
-    ArchiveOf,
+    ReadOf,
     negotiated,
     represent,
     represent_bytes,
@@ -82,7 +82,7 @@ DistanceAnswer = shape(
 @router.get("/distances", response_model=DistanceAnswer)
 async def get_distance(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     a: RefQuery,
     b: RefQuery,
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
@@ -122,7 +122,7 @@ async def get_distance(
 @slow
 def get_distances(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     refs: Annotated[list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs such as `w*@last`.")],
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
     nearest: Annotated[

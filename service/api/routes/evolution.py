@@ -20,9 +20,9 @@ from topostrata.service.api.representation import (
     BYTES,
     JSON,
     PAGE,
-    ArchiveOf,
     Limit,
     NumberCursor,
+    ReadOf,
     RunId,
     negotiated,
     page,
@@ -43,7 +43,7 @@ ThroughParents = Annotated[bool, Query(description="Begin in the runs that this 
 @slow
 def get_evolution(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     from_: FromQuery = None,
     to: ToQuery = None,
@@ -55,7 +55,7 @@ def get_evolution(
 
 @router.get("/runs/{run}/history", response_model=answer_type(RunHistory, "HistoryAnswer"))
 @slow
-def get_history(request: Request, archive: ArchiveOf, run: RunId, through_parents: ThroughParents = False) -> Response:
+def get_history(request: Request, archive: ReadOf, run: RunId, through_parents: ThroughParents = False) -> Response:
     """Births, deaths, regrowth and exploration at every snapshot of a run."""
     return represent(request, archive.history(run, through_parents=through_parents))
 
@@ -63,7 +63,7 @@ def get_history(request: Request, archive: ArchiveOf, run: RunId, through_parent
 @router.get("/runs/{run}/survival", response_model=answer_type(RunSurvival, "SurvivalAnswer"))
 @slow
 def get_survival(
-    request: Request, archive: ArchiveOf, run: RunId, from_: FromQuery = None, through_parents: ThroughParents = False
+    request: Request, archive: ReadOf, run: RunId, from_: FromQuery = None, through_parents: ThroughParents = False
 ) -> Response:
     """What is left of the connections alive at a step, and how long connections live."""
     return represent(request, archive.history(run, through_parents=through_parents).survival(from_))
@@ -77,7 +77,7 @@ def get_survival(
 @slow
 def list_connections(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     layer: Annotated[str, Query(description="The layer's name.")],
     status: Annotated[ConnectionStatus, Query(description="What became of them between the two steps.")],
@@ -109,7 +109,7 @@ def list_connections(
 @slow
 def get_changes(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     layer: Annotated[str, Query(description="The layer's name.")],
     from_: FromQuery = None,
@@ -132,7 +132,7 @@ def get_changes(
 @slow
 def get_neuron(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     space: Annotated[str, Query(description="The space's name.")],
     unit: Annotated[int, Query(ge=0, le=MAX_STEP, description="The index of the unit in its space.")],

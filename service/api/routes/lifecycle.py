@@ -12,7 +12,7 @@ from topostrata.ingest.lifecycle import Purged, RemovedRun
 from topostrata.runs import Run
 from topostrata.service.answers.shape import answer_type, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import RUN_PATTERN, ArchiveOf, RunId, is_stale, represent
+from topostrata.service.api.representation import RUN_PATTERN, ArchiveOf, ReadOf, RunId, is_stale, represent
 from topostrata.store.runs import MAX_PAGE
 
 router = APIRouter(tags=["runs"], route_class=Route)
@@ -45,7 +45,7 @@ def delete_run(
 
 
 @router.get("/removed", response_model=RemovedRunsAnswer)
-def list_removed(request: Request, archive: ArchiveOf) -> Response:
+def list_removed(request: Request, archive: ReadOf) -> Response:
     """The runs that were removed and can be brought back."""
     return represent(request, {"runs": archive.removed_runs()})
 

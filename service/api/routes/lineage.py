@@ -20,7 +20,15 @@ from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import GLOB_PATTERN, RUN_PATTERN, ArchiveOf, RunId, represent, represent_text
+from topostrata.service.api.representation import (
+    GLOB_PATTERN,
+    RUN_PATTERN,
+    ArchiveOf,
+    ReadOf,
+    RunId,
+    represent,
+    represent_text,
+)
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
 router = APIRouter(tags=["lineage"], route_class=Route)
@@ -38,7 +46,7 @@ InferenceAnswer = shape(
 @router.get("/runs/{run}/lineage", response_model=answer_type(Lineage))
 def get_lineage(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     depth: Annotated[
         int | None, Query(ge=0, le=1000, description="How many generations up and down. Default: all.")
@@ -49,14 +57,14 @@ def get_lineage(
 
 
 @router.get("/lineage/common", response_model=answer_type(Kinship))
-def get_kinship(request: Request, archive: ArchiveOf, a: RunQuery, b: RunQuery) -> Response:
+def get_kinship(request: Request, archive: ReadOf, a: RunQuery, b: RunQuery) -> Response:
     """The nearest common ancestors of two runs, and the ways from there to each of them."""
     return represent(request, archive.kinship(a, b))
 
 
 @router.get("/lineage", response_model=answer_type(Lineage))
 @slow
-def get_all_lineage(request: Request, archive: ArchiveOf) -> Response:
+def get_all_lineage(request: Request, archive: ReadOf) -> Response:
     """The declared descent of all runs."""
     return represent(request, archive.lineage())
 
@@ -74,7 +82,7 @@ FamilyOf = Annotated[
     responses={200: {"content": {_EVENTS: {"schema": {"type": "string"}}}}, 404: {}},
 )
 @slow
-def get_openlineage(request: Request, archive: ArchiveOf, run: FamilyOf = None) -> Response:
+def get_openlineage(request: Request, archive: ReadOf, run: FamilyOf = None) -> Response:
     """The declared descent as events of OpenLineage 2-0-2, a line each: runs, snapshots as their outputs, parents."""
     events = archive.openlineage(run)
     return represent_text(request, "".join(json.dumps(event) + "\n" for event in events), _EVENTS)
@@ -82,7 +90,7 @@ def get_openlineage(request: Request, archive: ArchiveOf, run: FamilyOf = None) 
 
 @router.get("/lineage/prov", response_model=dict[str, Any], responses={404: {}})
 @slow
-def get_prov(request: Request, archive: ArchiveOf, run: FamilyOf = None) -> Response:
+def get_prov(request: Request, archive: ReadOf, run: FamilyOf = None) -> Response:
     """The declared descent as PROV-JSON, the provenance model of the W3C."""
     return represent(request, to_prov(archive.lineage(run)))
 
@@ -109,7 +117,7 @@ Samples = Annotated[int, Query(ge=0, le=MOST_SAMPLES, description="Resamples tha
 @slow
 def get_inferred(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     refs: RefsQuery,
     root: RootQuery = None,
     alignment: InferredBy = None,
@@ -141,7 +149,7 @@ def put_inferred(
 
 
 @router.get("/lineage/inferred/{name}", response_model=InferenceAnswer)
-def get_stored_inference(request: Request, archive: ArchiveOf, name: InferenceName) -> Response:
+def get_stored_inference(request: Request, archive: ReadOf, name: InferenceName) -> Response:
     """An ancestry that was inferred and stored before."""
     stored = archive.inference(name)
     return represent(request, stored, inference_answer(stored))
@@ -162,7 +170,7 @@ def _infer(
 @slow
 def get_timeline(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     other: Annotated[
         str | None, Query(alias="with", description="Another run; default: its own past.", pattern=RUN_PATTERN)

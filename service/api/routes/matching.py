@@ -12,7 +12,7 @@ from topostrata.distance.match import Match
 from topostrata.service.answers.matching import EditAnswer, edits_answer, match_answer, packed_edits
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import ArchiveOf, Limit, represent, represent_bytes
+from topostrata.service.api.representation import Limit, ReadOf, represent, represent_bytes
 from topostrata.service.api.routes.distance import RefQuery
 
 router = APIRouter(tags=["matching"], route_class=Route)
@@ -34,7 +34,7 @@ EditsAnswer = shape(
 @slow
 def get_match(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     a: RefQuery,
     b: RefQuery,
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
@@ -51,7 +51,7 @@ def get_match(
 @slow
 def get_edits(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     a: RefQuery,
     b: RefQuery,
     alignment: Annotated[Alignment, Query(description="Which unit is compared with which.")] = DEFAULT,
@@ -77,7 +77,7 @@ def get_edits(
 @slow
 def get_packed_edits(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     a: RefQuery,
     b: RefQuery,
     layer: Annotated[str, Query(description="A layer's name.")],

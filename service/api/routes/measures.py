@@ -12,7 +12,7 @@ from topostrata.refs import Ref
 from topostrata.service.answers.measures import snapshot_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import ArchiveOf, RunId, StepPath, represent
+from topostrata.service.api.representation import ReadOf, RunId, StepPath, represent
 
 router = APIRouter(tags=["measures"], route_class=Route)
 
@@ -28,7 +28,7 @@ SpectraQuery = Annotated[bool, Query(description="With the Ramanujan gaps, which
 
 @router.get("/runs/{run}/snapshots/{step}/structure", response_model=StructureAnswer)
 @slow
-def get_structure(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
+def get_structure(request: Request, archive: ReadOf, run: RunId, step: StepPath) -> Response:
     """Fan-in, fan-out, hubs, dead units and effective density of one snapshot."""
     ref = Ref(run, step)
     result = archive.structure(ref)
@@ -39,7 +39,7 @@ def get_structure(request: Request, archive: ArchiveOf, run: RunId, step: StepPa
 @slow
 def get_measures(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     step: StepPath,
     null: NullQuery = 0,

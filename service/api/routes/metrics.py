@@ -24,6 +24,7 @@ from topostrata.service.api.representation import (
     ArchiveOf,
     Limit,
     NumberCursor,
+    ReadOf,
     RunId,
     StepPath,
     page,
@@ -87,7 +88,7 @@ _BODY = {
 @router.get("/runs/{run}/metrics", response_model=page_type("metrics", StepMetricsAnswer, "the order of their steps"))
 def list_metrics(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     metric: MetricQuery = None,
     layer: LayerQuery = None,
@@ -110,7 +111,7 @@ def list_metrics(
 @slow
 def get_gradient_flow(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     runs: RunsQuery,
     correlate: CorrelateQuery = None,
     moments: MomentsQuery = MOMENTS,

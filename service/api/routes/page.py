@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from topostrata.service.answers.cypher import RecipeAnswer, cookbook_answer
 from topostrata.service.api.lanes import Route
-from topostrata.service.api.representation import ArchiveOf, RunId, represent
+from topostrata.service.api.representation import ReadOf, RunId, represent
 
 router = APIRouter(tags=["page"], route_class=Route)
 
@@ -45,7 +45,7 @@ class OverviewAnswer(TypedDict):
 @router.get("/runs/{run}/overview", response_model=OverviewAnswer)
 def get_overview(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     run: RunId,
     metric: Annotated[str, Query(description="The metric whose course is shown.")] = "accuracy",
 ) -> Response:

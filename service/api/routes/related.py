@@ -10,7 +10,7 @@ from topostrata.lineage.related import TESTS, Relatedness
 from topostrata.service.answers.lineage import related_answer
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import ArchiveOf, represent
+from topostrata.service.api.representation import ReadOf, represent
 from topostrata.service.api.routes.distance import RefQuery
 
 router = APIRouter(tags=["lineage"], route_class=Route)
@@ -24,7 +24,7 @@ RelatednessAnswer = shape("RelatednessAnswer", Relatedness.__doc__, {"a": str, "
 @slow
 def get_related(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     a: RefQuery,
     b: RefQuery,
     tests: Annotated[int, Query(ge=1, le=MOST_TESTS, description="Exchanges a layer.")] = TESTS,

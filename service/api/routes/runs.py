@@ -31,6 +31,7 @@ from topostrata.service.api.representation import (
     ArchiveOf,
     Limit,
     NumberCursor,
+    ReadOf,
     RunCursor,
     RunId,
     StepPath,
@@ -150,7 +151,7 @@ def _in_milliseconds(time: datetime) -> datetime:
 @router.get("/runs", response_model=page_type("runs", RunAnswer, "the order of their ids"))
 def list_runs(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     limit: Limit = PAGE,
     cursor: RunCursor = None,
     tag: Annotated[list[Tag] | None, Query(max_length=_MOST_LISTED, description="With all of these tags.")] = None,
@@ -168,7 +169,7 @@ def list_runs(
 
 
 @router.get("/runs/{run}", response_model=RunAnswer)
-def get_run(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+def get_run(request: Request, archive: ReadOf, run: RunId) -> Response:
     """One run."""
     return represent(request, archive.run(run))
 
@@ -211,13 +212,13 @@ async def patch_run(
     response_class=Response,
     responses={200: {"content": {_TOML: {"schema": {"type": "string"}}}}},
 )
-def get_wiring(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+def get_wiring(request: Request, archive: ReadOf, run: RunId) -> Response:
     """The wiring of a run, which layer feeds which, as the text file that docs/wiring.md describes."""
     return represent_text(request, archive.wiring(run).to_toml(), _TOML)
 
 
 @router.get("/runs/{run}/layers", response_model=LayersAnswer)
-def list_layers(request: Request, archive: ArchiveOf, run: RunId) -> Response:
+def list_layers(request: Request, archive: ReadOf, run: RunId) -> Response:
     """The layers of a run, and how far their connections stand in the graph; none before its first snapshot."""
     archive.run(run)
     layers = archive.layers(run)
@@ -225,7 +226,7 @@ def list_layers(request: Request, archive: ArchiveOf, run: RunId) -> Response:
 
 
 @router.get("/unprojected", response_model=UnprojectedAnswer)
-def list_unprojected(request: Request, archive: ArchiveOf) -> Response:
+def list_unprojected(request: Request, archive: ReadOf) -> Response:
     """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see."""
     layers = archive.unprojected()
     return represent(request, layers, {"layers": as_json(layers)})
@@ -235,7 +236,7 @@ def list_unprojected(request: Request, archive: ArchiveOf) -> Response:
 @slow
 def find_snapshots(
     request: Request,
-    archive: ArchiveOf,
+    archive: ReadOf,
     refs: Annotated[list[Pattern], Query(max_length=MAX_PAGE, description="Refs or globs such as `w*@last`.")],
 ) -> Response:
     """The snapshots that refs and globs name, in their order, each once."""
@@ -248,7 +249,7 @@ def find_snapshots(
 
 @router.get("/runs/{run}/snapshots", response_model=page_type("snapshots", SnapshotAnswer, "the order of their steps"))
 def list_snapshots(
-    request: Request, archive: ArchiveOf, run: RunId, limit: Limit = PAGE, cursor: NumberCursor = None
+    request: Request, archive: ReadOf, run: RunId, limit: Limit = PAGE, cursor: NumberCursor = None
 ) -> Response:
     """The snapshots of a run."""
     snapshots = archive.snapshots_page(run, limit=limit + 1, after=-1 if cursor is None else cursor)
@@ -256,7 +257,7 @@ def list_snapshots(
 
 
 @router.get("/runs/{run}/snapshots/{step}", response_model=SnapshotAnswer)
-def get_snapshot(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
+def get_snapshot(request: Request, archive: ReadOf, run: RunId, step: StepPath) -> Response:
     """One snapshot."""
     return represent(request, archive.snapshot(Ref(run, step)))
 

@@ -16,7 +16,16 @@ from topostrata.runs import ArchiveCounts
 from topostrata.service.answers import arrow
 from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.lanes import Route, slow
-from topostrata.service.api.representation import BINARY, JSON, ArchiveOf, RunId, StepPath, negotiated, represent
+from topostrata.service.api.representation import (
+    BINARY,
+    JSON,
+    ArchiveOf,
+    ReadOf,
+    RunId,
+    StepPath,
+    negotiated,
+    represent,
+)
 from topostrata.topology import Topology
 
 router = APIRouter(tags=["topologies"], route_class=Route)
@@ -48,7 +57,7 @@ class TopologyAnswer(TypedDict):
     responses={200: {"content": dict.fromkeys(_KINDS[:-1], BINARY)}, 406: {}, 413: {}},
 )
 @slow
-def get_topology(request: Request, archive: ArchiveOf, run: RunId, step: StepPath) -> Response:
+def get_topology(request: Request, archive: ReadOf, run: RunId, step: StepPath) -> Response:
     """The connections of one snapshot: the file that `PUT` takes, safetensors, an Arrow stream, or lists in JSON.
 
     It never changes: its entity tag is the topology's digest, and whoever has it is sent nothing.
@@ -75,7 +84,7 @@ def get_engine(request: Request, archive: ArchiveOf) -> Response:
 
 
 @router.get("/stats", response_model=answer_type(ArchiveCounts))
-def get_stats(request: Request, archive: ArchiveOf) -> Response:
+def get_stats(request: Request, archive: ReadOf) -> Response:
     """How much the archive holds."""
     return represent(request, archive.counts())
 

@@ -9,6 +9,7 @@ what stands already.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import secrets
@@ -19,7 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from topostrata import queries
 from topostrata.errors import (
@@ -33,7 +35,11 @@ from topostrata.errors import (
     TopostrataError,
 )
 from topostrata.frames import Table
+from topostrata.store.past import CLOCK, Past
 from topostrata.store.read_only import check_read_only
+
+if TYPE_CHECKING:
+    from topostrata.runs import ChangeKind
 
 try:
     import neo4j
@@ -67,6 +73,9 @@ _DRIVER_OPTIONS: dict[str, Any] = {
     "connection_timeout": 10,
     "connection_acquisition_timeout": 30,
     "max_transaction_retry_time": 15,
+    # The embedded engine refuses one of two that changed the same page at once, the clock's among them. What either
+    # does takes milliseconds, so the first try again comes soon; the driver's own second would be most of a push.
+    "initial_retry_delay": 0.03,
     "notifications_min_severity": "OFF",
     "telemetry_disabled": True,
     "user_agent": "topostrata",
@@ -99,11 +108,35 @@ class _Question:
     sent: bool = False
 
 
+class _NoClockError(Exception):
+    """An archive of before, which does not count yet what is acknowledged."""
+
+
 class Transaction:
     """One open transaction: ``run`` sends a named query with exactly the parameters that it declares."""
 
+    pinned = False  # whether it answers as of an earlier moment
+
     def __init__(self, inner: neo4j.ManagedTransaction) -> None:
         self._inner = inner
+        self._changes: list[list[Any]] = []
+
+    def past(self) -> Past | None:
+        """What was changed after the moment that is asked about; None where that is now."""
+        return None
+
+    def changes(self, kind: ChangeKind, run: str, step: int | None = None, /, **details: Any) -> None:
+        """Say what this transaction changes of the answers, and how it was before: it is acknowledged at the end."""
+        self._changes.append([kind, run, step, json.dumps(details)])
+
+    def acknowledge(self) -> None:
+        """Count what this transaction changed and keep it. It comes last: others wait for the clock from here on."""
+        if not self._changes:
+            return
+        forget = any(kind == "purged" for kind, *_ in self._changes)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        if not self.run("moments/acknowledge", name=CLOCK, at=now, rows=self._changes, forget=forget):
+            raise _NoClockError
 
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
         """All rows of the query ``queries/NAME.cypher``, as dictionaries by column."""
@@ -162,7 +195,25 @@ class GraphStore:
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run the work in one transaction, flushed to disk when this returns. The work may be run more than once."""
-        return self._manage(neo4j.WRITE_ACCESS, work)
+
+        def acknowledged(tx: Transaction) -> T:
+            answer = work(tx)
+            tx.acknowledge()
+            return answer
+
+        try:
+            return self._manage(neo4j.WRITE_ACCESS, acknowledged)
+        except _NoClockError:
+            self.start_clock()
+            return self._manage(neo4j.WRITE_ACCESS, acknowledged)
+
+    def check_writable(self) -> None:
+        """Raise an error where what comes of a long computation could not be kept."""
+
+    def start_clock(self) -> None:
+        """Count from now on what is acknowledged; what an archive holds already counts as having been there always."""
+        self.schema(queries.statements("schema/004-moments"))
+        self._manage(neo4j.WRITE_ACCESS, lambda tx: tx.run("moments/start_clock", name=CLOCK))
 
     def schema(self, statements: Iterable[str]) -> None:
         """Send statements that define constraints and indexes, each in a transaction of its own."""

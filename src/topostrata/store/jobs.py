@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, get_args
 
 from topostrata import queries
 from topostrata.errors import Code, ConflictError, CorruptError, LimitError, NotFoundError, TopostrataError
-from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import PART_BYTES
+
+if TYPE_CHECKING:
+    from topostrata.store.graph import GraphStore, Row, Transaction
 
 JobStatus = Literal["queued", "running", "finished", "failed"]
 

@@ -41,6 +41,7 @@ def prepare(store: GraphStore) -> None:
         for name in ("schema/001-archive", "schema/002-step-metrics", "schema/004-jobs"):
             store.schema(queries.statements(name))
         index_keys(store)
+        store.start_clock()
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         store.write(
             lambda tx: tx.run(

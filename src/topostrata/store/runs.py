@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
@@ -19,7 +19,9 @@ from topostrata.refs import Ref, expand, parse_ref
 from topostrata.runs import (
     EVERY_RUN,
     ArchiveCounts,
+    Change,
     Descent,
+    How,
     LayerMetrics,
     Parent,
     Run,
@@ -30,6 +32,7 @@ from topostrata.runs import (
     StepMetrics,
     Unprojected,
 )
+from topostrata.store.past import clock_of, rows_of
 
 if TYPE_CHECKING:  # so that values which are read elsewhere need no driver
     from topostrata.store.graph import GraphStore, Row, Transaction
@@ -76,7 +79,7 @@ class RunStore:
 
     def has_run(self, run: str) -> bool:
         """Whether the archive holds a run of that id."""
-        return bool(self._store.read("runs/runs_by_id", ids=[run]))
+        return self._store.read_with(lambda tx: bool(_rows_by_id(tx, [run])))
 
     def runs(self, only: RunFilter) -> list[Run]:
         """All such runs in the order of their ids."""
@@ -181,6 +184,30 @@ class RunStore:
             for row in rows
         ]
 
+    def changes(self, since: int, limit: int | None) -> list[Change]:
+        """What was changed after a moment, in their order: all, or so much and the rest of a moment."""
+        if since < 0 or (limit is not None and limit < 1):
+            raise InvalidInputError(
+                f"changes: expected a moment from 0 and a limit from 1 on, found {since} and {limit}"
+            )
+
+        def work(tx: Transaction) -> list[Change]:
+            past = tx.past()
+            until = _moment(tx) if past is None else past.moment
+            changes: list[Change] = []
+            for row in rows_of(tx, since, until, without=[]):
+                change = _change(row)
+                if limit is not None and len(changes) >= limit and change.moment != changes[-1].moment:
+                    break
+                changes.append(change)
+            return changes
+
+        return self._store.read_with(work)
+
+    def moment(self) -> int:
+        """The moment of the last change; of an earlier moment, that."""
+        return self._store.read_with(_moment)
+
     def states(self) -> dict[str, RunState]:
         """How far each run has come."""
         return {row["run"]: RunState(row["last_step"], row["status"]) for row in self._store.read("runs/states")}
@@ -198,22 +225,46 @@ def all_runs(tx: Transaction, only: RunFilter = EVERY_RUN, *, removed: bool = Fa
 def _rows(tx: Transaction, after: str, size: int, only: RunFilter, *, removed: bool = False) -> Iterator[Row]:
     """All such runs after an id, read so many at a time."""
     stated = {
-        "removed": removed,
+        "removed": removed or tx.pinned,
         "status": only.status or "",
         "tags": list(only.tags),
         "step_from": -1 if only.step_from is None else only.step_from,
         "step_to": -1 if only.step_to is None else only.step_to,
     }
+    if tx.pinned:  # what the filter asks about may have been otherwise then
+        stated |= {"status": "", "tags": [], "step_from": -1, "step_to": -1}
     while page := tx.run("runs/runs", after=after, limit=size, **stated):
+        rows = _then(tx, page)
+        if tx.pinned:
+            rows = [row for row in rows if only.covers(_run(row, ()))]
         if only.metric is None:
-            yield from page
+            yield from rows
         else:
-            ids = {row["id"]: f"{row['id']}@{row['last_step']}" for row in page if row["snapshots"]}
+            ids = {row["id"]: f"{row['id']}@{row['last_step']}" for row in rows if row["snapshots"]}
             last = find_snapshots(tx, list(ids.values()))
-            yield from (row for row in page if row["id"] in ids and only.accepts(last[ids[row["id"]]].metrics))
+            yield from (row for row in rows if row["id"] in ids and only.accepts(last[ids[row["id"]]].metrics))
         if len(page) < size:
             return
         after = page[-1]["id"]
+
+
+def _rows_by_id(tx: Transaction, ids: Sequence[str]) -> list[Row]:
+    return _then(tx, tx.run("runs/runs_by_id", ids=list(ids), removed=tx.pinned))
+
+
+def _then(tx: Transaction, rows: list[Row]) -> list[Row]:
+    """The rows of runs as they were at the moment that is asked about."""
+    past = tx.past()
+    if past is None:
+        return rows
+    rows = [past.row_of(row) for row in rows if past.has(row["id"])]
+    continued = [row["id"] for row in rows if past.has_later(row["id"])]
+    steps = steps_of(tx, continued) if continued else {}
+    return [row | _extent(steps[row["id"]]) if row["id"] in steps else row for row in rows]
+
+
+def _extent(steps: Sequence[int]) -> Row:
+    return {"snapshots": len(steps), "first_step": min(steps, default=None), "last_step": max(steps, default=None)}
 
 
 def find_run(tx: Transaction, run: str) -> Run:
@@ -226,7 +277,7 @@ def find_run(tx: Transaction, run: str) -> Run:
 
 def runs_of(tx: Transaction, ids: Sequence[str]) -> dict[str, Run]:
     """Those of these runs that are there, by id."""
-    return {run.id: run for run in _with_parents(tx, tx.run("runs/runs_by_id", ids=list(ids)))}
+    return {run.id: run for run in _with_parents(tx, _rows_by_id(tx, ids))}
 
 
 def snapshots_of(tx: Transaction, run: str, *, removed: bool = False) -> list[Snapshot]:
@@ -242,20 +293,40 @@ def snapshots_of(tx: Transaction, run: str, *, removed: bool = False) -> list[Sn
 
 def steps_of(tx: Transaction, runs: Sequence[str]) -> dict[str, list[int]]:
     """The steps of each of these runs, sorted."""
+    rows = tx.run("runs/steps_by_run", runs=list(runs), removed=tx.pinned)
     steps: dict[str, list[int]] = {run: [] for run in runs}
-    return steps | {row["run"]: row["steps"] for row in tx.run("runs/steps_by_run", runs=list(runs))}
+    return steps | _steps_then(tx, rows)
+
+
+def _every_step(tx: Transaction) -> dict[str, list[int]]:
+    """The steps of each run that has snapshots, sorted."""
+    return _steps_then(tx, tx.run("runs/steps", removed=tx.pinned))
+
+
+def _steps_then(tx: Transaction, rows: list[Row]) -> dict[str, list[int]]:
+    past = tx.past()
+    if past is None:
+        return {row["run"]: row["steps"] for row in rows}
+    return {row["run"]: steps for row in rows if (steps := past.steps(row["run"], row["steps"]))}
 
 
 def find_snapshots(tx: Transaction, ids: Sequence[str]) -> dict[str, Snapshot]:
     """Those of these snapshots that are there, by id."""
-    pages = (tx.run("runs/snapshots_by_id", ids=page) for page in _pages(ids))
+    pages = (tx.run("runs/snapshots_by_id", ids=page, removed=tx.pinned) for page in _pages(ids))
     return {snapshot.id: snapshot for page in pages for snapshot in _snapshots(tx, page)}
 
 
 def step_metrics_page(tx: Transaction, run: str, *, limit: int, after: int, removed: bool = False) -> list[StepMetrics]:
     """A page of the metrics that a run has beside its snapshots, those after the step ``after``."""
-    rows = tx.run("runs/step_metrics", run=run, after=after, limit=limit, removed=removed)
-    return [_step_metrics(row) for row in rows]
+    rows = tx.run("runs/step_metrics", run=run, after=after, limit=limit, removed=removed or tx.pinned)
+    entries = [_step_metrics(row) for row in rows]
+    past = tx.past()
+    if past is None:
+        return entries
+    then = past.step_metrics(entries)
+    if len(entries) < limit or len(then) == limit:
+        return then
+    return then + step_metrics_page(tx, run, limit=limit - len(then), after=entries[-1].step)
 
 
 def find_step_metrics(tx: Transaction, id_: str) -> StepMetrics | None:
@@ -296,7 +367,7 @@ def expanded(tx: Transaction, patterns: Iterable[Ref | Snapshot | str] | Ref | S
     several = [patterns] if isinstance(patterns, Ref | Snapshot | str) else patterns
     checked = map(check_ref, several)
     texts = [pattern if isinstance(pattern, str) else f"{pattern.run}@{pattern.step}" for pattern in checked]
-    return expand(texts, ((row["run"], step) for row in tx.run("runs/steps") for step in row["steps"]))
+    return expand(texts, ((run, step) for run, steps in _every_step(tx).items() for step in steps))
 
 
 def recorded(tx: Transaction, snapshots: Sequence[Snapshot], *, removed: bool = False) -> list[RecordedSnapshot]:
@@ -327,9 +398,18 @@ def recorded_of(
 def layers_of(tx: Transaction, runs: Sequence[str], *, removed: bool = False) -> dict[str, tuple[RunLayer, ...]]:
     """The layers of each of these runs in order; none before its first snapshot."""
     rows_by_run: dict[str, list[Row]] = {run: [] for run in runs}
-    for row in tx.run("runs/layers", runs=list(runs), removed=removed):
+    for row in tx.run("runs/layers", runs=list(runs), removed=removed or tx.pinned):
         rows_by_run[row["run"]].append(row)
-    return {run: _layers(run, rows) for run, rows in rows_by_run.items()}
+    layers = {run: _layers(run, rows) for run, rows in rows_by_run.items()}
+    if not tx.pinned:
+        return layers
+    then = steps_of(tx, runs)
+    return {run: tuple(map(_unseen, entries)) if then[run] else () for run, entries in layers.items()}
+
+
+def _unseen(layer: RunLayer) -> RunLayer:
+    """The layer without what the graph has of its connections, which is known of now only."""
+    return replace(layer, projection="off", projected_step=None, lifetimes=0)
 
 
 def wiring_of(layers: Iterable[RunLayer]) -> Wiring:
@@ -358,20 +438,35 @@ def layer_metrics_of(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str,
         for row in tx.run("runs/layer_metrics", ids=list(page)):
             if metrics := _metrics(row["mask"]):
                 layer_metrics[row["id"]][row["layer"]] = metrics
-    return layer_metrics
+    past = tx.past()
+    return layer_metrics if past is None else past.layer_metrics(layer_metrics)
 
 
 def parents_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[Parent, ...]]:
     """The declared parents of each of these runs, by their ids and steps."""
-    parents: dict[str, tuple[Parent, ...]] = dict.fromkeys(runs, ())
+    hows: dict[str, dict[tuple[str, int], How]] = {run: {} for run in runs}
     for row in tx.run("lineage/parents", runs=list(runs)):
-        parents[row["run"]] = (*parents[row["run"]], Parent(row["parent"], row["step"], row["how"]))
-    return parents
+        hows[row["run"]][row["parent"], row["step"]] = row["how"]
+    if (past := tx.past()) is not None:
+        hows = {run: past.parents(run, now) for run, now in hows.items()}
+    return {run: tuple(Parent(*place, how) for place, how in sorted(of_run.items())) for run, of_run in hows.items()}
 
 
 def descents(tx: Transaction) -> list[Descent]:
     """Every declared descent."""
-    return [Descent(row["parent"], row["step"], row["child"], row["how"]) for row in tx.run("lineage/edges")]
+    rows = tx.run("lineage/edges", removed=tx.pinned)
+    past = tx.past()
+    if past is None:
+        return [Descent(row["parent"], row["step"], row["child"], row["how"]) for row in rows]
+    hows: dict[str, dict[tuple[str, int], How]] = {run: {} for run in past.children()}
+    for row in rows:
+        hows.setdefault(row["child"], {})[row["parent"], row["step"]] = row["how"]
+    return [
+        Descent(parent, step, child, how)
+        for child in sorted(hows)
+        if past.has(child)
+        for (parent, step), how in sorted(past.parents(child, hows[child]).items())
+    ]
 
 
 def _with_parents(tx: Transaction, rows: list[Row]) -> list[Run]:
@@ -397,13 +492,15 @@ def _run(row: Row, parents: tuple[Parent, ...]) -> Run:
 
 
 def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int, removed: bool = False) -> list[Snapshot]:
-    return _snapshots(tx, tx.run("runs/snapshots", run=run, after=after, limit=limit, removed=removed))
+    return _snapshots(tx, tx.run("runs/snapshots", run=run, after=after, limit=limit, removed=removed or tx.pinned))
 
 
 def _snapshots(tx: Transaction, rows: Sequence[Row]) -> list[Snapshot]:
     nodes = [row["snapshot"] for row in rows]
     layer_metrics = layer_metrics_of(tx, [node["id"] for node in nodes if node.get("has_layer_metrics")])
-    return [_snapshot(node, layer_metrics.get(node["id"], {})) for node in nodes]
+    snapshots = [_snapshot(node, layer_metrics.get(node["id"], {})) for node in nodes]
+    past = tx.past()
+    return snapshots if past is None else past.snapshots(snapshots)
 
 
 def _snapshot(node: Mapping[str, Any], layer_metrics: LayerMetrics) -> Snapshot:
@@ -454,6 +551,16 @@ def _merged(snapshots: Iterable[Snapshot], beside: Iterable[StepMetrics]) -> lis
         )
         by_step[snapshot.step] = merged
     return [by_step[step] for step in sorted(by_step)]
+
+
+def _moment(tx: Transaction) -> int:
+    past = tx.past()
+    return clock_of(tx)[0] if past is None else past.moment
+
+
+def _change(row: Row) -> Change:
+    at, details = datetime.fromisoformat(row["at"]), json.loads(row["details"])
+    return Change(row["moment"], at, row["kind"], row["run"], row["step"], details)
 
 
 def _metrics(properties: Mapping[str, Any]) -> dict[str, float]:
@@ -533,7 +640,7 @@ def _pages(ids: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _holds(tx: Transaction) -> str:
-    runs = [row["run"] for row in tx.run("runs/steps")]
+    runs = list(_every_step(tx))
     if not runs:
         return "it is empty"
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"

@@ -23,6 +23,7 @@ from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import nnstd
 from topostrata.ingest.formats.export_file import ExportFile
 from topostrata.service.cli.main import app
+from topostrata.service.client import Client
 from topostrata.store.embedded import stop
 
 HISTORY = sparse_history(1, snapshots=66, widths=(64, 64, 64, 10), density=0.1, churn=0.3)
@@ -58,7 +59,7 @@ def tiles(archive: Archive) -> dict[str, str]:
     return {row["id"]: row["guard"] for row in tell(archive, TILES)}
 
 
-def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive) -> None:
+def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for twice it is one job; after kill -9 the next service finishes it, and computes no tile again.
 
     The result has the distances of ``ts.nnstd``, in each form of the direct route, which refuses as many snapshots.
@@ -100,6 +101,13 @@ def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive) -> None:
         assert known.status_code == 304
         again = client.post("/v1/jobs", json=MATRIX)
         assert (again.status_code, again.json()["id"]) == (200, asked.json()["id"])
+        with Client(str(client.base_url)) as remote:  # too many for a request: it takes the job's
+            assert remote.distances("w0@*", alignment="canonical").nnstd.tolist() == matrix
+            assert client.delete(path).status_code == 204
+            monkeypatch.setattr("topostrata.service.remote._LOOK_S", 0.01)
+            seen: list[tuple[int, int]] = []
+            done = remote.distances("w0@*", alignment="canonical", progress=lambda *so_far: seen.append(so_far))
+        assert (done.nnstd.tolist(), seen[-1]) == (matrix, (66 * 67 // 2, 66 * 67 // 2))
         assert client.delete(path).status_code == 204
         assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]
 
@@ -107,7 +115,7 @@ def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive) -> None:
 def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Client, tmp_path: Path) -> None:
     """An inference, a test of relatedness and an export; one that fails says why, one that is cancelled makes room.
 
-    The command line lists the same jobs, waits for one and writes its result.
+    The command line lists the same jobs, waits for one and writes its result, beside the archive and from elsewhere.
     """
     endless = {"kind": "relatedness", "a": "w0@0", "b": "w0@10", "tests": 999_999}
     asked = rest.post("/v1/jobs", json=endless).raise_for_status().headers["location"]
@@ -139,21 +147,22 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
     with ExportFile(file) as exported:
         assert exported.counts.snapshots == 6  # w1 and w0, from which it descends
 
-    def topostrata(*arguments: str) -> str:
-        done = CliRunner().invoke(app, ["jobs", *arguments, "--store", str(shell.store)])
+    def topostrata(*arguments: str, store: object = shell.store) -> str:
+        done = CliRunner().invoke(app, ["jobs", *arguments, "--store", str(store)])
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    assert json.loads(topostrata("ls", "--json")) == [*listed["jobs"], inferred]
+    for store in (shell.store, rest.base_url):
+        assert json.loads(topostrata("ls", "--json", store=store)) == [*listed["jobs"], inferred]
+        out = ("--out", str(tmp_path / "related.json"))
+        assert json.loads(topostrata("wait", related["id"][:12], *out, "--json", store=store)) == related
+        assert (tmp_path / "related.json").read_bytes() == rest.get(f"{paths[2]}/result").content
+        assert f"error: {failed['error']}" in topostrata("show", failed["id"], store=store)
     assert topostrata("ls").count("finished") == 3
-    out = ("--out", str(tmp_path / "related.json"))
-    assert json.loads(topostrata("wait", related["id"][:12], *out, "--json")) == related
-    assert (tmp_path / "related.json").read_bytes() == rest.get(f"{paths[2]}/result").content
-    assert f"error: {failed['error']}" in topostrata("show", failed["id"])
     assert rest.post("/v1/jobs", json=jobs[3]).status_code == 202  # what it wrote was of another moment
     for path in paths[1:]:
         assert rest.delete(path).status_code == 204
-    assert topostrata("cancel", inferred["id"]) == f"{inferred['id']}: forgotten\n"
+    assert topostrata("cancel", inferred["id"], store=rest.base_url) == f"{inferred['id']}: forgotten\n"
     assert rest.get("/v1/jobs").json()["jobs"] == []
 
 

@@ -1,0 +1,44 @@
+"""The jobs of an archive behind a service: followed, fetched and cancelled by requests; the service works on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from typing_extensions import override
+
+from topostrata.errors import ConflictError
+from topostrata.service.answers.values import value_of
+from topostrata.service.transport import JSON, Service, path_of
+from topostrata.store.jobs import Job, JobQueue, JobState
+
+
+class RemoteJobs(JobQueue):
+    """The part of ``JobQueue`` for those who want an answer."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @override
+    def page(self, *, limit: int = 100, before: int | None = None) -> list[Job]:
+        page = self._service.value(dict[str, Any], path_of("jobs"), limit=limit, cursor=before)
+        return [value_of(Job, entry) for entry in page["jobs"]]
+
+    @override
+    def get(self, job: str) -> Job:
+        return self._service.value(Job, path_of("jobs", job))
+
+    @override
+    def states(self) -> dict[str, JobState]:
+        return {job.id: JobState(job.status, job.done, job.total) for job in self.page(limit=1000)}
+
+    @override
+    def result(self, job: Job) -> Iterator[bytes]:
+        if job.status != "finished":
+            raise ConflictError(f"job {job.id}: expected one that is finished, found it {job.status}", hint=job.error)
+        answer = self._service.send("GET", path_of("jobs", job.id, "result"), accept=job.media_type or JSON)
+        return iter([answer.body])
+
+    @override
+    def forget(self, job: str) -> None:
+        self._service.send("DELETE", path_of("jobs", job))
