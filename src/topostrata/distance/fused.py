@@ -365,8 +365,9 @@ class _Answer(NamedTuple):
 
 
 def _answer(networks: Sequence[Prepared], pairs: Ints, partners: Ints) -> _Answer | None:
-    layout = networks[0].plan.layout
-    if layout is None:
+    plan = networks[0].plan
+    layout = plan.layout
+    if layout is None or any(network.plan.form != plan.form for network in networks):
         return None
     n, spaces = len(pairs), len(networks[0].sizes)
     answer = _Answer(

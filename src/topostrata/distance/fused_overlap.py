@@ -337,6 +337,8 @@ def answer(networks: Sequence[Prepared], pairs: Ints) -> Answer | None:
     plan = networks[0].plan
     if plan.layout is None or [*plan.sides[0]] != [*plan.layout[0]]:
         return None
+    if any(network.plan.form != plan.form for network in networks):
+        return None
     n, width = len(pairs), max(sum(network.sizes) for network in networks)
     for network in networks:
         network.colours  # noqa: B018 - computed now, so that they stand in the table

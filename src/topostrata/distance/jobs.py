@@ -110,9 +110,10 @@ def _together(pairs: Ints, get: Callable[[int], Ready], compare_many: CompareMan
         orders = [plans(networks[0], network, fix_output=network.plan.fix_output) for network in networks]
     except NotComparableError:  # the pair that it is about will say so
         return [None] * len(pairs)
+    first = networks[0].plan.order  # either of two may have to stand in the other's order
     if not all(
-        plan.plain and both[1].order == plan.order
-        for plan, both in zip((network.plan for network in networks), orders, strict=True)
+        network.plan.plain and (both[0].order, both[1].order) == (first, network.plan.order)
+        for network, both in zip(networks, orders, strict=True)
     ):
         return [None] * len(pairs)
     return compare_many(networks, places.reshape(pairs.shape))

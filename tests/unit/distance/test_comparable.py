@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.distance.kinds import KINDS, drawn
 from tests.wirings import MODELS, labelled
+from topostrata.distance.alignments import Alignment
 from topostrata.distance.comparable import plans
 from topostrata.distance.nnstd import nnstd
 from topostrata.distance.pairwise import distances
@@ -102,9 +103,12 @@ def test_plain_networks_that_differ_as_written_are_compared_too() -> None:
     assert nnstd(a, b).nnstd == nnstd(b, a).nnstd
     straight = Topology(tuple(b[layer.name] for layer in a.layers))
     assert nnstd(a, b).nnstd == pytest.approx(nnstd(a, straight).nnstd, abs=1e-12)
-    matrix = distances([a, b, c], labels=["a", "b", "c"], workers=1)
-    assert matrix.nnstd[0, 1] == nnstd(a, b).nnstd
-    assert matrix.nnstd[1, 2] == nnstd(b, c).nnstd
+    alignments: tuple[Alignment, ...] = ("overlap", "canonical")
+    for alignment in alignments:
+        for networks in ((a, b, c), (b, c, a)):
+            matrix = distances(networks, alignment=alignment, workers=1)
+            assert matrix.nnstd[0, 1] == nnstd(*networks[:2], alignment=alignment).nnstd
+            assert matrix.nnstd[1, 2] == nnstd(*networks[1:], alignment=alignment).nnstd
 
 
 def test_other_architectures_are_refused_with_both_wirings() -> None:
