@@ -134,8 +134,8 @@ class Upkeep(Analysis):
     def bring_back(self, runs: Iterable[str], *, dry_run: bool = False) -> None:
         """Show removed runs again, as they were.
 
-        Raises ``NotFoundError`` for one that was not removed, ``ConflictError`` where one descends from a run that would
-        stay removed.
+        Raises ``NotFoundError`` for one that was not removed, ``ConflictError`` where one descends from a run that
+        would stay removed.
 
         >>> archive.bring_back(["nowhere"])
         Traceback (most recent call last):
