@@ -5,7 +5,7 @@
 Two runs of 784-1000-1000-1000-10 at 1.3 %. Each path is asked 200 times on one connection, after 10 that do not count;
 then by 32 clients at once for 10 s. The service's processor time is counted apart from the clients'. `/healthz` is also
 asked while 45 clients ask for matrices, and a stored distance while a job computes one. Uploads are snapshots of 20,000
-connections, each of a run of its own.
+connections, each of a run of its own. At last 200 clients read and write for a minute; a connection that breaks counts.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ WIDTHS = (784, 1000, 1000, 1000, 10)
 TIMES = 200
 MANY = 150  # snapshots of a matrix that takes a minute
 CLIENTS = 32
+CROWD, CROWD_SECONDS = 200, 60.0
+BROKEN = 0  # the status of a connection that broke
 SECONDS = 10.0
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
 DISTANCE = "/v1/distances?a=w0@0&b=w1@0&alignment=identity"
@@ -93,7 +95,11 @@ def together(url: tuple[str, int], asks: list[Ask], seconds: float) -> tuple[int
     def client(k: int) -> None:
         connection = http.client.HTTPConnection(*url, timeout=120)
         while time.perf_counter() < deadline:
-            status = asks[k](connection)
+            try:
+                status = asks[k](connection)
+            except (OSError, http.client.HTTPException):
+                status = BROKEN
+                connection.close()
             statuses[k][status] = statuses[k].get(status, 0) + 1
         connection.close()
 
@@ -106,7 +112,7 @@ def together(url: tuple[str, int], asks: list[Ask], seconds: float) -> tuple[int
     for counts in statuses:
         for status, number in counts.items():
             total[status] = total.get(status, 0) + number
-    return total.pop(200, 0), total
+    return total.pop(200, 0) + total.pop(201, 0), total
 
 
 def processor_seconds(pid: int) -> float:
@@ -115,10 +121,11 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def uploads() -> Ask:
+def uploads(first: int = 0) -> Ask:
+    """Puts the same snapshot into one new run after another: ``u0`` or, for others beside it, ``u1000000`` first."""
     body = BytesIO()
     snapshot_file.write(body, network(5, (784, 1000, 1000, 10), 0.0112))
-    data, numbers = body.getvalue(), count()
+    data, numbers = body.getvalue(), count(first)
 
     def ask(connection: http.client.HTTPConnection) -> int:
         connection.request("PUT", f"/v1/runs/u{next(numbers)}/snapshots/0", body=data)
@@ -151,6 +158,16 @@ def beside_a_job(connection: http.client.HTTPConnection) -> None:
     print(f"{alone[int(0.99 * len(alone))]:.1f} ms; while a job computes a matrix on all cores ({len(beside)} tries)")
     print(f"{statistics.median(beside):.1f} ms and {beside[int(0.99 * len(beside))]:.1f} ms.")
     job("DELETE", place)
+
+
+def crowd(url: tuple[str, int]) -> None:
+    """Many clients at once: what they get, and what not."""
+    kinds = [getting("/v1/runs/w0"), getting(DISTANCE), getting("/v1/runs?limit=20"), uploads(1_000_000)]
+    done, others = together(url, [kinds[k % len(kinds)] for k in range(CROWD)], CROWD_SECONDS)
+    busy = others.pop(503, 0)
+    told = ", ".join(f"{number} of status {status or 'none: broken'}" for status, number in others.items())
+    print(f"\n{CROWD} clients for {CROWD_SECONDS:g} s (runs, distances, lists and uploads, a quarter each): {done:,}")
+    print(f"answers, {busy:,} times 503 with `Retry-After`; errors: {told or 'none'}.")
 
 
 def main() -> None:
@@ -205,6 +222,7 @@ def main() -> None:
             print(f"a run {statistics.median(runs):.1f} and {max(runs):.1f} ms.")
             loading.join()
             connection.close()
+            crowd(url)
         stop(store, force=True)
 
 
