@@ -160,6 +160,9 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
         assert f"error: {failed['error']}" in topostrata("show", failed["id"], store=store)
     assert topostrata("ls").count("finished") == 3
     assert rest.post("/v1/jobs", json=jobs[3]).status_code == 202  # what it wrote was of another moment
+    follow(rest, paths[3], is_done)
+    anew = rest.get(f"{paths[3]}/result", headers={"If-None-Match": answer.headers["etag"]})
+    assert (anew.status_code, anew.headers["etag"] != answer.headers["etag"]) == (200, True)
     for path in paths[1:]:
         assert rest.delete(path).status_code == 204
     assert topostrata("cancel", inferred["id"], store=rest.base_url) == f"{inferred['id']}: forgotten\n"
