@@ -21,6 +21,11 @@ def submit(archive: Archive, job: str, **more: bool) -> tuple[Job, bool]:
     return archive.jobs.submit(job, "distances", {"refs": ["w0@0"]}, runs=["w0"], total=10, **more)
 
 
+def parts(archive: Archive) -> int:
+    """How many parts of results the archive has, of whatever job."""
+    return int(tell(archive, "MATCH (p:JobPart) RETURN count(p) AS parts")[0]["parts"])
+
+
 def let_vanish(archive: Archive) -> None:
     """Let the leases of all who work end without a word."""
     tell(archive, "MATCH (j:Job) WHERE j.lease_until IS NOT NULL SET j.lease_until = 0 RETURN j.id AS id")
@@ -48,9 +53,9 @@ def test_a_job_is_asked_for_once_and_done_in_turn(archive: Archive) -> None:
     with pytest.raises(ConflictError, match="found it running"):
         list(queue.result(queue.get(A)))
     data = bytes(range(256)) * 2**15 + b"end"  # 8 MiB and a little: three parts
-    queue.finish(A, "another", "x/y", BytesIO(data))  # whose it is not
-    assert queue.get(A).status == "running"
-    queue.finish(A, "me", "x/y", BytesIO(data))
+    assert not queue.finish(A, "another", "x/y", BytesIO(data))  # whose it is not
+    assert (queue.get(A).status, parts(archive)) == ("running", 0)
+    assert queue.finish(A, "me", "x/y", BytesIO(data))
     finished = queue.get(A)
     assert (finished.status, finished.done, finished.bytes, finished.media_type) == ("finished", 12, len(data), "x/y")
     assert b"".join(queue.result(finished)) == data
@@ -61,7 +66,7 @@ def test_a_job_is_asked_for_once_and_done_in_turn(archive: Archive) -> None:
     )  # fmt: skip
     assert submit(archive, B)[0].status == "queued"
     assert submit(archive, A, anew=True)[0].status == "queued"
-    assert tell(archive, "MATCH (p:JobPart) RETURN count(p) AS parts") == [{"parts": 0}]
+    assert parts(archive) == 0
 
 
 def test_who_vanishes_is_replaced_and_a_job_that_kills_has_failed(archive: Archive) -> None:
@@ -92,9 +97,20 @@ def test_a_job_is_forgotten_with_its_result_and_with_its_runs(
     queue = archive.jobs
     submit(archive, A)
     queue.claim("me")
-    queue.forget(A)
+    monkeypatch.setattr("topostrata.store.jobs.PART_BYTES", 4)
+
+    class Overtaken(BytesIO):
+        """A file whose last part is read when the job is forgotten meanwhile."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() == 8:
+                assert parts(archive) == 2
+                queue.forget(A)
+            return super().read(size)
+
+    assert not queue.finish(A, "me", "x/y", Overtaken(b"2 parts late"))
+    assert parts(archive) == 0
     assert not queue.renew(A, "me", done=1, total=10)
-    queue.finish(A, "me", "x/y", BytesIO(b"late"))
     with pytest.raises(NotFoundError):
         queue.get(A)
     with pytest.raises(NotFoundError):
@@ -113,3 +129,13 @@ def test_a_job_is_forgotten_with_its_result_and_with_its_runs(
     submit(archive, B)
     with pytest.raises(LimitError, match="that wait"):
         submit(archive, A)
+    assert queue.claim("me") is not None
+    monkeypatch.setattr("topostrata.store.jobs.MOST_RESULT", 7)
+    with pytest.raises(LimitError, match="at most 7 bytes, found 8"):
+        queue.finish(B, "me", "x/y", BytesIO(b"8 bytes."))
+    assert parts(archive) == 0
+    assert queue.finish(B, "me", "x/y", BytesIO(b"6 here"))
+    submit(archive, A)
+    with pytest.raises(LimitError, match="that wait"):
+        submit(archive, B, anew=True)
+    assert b"".join(queue.result(queue.get(B))) == b"6 here"  # refused, it is as it was
