@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from io import BytesIO
+from threading import Event
 
 import pytest
 
@@ -10,8 +13,8 @@ from tests.histories import sparse_history
 from tests.pushed import push
 from tests.stores import tell
 from topostrata.archive import Archive
-from topostrata.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
-from topostrata.service import jobs
+from topostrata.errors import ConflictError, CorruptError, InvalidInputError, LimitError, NotFoundError
+from topostrata.service import jobs, worker
 from topostrata.store.jobs import MOST_ATTEMPTS, Job
 
 A, B = "a" * 32, "b" * 32
@@ -139,3 +142,57 @@ def test_a_job_is_forgotten_with_its_result_and_with_its_runs(
     with pytest.raises(LimitError, match="that wait"):
         submit(archive, B, anew=True)
     assert b"".join(queue.result(queue.get(B))) == b"6 here"  # refused, it is as it was
+
+
+def test_an_export_is_about_the_runs_that_it_wrote(archive: Archive) -> None:
+    """One of all runs has those of the moment at which it is made, and is forgotten with each of them."""
+    history = sparse_history(8, snapshots=1, widths=[20, 15, 8], density=0.3, churn=0.05)
+    push(archive, "w0", history)
+    queue = archive.jobs
+    job, _ = jobs.submit(archive, "export", jobs.plan(archive, "export", {"runs": None}))
+    push(archive, "w1", history)
+    assert queue.claim("me") is not None
+    result, runs = jobs.work(archive, job, lambda _done, _total: None, Event())
+    assert runs == ("w0", "w1")
+    with result:
+        assert queue.finish(job.id, "me", "application/zip", result, runs=runs)
+        assert queue.get(job.id).bytes == result.tell()
+        archive.purge_runs(["w1"])
+        assert queue.page() == []
+        jobs.submit(archive, "export", jobs.plan(archive, "export", {"runs": None}))
+        assert queue.claim("me") is not None
+        result.seek(0)
+        assert not queue.finish(job.id, "me", "application/zip", result, runs=runs)  # w1 went while it was written
+    assert (queue.page(), parts(archive)) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/tmp/secret"),
+            "limit",
+            "more room than there is on the disk",
+        ),
+        (RuntimeError("/tmp/secret"), "engine", "an unexpected error"),
+        (CorruptError("/tmp/secret"), "corrupt", "is damaged"),
+        (InvalidInputError("no such thing"), "invalid-input", "no such thing"),
+    ],
+)
+def test_a_job_says_what_it_failed_of_and_no_path_of_the_server(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, words: str
+) -> None:
+    """It fails at once, of its true cause; what only whoever runs the service may see stands in its log alone."""
+
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setitem(jobs.KINDS, "export", jobs.KINDS["export"]._replace(work=fail))
+    jobs.submit(archive, "export", jobs.plan(archive, "export", {"runs": None}))
+    job = archive.jobs.claim("me")
+    assert job is not None
+    worker.work(archive, job, "me", Event())
+    failed = archive.jobs.get(job.id)
+    assert (failed.status, failed.error_code) == ("failed", code)
+    assert re.search(words, failed.error or "")
+    assert "secret" not in (failed.error or "")

@@ -57,6 +57,7 @@ OWN: dict[str, dict[str, Any]] = {
     "jobs/lock_job": {"id": "j0"},
     "jobs/create_job": {"id": "j9"},
     "jobs/set_job": {"id": "j0"},
+    "jobs/set_job_runs": {"id": "j0", "runs": ["w0"]},
     "jobs/put_job_part": {"id": "j0"},
     "jobs/job_part": {"id": "j0/1"},
     "jobs/job_parts": {"id": "j0"},

@@ -251,9 +251,13 @@ class JobQueue:
 
         self._store.write(work)
 
-    def finish(self, job: str, owner: str, media_type: str, result: BinaryIO) -> bool:
+    def finish(
+        self, job: str, owner: str, media_type: str, result: BinaryIO, *, runs: Sequence[str] | None = None
+    ) -> bool:
         """Keep the result of a job, read from where the file stands; False where it is no longer this owner's.
 
+        ``runs`` are those that the result is about, if not those that were named when it was asked for. Where one of
+        them was purged meanwhile the job is forgotten, as if it had been finished before.
         Raises ``LimitError``, before anything is kept, for a result that is larger than ``MOST_RESULT``.
         """
         begin = result.tell()
@@ -276,9 +280,16 @@ class JobQueue:
                 values = {"done": row["done"] if row["total"] is None else row["total"]}
                 values |= {"media_type": media_type, "bytes": size, "parts": parts, "finished_at": _now()}
                 _set(tx, row, **values, **_NOBODY, status="finished")
+                if runs is not None:
+                    tx.run("jobs/set_job_runs", id=job, runs=list(runs))
             return row is not None
 
-        return self._store.write(work)
+        finished = self._store.write(work)
+        # Who purges a run takes it away first and looks for its jobs then: one of the two sees the other.
+        if finished and runs and len(self._store.read("runs/runs_by_id", ids=list(runs), removed=True)) < len(runs):
+            self._forget_all([{"id": job}])
+            return False
+        return finished
 
     def fail(self, job: str, owner: str, error: TopostrataError) -> None:
         """Say what a job failed of."""
