@@ -51,8 +51,6 @@ def main() -> None:
         owner = uuid.uuid4().hex
         while not gone.is_set() and (job := archive.jobs.claim(owner)) is not None:
             work(archive, job, owner, gone)
-        if not gone.is_set():
-            archive.jobs.forget_old()
 
 
 def work(archive: Archive, job: Job, owner: str, gone: threading.Event) -> None:

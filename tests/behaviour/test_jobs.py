@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import re
+import sys
 from io import BytesIO
 from threading import Event
 
@@ -15,6 +18,7 @@ from tests.stores import tell
 from topostrata.archive import Archive
 from topostrata.errors import ConflictError, CorruptError, InvalidInputError, LimitError, NotFoundError
 from topostrata.service import jobs, worker
+from topostrata.service.api import workers
 from topostrata.store.jobs import MOST_ATTEMPTS, Job
 
 A, B = "a" * 32, "b" * 32
@@ -196,3 +200,41 @@ def test_a_job_says_what_it_failed_of_and_no_path_of_the_server(
     assert (failed.status, failed.error_code) == ("failed", code)
     assert re.search(words, failed.error or "")
     assert "secret" not in (failed.error or "")
+
+
+def test_who_starts_workers_goes_on_where_none_can_be_started(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tries again and again, and says why; what was done more than seven days ago is forgotten, worker or none."""
+    submit(archive, A)
+    assert archive.jobs.claim("me") is not None
+    archive.jobs.finish(A, "me", "x/y", BytesIO(b"old"))
+    tell(archive, "MATCH (j:Job) SET j.finished_at = '2025-01-01T00:00:00.000+00:00' RETURN j.id AS id")
+    submit(archive, B)
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    monkeypatch.setattr(workers, "_LOOK_S", 0.01)
+
+    async def story() -> list[str]:
+        words: list[str] = []
+        tried_again = asyncio.Event()
+
+        class Words(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                words.append(record.getMessage())
+                if len(words) == 2:
+                    tried_again.set()
+
+        handler = Words()
+        workers.logger.addHandler(handler)
+        try:
+            starting = workers.Workers(archive, "memory")
+            async with asyncio.timeout(60):
+                await tried_again.wait()
+            await starting.close()
+        finally:
+            workers.logger.removeHandler(handler)
+        return words
+
+    assert ["/no/such/python" in text for text in asyncio.run(story())[:2]] == [True, True]
+    assert [job.id for job in archive.jobs.page()] == [B]
+    assert parts(archive) == 0
