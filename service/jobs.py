@@ -128,6 +128,9 @@ def _inference(
         root=request["root"],
         alignment=request["alignment"],
         units=request["units"],
+        by_time=request["by_time"],
+        depth=request["depth"],
+        samples=request["samples"],
         name=None,
         progress=progress,
     )

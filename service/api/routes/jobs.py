@@ -15,6 +15,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.null_model import Kept
 from topostrata.errors import LimitError
+from topostrata.lineage.inferred import SAMPLES
 from topostrata.lineage.related import TESTS
 from topostrata.lineage.unit_terms import Units
 from topostrata.service import jobs
@@ -37,6 +38,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.service.api.routes.distance import MATRICES, Pattern, matrix_response
 from topostrata.service.api.routes.limits import MOST_COMPARED
+from topostrata.service.api.routes.lineage import MOST_SAMPLES
 from topostrata.store.jobs import Job
 
 router = APIRouter(tags=["jobs"], route_class=Route)
@@ -66,6 +68,9 @@ class InferenceJob(Body):
     root: RunText | None = None
     alignment: Alignment | None = None
     units: Units | None = None
+    by_time: bool = False
+    depth: int | None = Field(default=None, ge=1, le=1000)
+    samples: int = Field(default=SAMPLES, ge=0, le=MOST_SAMPLES)
 
 
 class RelatednessJob(Body):
