@@ -394,7 +394,7 @@ class Client(RemoteAnalysis):
         topology = read_snapshot_bytes(answer.body).topology
         if topology.digest not in answer.headers.get("etag", ""):
             raise CorruptError(
-                f"{run}@{step}: expected the topology {answer.headers.get('ETag', '')[:80]}, found {topology.digest}"
+                f"{run}@{step}: expected the topology {answer.headers.get('etag', '')[:80]}, found {topology.digest}"
             )
         return topology
 

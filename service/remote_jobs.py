@@ -7,10 +7,23 @@ from typing import Any
 
 from typing_extensions import override
 
-from topostrata.errors import ConflictError
+from topostrata.errors import ConflictError, InvalidInputError
 from topostrata.service.answers.values import value_of
 from topostrata.service.transport import JSON, Service, path_of
 from topostrata.store.jobs import Job, JobQueue, JobState
+
+
+def _at_home(method: str) -> Any:
+    """What those who work on jobs do, beside the archive."""
+
+    def refused(_self: RemoteJobs, *_: Any, **__: Any) -> Any:
+        raise InvalidInputError(
+            f"jobs.{method}: expected an archive that is opened itself, found one behind a service",
+            hint="POST /v1/jobs asks the service for a job, which it works on itself",
+        )
+
+    refused.__name__ = method
+    return refused
 
 
 class RemoteJobs(JobQueue):
@@ -42,3 +55,13 @@ class RemoteJobs(JobQueue):
     @override
     def forget(self, job: str) -> None:
         self._service.send("DELETE", path_of("jobs", job))
+
+    submit = _at_home("submit")
+    waiting = _at_home("waiting")
+    claim = _at_home("claim")
+    renew = _at_home("renew")
+    release = _at_home("release")
+    finish = _at_home("finish")
+    fail = _at_home("fail")
+    forget_runs = _at_home("forget_runs")
+    forget_old = _at_home("forget_old")

@@ -82,6 +82,8 @@ class Service:
     def __init__(self, url: str, token: str | None, *, timeout_s: float, retries: int) -> None:
         split_uri(url, SERVICE_SCHEMES)
         self.url = url.rstrip("/")
+        if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
+            raise SettingsError("token: expected visible ASCII characters, found others (a line end, a space), or none")
         self._token = token
         self._timeout_s = timeout_s
         self._retries = retries
@@ -94,6 +96,11 @@ class Service:
         service = copy(self)
         service._moment = moment  # noqa: SLF001 - of the same class
         return service
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it is asked about an earlier moment."""
+        return self._moment is not None
 
     def close(self) -> None:
         """End the connections that are kept."""
@@ -154,7 +161,7 @@ class Service:
         target = urlsplit(self.url).path + path + (f"?{parameters}" if parameters else "")
         tries = 1 + (self._retries if method in _IDEMPOTENT and not once else 0)
         for at in range(tries):
-            self._wait(last=at == tries - 1)
+            self._wait()
             outcome = self._tried(method, target, body, headers, repeated=at > 0)
             if isinstance(outcome, Answer):
                 return outcome
@@ -173,18 +180,18 @@ class Service:
         except (OSError, http.client.HTTPException) as error:
             failure = StoreUnavailableError(f"{self.url}: the service does not answer: {error or type(error).__name__}")
             failure.__cause__ = error
-            return failure, isinstance(error, ssl.SSLError)
+            return failure, isinstance(error, ssl.SSLCertVerificationError)
         # What a first try has deleted is not there for the next.
         if answer.status < 300 or (repeated and method == "DELETE" and answer.status == 404):
             return answer
         return self._error(answer), answer.status not in _AGAIN
 
-    def _wait(self, *, last: bool) -> None:
+    def _wait(self) -> None:
         """Let the service rest as long as it asks for; where that is too long for the caller, say so."""
         left = self._patience - monotonic()
         if left <= 0:
             return
-        if left > (_LONGEST_WAIT_S if self._retries and not last else 0):
+        if left > (_LONGEST_WAIT_S if self._retries else 0):
             raise StoreUnavailableError(f"{self.url}: the service asks for {left:.0f} s more of patience (Retry-After)")
         sleep(left)
 

@@ -19,11 +19,14 @@ from topostrata.errors import (
     InvalidInputError,
     NotFoundError,
     QueryRefusedError,
+    SettingsError,
     StepOrderError,
     StoreUnavailableError,
 )
 from topostrata.service import transport
 from topostrata.service.client import Client
+from topostrata.service.remote_jobs import RemoteJobs
+from topostrata.store.jobs import JobQueue
 from topostrata.topology import Topology
 
 # What only the archive itself can do; their examples are not those of a client.
@@ -76,6 +79,8 @@ def test_what_needs_the_archive_itself_is_refused(client: Archive) -> None:
     for name in sorted(AT_HOME):
         with pytest.raises(InvalidInputError, match=f"{name}: expected an archive that is opened itself"):
             getattr(client, name)()
+    with pytest.raises(InvalidInputError, match=r"jobs\.submit: expected an archive that is opened itself"):
+        client.jobs.submit("0" * 32, "export", {}, runs=[])
     with pytest.raises(InvalidInputError, match="distances: expected no scheduler"):
         client.distances("w*", scheduler="tcp://127.0.0.1:1")
 
@@ -86,6 +91,7 @@ def test_every_method_is_asked_or_refused() -> None:
     public = {name for name in dir(Archive) if not name.startswith("_")}
     own = {name for base in Client.__mro__ for name in vars(base) if base.__module__.startswith("topostrata.service")}
     assert public - own == composed
+    assert {name for name in vars(JobQueue) if not name.startswith("_")} <= vars(RemoteJobs).keys()
 
 
 def test_what_may_be_asked_twice_is_asked_again(client: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +124,21 @@ def test_what_may_be_asked_twice_is_asked_again(client: Archive, monkeypatch: py
             with Client(proxy.url) as patient, nullcontext() if asked == 2 else pytest.raises(StoreUnavailableError):
                 patient.run("w0")
             assert [round(pause) for pause in pauses[1:]] == [7] * (asked - 1)
+        left[:], proxy.retry_after = ["503"] * 9, "2"
+        with Client(proxy.url, retries=3) as patient:
+            with pytest.raises(StoreUnavailableError):
+                patient.run("w0")
+            assert len(left) == 9 - 4
+            left.clear()
+            assert patient.cypher("RETURN 1 AS n").rows == [[1]]  # which waits, and is sent
+
+
+@pytest.mark.parametrize("token", ["", "ts_secret\n", "two words", "ts_sécret"])
+def test_a_token_that_is_none_is_refused_and_not_shown(token: str) -> None:
+    """Before anything is sent: a line end would stand in a traceback, with the token."""
+    with pytest.raises(SettingsError, match="expected visible ASCII characters") as refused:
+        Client("http://127.0.0.1:9", token)
+    assert "cret" not in str(refused.value)
 
 
 def test_an_error_is_the_one_that_the_archive_raised(client: Archive) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -38,5 +39,7 @@ def list_changes(
     changes = archive.changes(since, limit=limit)
     last = changes[-1].moment if changes else since
     moment = archive.moment()  # asked last, so that it is no earlier than what is listed
-    following = f"{request.url.path}?since={last}&limit={limit}" if changes and last < moment else None
+    others = [(name, value) for name, value in request.query_params.multi_items() if name not in {"since", "limit"}]
+    query = urlencode([*others, ("since", last), ("limit", limit)])
+    following = f"{request.url.path}?{query}" if changes and last < moment else None
     return represent(request, {"since": since, "moment": moment, "changes": changes, "next": following})

@@ -53,6 +53,9 @@ def test_changes_are_listed_by_pages(rest_to_write: httpx.Client) -> None:
         ("tags", {"before": []}),
     ]
     assert (second["next"], second["moment"]) == (None, since + 2)
+    pinned = {"since": since - 1, "limit": 1, "as_of": since + 1}
+    following = rest_to_write.get(rest_to_write.get("/v1/changes", params=pinned).json()["next"]).json()
+    assert (following["moment"], following["next"]) == (since + 1, None)
 
 
 def test_what_a_moment_cannot_answer_is_refused(rest_to_write: httpx.Client) -> None:
