@@ -96,7 +96,8 @@ def _put_distances(tx: Transaction, common: Row, lines: list[Kept]) -> None:
 
 def _put_matches(tx: Transaction, common: Row, lines: list[Kept]) -> None:
     units = [unit for line in lines for unit in line["units"]]
-    places = {tuple(unit[0].split("/")[:2]) for unit in units}
+    # A unit's id is run/space/index; no run has a slash in its name, a space may.
+    places = {(run, rest.rpartition("/")[0]) for run, _, rest in (unit[0].partition("/") for unit in units)}
     for run, space in places:
         tx.run("distance/drop_matches", run=run, space=space, pair=common["pair"])
     for at in range(0, len(units), _ROWS):

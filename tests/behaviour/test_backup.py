@@ -16,7 +16,7 @@ from topostrata.ingest.formats.export_file import ExportFile
 from topostrata.refs import Ref
 from topostrata.runs import Parent
 from topostrata.service.cli.main import app
-from topostrata.topology import Topology
+from topostrata.topology import LayerShape, Space, Topology, Wiring
 
 QUIET = {"guard", "writer_epoch", "writer_batch", "half_written", "created_by"}
 
@@ -39,9 +39,11 @@ def fill(archive: Archive) -> None:
     archive.distances("w*@last")
     archive.nnstd("w0@0", "w1@0", chance="degrees")
     random = np.random.default_rng(0)
-    wide = Topology.from_masks([random.random((60, 90)) < 0.05, random.random((90, 60)) < 0.05])
+    source, hidden, target = Space("input", 60, True), Space("encoder/hidden", 90, False), Space("output", 60, True)
+    wiring = Wiring((LayerShape("l0", source, hidden, 1), LayerShape("l1", hidden, target, 1)))
+    wide = wiring.place({"l0": random.random((60, 90)) < 0.05, "l1": random.random((90, 60)) < 0.05})
     archive.push("u0", 0, wide)
-    archive.push("u1", 0, wide.relabelled({"hidden1": random.permutation(90)}))
+    archive.push("u1", 0, wide.relabelled({"encoder/hidden": random.permutation(90)}))
     archive.match("u0", "u1", keep=True)
     archive.infer("w*@0", name="tree")
     archive.remove_runs(["w2"])
@@ -71,7 +73,7 @@ def ask(target: Target, *words: str) -> dict[str, object]:
 
 
 def test_what_was_lost_is_restored_to_the_last_digest(archive: Archive, target: Target, tmp_path: Path) -> None:
-    """All runs, the removed one too, with distances, matches and inferences; a restore that was stopped goes on."""
+    """All runs, the removed too, with what is kept beside them; one that was stopped goes on, a second adds nothing."""
     fill(archive)
     path, again = tmp_path / "all.zip", tmp_path / "again.zip"
     told = ask(target, "backup", str(path))
@@ -98,6 +100,8 @@ def test_what_was_lost_is_restored_to_the_last_digest(archive: Archive, target: 
         assert list(restored.verify()) == []
         restored.backup(again)
         assert again.read_bytes() == path.read_bytes()
+        assert restored.restore(path).added == 0
+        assert graph(restored) == before
         restored.bring_back(["w2"])
         assert restored.topology("w2@0") == network(2)
         restored.push("w9", 0, network(0))
