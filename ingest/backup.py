@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC
 from itertools import zip_longest
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile
 from topostrata.ingest.formats.kept_lines import Kept
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.ingest.transfer import ArchiveRuns, Moved, Progress, Target, bring, whole_file
+from topostrata.ingest.transfer import ArchiveRuns, Moved, Progress, Target, bring, compare, whole_file
 from topostrata.runs import EVERY_RUN, Run, RunLayer, Snapshot, StepMetrics
 from topostrata.store.graph import GraphStore
 from topostrata.store.masks import MaskStore
@@ -109,14 +108,14 @@ def restore(
                 hint="name a new one with --store; `topostrata import` brings runs into one that has some",
             )
         kept.check(store, file.kept)
-        lifecycle.bring_back(store, sorted(hidden))
+        if hidden:  # they take nothing while they are hidden, and come back only where nothing contradicts the file
+            compare(file, _Everything(store, MaskStore(store)))
+            lifecycle.bring_back(store, sorted(hidden))
         moved = bring(file, archive, lambda done, _: progress(file.counts.snapshots + done, 3 * file.counts.snapshots))
         kept.put(store, file.kept())
+        removed = {record.run.id: record.removed_at for record in file.records if record.removed_at is not None}
+        lifecycle.remove_again(store, removed)
         _compare(store, file)
-        for record in file.records:
-            if record.removed_at is not None:
-                at = record.removed_at.astimezone(UTC).isoformat(timespec="milliseconds")
-                store.write(lambda tx, r=record.run.id, at=at: tx.run("runs/set_removed", run=r, at=at))  # type: ignore[misc]
     return moved
 
 

@@ -7,7 +7,7 @@ distances, and the inferences and jobs that it was in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -61,7 +61,7 @@ def removed(store: GraphStore) -> list[RemovedRun]:
 
 def remove(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> list[str]:
     """Hide runs; gives those that were not hidden yet. ``ConflictError`` where a run that stays descends from one."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    now = datetime.now(UTC)
 
     def work(tx: Transaction) -> list[str]:
         hidden = {row["id"] for row in tx.run("runs/removed_runs")}
@@ -70,11 +70,29 @@ def remove(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> l
             runs.find_run(tx, run)
         _refuse_children(tx, new, hidden)
         for run in () if dry_run else new:
-            tx.run("runs/set_removed", run=run, at=now)
+            _hide(tx, run, now)
             tx.changes("removed", run, before=False)
         return new
 
     return store.write(work)
+
+
+def remove_again(store: GraphStore, times: Mapping[str, datetime]) -> None:
+    """Hide the runs that were removed, at these times, where they come from; whatever descends from them."""
+
+    def work(tx: Transaction) -> None:
+        hidden = {row["id"] for row in tx.run("runs/removed_runs")}
+        for run, at in times.items():
+            _hide(tx, run, at)
+            if run not in hidden:
+                tx.changes("removed", run, before=False)
+
+    if times:
+        store.write(work)
+
+
+def _hide(tx: Transaction, run: str, at: datetime) -> None:
+    tx.run("runs/set_removed", run=run, at=at.astimezone(UTC).isoformat(timespec="milliseconds"))
 
 
 def bring_back(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> None:
@@ -142,8 +160,8 @@ def purge(store: GraphStore, ids: Sequence[str], *, dry_run: bool = False) -> Pu
         digests = [digest for row in contents for digest in row["digests"]]
         for at in range(0, len(digests), _PAGE):
             store.write(lambda tx, page=digests[at : at + _PAGE]: tx.run("upkeep/forget_topologies", digests=page))  # type: ignore[misc]
-        loose.collect(store)
         JobQueue(store).forget_runs(ids)  # their results would tell of the runs
+        loose.collect(store)
     return purged
 
 

@@ -181,7 +181,8 @@ def import_(
 ) -> Moved:
     """Bring runs of an exported file into an archive; the whole file is checked before anything is written.
 
-    All by default, but for those of a backup that were removed: of these, those that are named.
+    All by default, but for those of a backup that were removed: of these, those that are named or that others descend
+    from.
     """
     with ExportFile(path, limits=limits) as source:
         chosen = _FileRuns(source, runs)
@@ -253,7 +254,7 @@ class ArchiveRuns:
 
 
 class _FileRuns:
-    """Some runs of a file with all that they descend from; where none are named, those that were not removed."""
+    """Some runs of a file with all that they descend from; where none are named, of those that were not removed."""
 
     def __init__(self, file: ExportFile, runs: Iterable[str] | str | None) -> None:
         self.where = file.where
@@ -261,8 +262,8 @@ class _FileRuns:
         ids = [record.run.id for record in file.records]
         if runs is None:
             self._wanted = {record.run.id for record in file.records if record.removed_at is None}
-            return
-        self._wanted = {runs} if isinstance(runs, str) else set(runs)
+        else:
+            self._wanted = {runs} if isinstance(runs, str) else set(runs)
         if missing := sorted(self._wanted - set(ids)):
             raise NotFoundError(
                 f"run {missing[0]!r}: expected it in {file.where}, found none",
@@ -282,14 +283,20 @@ class _FileRuns:
         return self._file.topology(record, snapshot)
 
 
-def bring(source: Histories, target: Target, progress: Progress) -> Moved:
-    """Write what the target has not, and read all of it back."""
+def compare(source: Histories, target: Source) -> tuple[dict[str, Run], int]:
+    """The runs that the target has, and how many snapshots the source has; an error where they differ."""
     before = {run.id: run for run in target.runs()}
     total = 0
     for record, snapshots in source.histories():
         _check_run(record, before.get(record.run.id), target)
         total += sum(1 for _ in _compared(record, snapshots, target, before))
     _check_metrics(source, target, before)
+    return before, total
+
+
+def bring(source: Histories, target: Target, progress: Progress) -> Moved:
+    """Write what the target has not, and read all of it back."""
+    before, total = compare(source, target)
     done = added = 0
     for record, snapshots in source.histories():
         run = record.run
@@ -354,7 +361,7 @@ def _bring_metrics(source: Histories, target: Target) -> None:
                 raise CorruptError(f"{entry.id}: expected its metrics in {target.location} as in {source.where}")
 
 
-def _check_metrics(source: Histories, target: Target, before: Container[str]) -> None:
+def _check_metrics(source: Histories, target: Source, before: Container[str]) -> None:
     """What both sides have beside the snapshots of a run must agree."""
     for record, entries in source.step_metrics():
         if record.run.id in before:
@@ -384,7 +391,7 @@ def _finish(source: Histories, target: Target, record: RunRecord, last: Snapshot
         target.update_run(now.id, status=record.run.status)
 
 
-def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
+def _check_run(record: RunRecord, there: Run | None, target: Source) -> None:
     """A run that is there already must be the same run."""
     if there is None:
         return
@@ -410,7 +417,7 @@ def _check_run(record: RunRecord, there: Run | None, target: Target) -> None:
 
 
 def _compared(
-    record: RunRecord, ours: Iterable[Snapshot], target: Target, before: Mapping[str, Run]
+    record: RunRecord, ours: Iterable[Snapshot], target: Source, before: Mapping[str, Run]
 ) -> Iterator[tuple[Snapshot, Snapshot | None]]:
     """Each snapshot with the one that the target has at its step, if any; an error where the two histories differ."""
     run = record.run.id

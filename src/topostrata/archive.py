@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -28,6 +29,7 @@ from topostrata.runs import (
 )
 from topostrata.settings import Settings, load_settings
 from topostrata.store.opening import open_store, prepare
+from topostrata.store.past import Past
 from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
 from topostrata.upkeep import Upkeep
 
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from topostrata.store.bolt_gate import BoltAccess
     from topostrata.store.graph import GraphStore
     from topostrata.topology import Topology, Wiring
+
+
+_PASTS = 4  # moments whose later changes are remembered: of 60,000 some 50 MB
 
 
 def _unheard(_done: int, _total: int) -> None:
@@ -62,6 +67,7 @@ class Archive(Upkeep):
     def __init__(self, store: GraphStore, settings: Settings) -> None:
         super().__init__(store)
         self.settings = settings
+        self._past_of = lru_cache(maxsize=_PASTS)(Past)
         prepare(store)
 
     def __enter__(self) -> Self:
@@ -104,7 +110,7 @@ class Archive(Upkeep):
         """
         from topostrata.store.pinned import PinnedStore
 
-        return Archive(PinnedStore(self._store, moment), self.settings)
+        return Archive(PinnedStore(self._store, moment, self._past_of), self.settings)
 
     def moment(self) -> int:
         """The moment of the last change, which ``at`` takes: how many were acknowledged until now.

@@ -157,8 +157,31 @@ def test_a_backup_that_is_there_gets_what_is_new_while_jobs_push(
     assert archive.backup(path, force=True).bytes_added < 0
 
 
+def test_a_restore_hides_runs_as_a_change_and_shows_none_that_it_refuses(
+    archive: Archive, target: Target, tmp_path: Path
+) -> None:
+    """An earlier moment keeps what it showed; where the archive contradicts the file, what is removed stays so."""
+    if target.name != "embedded":
+        return  # all stores are told the same
+    archive.push("w0", 0, network(0))
+    archive.push("w1", 0, network(1))
+    archive.remove_runs(["w0"])
+    path = tmp_path / "all.zip"
+    archive.backup(path)
+    archive.bring_back(["w0"])
+    moment = archive.moment()
+    archive.restore(path)
+    assert (archive.at(moment).has_run("w0"), archive.has_run("w0")) == (True, False)
+    assert [(entry.kind, entry.run) for entry in archive.changes(moment)] == [("removed", "w0")]
+    moment, removed = archive.moment(), archive.removed_runs()
+    archive.update_run("w1", name="another")
+    with pytest.raises(ConflictError, match=r"'w1': .* with other name"):
+        archive.restore(path)
+    assert (archive.removed_runs(), archive.moment()) == (removed, moment + 1)
+
+
 def test_runs_are_taken_out_of_a_backup(archive: Archive, target: Target, tmp_path: Path) -> None:
-    """`import` brings the named ones with their ancestors, all but the removed by default; an export is no backup."""
+    """`import` brings the named ones, by default those not removed, with all ancestors; an export is no backup."""
     if target.name != "embedded":
         return  # whatever the store, it is the file that is asked
     archive.push("w0", 0, network(0))
@@ -168,8 +191,12 @@ def test_runs_are_taken_out_of_a_backup(archive: Archive, target: Target, tmp_pa
     archive.push("w3", 0, network(3))
     archive.remove_runs(["w2"])
     path = tmp_path / "all.zip"
-    archive.backup(path)
     archive.export(tmp_path / "runs.zip")
+    for run in ("w4", "w5"):
+        archive.push(run, 0, network(4))
+    archive.update_run("w4", parents=[Parent("w5", 0, "fork")])
+    tell(archive, "MATCH (r:Run {id: 'w5'}) SET r.removed_at = '2026-01-01T00:00:00.000+00:00'")  # as of old versions
+    archive.backup(path)
     with pytest.raises(InvalidInputError, match="expected a backup, found an export"):
         archive.backup(tmp_path / "runs.zip")
     wipe(archive)
@@ -180,7 +207,7 @@ def test_runs_are_taken_out_of_a_backup(archive: Archive, target: Target, tmp_pa
             emptied.import_(path, runs="nobody")
         assert emptied.runs() == []
         assert emptied.import_(path, runs=["w1"]).runs_added == ("w0", "w1")
-        assert ask(target, "import", str(path))["runs_added"] == ["w3"]
+        assert ask(target, "import", str(path))["runs_added"] == ["w3", "w5", "w4"]
         assert ask(target, "import", str(path), "w2")["runs_added"] == ["w2"]
         assert emptied.topology("w2@0") == network(2)
-        assert emptied.expand("w*@last") == [Ref(f"w{k}", 0) for k in range(4)]
+        assert emptied.expand("w*@last") == [Ref(f"w{k}", 0) for k in range(6)]

@@ -16,9 +16,11 @@ from tests.histories import sparse_history
 from tests.stores import Target, tell
 from topostrata.archive import Archive
 from topostrata.errors import ConflictError, InvalidInputError, QueryRefusedError, TopostrataError
+from topostrata.ingest.transfer import ArchiveRuns
 from topostrata.refs import Ref
 from topostrata.runs import Parent, RunFilter
 from topostrata.service.cli.main import app
+from topostrata.store.past import Past
 
 HISTORY = sparse_history(3, snapshots=12, widths=[6, 5, 3], density=0.4, churn=0.2)
 NETWORKS = [topology for _, topology in HISTORY.snapshots]
@@ -133,6 +135,28 @@ def test_changes_are_listed_in_the_order_of_their_acknowledgement(archive: Archi
         archive.changes(-1)
 
 
+def test_later_changes_are_read_once_and_passed_over(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run took metrics at 2,500 steps since: a page of one is what follows them, also of who asks anew."""
+    archive.push("w0", 0, NETWORKS[0])
+    archive.push_metrics("w0", 4000, {"loss": 0.5})
+    then = archive.moment()
+    tell(
+        archive,
+        "MATCH (r:Run {id: 'w0'}) UNWIND range(1, 2500) AS step CREATE (r)-[:HAS_METRICS]->(:StepMetrics "
+        "{id: 'w0@' + toString(step), run: 'w0', step: step, recorded_at: '2026-01-01T00:00:00.000+00:00', "
+        "metric_loss: 0.5}) CREATE (:Change {moment: $moment, place: step, at: '2026-01-01T00:00:00.000+00:00', "
+        "kind: 'step-metrics', run: 'w0', step: step, details: $details})",
+        moment=then + 1,
+        details=json.dumps({"new": True, "names": ["loss"], "layers": {}}),
+    )
+    tell(archive, "MATCH (k:Clock) SET k.last = $moment", moment=then + 1)
+    view = archive.at(then)
+    assert [entry.step for entry in view.metrics_page("w0", limit=1, after=0)] == [4000]
+    monkeypatch.setattr(Past, "_note", None)
+    assert archive.at(then).metrics_page("w0", limit=1, after=4000) == []
+    assert len(archive.at(then + 1).metrics("w0", metric="loss")) == 2501
+
+
 def test_writers_at_once_share_one_order(archive: Archive, target: Target) -> None:
     """Three clients push at once: every moment from 1 on is given, each once; a view of the middle stays as it was."""
     pushes = 6
@@ -194,11 +218,12 @@ def test_verbs_answer_as_of_a_moment(archive: Archive, target: Target) -> None:
         ["ls"], ["lineage"], ["ls", "w0"], ["evolution", "w0"], ["metrics", "w0"],
         ["nnstd", "w0", "w1", "--alignment", "identity"], ["check", "w0", "--as", "w0@2"],
     ]  # fmt: skip
-    before = [typed(*verb) for verb in verbs]
+    before, exported = [typed(*verb) for verb in verbs], ArchiveRuns(archive, None).records
     assert not any("Error" in said for said in before)
     archive.push("w0", 9, NETWORKS[5])
     archive.update_run("w1", tags=["late"], parents=[Parent("w0", 1, "fork")])
     assert [typed(*verb, "--as-of", "6") for verb in verbs] == before
+    assert ArchiveRuns(archive.at(6), None).records == exported
     assert all(typed(*verb) != said for verb, said in zip(verbs[:4], before[:4], strict=True))
     assert json.loads(typed("ls", "--as-of", "6", "--json").removesuffix("None"))["as_of"] == 6
     listed = json.loads(typed("changes", "--since", "6", "--json").removesuffix("None"))

@@ -49,16 +49,18 @@ class Past:
         self._made: set[str] = set()  # runs that were made later
         self._cut: dict[str, int] = {}  # run -> the first step of its later snapshots
         self._before: dict[tuple[str, str], Any] = {}  # (run, kind) -> how it was
-        self._parents: dict[tuple[str, str, int], How | None] = {}  # (run, parent, step) -> how; None: it was not there
+        self._parents: dict[
+            str, dict[tuple[str, int], How | None]
+        ] = {}  # run -> (parent, step) -> how; None: not there
         self._added: dict[tuple[str, str, int], dict[str | None, set[str]]] = {}  # (kind, run, step) -> layer -> names
         self._new: set[tuple[str, int]] = set()  # (run, step) of later step metrics
 
     def look(self, tx: Asked) -> None:
         """Learn what was changed until now; ``InvalidInputError`` where the moment can no longer be asked about."""
         with self._looking:
-            if clock_of(tx)[0] == self._looked:
+            if clock_of(tx)[0] <= self._looked:  # less: another thread has seen more, which undoes as much
                 return
-            self._removed = {row["id"] for row in tx.run("runs/removed_runs")}
+            removed = {row["id"] for row in tx.run("runs/removed_runs")}
             last, earliest = clock_of(tx)
             self.check(last, earliest)
             later = {"since": self._upto, "until": last}
@@ -66,6 +68,7 @@ class Past:
                 self._cut.setdefault(row["run"], row["step"])
             for row in rows_of(tx, self._upto, last, without=["snapshot"]):
                 self._note(row)
+            self._removed = removed  # not before it is known which of them were removed later: others read on
             self._upto = self._looked = last
 
     def check(self, last: int, earliest: int) -> None:
@@ -85,7 +88,7 @@ class Past:
         elif kind in _OF_RUN or kind == "removed":
             self._before.setdefault((run, kind), details["before"])
         elif kind == "parent":
-            self._parents.setdefault((run, details["parent"], details["step"]), details["before"])
+            self._parents.setdefault(run, {}).setdefault((details["parent"], details["step"]), details["before"])
         elif kind in {"metrics", "step-metrics"}:
             added = self._added.setdefault((kind, run, step), {})
             added.setdefault(None, set()).update(details["names"])
@@ -113,13 +116,14 @@ class Past:
 
     def parents(self, run: str, hows: Mapping[tuple[str, int], How]) -> dict[tuple[str, int], How]:
         """How the run descended from which (parent, step); ``hows`` are those of now."""
-        then: dict[tuple[str, int], How | None] = dict(hows)
-        then |= {(parent, step): how for (child, parent, step), how in self._parents.items() if child == run}
+        with self._looking:
+            then: dict[tuple[str, int], How | None] = {**hows, **self._parents.get(run, {})}
         return {place: how for place, how in then.items() if how is not None}
 
     def children(self) -> set[str]:
         """The runs whose parents were changed later."""
-        return {child for child, _, _ in self._parents}
+        with self._looking:
+            return set(self._parents)
 
     def snapshots(self, snapshots: Iterable[Snapshot]) -> list[Snapshot]:
         """Those of the snapshots that were there, with the metrics of their own that they had."""

@@ -53,11 +53,11 @@ class PinnedTransaction(Transaction):
 class PinnedStore(GraphStore):
     """A store at a moment. It lives as long as the store that it looks at."""
 
-    def __init__(self, store: GraphStore, moment: int) -> None:
+    def __init__(self, store: GraphStore, moment: int, past_of: Callable[[int], Past] = Past) -> None:
         if isinstance(moment, bool) or not isinstance(moment, int):
             raise InvalidInputError(f"moment: expected a whole number, found {moment!r}")
         self.now: GraphStore = store.now if isinstance(store, PinnedStore) else store
-        self._past = Past(moment)
+        self._past = past_of(moment)
         self.location = self.now.location
         self.read_only = True
         self.relationship_limit = self.now.relationship_limit

@@ -24,6 +24,7 @@ from topostrata.runs import (
     How,
     LayerMetrics,
     Parent,
+    ProjectionState,
     Run,
     RunFilter,
     RunLayer,
@@ -318,15 +319,18 @@ def find_snapshots(tx: Transaction, ids: Sequence[str]) -> dict[str, Snapshot]:
 
 def step_metrics_page(tx: Transaction, run: str, *, limit: int, after: int, removed: bool = False) -> list[StepMetrics]:
     """A page of the metrics that a run has beside its snapshots, those after the step ``after``."""
-    rows = tx.run("runs/step_metrics", run=run, after=after, limit=limit, removed=removed or tx.pinned)
-    entries = [_step_metrics(row) for row in rows]
-    past = tx.past()
-    if past is None:
-        return entries
-    then = past.step_metrics(entries)
-    if len(entries) < limit or len(then) == limit:
-        return then
-    return then + step_metrics_page(tx, run, limit=limit - len(then), after=entries[-1].step)
+    then: list[StepMetrics] = []
+    size = limit
+    while True:
+        rows = tx.run("runs/step_metrics", run=run, after=after, limit=size, removed=removed or tx.pinned)
+        entries = [_step_metrics(row) for row in rows]
+        past = tx.past()
+        if past is None:
+            return entries
+        then += past.step_metrics(entries)
+        if len(entries) < size or len(then) >= limit:
+            return then[:limit]
+        after, size = entries[-1].step, MAX_PAGE  # what came later may be many pages
 
 
 def find_step_metrics(tx: Transaction, id_: str) -> StepMetrics | None:
@@ -408,8 +412,9 @@ def layers_of(tx: Transaction, runs: Sequence[str], *, removed: bool = False) ->
 
 
 def _unseen(layer: RunLayer) -> RunLayer:
-    """The layer without what the graph has of its connections, which is known of now only."""
-    return replace(layer, projection="off", projected_step=None, lifetimes=0)
+    """The layer without what the graph has of its connections, which is known of now only: what was chosen for it."""
+    chosen: ProjectionState = "off" if layer.projection == "off" else "follow"
+    return replace(layer, projection=chosen, projected_step=None, lifetimes=0)
 
 
 def wiring_of(layers: Iterable[RunLayer]) -> Wiring:
