@@ -155,10 +155,19 @@ def export(
     """
     source = ArchiveRuns(archive, runs)
     with whole_file(path) as stream:
-        counts, _ = export_file.write(
-            stream, source.records, source.snapshots, archive.topology, archive.step_metrics, progress=progress
-        )
-        size = stream.seek(0, os.SEEK_END)
+        return _written(archive, source, stream, progress)
+
+
+def export_into(archive: Source, stream: BinaryIO, *, runs: Iterable[str] | str | None, progress: Progress) -> Exported:
+    """What ``export`` writes, into an empty file that is open for reading, too."""
+    return _written(archive, ArchiveRuns(archive, runs), stream, progress)
+
+
+def _written(archive: Source, source: ArchiveRuns, stream: BinaryIO, progress: Progress) -> Exported:
+    counts, _ = export_file.write(
+        stream, source.records, source.snapshots, archive.topology, archive.step_metrics, progress=progress
+    )
+    size = stream.seek(0, os.SEEK_END)
     return Exported(tuple(record.run.id for record in source.records), counts.snapshots, counts.topologies, size)
 
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from topostrata.archive import Archive
 from topostrata.distance.alignments import ALIGNMENTS, definition_of
 from topostrata.errors import Cancelled, LimitError
+from topostrata.ingest import transfer
 from topostrata.service.answers.lineage import inference_answer, related_answer
 from topostrata.store.jobs import Job
 from topostrata.store.runs import RecordedSnapshot
@@ -45,11 +44,14 @@ class Plan(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kind of job: how its request is made canonical, what its result is, and how that is written to a file."""
+    """A kind of job: how its request is made canonical, what its result is, and how that is written to a file.
+
+    ``work`` gives the runs that the result is about where these are others than those of the plan.
+    """
 
     plan: Callable[[Archive, Mapping[str, Any]], Plan]
     media_type: str
-    work: Callable[[Archive, Mapping[str, Any], BinaryIO, Progress, threading.Event], None]
+    work: Callable[[Archive, Mapping[str, Any], BinaryIO, Progress, threading.Event], Sequence[str] | None]
 
 
 def plan(archive: Archive, kind: JobKind, asked: Mapping[str, Any]) -> Plan:
@@ -67,8 +69,13 @@ def submit(archive: Archive, kind: JobKind, plan: Plan) -> tuple[Job, bool]:
     return archive.jobs.submit(digest, kind, plan.request, runs=plan.runs, total=plan.total, anew=plan.anew)
 
 
-def work(archive: Archive, job: Job, progress: Progress, cancel: threading.Event) -> BinaryIO:
-    """The result of a job as an open file that is nowhere in the file system; ``Cancelled`` once ``cancel`` is set."""
+def work(
+    archive: Archive, job: Job, progress: Progress, cancel: threading.Event
+) -> tuple[BinaryIO, Sequence[str] | None]:
+    """The result of a job as an open file that is nowhere in the file system, and what ``Kind.work`` gives.
+
+    Raises ``Cancelled`` once ``cancel`` is set, ``OSError`` where there is no room for the file.
+    """
 
     def advance(done: int, total: int) -> None:
         if cancel.is_set():
@@ -77,10 +84,10 @@ def work(archive: Archive, job: Job, progress: Progress, cancel: threading.Event
 
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
-        KINDS[job.kind].work(archive, job.request, file, advance, cancel)
+        runs = KINDS[job.kind].work(archive, job.request, file, advance, cancel)
         file.seek(0)
         stack.pop_all()
-        return file
+        return file, runs
 
 
 def _distances_plan(archive: Archive, asked: Mapping[str, Any]) -> Plan:
@@ -121,6 +128,9 @@ def _inference(
         root=request["root"],
         alignment=request["alignment"],
         units=request["units"],
+        by_time=request["by_time"],
+        depth=request["depth"],
+        samples=request["samples"],
         name=None,
         progress=progress,
     )
@@ -157,12 +167,8 @@ def _export_plan(archive: Archive, asked: Mapping[str, Any]) -> Plan:
 
 def _export(
     archive: Archive, request: Mapping[str, Any], file: BinaryIO, progress: Progress, _cancel: threading.Event
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="topostrata-export-") as folder:
-        path = Path(folder) / "runs.zip"
-        archive.export(path, runs=request["runs"], progress=progress)
-        with path.open("rb") as written:
-            shutil.copyfileobj(written, file)
+) -> Sequence[str]:
+    return transfer.export_into(archive, file, runs=request["runs"], progress=progress).runs  # those of now
 
 
 def _snapshots(archive: Archive, patterns: Sequence[str]) -> list[RecordedSnapshot]:

@@ -120,7 +120,7 @@ class RemoteAnalysis(Archive):
             raise InvalidInputError("distances: expected at least one ref, found none")
         how = {"alignment": definition_of(alignment).name, "layers": _names(layers), "chance": chance, "keep": keep}
         named = [str(ref) for ref in self.expand(refs)]
-        if keep and len(named) > _AT_ONCE:
+        if keep and len(named) > _AT_ONCE and not self._service.is_pinned:  # a job is about now
             request = {"kind": "distances", "refs": named, **how}
             request.pop("keep")
             return self._worked(DistanceMatrix, request, progress or _unheard, cancel or threading.Event())

@@ -97,6 +97,11 @@ class Service:
         service._moment = moment  # noqa: SLF001 - of the same class
         return service
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it is asked about an earlier moment."""
+        return self._moment is not None
+
     def close(self) -> None:
         """End the connections that are kept."""
         while self._idle:

@@ -7,6 +7,7 @@ gone: its standard input is at its end then. What it cannot stop within a few se
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -17,7 +18,7 @@ from time import monotonic
 from typing import Self
 
 from topostrata.archive import Archive, open_archive
-from topostrata.errors import Cancelled, Code, LimitError, TopostrataError
+from topostrata.errors import OF_THE_SERVER, Cancelled, Code, CorruptError, EngineError, LimitError, TopostrataError
 from topostrata.service import jobs
 from topostrata.store.jobs import LEASE_S, Job
 
@@ -49,25 +50,39 @@ def main() -> None:
     with open_archive(sys.argv[1]) as archive:
         owner = uuid.uuid4().hex
         while not gone.is_set() and (job := archive.jobs.claim(owner)) is not None:
-            _work(archive, job, owner, gone)
-        if not gone.is_set():
-            archive.jobs.forget_old()
+            work(archive, job, owner, gone)
 
 
-def _work(archive: Archive, job: Job, owner: str, gone: threading.Event) -> None:
+def work(archive: Archive, job: Job, owner: str, gone: threading.Event) -> None:
+    """Work on a job until it is finished, has failed, or is not wanted any more."""
     with _Lease(archive, job, owner, gone) as lease:
         try:
-            with jobs.work(archive, job, lease.advance, lease.stop) as result:
-                archive.jobs.finish(job.id, owner, jobs.KINDS[job.kind].media_type, result)
+            result, runs = jobs.work(archive, job, lease.advance, lease.stop)
+            with result:
+                archive.jobs.finish(job.id, owner, jobs.KINDS[job.kind].media_type, result, runs=runs)
         except Cancelled:
             if gone.is_set():
                 archive.jobs.release(job.id, owner)
         except TopostrataError as error:
             if error.code in _ELSEWHERE:  # no fault of the job: its lease ends, and it is tried again
                 raise
-            archive.jobs.fail(job.id, owner, error)
-        except MemoryError:
-            archive.jobs.fail(job.id, owner, LimitError("the job needs more memory than there is"))
+            archive.jobs.fail(job.id, owner, _told(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt would end of it, too
+            archive.jobs.fail(job.id, owner, _told(error))
+
+
+def _told(error: Exception) -> TopostrataError:
+    """What a job is said to have failed of: what is about the server, its paths and settings, only its log says."""
+    if isinstance(error, TopostrataError) and error.code not in OF_THE_SERVER:
+        return error
+    logger.error("a job failed", exc_info=error)
+    if isinstance(error, MemoryError):
+        return LimitError("the job needs more memory than there is")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return LimitError("the job needs more room than there is on the disk of the service", hint="ask for less")
+    if isinstance(error, CorruptError):
+        return CorruptError("what is stored is damaged; the log of the service says more")
+    return EngineError("an unexpected error; the log of the service says more")
 
 
 class _Lease:

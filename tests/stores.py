@@ -81,6 +81,7 @@ def service(behind: Target) -> Iterator[Target]:
 
     with behind.open() as archive, socket.create_server(("127.0.0.1", 0)) as listening:
         app = create_app(archive=archive)
+        app.state.archive = archive  # as the server does when it has started, which nobody waits for
         config = uvicorn.Config(app, http=PatientProtocol, ws="none", log_level="warning")
         server = uvicorn.Server(config)
         serving = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -3,20 +3,22 @@
 A request takes a place of its route's lane before it is worked on, and gives it back when its answer is ready. Each
 lane has so many places, and so many requests may wait for one; beyond that the answer is 503 with ``Retry-After``, at
 once. So computations that take all their places keep nobody from reading a run. Of equal requests that compute for
-long, one is computed, and the others get its answer. What answers without a place, ``/healthz``, needs no thread.
+long, one is computed, and the others get its answer, unless that is read while it is sent. What answers without a
+place, ``/healthz``, needs no thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from anyio import to_thread
 from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -56,6 +58,13 @@ PLACES = {
 _SPARE_THREADS = 8  # for what takes no place: opening and closing, and whether the archive answers
 
 
+class _First(NamedTuple):
+    """The request that is computed while equal ones wait for its answer."""
+
+    response: asyncio.Future[Response]
+    scope: MutableMapping[str, Any]
+
+
 class Lanes:
     """The places of one service, and how many bytes of bodies it holds."""
 
@@ -64,7 +73,7 @@ class Lanes:
         self._places = places
         self._slots = {lane: asyncio.Semaphore(places[lane].at_once) for lane in Lane}
         self._waiting = dict.fromkeys(Lane, 0)
-        self._computing: dict[tuple[str, ...], asyncio.Future[Response]] = {}
+        self._computing: dict[tuple[str, ...], _First] = {}
         self._free_bytes = body_bytes
 
     def size_threads(self) -> None:
@@ -106,19 +115,23 @@ class Lanes:
     async def answer(self, lane: Lane, request: Request, handler: Callable[[Request], Awaitable[Response]]) -> Response:
         """The answer of a route in a place of its lane; of equal long ones at the same time it is computed once."""
         if lane is not Lane.SLOW or request.method != "GET":
-            async with self.place(lane, request):
-                return await handler(request)
+            return await self._computed(lane, request, handler)
         headers = (str(request.headers.get(name)) for name in ("accept", "if-none-match"))
         key = (request.url.path, str(sorted(request.query_params.multi_items())), *headers)
-        while (computing := self._computing.get(key)) is not None:
+        while (first := self._computing.get(key)) is not None:
             try:
-                return await asyncio.shield(computing)
+                response = await asyncio.shield(first.response)
             except ClientDisconnect:  # who asked first went away before it was begun
                 continue
-        future = self._computing[key] = asyncio.get_running_loop().create_future()
+            finally:  # what its dependencies said of the answer, the moment of it, is said of this one too
+                request.scope.update({name: first.scope[name] for name in ("as_of",) if name in first.scope})
+            if isinstance(response, StreamingResponse):  # what is sent as it is read can be sent to one alone
+                return await self._computed(lane, request, handler)
+            return response
+        future = asyncio.get_running_loop().create_future()
+        self._computing[key] = _First(future, request.scope)
         try:
-            async with self.place(lane, request):
-                response = await handler(request)
+            response = await self._computed(lane, request, handler)
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ClientDisconnect())
             future.exception()  # nobody need be waiting for it
@@ -128,6 +141,12 @@ class Lanes:
             return response
         finally:
             del self._computing[key]
+
+    async def _computed(
+        self, lane: Lane, request: Request, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        async with self.place(lane, request):
+            return await handler(request)
 
     @asynccontextmanager
     async def bytes_of_bodies(self) -> AsyncIterator[Callable[[int], None]]:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from topostrata.errors import Code, TopostrataError
+from topostrata.errors import OF_THE_SERVER, Code, TopostrataError
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,6 @@ _STATUS: dict[Code, int] = {
     Code.CANCELLED: 499,
     Code.MISSING_EXTRA: 501,
 }
-# The messages of these errors are about the server, not about the request: they are logged and not sent.
-_OURS = {Code.STORE_UNAVAILABLE, Code.ENGINE, Code.CORRUPT, Code.SETTINGS, Code.MISSING_EXTRA}
 _HTTP_CODES = {
     404: "not-found",
     405: "method-not-allowed",
@@ -86,7 +84,7 @@ def install(app: FastAPI) -> None:
 def _topostrata(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TopostrataError)  # noqa: S101 - registered for it
     status = _STATUS.get(error.code, 500)
-    if error.code in _OURS:
+    if error.code in OF_THE_SERVER:
         logger.error("%s", error)
         detail = "the archive does not answer; try again later" if status == 503 else "the archive cannot answer this"
         return problem(status, error.code, detail)

@@ -6,7 +6,10 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
+from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -15,12 +18,15 @@ from topostrata.errors import TopostrataError
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+_SWEEP_S = 3600.0  # between two looks for results that are kept no longer
 _LOOK_S = 10.0  # between two looks for jobs whose worker is gone
 _END_S = 8.0  # that a worker has to give its job back
 
 
 class Workers:
-    """Starts a worker when there is something to do, one at a time: a job takes all cores."""
+    """Starts a worker when there is something to do, one at a time: a job takes all cores. Forgets old results."""
 
     def __init__(self, archive: Archive, store: str) -> None:
         """``store`` is what the worker is to open: the archive by its name."""
@@ -50,22 +56,31 @@ class Workers:
             await self._worker.wait()
 
     async def _work(self) -> None:
+        swept = -_SWEEP_S
         while True:
             self._asked.clear()
-            if await self._is_waiting():
-                status = await self._run()
-                if status == 0:
-                    continue
-                logger.warning("who worked on jobs ended with status %d; the next begins soon", status)
+            if monotonic() - swept >= _SWEEP_S:
+                await self._told(self._archive.jobs.forget_old)
+                swept = monotonic()
+            if await self._told(self._archive.jobs.waiting):
+                try:
+                    status = await self._run()
+                except OSError as error:  # no process, no memory for one, no open file left: a later try may find some
+                    logger.warning("nobody can work on jobs now: %s; it is tried again soon", error)
+                else:
+                    if status == 0:
+                        continue
+                    logger.warning("who worked on jobs ended with status %d; the next begins soon", status)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._asked.wait()
 
-    async def _is_waiting(self) -> bool:
+    async def _told(self, ask: Callable[[], T]) -> T | None:
+        """What the archive says; None where it is away: it is asked again later."""
         try:
-            return await run_in_threadpool(self._archive.jobs.waiting)
-        except TopostrataError:  # the archive is away: the next look may see it again
-            return False
+            return await run_in_threadpool(ask)
+        except TopostrataError:
+            return None
 
     async def _run(self) -> int:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOPOSTRATA_API_")}

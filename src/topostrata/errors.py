@@ -50,6 +50,10 @@ class Code(StrEnum):
     CANCELLED = "cancelled"
 
 
+# The messages of these are about where an archive is, not about what was asked: a service logs and does not send them.
+OF_THE_SERVER = frozenset({Code.STORE_UNAVAILABLE, Code.ENGINE, Code.CORRUPT, Code.SETTINGS, Code.MISSING_EXTRA})
+
+
 class TopostrataError(Exception):
     """The root of the tree: a message, a stable ``code`` and, where there is one, a ``hint`` at what to do.
 

@@ -67,6 +67,6 @@ def _awaited(flying: Future[Any], cancel: threading.Event | None) -> Any:
         try:
             return flying.result(_LOOK)
         except TimeoutError:
-            if flying.done():  # the work itself ran out of time
-                raise
+            if flying.done():  # just now; or the work itself ran out of time
+                return flying.result()
     raise Cancelled

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import logging
+import re
+import sys
 from io import BytesIO
+from threading import Event
 
 import pytest
 
@@ -10,8 +16,9 @@ from tests.histories import sparse_history
 from tests.pushed import push
 from tests.stores import tell
 from topostrata.archive import Archive
-from topostrata.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
-from topostrata.service import jobs
+from topostrata.errors import ConflictError, CorruptError, InvalidInputError, LimitError, NotFoundError
+from topostrata.service import jobs, worker
+from topostrata.service.api import workers
 from topostrata.store.jobs import MOST_ATTEMPTS, Job
 
 A, B = "a" * 32, "b" * 32
@@ -19,6 +26,11 @@ A, B = "a" * 32, "b" * 32
 
 def submit(archive: Archive, job: str, **more: bool) -> tuple[Job, bool]:
     return archive.jobs.submit(job, "distances", {"refs": ["w0@0"]}, runs=["w0"], total=10, **more)
+
+
+def parts(archive: Archive) -> int:
+    """How many parts of results the archive has, of whatever job."""
+    return int(tell(archive, "MATCH (p:JobPart) RETURN count(p) AS parts")[0]["parts"])
 
 
 def let_vanish(archive: Archive) -> None:
@@ -48,9 +60,9 @@ def test_a_job_is_asked_for_once_and_done_in_turn(archive: Archive) -> None:
     with pytest.raises(ConflictError, match="found it running"):
         list(queue.result(queue.get(A)))
     data = bytes(range(256)) * 2**15 + b"end"  # 8 MiB and a little: three parts
-    queue.finish(A, "another", "x/y", BytesIO(data))  # whose it is not
-    assert queue.get(A).status == "running"
-    queue.finish(A, "me", "x/y", BytesIO(data))
+    assert not queue.finish(A, "another", "x/y", BytesIO(data))  # whose it is not
+    assert (queue.get(A).status, parts(archive)) == ("running", 0)
+    assert queue.finish(A, "me", "x/y", BytesIO(data))
     finished = queue.get(A)
     assert (finished.status, finished.done, finished.bytes, finished.media_type) == ("finished", 12, len(data), "x/y")
     assert b"".join(queue.result(finished)) == data
@@ -61,7 +73,7 @@ def test_a_job_is_asked_for_once_and_done_in_turn(archive: Archive) -> None:
     )  # fmt: skip
     assert submit(archive, B)[0].status == "queued"
     assert submit(archive, A, anew=True)[0].status == "queued"
-    assert tell(archive, "MATCH (p:JobPart) RETURN count(p) AS parts") == [{"parts": 0}]
+    assert parts(archive) == 0
 
 
 def test_who_vanishes_is_replaced_and_a_job_that_kills_has_failed(archive: Archive) -> None:
@@ -92,9 +104,20 @@ def test_a_job_is_forgotten_with_its_result_and_with_its_runs(
     queue = archive.jobs
     submit(archive, A)
     queue.claim("me")
-    queue.forget(A)
+    monkeypatch.setattr("topostrata.store.jobs.PART_BYTES", 4)
+
+    class Overtaken(BytesIO):
+        """A file whose last part is read when the job is forgotten meanwhile."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() == 8:
+                assert parts(archive) == 2
+                queue.forget(A)
+            return super().read(size)
+
+    assert not queue.finish(A, "me", "x/y", Overtaken(b"2 parts late"))
+    assert parts(archive) == 0
     assert not queue.renew(A, "me", done=1, total=10)
-    queue.finish(A, "me", "x/y", BytesIO(b"late"))
     with pytest.raises(NotFoundError):
         queue.get(A)
     with pytest.raises(NotFoundError):
@@ -114,3 +137,105 @@ def test_a_job_is_forgotten_with_its_result_and_with_its_runs(
     submit(archive, B)
     with pytest.raises(LimitError, match="that wait"):
         submit(archive, A)
+    assert queue.claim("me") is not None
+    monkeypatch.setattr("topostrata.store.jobs.MOST_RESULT", 7)
+    with pytest.raises(LimitError, match="at most 7 bytes, found 8"):
+        queue.finish(B, "me", "x/y", BytesIO(b"8 bytes."))
+    assert parts(archive) == 0
+    assert queue.finish(B, "me", "x/y", BytesIO(b"6 here"))
+    submit(archive, A)
+    with pytest.raises(LimitError, match="that wait"):
+        submit(archive, B, anew=True)
+    assert b"".join(queue.result(queue.get(B))) == b"6 here"  # refused, it is as it was
+
+
+def test_an_export_is_about_the_runs_that_it_wrote(archive: Archive) -> None:
+    """One of all runs has those of the moment at which it is made, and is forgotten with each of them."""
+    history = sparse_history(8, snapshots=1, widths=[20, 15, 8], density=0.3, churn=0.05)
+    push(archive, "w0", history)
+    queue = archive.jobs
+    job, _ = jobs.submit(archive, "export", jobs.plan(archive, "export", {"runs": None}))
+    push(archive, "w1", history)
+    assert queue.claim("me") is not None
+    result, runs = jobs.work(archive, job, lambda _done, _total: None, Event())
+    assert runs == ("w0", "w1")
+    with result:
+        assert queue.finish(job.id, "me", "application/zip", result, runs=runs)
+        assert queue.get(job.id).bytes == result.tell()
+        archive.purge_runs(["w1"])
+        assert queue.page() == []
+        jobs.submit(archive, "export", jobs.plan(archive, "export", {"runs": None}))
+        assert queue.claim("me") is not None
+        result.seek(0)
+        assert not queue.finish(job.id, "me", "application/zip", result, runs=runs)  # w1 went while it was written
+    assert (queue.page(), parts(archive)) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/tmp/secret"),
+            "limit",
+            "more room than there is on the disk",
+        ),
+        (RuntimeError("/tmp/secret"), "engine", "an unexpected error"),
+        (CorruptError("/tmp/secret"), "corrupt", "is damaged"),
+        (InvalidInputError("no such thing"), "invalid-input", "no such thing"),
+    ],
+)
+def test_a_job_says_what_it_failed_of_and_no_path_of_the_server(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, words: str
+) -> None:
+    """It fails at once, of its true cause; what only whoever runs the service may see stands in its log alone."""
+
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setitem(jobs.KINDS, "export", jobs.KINDS["export"]._replace(work=fail))
+    jobs.submit(archive, "export", jobs.plan(archive, "export", {"runs": None}))
+    job = archive.jobs.claim("me")
+    assert job is not None
+    worker.work(archive, job, "me", Event())
+    failed = archive.jobs.get(job.id)
+    assert (failed.status, failed.error_code) == ("failed", code)
+    assert re.search(words, failed.error or "")
+    assert "secret" not in (failed.error or "")
+
+
+def test_who_starts_workers_goes_on_where_none_can_be_started(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tries again and again, and says why; what was done more than seven days ago is forgotten, worker or none."""
+    submit(archive, A)
+    assert archive.jobs.claim("me") is not None
+    archive.jobs.finish(A, "me", "x/y", BytesIO(b"old"))
+    tell(archive, "MATCH (j:Job) SET j.finished_at = '2025-01-01T00:00:00.000+00:00' RETURN j.id AS id")
+    submit(archive, B)
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    monkeypatch.setattr(workers, "_LOOK_S", 0.01)
+
+    async def story() -> list[str]:
+        words: list[str] = []
+        tried_again = asyncio.Event()
+
+        class Words(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                words.append(record.getMessage())
+                if len(words) == 2:
+                    tried_again.set()
+
+        handler = Words()
+        workers.logger.addHandler(handler)
+        try:
+            starting = workers.Workers(archive, "memory")
+            async with asyncio.timeout(60):
+                await tried_again.wait()
+            await starting.close()
+        finally:
+            workers.logger.removeHandler(handler)
+        return words
+
+    assert ["/no/such/python" in text for text in asyncio.run(story())[:2]] == [True, True]
+    assert [job.id for job in archive.jobs.page()] == [B]
+    assert parts(archive) == 0

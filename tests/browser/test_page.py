@@ -222,6 +222,13 @@ def test_long_work_is_asked_for_followed_and_cancelled(opened: Open, service: Se
     page.get_by_role("link", name="Show the matrix").click()
     whole(page)
     expect(page.locator("figcaption")).to_contain_text("3 snapshots, alignment identity")
+    page.route("**/v1/jobs/*/result", lambda route: route.fulfill(status=413, json={"detail": "found 4000000"}))
+    page.reload()
+    expect(page.get_by_role("heading", name="This matrix is too large to show")).to_be_visible()
+    page.unroute("**/v1/jobs/*/result")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save it as npz").click()
+    assert DistanceMatrix.from_npz(Path(saved.value.path())).labels == ("w0@40", "w1@40", "w2@40")
     page.get_by_role("link", name="Jobs").click()
     expect(page.locator("tbody tr")).to_contain_text("finished")
     page.evaluate(AXE)

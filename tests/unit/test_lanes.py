@@ -10,10 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from topostrata.service.api import problems
+from topostrata.service.api.edge import Edge
 from topostrata.service.api.lanes import PLACES, Lane, Lanes, Places, Route, slow
+from topostrata.service.api.telemetry import Telemetry
 
 FEW = {**PLACES, Lane.SLOW: Places(1, 1, 60.0)}
 
@@ -36,15 +39,20 @@ class Service:
 
         @router.get("/slow")
         @slow
-        def compute(what: str = "", how: int = 0) -> Response:
+        def compute(request: Request, what: str = "", how: int = 0) -> Response:
             self.begun.release()
             self.go_on.wait(60)
             self.computed.append(what)
             if what == "wrong":
                 raise ClientDisconnect
+            if what == "stream":
+                return StreamingResponse(iter(("as ", "it is ", "read")))
+            if what == "then":
+                request.scope["as_of"] = how  # as ``archive_as_of`` does
             return Response(f"{what} {how}")
 
         self.app.include_router(router)
+        self.app.add_middleware(Edge, telemetry=Telemetry(self.app.state.lanes))
 
     def run(self, story: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
         """Let clients of the app do something."""
@@ -104,6 +112,26 @@ def test_equal_slow_requests_are_computed_once() -> None:
 
     service.run(story)
     assert service.computed == ["a", "a"]
+
+
+@pytest.mark.parametrize(("what", "times"), [("stream", 3), ("then", 1)])
+def test_whoever_shares_gets_a_whole_answer_with_its_moment(what: str, times: int) -> None:
+    """What is read while it is sent is computed by each; the moment that one was answered as of is said to all."""
+    service = Service()
+
+    async def story(client: httpx.AsyncClient) -> None:
+        path = f"/slow?what={what}&how=7"
+        first = asyncio.create_task(client.get(path))
+        await service.wait_until_begun()
+        others = [asyncio.create_task(client.get(path)) for _ in range(2)]
+        await service.settle()
+        service.go_on.set()
+        answers = [await task for task in (first, *others)]
+        assert [answer.text for answer in answers] == 3 * ["as it is read" if what == "stream" else "then 7"]
+        assert {answer.headers.get("as-of") for answer in answers} == {None if what == "stream" else "7"}
+
+    service.run(story)
+    assert service.computed == times * [what]
 
 
 def test_when_the_first_of_equals_goes_away_the_next_one_computes() -> None:

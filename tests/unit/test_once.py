@@ -63,3 +63,16 @@ def test_one_who_waits_can_be_cancelled(waiting: threading.Event) -> None:
             second.result(60)
         free.set()
         assert first.result(60) == 42
+
+
+def test_what_ends_just_when_somebody_looks_is_an_answer() -> None:
+    """The look ran out of time, and the work did not."""
+
+    class Late(Future[int]):
+        def result(self, timeout: float | None = None) -> int:
+            if not self.done():
+                self.set_result(42)
+                raise TimeoutError
+            return super().result(timeout)
+
+    assert once._awaited(Late(), threading.Event()) == 42

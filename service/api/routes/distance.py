@@ -14,6 +14,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
+from topostrata.errors import LimitError
 from topostrata.service.answers import arrow, values
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
@@ -44,6 +45,7 @@ RefQuery = Annotated[
     str, Query(description="A snapshot: run@STEP, run@first, run@last, or run (its last).", pattern=REF_PATTERN)
 ]
 _CSV, _NPZ = "text/csv", "application/x-npz"
+MOST_NUMBERS = 2**20  # of a matrix as JSON, which takes 20 bytes of text and 50 of memory for each
 MATRICES = (JSON, values.MEDIA_TYPE, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
@@ -117,7 +119,7 @@ async def get_distance(
 @router.get(
     "/distances/matrix",
     response_model=DistancesAnswer,
-    responses={200: {"content": dict.fromkeys(MATRICES[1:], BINARY)}, 406: {}},
+    responses={200: {"content": dict.fromkeys(MATRICES[1:], BINARY)}, 406: {}, 413: {}},
 )
 @slow
 def get_distances(
@@ -147,8 +149,20 @@ def get_distances(
 
 
 def matrix_response(request: Request, matrix: DistanceMatrix, kind: str, *, nearest: int | None) -> Response:
-    """A matrix in one of its forms."""
-    if kind in {JSON, values.MEDIA_TYPE}:
+    """A matrix in one of its forms: JSON for one that can be looked at, the others are numbers as they are in memory.
+
+    Raises ``LimitError`` for JSON of more than ``MOST_NUMBERS``: while it is made nobody else is answered.
+    """
+    if kind == values.MEDIA_TYPE:
+        return represent(request, matrix)
+    if kind == JSON:
+        count = matrix.nnstd.size + matrix.layers.size
+        if count > MOST_NUMBERS:
+            raise LimitError(
+                f"JSON: expected a matrix of at most {MOST_NUMBERS} numbers, found {count}:"
+                f" {len(matrix.labels)} snapshots, each two with {len(matrix.layer_names)} layers",
+                hint=f"ask for another form: Accept: {_NPZ}, {arrow.MEDIA_TYPE}, application/octet-stream or {_CSV}",
+            )
         return represent(request, matrix, distances_answer(matrix, nearest=nearest))
     return represent_bytes(request, _packed(matrix, kind), kind, headers={"Vary": "Accept"})
 

@@ -15,6 +15,7 @@ from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.null_model import Kept
 from topostrata.errors import LimitError
+from topostrata.lineage.inferred import SAMPLES
 from topostrata.lineage.related import TESTS
 from topostrata.lineage.unit_terms import Units
 from topostrata.service import jobs
@@ -37,6 +38,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.service.api.routes.distance import MATRICES, Pattern, matrix_response
 from topostrata.service.api.routes.limits import MOST_COMPARED
+from topostrata.service.api.routes.lineage import MOST_SAMPLES
 from topostrata.store.jobs import Job
 
 router = APIRouter(tags=["jobs"], route_class=Route)
@@ -66,6 +68,9 @@ class InferenceJob(Body):
     root: RunText | None = None
     alignment: Alignment | None = None
     units: Units | None = None
+    by_time: bool = False
+    depth: int | None = Field(default=None, ge=1, le=1000)
+    samples: int = Field(default=SAMPLES, ge=0, le=MOST_SAMPLES)
 
 
 class RelatednessJob(Body):
@@ -135,6 +140,7 @@ def get_job(request: Request, archive: ArchiveOf, job: JobId) -> Response:
         200: {"content": {JSON: {"schema": {}}, **dict.fromkeys([*MATRICES[1:], jobs.ZIP], BINARY)}},
         406: {},
         409: {},
+        413: {},
     },
 )
 @slow
@@ -149,8 +155,8 @@ def get_job_result(
 ) -> Response:
     """What came of a job that is finished, in the form that is accepted; 409 before.
 
-    A matrix has the forms of ``GET /v1/distances/matrix``, an export is the file, all else is JSON as its GET route
-    gives it.
+    A matrix has the forms of ``GET /v1/distances/matrix``, of which JSON takes a million numbers (413 beyond); an
+    export is the file, all else is JSON as its GET route gives it.
     """
     entry = archive.jobs.get(job)
     parts = archive.jobs.result(entry)
@@ -158,7 +164,7 @@ def get_job_result(
         kind = negotiated(request, MATRICES)
         return matrix_response(request, DistanceMatrix.from_npz(BytesIO(b"".join(parts))), kind, nearest=nearest)
     kind = negotiated(request, (entry.media_type or JSON,))
-    etag = f'"{entry.id}.{entry.number}"'
+    etag = f'"{entry.id}.{entry.finished_at:%Y%m%dT%H%M%S.%f}"'  # an export may be made anew under the same number
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={"ETag": etag})
     headers = {"ETag": etag, "Content-Length": str(entry.bytes), "Cache-Control": "private, no-cache"}

@@ -3,7 +3,7 @@
 import * as api from "../api.js";
 import { control, behind, h, link, literal, note, number, quoted, same, select, to } from "../dom.js";
 import { matrix, scale } from "../matrix.js";
-import { ask } from "./jobs.js";
+import { ask, save } from "./jobs.js";
 
 const ALIGNMENTS = ["overlap", "canonical", "refined", "identity", "reference"];
 
@@ -26,6 +26,7 @@ export async function show({ query, signal, change }) {
     answer = await api.get(query.job ? api.path("jobs", query.job, "result") : api.address("/v1/distances/matrix", { refs, alignment, chance: query.chance }), signal);
   } catch (error) {
     if (error.name === "AbortError" || error.status === 401 || error.status === 0) throw error;
+    if (error.status === 413 && query.job) return [...head, await tooLarge(error, query.job, signal)];
     if (error.status === 413) return [...head, controls(), tooMany(error, { refs, alignment, chance: query.chance ?? null })];
     return [...head, controls(), note("These cannot be compared", error.message, error.hint ? h("p", { class: "note" }, error.hint) : null)];
   }
@@ -72,6 +73,14 @@ function tooMany(error, request) {
     } catch (problem) { said.replaceChildren(h("p", { class: "state-note bad" }, `${problem.message} ${problem.hint ?? ""}`)); }
   };
   return note("These are many", error.message, h("p", {}, h("button", { class: "primary", type: "button", onclick: press }, "Compute them as a job")), said);
+}
+
+/** A job may compare more than a page can draw: the file has all of it. */
+async function tooLarge(error, id, signal) {
+  const said = h("div", { role: "status" });
+  const job = await api.get(api.path("jobs", id), signal);
+  return note("This matrix is too large to show", error.message, h("p", {}, h("button", { class: "primary", type: "button", onclick: () => save(job, said) }, "Save it as npz"), " ", link(`job ${id.slice(0, 8)}`, "jobs", [id])),
+    h("p", { class: "note" }, 'In Python ', h("code", {}, 'ts.DistanceMatrix.from_npz("matrix.npz")'), " has its clusters, its order and the nearest of each."), said);
 }
 
 /** What independent networks have: the mean level of some pairs, its range, and how far from it those pairs lie. */

@@ -103,7 +103,7 @@ function actions(job, said, done) {
 }
 
 /** The result as a file: fetched with the token, which a link could not carry. */
-async function save(job, said) {
+export async function save(job, said) {
   try {
     const bytes = await api.bytes(api.path("jobs", job.id, "result"), undefined, job.media_type);
     const ending = { "application/json": "json", "application/zip": "zip" }[job.media_type] ?? "npz";

@@ -26,6 +26,7 @@ from topostrata.topology import Layer, Topology, Wiring
 Ints = NDArray[np.int64]
 
 SIDE_SLOTS = 9  # of each space in ``Prepared.sides_in_memory``
+_COLOURED = "coloured"  # where a network keeps its colours
 MOST_BYTES = 512 * 2**20  # of all that is kept; masks, which it holds on to, not counted
 
 
@@ -107,7 +108,7 @@ class Prepared:
     @property
     def places_in_memory(self) -> Ints:
         """Where the arrays lie, for ``fused.compare_pairs``: address and length of each; colours if they are known."""
-        return self._with_colours if "_coloured" in vars(self) else self._without_colours
+        return self._with_colours if _COLOURED in vars(self) else self._without_colours
 
     @cached_property
     def _with_colours(self) -> Ints:
@@ -140,9 +141,15 @@ class Prepared:
         """The units of each context of the plan: spaces first."""
         return np.array([math.prod(size for _, size in context) for context in self.plan.contexts], dtype=np.int64)
 
-    @cached_property
+    @property
     def _coloured(self) -> tuple[tuple[NDArray[np.uint64], ...], bool]:
-        return colours.colour(_structure(self.sets))
+        # Where two threads compute them, those that were first stay: compiled code may have their addresses already. A
+        # cached property keeps the last, from Python 3.12 on.
+        known = vars(self)
+        if _COLOURED not in known:
+            known.setdefault(_COLOURED, colours.colour(_structure(self.sets)))
+        coloured: tuple[tuple[NDArray[np.uint64], ...], bool] = known[_COLOURED]
+        return coloured
 
 
 def prepare(topology: Topology, *, fix_output: bool = True, order: tuple[int, ...] | None = None) -> Prepared:

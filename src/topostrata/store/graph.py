@@ -209,6 +209,11 @@ class GraphStore:
 
     def check_writable(self) -> None:
         """Raise an error where what comes of a long computation could not be kept."""
+        if self.read_only:
+            raise EngineError(
+                f"{self.location}: expected an archive that can be written, found one that can only be read",
+                hint="`topostrata backup` and `restore` make one of it elsewhere",
+            )
 
     def start_clock(self) -> None:
         """Count from now on what is acknowledged; what an archive holds already counts as having been there always."""
@@ -351,11 +356,8 @@ class GraphStore:
 
     def _manage(self, access: str, work: Callable[[Transaction], T]) -> T:
         self._check_open()
-        if self.read_only and access == neo4j.WRITE_ACCESS:
-            raise EngineError(
-                f"{self.location}: expected an archive that can be written, found one that can only be read",
-                hint="`topostrata backup` and `restore` make one of it elsewhere",
-            )
+        if access == neo4j.WRITE_ACCESS:
+            self.check_writable()
         deadline = time.monotonic() + _RECONNECT_SECONDS
         refusals = races = 0
         while True:

@@ -8,11 +8,13 @@ because no message is larger than one of them.
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, get_args
 
 from topostrata import queries
@@ -123,25 +125,25 @@ class JobQueue:
             self._store.schema(queries.statements("schema/004-jobs"))
             self._has_schema = True
         ends = {"failed", "finished"} if anew else {"failed"}
-        if any(row["status"] in ends for row in self._store.read("jobs/job", id=job)):
-            with suppress(NotFoundError):  # somebody else was quicker
-                self.forget(job)
 
-        def work(tx: Transaction) -> tuple[Job, bool]:
+        def work(tx: Transaction) -> tuple[Job, bool, list[str]]:
             tx.run("archive/lock_archive", token=uuid.uuid4().hex)
-            there = tx.one("jobs/job", id=job)
-            if there is not None:
-                return _job(there), False
+            there = tx.one("jobs/lock_job", id=job, token=uuid.uuid4().hex)
+            if there is not None and there["status"] not in ends:
+                return _job(there), False, []
             waiting = len(tx.run("jobs/open_jobs"))
             if waiting >= MOST_OPEN:
                 raise LimitError(
                     f"jobs: expected fewer than {MOST_OPEN} that wait, found {waiting}", hint="wait for some, or cancel"
                 )
+            parts = [] if there is None else _drop(tx, job)
             text = json.dumps(request, ensure_ascii=False)
             tx.run("jobs/create_job", id=job, kind=kind, request=text, runs=list(runs), total=total, created_at=_now())
-            return _job(tx.run("jobs/job", id=job)[0]), True
+            return _job(tx.run("jobs/job", id=job)[0]), True, parts
 
-        return self._store.write(work)
+        entry, new, parts = self._store.write(work)
+        self._drop_parts(parts)
+        return entry, new
 
     def result(self, job: Job) -> Iterator[bytes]:
         """What came of a job that is finished, a part at a time.
@@ -169,12 +171,11 @@ class JobQueue:
     def forget(self, job: str) -> None:
         """Take a job away with its result; who works on it stops. Raises ``NotFoundError`` where there is none."""
 
-        def work(tx: Transaction) -> int:
-            parts = _locked(tx, job)["parts"] or 0
-            tx.run("jobs/drop_job", id=job)
-            return int(parts)
+        def work(tx: Transaction) -> list[str]:
+            _locked(tx, job)
+            return _drop(tx, job)
 
-        self._drop_parts(job, self._store.write(work))
+        self._drop_parts(self._store.write(work))
 
     def forget_runs(self, runs: Sequence[str]) -> None:
         """Forget all jobs that are about one of these runs."""
@@ -250,19 +251,27 @@ class JobQueue:
 
         self._store.write(work)
 
-    def finish(self, job: str, owner: str, media_type: str, result: BinaryIO) -> None:
-        """Keep the result of a job, read from where the file stands; nothing where it is no longer this owner's."""
-        size = parts = 0
+    def finish(
+        self, job: str, owner: str, media_type: str, result: BinaryIO, *, runs: Sequence[str] | None = None
+    ) -> bool:
+        """Keep the result of a job, read from where the file stands; False where it is no longer this owner's.
+
+        ``runs`` are those that the result is about, if not those that were named when it was asked for. Where one of
+        them was purged meanwhile the job is forgotten, as if it had been finished before.
+        Raises ``LimitError``, before anything is kept, for a result that is larger than ``MOST_RESULT``.
+        """
+        begin = result.tell()
+        size = result.seek(0, os.SEEK_END) - begin
+        result.seek(begin)
+        if size > MOST_RESULT:
+            raise LimitError(
+                f"job {job}: expected a result of at most {MOST_RESULT} bytes, found {size}",
+                hint="the command line writes it to a file",
+            )
+        parts = 0
         while data := result.read(PART_BYTES):
-            size += len(data)
-            if size > MOST_RESULT:
-                raise LimitError(
-                    f"job {job}: expected a result of at most {MOST_RESULT} bytes, found a larger one",
-                    hint="the command line writes it to a file",
-                )
-            if not self._store.write(lambda tx, k=parts, d=data: tx.run("jobs/put_job_part", id=job, part=k, data=d)):  # type: ignore[misc]
-                self._drop_parts(job, parts)  # it was forgotten
-                return
+            if not self._store.write(partial(_put, job=job, owner=owner, part=parts, data=data)):
+                return False  # what it wrote goes with the job, or is overwritten by who works on it now
             parts += 1
 
         def work(tx: Transaction) -> bool:
@@ -271,9 +280,16 @@ class JobQueue:
                 values = {"done": row["done"] if row["total"] is None else row["total"]}
                 values |= {"media_type": media_type, "bytes": size, "parts": parts, "finished_at": _now()}
                 _set(tx, row, **values, **_NOBODY, status="finished")
+                if runs is not None:
+                    tx.run("jobs/set_job_runs", id=job, runs=list(runs))
             return row is not None
 
-        self._store.write(work)
+        finished = self._store.write(work)
+        # Who purges a run takes it away first and looks for its jobs then: one of the two sees the other.
+        if finished and runs and len(self._store.read("runs/runs_by_id", ids=list(runs), removed=True)) < len(runs):
+            self._forget_all([{"id": job}])
+            return False
+        return finished
 
     def fail(self, job: str, owner: str, error: TopostrataError) -> None:
         """Say what a job failed of."""
@@ -293,10 +309,11 @@ class JobQueue:
 
         self._store.write(work)
 
-    def _drop_parts(self, job: str, parts: int) -> None:
-        ids = [f"{job}/{k}" for k in range(parts)]
-        for at in range(0, parts, _PAGE):
-            self._store.write(lambda tx, page=ids[at : at + _PAGE]: tx.run("jobs/drop_job_parts", ids=page))  # type: ignore[misc]
+    def _drop_parts(self, ids: Sequence[str]) -> None:
+        for at in range(0, len(ids), _PAGE):
+            self._store.write(
+                lambda tx, page=ids[at : at + _PAGE]: tx.run("jobs/drop_job_parts", ids=page, token=uuid.uuid4().hex)  # type: ignore[misc]
+            )
 
 
 _NOBODY: dict[str, Any] = {"owner": None, "lease_until": None}
@@ -317,6 +334,21 @@ def _locked(tx: Transaction, job: str) -> Row:
 def _mine(tx: Transaction, job: str, owner: str) -> Row | None:
     row = tx.one("jobs/lock_job", id=job, token=uuid.uuid4().hex)
     return row if row is not None and row["owner"] == owner else None
+
+
+def _put(tx: Transaction, *, job: str, owner: str, part: int, data: bytes) -> bool:
+    """Keep a part of what this owner made; False where the job is no longer its."""
+    mine = _mine(tx, job, owner) is not None
+    if mine:
+        tx.run("jobs/put_job_part", id=job, part=part, data=data)
+    return mine
+
+
+def _drop(tx: Transaction, job: str) -> list[str]:
+    """Take a job away whose lock is taken; gives the parts of its result, which hang on nothing then."""
+    parts = [row["id"] for row in tx.run("jobs/job_parts", id=job)]
+    tx.run("jobs/drop_job", id=job)
+    return parts
 
 
 def _set(tx: Transaction, row: Row, **values: Any) -> Job:

@@ -11,6 +11,8 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from topostrata.errors import EngineError
@@ -30,10 +32,9 @@ def copied(directory: Path) -> Path:
 
     Raises ``EngineError`` where an engine has the archive open now, or where there is no room for a copy.
     """
-    _refuse_running(EngineFiles(directory))
     scratch = Path(tempfile.mkdtemp(prefix="topostrata-"))
     try:
-        with explained(scratch):
+        with _at_rest(EngineFiles(directory)), explained(scratch):
             place = _database(scratch)
             place.mkdir(parents=True)
             for path in _database(directory).iterdir():
@@ -49,16 +50,20 @@ def _database(directory: Path) -> Path:
     return directory / "engine" / "databases" / DATABASE
 
 
-def _refuse_running(files: EngineFiles) -> None:
-    """A lock that shall only be looked at needs no right to write; what is not there, or cannot be locked, is free."""
-    path = files.lock("engine").path
-    try:
-        with path.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise EngineError(
-            f"{files.directory}: expected a copy at rest, found one that an engine has open",
-            hint="open the archive where it can be written, or stop it first: `topostrata engine stop`",
-        ) from error
-    except OSError:
-        return
+@contextmanager
+def _at_rest(files: EngineFiles) -> Iterator[None]:
+    """Refuse an archive that an engine has open, and keep engines away meanwhile.
+
+    To look at a lock, and to share it, needs no right to write; what is not there, or cannot be locked, is free.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            lock = stack.enter_context(files.lock("engine").path.open("rb"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise EngineError(
+                    f"{files.directory}: expected a copy at rest, found one that an engine has open",
+                    hint="open the archive where it can be written, or stop it first: `topostrata engine stop`",
+                ) from error
+        yield

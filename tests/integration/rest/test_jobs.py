@@ -120,8 +120,9 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
     endless = {"kind": "relatedness", "a": "w0@0", "b": "w0@10", "tests": 999_999}
     asked = rest.post("/v1/jobs", json=endless).raise_for_status().headers["location"]
     follow(rest, asked, lambda job: job["status"] == "running")
-    jobs = [
-        {"kind": "inference", "refs": ["w*@0"], "root": "w0", "alignment": "identity"},
+    how: dict[str, Any] = {"by_time": True, "depth": 1, "samples": 7}
+    jobs: list[dict[str, Any]] = [
+        {"kind": "inference", "refs": ["w*@0"], "root": "w0", "alignment": "identity", **how},
         {"kind": "inference", "refs": ["w0@0", "w0@10"]},
         {"kind": "relatedness", "a": "w0@0", "b": "w1@0", "tests": 9},
         {"kind": "export", "runs": ["w1"]},
@@ -133,7 +134,9 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
     assert [job["kind"] for job in listed["jobs"]] == ["export", "relatedness", "inference"]
     assert rest.get(listed["next"]).json() == {"jobs": [inferred], "next": None}
     direct = {
-        paths[0]: rest.get("/v1/lineage/inferred", params={"refs": "w*@0", "root": "w0", "alignment": "identity"}),
+        paths[0]: rest.get(
+            "/v1/lineage/inferred", params={"refs": "w*@0", "root": "w0", "alignment": "identity", **how}
+        ),
         paths[2]: rest.get("/v1/related", params={"a": "w0@0", "b": "w1@0", "tests": 9}),
     }
     for path, answer in direct.items():
@@ -160,6 +163,9 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
         assert f"error: {failed['error']}" in topostrata("show", failed["id"], store=store)
     assert topostrata("ls").count("finished") == 3
     assert rest.post("/v1/jobs", json=jobs[3]).status_code == 202  # what it wrote was of another moment
+    follow(rest, paths[3], is_done)
+    anew = rest.get(f"{paths[3]}/result", headers={"If-None-Match": answer.headers["etag"]})
+    assert (anew.status_code, anew.headers["etag"] != answer.headers["etag"]) == (200, True)
     for path in paths[1:]:
         assert rest.delete(path).status_code == 204
     assert topostrata("cancel", inferred["id"], store=rest.base_url) == f"{inferred['id']}: forgotten\n"
@@ -176,6 +182,7 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
         ({"kind": "distances", "refs": ["w0@x"]}, "run@STEP"),
         ({"kind": "distances", "refs": ["w0"], "root": "w0"}, "found root"),
         ({"kind": "relatedness", "a": "w0", "b": "w1", "tests": 0}, "tests"),
+        ({"kind": "inference", "refs": ["w*"], "depth": 0}, "depth"),
         ({"kind": "export", "runs": []}, "runs"),
     ],
 )

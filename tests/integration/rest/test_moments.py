@@ -60,7 +60,7 @@ def test_changes_are_listed_by_pages(rest_to_write: httpx.Client) -> None:
 
 def test_what_a_moment_cannot_answer_is_refused(rest_to_write: httpx.Client) -> None:
     """Cypher and counts of now, a moment to come, a parameter that is none; what writes has no such parameter."""
-    put_snapshot(rest_to_write, "refused", 1)
+    put_snapshot(rest_to_write, "of-now", 1)
     at = {"as_of": rest_to_write.get("/v1/changes").json()["moment"]}
     cypher = rest_to_write.post("/v1/cypher", params=at, json={"query": "RETURN 1 AS x"})
     assert (cypher.status_code, cypher.json()["code"]) == (403, "query-refused")
@@ -72,5 +72,5 @@ def test_what_a_moment_cannot_answer_is_refused(rest_to_write: httpx.Client) -> 
     assert (later.status_code, "later ones have not come yet" in later.json()["detail"]) == (422, True)
     for text in ("-1", "soon", "01"):
         assert rest_to_write.get("/v1/runs", params={"as_of": text}).status_code == 422
-    written = rest_to_write.patch("/v1/runs/refused", params=at, json={"tags": ["a"]})
+    written = rest_to_write.patch("/v1/runs/of-now", params=at, json={"tags": ["a"]})
     assert (written.status_code, "found 'as_of'" in written.json()["detail"]) == (422, True)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from fastapi import Request
 from matplotlib.image import imread
 from scipy.cluster.hierarchy import leaves_list
 
@@ -21,10 +22,12 @@ from topostrata.distance import matrix as ours
 from topostrata.distance.alignments import Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.pairwise import distances
-from topostrata.errors import InvalidInputError, MissingExtraError
+from topostrata.errors import InvalidInputError, LimitError, MissingExtraError
 from topostrata.ingest.formats import snapshot_file
 from topostrata.service import plots
+from topostrata.service.answers import values
 from topostrata.service.answers.distance import distances_answer
+from topostrata.service.api.routes.distance import matrix_response
 from topostrata.service.cli.main import app
 
 
@@ -204,3 +207,21 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingExtraError, match=re.escape("pip install '.[parquet]'")):
         sample.to_parquet(tmp_path / "d.parquet")
+
+
+def test_a_matrix_too_large_for_json_goes_out_in_another_form() -> None:
+    """JSON of more than a million numbers is refused with the forms that are not; those, and smaller ones, are sent."""
+
+    def answered(n: int, kind: str) -> bytes | memoryview:
+        labels = tuple(f"w0@{k}" for k in range(n))
+        large = DistanceMatrix(labels, "identity", np.zeros((n, n)), np.zeros((n, n, 2)), ("l0", "l1"))
+        headers = [(b"accept", kind.encode())]
+        request = Request({"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""})
+        return matrix_response(request, large, kind, nearest=None).body
+
+    with pytest.raises(LimitError, match="1048576 numbers, found 1080000: 600 snapshots") as error:
+        answered(600, "application/json")
+    assert "application/x-npz" in str(error.value.hint)
+    assert len(answered(600, "application/octet-stream")) == 4 * 600**2
+    assert len(answered(600, values.MEDIA_TYPE)) > 8 * 600**2 * 3
+    assert len(json.loads(bytes(answered(20, "application/json")))["nnstd"]) == 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,3 +129,19 @@ def test_sets_are_those_of_the_connections() -> None:
                 holders = [u for u, members in enumerate(elements) if k in members]
                 assert fan_in.holders[fan_in.back[k] : fan_in.back[k + 1]].tolist() == holders
                 assert fan_in.smallest[k] == min((len(elements[u]) for u in holders), default=2**31)
+
+
+def test_colours_that_were_first_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads may compute them at once: compiled code has the addresses of those that it was given."""
+    network = prepare(Topology.from_masks([np.eye(4), np.ones((4, 2))]))
+    compute = colours.colour
+    first: list[Any] = []
+
+    def meanwhile(structure: Structure) -> Any:
+        if not first:
+            first.append(None)
+            first[0] = network.colours  # another thread is quicker
+        return compute(structure)
+
+    monkeypatch.setattr(colours, "colour", meanwhile)
+    assert network.colours is first[0]
