@@ -54,7 +54,8 @@ def backup(
 ) -> BackedUp:
     """Write all that an archive holds to one file, whole or not at all; what the file has already is not read again.
 
-    Each run is taken as it was when the backup began. Raises ``ConflictError`` where the file holds what the archive
+    Each run is taken as it was when the backup began, but for its metrics beside snapshots, which are read while the
+    file is written: some that came since may be in it. Raises ``ConflictError`` where the file holds what the archive
     has no more, unless ``force`` lets it go.
     """
     hidden = {run.run: run.removed_at for run in lifecycle.removed(store)}

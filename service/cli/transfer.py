@@ -70,7 +70,7 @@ def import_(
     """Bring the runs of an exported file into the archive.
 
     Runs that are there already stay as they are; a conflict stops the import. Of a backup, removed runs come where
-    they are named.
+    they are named or others descend from them.
     """
     from topostrata.errors import InvalidInputError
 

@@ -613,10 +613,10 @@ class Archive(Upkeep):
     ) -> Moved:
         """Bring runs of an exported file (all by default) into this archive. What is there already stays.
 
-        A backup is such a file: its runs come without what is kept beside them, removed ones where they are named. The
-        whole file is checked before a word is written. One that was interrupted goes on where it was when started
-        again. Raises ``InvalidInputError`` for a file that is damaged, ``ConflictError`` where the archive holds
-        another run or snapshot of the same name.
+        A backup is such a file: its runs come without what is kept beside them, removed ones where they are named or
+        others descend from them. The whole file is checked before a word is written. One that was interrupted goes on
+        where it was when started again. Raises ``InvalidInputError`` for a file that is damaged, ``ConflictError``
+        where the archive holds another run or snapshot of the same name.
 
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:

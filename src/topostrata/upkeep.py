@@ -172,7 +172,9 @@ class Upkeep(Analysis):
         """Write all that the archive holds to one file, or what is new into its last backup (docs/operations.md).
 
         Runs with all that was said of them, removed ones too, masks, stored distances, kept matches and inferences,
-        while jobs go on pushing. Masks that the file has are not read again. ``restore`` makes an archive of it.
+        while jobs go on pushing. Each run is taken as it was when the backup began, but for its metrics beside
+        snapshots, of which some that came since may be in it. Masks that the file has are not read again. ``restore``
+        makes an archive of it.
 
         Raises ``ConflictError`` where the file holds what the archive has no more, unless ``force`` lets it go, and
         ``InvalidInputError`` where the file is none, or cannot be written.
