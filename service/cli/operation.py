@@ -228,12 +228,16 @@ def connect(store: StoreOption = None, json_: JsonFlag = False) -> None:
 
     The address and a password made for this once are shown; the account can only read. Both are gone at the end.
     """
+    import signal
     from dataclasses import asdict
     from threading import Event
 
     from topostrata import queries
 
     _directory(store)
+    # A shell starts what it sends to the background with Ctrl-C ignored; SIGTERM leaves nothing behind either.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     with archive(store) as opened, opened.bolt() as access:
         if json_:
             answer(asdict(access))
