@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.distance.matrix import DistanceMatrix, leaves, short
-from topostrata.errors import InvalidInputError, MissingExtraError
-from topostrata.files import whole
+from topostrata.errors import InvalidInputError
+from topostrata.service.pictures import Picture, finished, new_figure, plain
 from topostrata.shown import Shown
 
 if TYPE_CHECKING:  # a picture of distances needs no archive
@@ -30,7 +27,7 @@ if TYPE_CHECKING:  # a picture of distances needs no archive
     from matplotlib.image import AxesImage
     from matplotlib.text import Annotation
 
-    from topostrata.distance.edits import Edits
+    from topostrata.distance.edits import Edits, UnitEdits
     from topostrata.distance.match import Match
     from topostrata.distance.nnstd import Distance
     from topostrata.distance.null_model import MatrixChance
@@ -49,29 +46,8 @@ _MOST_PANELS = 12
 _BENT = 0.35  # height of an arc over its length, twice
 _ROW = 1.1  # inches between the runs of a generation
 _REWIRED = "all that are not always full"
+_EDITS = (("stays", "0.72", "s"), ("goes", "tab:orange", "x"), ("comes", "tab:blue", "+"))  # word, colour, marker
 _SCALE = "distance (0 = same wiring, 1 = nothing in common)"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A picture that a notebook shows; ``figure`` is matplotlib's, to change it before it is saved."""
-
-    figure: Figure
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, whose suffix says the kind: .png, .svg, .pdf.
-
-        Raises ``InvalidInputError`` for a path that is no picture or cannot be written.
-        """
-        check_picture(path)
-        with whole(path) as draft:  # "tight": the layout overlooks some labels of a square map, and a tree above it
-            self.figure.savefig(draft, dpi=130, bbox_inches="tight")
-
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
-        image = BytesIO()
-        self.figure.savefig(image, format="png", dpi=100, bbox_inches="tight")
-        return image.getvalue()
 
 
 def picture_of(value: Shown, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -113,7 +89,7 @@ def layer_bars(distance: Distance, path: str | os.PathLike[str] | None = None) -
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("distance")
     axes.set_title(f"NNSTD {distance.nnstd:.4f} (dotted: the mean), alignment {distance.alignment}", fontsize=10)
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def match_bars(match: Match, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -128,7 +104,7 @@ def match_bars(match: Match, path: str | os.PathLike[str] | None = None) -> Pict
     _stack(axes, {"established": (known, "tab:blue", ""), "unknown": (rest, "0.85", "//")})
     axes.set_ylabel("units")
     axes.set_title(f"{match.established:,} of {match.units:,} units are established", fontsize=10)
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def change_bars(evolution: Evolution, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -147,16 +123,16 @@ def change_bars(evolution: Evolution, path: str | os.PathLike[str] | None = None
     _stack(axes, {k: ([getattr(y, k) for y in evolution.layers], *look) for k, look in kinds.items()})
     axes.set_ylabel("connections")
     ends = f"{evolution.from_run}@{evolution.from_step} to {evolution.run}@{evolution.to_step}"
-    axes.set_title(_plain(ends), fontsize=10)
-    return _finished(figure, path)
+    axes.set_title(plain(ends), fontsize=10)
+    return finished(figure, path)
 
 
 def _bars(names: Sequence[str]) -> tuple[Figure, Axes]:
-    figure = _new_figure(min(max(5.0, 1.5 + 0.6 * len(names)), 20.0), 4.0)
+    figure = new_figure(min(max(5.0, 1.5 + 0.6 * len(names)), 20.0), 4.0)
     axes = figure.subplots()
     turned = 60 if len(names) > 6 else 0
     axes.set_xticks(
-        range(len(names)), [_plain(name) for name in names], rotation=turned, ha="right" if turned else "center"
+        range(len(names)), [plain(name) for name in names], rotation=turned, ha="right" if turned else "center"
     )
     return figure, axes
 
@@ -186,11 +162,11 @@ def heat_maps(matrices: Mapping[str, DistanceMatrix], path: str | os.PathLike[st
     """
     most = max(len(matrix.labels) for matrix in matrices.values())
     side = min(4.0 + 0.3 * most, 14.0)
-    figure = _new_figure(side * len(matrices) + 1.2, side)
+    figure = new_figure(side * len(matrices) + 1.2, side)
     every = figure.subplots(1, len(matrices), squeeze=False)[0]
     images = [_draw(axes, matrix, title) for axes, (title, matrix) in zip(every, matrices.items(), strict=True)]
     _colour_bar(figure, images[-1], list(every), {title: matrix.chance for title, matrix in matrices.items()})
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def clustered_map(matrix: DistanceMatrix, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -218,7 +194,7 @@ def clustered_map(matrix: DistanceMatrix, path: str | os.PathLike[str] | None = 
         matrix.layer_names,
     )
     side = min(4.0 + 0.3 * len(order), 14.0)
-    figure = _new_figure(side + 1.2, side + 1.0)
+    figure = new_figure(side + 1.2, side + 1.0)
     axes = figure.subplots()
     image = _draw(axes, sorted_, "")
     above = axes.inset_axes((0, 1.02, 1, 0.14), sharex=axes)  # as wide as the map itself, without its labels
@@ -229,7 +205,7 @@ def clustered_map(matrix: DistanceMatrix, path: str | os.PathLike[str] | None = 
     above.spines[["top", "right", "bottom"]].set_visible(False)
     above.set_title(f"NNSTD, alignment {matrix.alignment}; above: average linkage")
     _colour_bar(figure, image, [axes], {"": matrix.chance})
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def _colour_bar(figure: Figure, image: AxesImage, maps: list[Axes], chances: Mapping[str, MatrixChance | None]) -> None:
@@ -240,7 +216,7 @@ def _colour_bar(figure: Figure, image: AxesImage, maps: list[Axes], chances: Map
         if level is None:
             continue
         bar.ax.axhspan(level.low, level.high, facecolor="white", edgecolor="black", hatch="//", linewidth=1.2)
-        words = "chance" if len(chances) == 1 else f"chance\n{_plain(title)}"
+        words = "chance" if len(chances) == 1 else f"chance\n{plain(title)}"
         place = max(level.level, lowest)
         bar.ax.annotate(
             f"{words}\n{level.level:.3f}",
@@ -281,29 +257,31 @@ def _draw(axes: Axes, matrix: DistanceMatrix, title: str) -> AxesImage:
     return image
 
 
-def edit_map(edits: Edits, path: str | os.PathLike[str] | None = None) -> Picture:
+def edit_map(
+    edits: Edits, path: str | os.PathLike[str] | None = None, *, unit: tuple[str, int] | None = None
+) -> Picture:
     """Draw what makes one network another: each layer's connections, those that stay, go and come.
 
     A panel a layer that has edits, target units across and source units down, both in the order of the first network;
-    units that only the second one has stand behind. Of more than 12 layers those with most edits are drawn.
+    units that only the second one has stand behind. Of more than 12 layers those with most edits are drawn. With
+    ``unit``, such as ``("hidden1", 3)``, it is the inputs of that unit alone: source units across.
 
     Raises ``MissingExtraError`` without matplotlib, ``InvalidInputError`` for a path that is no picture.
 
     >>> import tempfile, topostrata as ts
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     picture = ts.edit_map(archive.edits("w0@0", "w0@10"), f"{folder}/edits.png")
+    ...     picture = ts.edit_map(archive.edits("w0@0", "w0@10"), f"{folder}/unit.png", unit=("hidden1", 0))
     """
+    if unit is not None:
+        return finished(_unit_map(edits.unit(*unit)), path)
     changed = sorted(edits.layers, key=lambda layer: -layer.deleted - layer.inserted)[:_MOST_PANELS]
     drawn = [layer for layer in edits.layers if layer in changed and layer.deleted + layer.inserted] or changed[:1]
     columns = min(3, len(drawn))
     lines = math.ceil(len(drawn) / columns)
-    figure = _new_figure(4.6 * columns, 4.6 * lines + 0.6)
+    figure = new_figure(4.6 * columns, 4.6 * lines + 0.6)
     panels = figure.subplots(lines, columns, squeeze=False).reshape(-1)
-    kinds = (
-        ("kept", "stays", "0.72", "s"),
-        ("deletions", "goes", "tab:orange", "x"),
-        ("insertions", "comes", "tab:blue", "+"),
-    )
+    kinds = [(ends, *drawn_as) for ends, drawn_as in zip(("kept", "deletions", "insertions"), _EDITS, strict=True)]
     for axes, layer in zip(panels, drawn, strict=False):
         most = max(layer.common, layer.deleted, layer.inserted, 1)
         size = min(30.0, max(1.5, 6000 / most))
@@ -314,10 +292,10 @@ def edit_map(edits: Edits, path: str | os.PathLike[str] | None = None) -> Pictur
             axes.scatter(places[1], places[0], s=size, c=colour, marker=marker, linewidths=0.8, label=label)
         axes.invert_yaxis()
         axes.set_title(
-            _plain(f"{layer.name}: {layer.common:,} stay, {layer.deleted:,} go, {layer.inserted:,} come"), fontsize=9
+            plain(f"{layer.name}: {layer.common:,} stay, {layer.deleted:,} go, {layer.inserted:,} come"), fontsize=9
         )
-        axes.set_xlabel(_plain(layer.target), fontsize=8)
-        axes.set_ylabel(_plain(layer.source), fontsize=8)
+        axes.set_xlabel(plain(layer.target), fontsize=8)
+        axes.set_ylabel(plain(layer.source), fontsize=8)
     for axes in panels[len(drawn) :]:
         axes.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
@@ -325,7 +303,29 @@ def edit_map(edits: Edits, path: str | os.PathLike[str] | None = None) -> Pictur
     more = f"; not drawn: {rest} of {len(edits.layers)} layers, with fewer edits or none" if rest else ""
     figure.suptitle(f"{edits.total:,} edits, NNSTD {edits.nnstd:.4f}, alignment {edits.alignment}{more}", fontsize=10)
     figure.legend(handles, labels, loc="outside lower center", ncols=3, markerscale=2)
-    return _finished(figure, path)
+    return finished(figure, path)
+
+
+def _unit_map(unit: UnitEdits) -> Figure:
+    """The inputs of one unit, a panel a layer: those that stay, go and come, by their source units."""
+    inputs = (unit.common, unit.delete, unit.insert)
+    layers = list(dict.fromkeys(entry.layer for kind in inputs for entry in kind))
+    figure = new_figure(9.0, 0.9 + 1.5 * max(len(layers), 1))
+    panels = figure.subplots(max(len(layers), 1), 1, squeeze=False).reshape(-1)
+    for axes, layer in zip(panels, layers, strict=False):
+        here = [[entry for entry in kind if entry.layer == layer] for kind in inputs]
+        beyond = 1 + max(entry.source for kind in here for entry in kind)
+        for row, (kind, (label, colour, marker)) in enumerate(zip(here, _EDITS, strict=True)):
+            places = [entry.source if entry.source >= 0 else beyond + entry.source_b for entry in kind]
+            axes.scatter(places, [row] * len(places), s=30, c=colour, marker=marker, linewidths=1.0, label=label)
+        axes.set_yticks(range(3), [f"{label}: {len(kind)}" for kind, (label, *_) in zip(here, _EDITS, strict=True)])
+        axes.set_ylim(2.6, -0.6)
+        axes.set_xlabel(plain(f"source units of {layer}"), fontsize=8)
+    if not layers:
+        panels[0].set_axis_off()
+    told = "without a counterpart" if unit.partner < 0 else f"B's unit {unit.partner}"
+    figure.suptitle(plain(f"{unit.space}:{unit.unit}, {told}: distance {unit.distance:.4f}"), fontsize=10)
+    return figure
 
 
 def survival_curves(survival: RunSurvival, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -339,20 +339,20 @@ def survival_curves(survival: RunSurvival, path: str | os.PathLike[str] | None =
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     picture = ts.survival_curves(archive.survival("w0"), f"{folder}/survival.png")
     """
-    figure = _new_figure(8.0, 5.0)
+    figure = new_figure(8.0, 5.0)
     axes = figure.subplots()
     whole = survival.rewired or survival.total
     for layer in (*survival.layers, whole):
         if layer is whole or (layer.share < 1).any():  # a layer that is always full has nothing to show
             thick = layer is whole
             label = _REWIRED if thick and survival.rewired is not None else layer.name
-            axes.plot(survival.times, layer.share, label=_plain(label), linewidth=2.5 if thick else 1, marker="o", ms=3)
+            axes.plot(survival.times, layer.share, label=plain(label), linewidth=2.5 if thick else 1, marker="o", ms=3)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel(_step_label(survival.refs))
     axes.set_ylabel("share alive ever since")
-    axes.set_title(_plain(f"survival of the connections alive at {survival.from_ref}"))
+    axes.set_title(plain(f"survival of the connections alive at {survival.from_ref}"))
     axes.legend()
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def metric_curves(
@@ -376,7 +376,7 @@ def metric_curves(
                 numbers.setdefault(f"layer metric {name}", {}).setdefault(layer, []).append((entry.step, value))
     if not numbers:
         raise InvalidInputError(f"run {run!r}: expected metrics to draw, found none")
-    figure = _new_figure(8.0, 0.8 + 2.6 * len(numbers))
+    figure = new_figure(8.0, 0.8 + 2.6 * len(numbers))
     titles = sorted(numbers, key=lambda title: (title.startswith("layer"), title))
     for axes, title in zip(figure.subplots(len(numbers), 1, sharex=True, squeeze=False)[:, 0], titles, strict=True):
         for name, points in numbers[title].items():
@@ -385,7 +385,7 @@ def metric_curves(
         if title.startswith("layer") and len(numbers[title]) <= _MOST_NAMES:
             axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.set_xlabel("step")
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def births_and_deaths(history: RunHistory, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -401,7 +401,7 @@ def births_and_deaths(history: RunHistory, path: str | os.PathLike[str] | None =
     """
     whole = history.rewired or history.total
     times = [moment.time for moment in history.moments]
-    figure = _new_figure(8.0, 7.0)
+    figure = new_figure(8.0, 7.0)
     rates, extent = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     lengths = np.diff(times)
     kinds = (("born", "-"), ("died", "--"), ("regrown", ":"))
@@ -414,14 +414,14 @@ def births_and_deaths(history: RunHistory, path: str | os.PathLike[str] | None =
     rates.set_ylabel("connections per step")
     rates.legend(fontsize=8)
     what = "the layers that are not always full" if history.rewired is not None else "all layers"
-    rates.set_title(_plain(f"{history.run}: births and deaths between snapshots, {what}"))
+    rates.set_title(plain(f"{history.run}: births and deaths between snapshots, {what}"))
     extent.plot(times, whole.exploration, label="alive now or ever before (exploration)", marker="o", ms=3)
     extent.plot(times, whole.density, label="alive now (density)", linestyle="--", marker="s", ms=3)
     extent.set_ylim(bottom=0)
     extent.set_ylabel("share of possible connections")
     extent.set_xlabel(_step_label(history.refs))
     extent.legend(fontsize=8)
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def timeline_curve(line: Timeline, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -433,7 +433,7 @@ def timeline_curve(line: Timeline, path: str | os.PathLike[str] | None = None) -
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     picture = ts.timeline_curve(archive.timeline("w0"), f"{folder}/timeline.png")
     """
-    figure = _new_figure(8.0, 5.0)
+    figure = new_figure(8.0, 5.0)
     axes = figure.subplots()
     steps = [point.step for point in line.points]
     axes.plot(steps, [point.distance for point in line.points], marker="o", markersize=3, label="distance")
@@ -452,7 +452,7 @@ def timeline_curve(line: Timeline, path: str | os.PathLike[str] | None = None) -
     axes.set_ylabel("NNSTD")
     axes.set_title(f"{line.a} and its own past" if line.a == line.b else f"{line.a} and {line.b}")
     axes.legend()
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def descent_tree(
@@ -488,13 +488,13 @@ def descent_tree(
         side + sign * max([0.8, *(0.4 + _BENT / 2 * column / _ROW * _reach(place, *ends) for ends in arcs)])
         for side, sign, arcs in ((min(ys), -1, guessed), (max(ys), 1, said))
     )
-    figure = _new_figure(max(column * (max(xs) - min(xs) + 1), 5.0), _ROW * (high - low) + 0.5)
+    figure = new_figure(max(column * (max(xs) - min(xs) + 1), 5.0), _ROW * (high - low) + 0.5)
     axes = figure.subplots()
     axes.set_xlim(min(xs) - 0.5, max(xs) + 0.5)
     axes.set_ylim(low, high)
     boxes = {
         node: axes.annotate(
-            _plain(node), place[node], ha="center", va="center", bbox={"boxstyle": "round", "fc": "white"}, zorder=3
+            plain(node), place[node], ha="center", va="center", bbox={"boxstyle": "round", "fc": "white"}, zorder=3
         )
         for node in nodes
     }
@@ -504,7 +504,7 @@ def descent_tree(
     axes.set_axis_off()
     lines = "; dashed: inferred, with distance and support" if inferred is not None else ""
     axes.set_title(f"descent (arrows: declared, with how and step{lines})", fontsize=10)
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def _reach(place: Mapping[str, tuple[float, float]], parent: str, child: str) -> float:
@@ -544,7 +544,7 @@ def _join(
     (px0, py0), (px1, py1) = (axes.transData.transform((x, y)) for x, y in ((x0, y0), (x1, y1)))
     middle = (px0 + px1) / 2 - bend / 2 * (py1 - py0), (py0 + py1) / 2 + bend / 2 * (px1 - px0)
     axes.annotate(
-        _plain(text),
+        plain(text),
         tuple(axes.transData.inverted().transform(middle)),
         ha="center",
         va="center",
@@ -571,40 +571,7 @@ def _generations(graph: nx.DiGraph[str], nodes: Sequence[str]) -> dict[str, tupl
     return place
 
 
-def _plain(text: str) -> str:
-    """A name that matplotlib does not take for a formula."""
-    return text.replace("$", r"\$")
-
-
 def _step_label(refs: Sequence[str]) -> str:
     """What the axis of steps says: of one run, or of several that continue each other."""
     runs = list(dict.fromkeys(ref.rpartition("@")[0] for ref in refs))
-    return "step" if len(runs) == 1 else _plain(f"step ({', then '.join(runs)})")
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - behind an extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("a picture", "plot") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def check_picture(path: str | os.PathLike[str]) -> None:
-    """Raise an error if the file is no picture, or if matplotlib is not installed."""
-    path = Path(path)
-    known = _new_figure(1, 1).canvas.get_supported_filetypes()
-    if path.suffix.lower().lstrip(".") not in known:
-        raise InvalidInputError(
-            f"{path}: expected the name of a picture (.png, .svg, .pdf), found the suffix {path.suffix!r}"
-        )
-
-
-def _finished(figure: Figure, path: str | os.PathLike[str] | None) -> Picture:
-    picture = Picture(figure)
-    if path is not None:
-        picture.save(path)
-    return picture
+    return "step" if len(runs) == 1 else plain(f"step ({', then '.join(runs)})")

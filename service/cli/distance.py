@@ -433,7 +433,7 @@ def check_outputs(outputs: dict[str, Path]) -> None:
 
         need_parquet()
     if "png" in outputs:
-        from topostrata.service.plots import check_picture
+        from topostrata.service.pictures import check_picture
 
         check_picture(outputs["png"])
 

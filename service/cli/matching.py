@@ -143,7 +143,12 @@ def edits(
     limit: Annotated[int, typer.Option("--limit", metavar="ROWS", min=1, help="Most edits to list.")] = 1000,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write all edits as CSV.")] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", metavar="FILE", help="Draw them into this file (.png, .svg, .pdf).")
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE",
+            help="Draw them into this file (.png, .svg, .pdf); with --unit, those of the unit.",
+        ),
     ] = None,
     store: StoreOption = None,
     json_: JsonFlag = False,
@@ -169,7 +174,7 @@ def edits(
     if picture is not None:
         from topostrata.service.plots import edit_map
 
-        edit_map(result, picture)
+        edit_map(result, picture, unit=chosen)
         say(f"wrote {picture}")
     if json_:
         answer(said)

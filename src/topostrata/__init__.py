@@ -98,8 +98,8 @@ if TYPE_CHECKING:
     )
     from topostrata.service.client import Client
     from topostrata.service.opening import open_archive as open  # noqa: A004 - ts.open reads like what it does
+    from topostrata.service.pictures import Picture
     from topostrata.service.plots import (
-        Picture,
         births_and_deaths,
         change_bars,
         clustered_map,
@@ -443,8 +443,8 @@ _HOMES = {
         "Unprojected",
     ),
     "service.client": ("Client",),
+    "service.pictures": ("Picture",),
     "service.plots": (
-        "Picture",
         "births_and_deaths",
         "change_bars",
         "clustered_map",

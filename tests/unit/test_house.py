@@ -53,7 +53,7 @@ FLOORS = [
     ["upkeep"],
     ["archive"],
     ["experiments", "service.answers", "service.demo"],
-    ["service.transport"],
+    ["service.pictures", "service.transport"],
     ["service.remote", "service.remote_jobs"],
     ["service.client", "service.jobs", "service.plots", "service.tokens"],
     ["service.opening"],

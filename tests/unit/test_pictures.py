@@ -24,7 +24,8 @@ from topostrata.lineage.inferred import Inference, InferredEdge
 from topostrata.lineage.timelines import Point, Timeline
 from topostrata.runs import Descent
 from topostrata.service import plots
-from topostrata.topology import Mask
+from topostrata.service.pictures import Picture
+from topostrata.topology import Mask, Topology
 
 STEPS = (50, 100, 150, 190)
 
@@ -37,7 +38,7 @@ def history() -> RunHistory:
     return RunHistory("w$0", tuple(Moment("w$0", s, s) for s in STEPS), (follow("l0", sparse), follow("out", full)))
 
 
-def axes_of(picture: plots.Picture) -> list[Any]:
+def axes_of(picture: Picture) -> list[Any]:
     return list(picture.figure.axes)
 
 
@@ -110,6 +111,20 @@ def test_descent_says_how_and_when_and_goes_around() -> None:
     for neither in (None, Lineage((), ())):
         with pytest.raises(InvalidInputError, match="descent: expected"):
             plots.descent_tree(neither, None)
+
+
+def test_the_edits_of_one_unit_are_drawn_alone() -> None:
+    """Its inputs by their sources, counted; those that no unit of the first network stands for lie behind them."""
+    a = Topology.from_masks([np.array([[1], [1], [0]]), np.array([[1, 1]])])
+    b = Topology.from_masks([np.array([[1, 1], [0, 0], [1, 0]]), np.array([[1, 1], [1, 0]])])
+    result = edits(a, b)
+    for unit, words, places in (
+        (("hidden1", 0), ["stays: 1", "goes: 1", "comes: 1"], [[0], [1], [2]]),
+        (("output", 0), ["stays: 1", "goes: 0", "comes: 1"], [[0], [], [1 + 1]]),  # B's unit 1, behind A's last
+    ):
+        (axes,) = axes_of(plots.edit_map(result, unit=unit))
+        assert [label.get_text() for label in axes.get_yticklabels()] == words
+        assert [points.get_offsets()[:, 0].tolist() for points in axes.collections] == places
 
 
 def results() -> list[Any]:
