@@ -18,6 +18,8 @@ collect_ignore_glob = ["src/topostrata/integrations/[lt]*.py", "tests/torch/gold
 _WITH_ARCHIVE = (
     "topostrata.archive.",
     "topostrata.analysis.",
+    "topostrata.comparing.",
+    "topostrata.reading.",
     "topostrata.upkeep.",
     "topostrata.service.plots.",
     "topostrata.service.opening.",
