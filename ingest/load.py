@@ -13,12 +13,12 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Literal, get_args
 
-from topostrata import queries, wiring_text
+from topostrata import queries
 from topostrata.errors import (
     ChangedError,
     ConflictError,
@@ -28,6 +28,7 @@ from topostrata.errors import (
     StepOrderError,
 )
 from topostrata.ingest.projection import Projector, SupersededError
+from topostrata.ingest.run_layers import Projection, check_layer_names, check_wiring, create_layers
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
     HOWS,
@@ -47,7 +48,6 @@ from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
 from topostrata.store.opening import is_current
 from topostrata.store.runs import (
-    WIRING_FORMAT,
     descents,
     find_run,
     find_snapshots,
@@ -55,10 +55,9 @@ from topostrata.store.runs import (
     layers_of,
     wiring_of,
 )
-from topostrata.topology import LayerShape, Topology, Wiring
+from topostrata.topology import Topology
 
 Outcome = Literal["added", "unchanged"]
-Projection = Literal["all", "none"] | Sequence[str]
 
 logger = logging.getLogger(__name__)
 
@@ -292,7 +291,7 @@ class Loader:
         if isinstance(projection, str) and projection not in {"all", "none"}:
             projection = [projection]
         numbers = _Numbers(check_metrics(metrics), check_layer_metrics(layer_metrics))
-        _check_layer_names(topology, numbers.layers)
+        check_layer_names(topology, numbers.layers)
         properties = {
             "epoch": check_epoch(epoch),
             "recorded_at": _moment(recorded_at or datetime.now(UTC)),
@@ -338,9 +337,9 @@ class Loader:
             _settle(tx, run, step, last, topology, numbers)
             return None
         if last is None:
-            _create_layers(tx, run, topology.wiring, projection)
+            create_layers(tx, run, topology.wiring, projection)
         elif known.wiring != topology.wiring:
-            _check_wiring(run, topology.wiring, wiring_of(layers_of(tx, [run])[run]))
+            check_wiring(run, topology.wiring, wiring_of(layers_of(tx, [run])[run]))
         bases = known.masks
         if last is not None and not bases:
             bases = self._masks.stored(tx, f"{run}@{last}")
@@ -507,18 +506,6 @@ def _add_layer_metrics(tx: Transaction, ref: str, layer_metrics: Mapping[str, Ma
         raise NotFoundError(f"{ref}: layer metrics: expected layers of the run, found {', '.join(layer_metrics)[:200]}")
 
 
-def _check_layer_names(topology: Topology, layer_metrics: Mapping[str, object]) -> None:
-    shared_with = topology.wiring.shared_with
-    for name in layer_metrics:
-        if name in shared_with:
-            raise InvalidInputError(
-                f"layer metrics: layer {name!r} is tied with {shared_with[name]!r}: expected them under that name"
-            )
-        if name not in topology:
-            known = ", ".join(topology.to_masks())[:200]
-            raise NotFoundError(f"layer metrics: expected one of the layers {known}, found {name!r}")
-
-
 def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
     ref = f"{parent.run}@{parent.step}"
     if parent.how not in HOWS:
@@ -546,53 +533,6 @@ def _add_parent(tx: Transaction, run: str, parent: Parent) -> None:
 
 def _metric_properties(metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"metric_{name}": value for name, value in metrics.items()}
-
-
-def _create_layers(tx: Transaction, run: str, wiring: Wiring, projection: Projection) -> None:
-    owners = [layer.name for layer in wiring if layer.name not in wiring.shared_with]
-    chosen: Sequence[str] = owners if projection == "all" else [] if projection == "none" else list(projection)
-    if unknown := set(chosen) - set(owners):
-        raise NotFoundError(f"layer {min(unknown)!r}: expected one of {', '.join(sorted(owners))}")
-    rows = [
-        [
-            y.name, k, y.source.name, y.target.name, y.source.size, y.target.size, y.taps, y.source.labelled,
-            y.target.labelled, "follow" if y.name in chosen else "off",
-        ]
-        for k, y in enumerate(wiring)
-    ]  # fmt: skip
-    tx.run("runs/create_layers", run=run, rows=rows)
-    if wiring.format >= WIRING_FORMAT:
-        document = {"format": WIRING_FORMAT, **wiring_text.document(wiring.layers)}
-        more = [[y.name, y.groups if y.groups > 1 else None, wiring.shared_with.get(y.name)] for y in wiring]
-        tx.run("runs/set_wiring", run=run, wiring=json.dumps(document), rows=more)
-
-
-def _check_wiring(run: str, wiring: Wiring, expected: Wiring) -> None:
-    """A run keeps its wiring; only how its connections lie in stored parameters may be told otherwise later."""
-    if len(expected) != len(wiring):
-        raise ConflictError(f"run {run!r}: expected its {len(expected)} layers, found {len(wiring)}", hint=_OTHER_RUN)
-    for ours, theirs in zip(expected, wiring, strict=True):
-        if replace(ours, part=None) != replace(theirs, part=None):
-            raise ConflictError(
-                f"run {run!r}: expected layer {_layer_text(ours)}, found {_layer_text(theirs)}", hint=_OTHER_RUN
-            )
-    if expected.shared_with != wiring.shared_with:
-        raise ConflictError(
-            f"run {run!r}: expected the tied layers {dict(expected.shared_with)}, found {dict(wiring.shared_with)}",
-            hint=_OTHER_RUN,
-        )
-
-
-_OTHER_RUN = "a run's layers never change: push to another run, with this one as its parent"
-
-
-def _layer_text(layer: LayerShape) -> str:
-    ends = " -> ".join(
-        f"{s.name} {s.size}" if s.plain else f"{s.name} {' x '.join(f'{a.name} {a.size}' for a in s.axes)}"
-        for s in (layer.source, layer.target)
-    )
-    groups = f", {layer.groups} groups" if layer.groups > 1 else ""
-    return f"{layer.name!r} ({ends}, {layer.taps} taps{groups})"
 
 
 def _json(config: Mapping[str, Any]) -> str:

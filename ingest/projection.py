@@ -21,7 +21,8 @@ from topostrata.ingest import transform
 from topostrata.runs import RunLayer
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
-from topostrata.store.runs import VERIFY, LayerMask, masks_after
+from topostrata.store.rows import VERIFY
+from topostrata.store.runs import LayerMask, masks_after
 from topostrata.topology import LayerShape, Mask
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from topostrata.runs import LayerMetrics, Parent, check_tags
 from topostrata.topology import Topology, Wiring
 
 if TYPE_CHECKING:
-    from topostrata.ingest.load import Outcome, Projection
+    from topostrata.ingest.load import Outcome
+    from topostrata.ingest.run_layers import Projection
 
 
 class Target(Protocol):

@@ -24,7 +24,8 @@ from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import DEFAULT, Limits
 from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
-from topostrata.store.runs import VERIFY, wiring_of
+from topostrata.store.rows import VERIFY
+from topostrata.store.runs import wiring_of
 from topostrata.topology import Topology, Wiring
 
 Progress = Callable[[int, int], None]

@@ -53,7 +53,8 @@ from topostrata.store.runs import MAX_PAGE, RecordedSnapshot
 if TYPE_CHECKING:
     from topostrata.frames import Table
     from topostrata.ingest.lifecycle import Purged, RemovedRun
-    from topostrata.ingest.load import Outcome, Projection
+    from topostrata.ingest.load import Outcome
+    from topostrata.ingest.run_layers import Projection
     from topostrata.topology import Topology, Wiring
 
     AnyRef = Ref | Snapshot | RecordedSnapshot | str

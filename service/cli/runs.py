@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from topostrata.archive import Archive
-    from topostrata.ingest.load import Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
+    from topostrata.ingest.run_layers import Projection
 
 _WATCHED_EVERY_S = 2.0
 

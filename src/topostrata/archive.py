@@ -31,8 +31,9 @@ from topostrata.upkeep import Upkeep
 if TYPE_CHECKING:
     from topostrata.frames import Table
     from topostrata.ingest.formats.reading import ReadOptions
-    from topostrata.ingest.load import Outcome, Projection
+    from topostrata.ingest.load import Outcome
     from topostrata.ingest.pushing import CheckedFiles, Pushed
+    from topostrata.ingest.run_layers import Projection
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.runs import RunState, Unprojected
     from topostrata.store.bolt_gate import BoltAccess

@@ -21,7 +21,8 @@ from topostrata.evolution.survival import RunSurvival, layer_survival
 from topostrata.frames import columns, frame
 from topostrata.shown import Shown, Table
 from topostrata.store.masks import MaskStore
-from topostrata.store.runs import VERIFY, find_run, layer_metrics_of, layers_of, masks_between, parents_of, steps_of
+from topostrata.store.rows import VERIFY
+from topostrata.store.runs import find_run, layer_metrics_of, layers_of, masks_between, parents_of, steps_of
 from topostrata.topology import Mask
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from topostrata import codec
 from topostrata.errors import CorruptError, NotFoundError
-from topostrata.store.runs import VERIFY, RecordedSnapshot, wiring_of
+from topostrata.store.rows import VERIFY
+from topostrata.store.runs import RecordedSnapshot, wiring_of
 from topostrata.topology import Mask, Topology
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Runs, layers, snapshots and descent in the graph: rows become values here and nowhere else.
+"""Runs, layers, snapshots and descent in the graph, asked for; ``rows`` makes values of what comes.
 
 What takes a ``tx`` asks inside a transaction, so that a question that needs several answers asks for them at once, of
 one moment. ``RunStore`` asks in a transaction of its own.
@@ -6,15 +6,12 @@ one moment. ``RunStore`` asks in a transaction of its own.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from topostrata.errors import CorruptError, InvalidInputError, InvalidRefError, NotFoundError, TopostrataError
+from topostrata.errors import InvalidInputError, InvalidRefError, NotFoundError
 from topostrata.refs import Ref, expand, parse_ref
 from topostrata.runs import (
     EVERY_RUN,
@@ -22,7 +19,6 @@ from topostrata.runs import (
     Change,
     Descent,
     How,
-    LayerMetrics,
     Parent,
     ProjectionState,
     Run,
@@ -34,10 +30,11 @@ from topostrata.runs import (
     Unprojected,
 )
 from topostrata.store.past import clock_of, rows_of
+from topostrata.store.rows import as_change, as_layers, as_metrics, as_run, as_snapshot, as_step_metrics
 
 if TYPE_CHECKING:  # so that values which are read elsewhere need no driver
     from topostrata.store.graph import GraphStore, Row, Transaction
-    from topostrata.topology import LayerShape, Wiring
+    from topostrata.topology import Wiring
 
 MAX_PAGE = 1000
 WIRING_FORMAT = 2  # of the document that a run holds where its layers' own properties do not say all of its wiring
@@ -197,7 +194,7 @@ class RunStore:
             until = _moment(tx) if past is None else past.moment
             changes: list[Change] = []
             for row in rows_of(tx, since, until, without=[]):
-                change = _change(row)
+                change = as_change(row)
                 if limit is not None and len(changes) >= limit and change.moment != changes[-1].moment:
                     break
                 changes.append(change)
@@ -237,7 +234,7 @@ def _rows(tx: Transaction, after: str, size: int, only: RunFilter, *, removed: b
     while page := tx.run("runs/runs", after=after, limit=size, **stated):
         rows = _then(tx, page)
         if tx.pinned:
-            rows = [row for row in rows if only.covers(_run(row, ()))]
+            rows = [row for row in rows if only.covers(as_run(row, ()))]
         if only.metric is None:
             yield from rows
         else:
@@ -323,7 +320,7 @@ def step_metrics_page(tx: Transaction, run: str, *, limit: int, after: int, remo
     size = limit
     while True:
         rows = tx.run("runs/step_metrics", run=run, after=after, limit=size, removed=removed or tx.pinned)
-        entries = [_step_metrics(row) for row in rows]
+        entries = [as_step_metrics(row) for row in rows]
         past = tx.past()
         if past is None:
             return entries
@@ -336,7 +333,7 @@ def step_metrics_page(tx: Transaction, run: str, *, limit: int, after: int, remo
 def find_step_metrics(tx: Transaction, id_: str) -> StepMetrics | None:
     """The metrics of that id, ``run@step``, that a run has beside its snapshots."""
     row = tx.one("runs/step_metrics_by_id", id=id_)
-    return None if row is None else _step_metrics(row)
+    return None if row is None else as_step_metrics(row)
 
 
 def resolve(tx: Transaction, refs: Sequence[Ref | Snapshot | str]) -> list[Snapshot]:
@@ -404,7 +401,7 @@ def layers_of(tx: Transaction, runs: Sequence[str], *, removed: bool = False) ->
     rows_by_run: dict[str, list[Row]] = {run: [] for run in runs}
     for row in tx.run("runs/layers", runs=list(runs), removed=removed or tx.pinned):
         rows_by_run[row["run"]].append(row)
-    layers = {run: _layers(run, rows) for run, rows in rows_by_run.items()}
+    layers = {run: as_layers(run, rows) for run, rows in rows_by_run.items()}
     if not tx.pinned:
         return layers
     then = steps_of(tx, runs)
@@ -441,7 +438,7 @@ def layer_metrics_of(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str,
     layer_metrics: dict[str, dict[str, dict[str, float]]] = {id_: {} for id_ in ids}
     for page in _pages(ids):
         for row in tx.run("runs/layer_metrics", ids=list(page)):
-            if metrics := _metrics(row["mask"]):
+            if metrics := as_metrics(row["mask"]):
                 layer_metrics[row["id"]][row["layer"]] = metrics
     past = tx.past()
     return layer_metrics if past is None else past.layer_metrics(layer_metrics)
@@ -478,22 +475,7 @@ def _with_parents(tx: Transaction, rows: list[Row]) -> list[Run]:
     parents: dict[str, tuple[Parent, ...]] = {}
     for page in _pages([row["id"] for row in rows]):
         parents |= parents_of(tx, page)
-    return [_run(row, parents[row["id"]]) for row in rows]
-
-
-def _run(row: Row, parents: tuple[Parent, ...]) -> Run:
-    return Run(
-        row["id"],
-        row["name"],
-        row["status"],
-        datetime.fromisoformat(row["created_at"]),
-        config=json.loads(row["config"]),
-        tags=tuple(row["tags"] or ()),
-        parents=parents,
-        snapshots=row["snapshots"],
-        first_step=row["first_step"],
-        last_step=row["last_step"],
-    )
+    return [as_run(row, parents[row["id"]]) for row in rows]
 
 
 def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int, removed: bool = False) -> list[Snapshot]:
@@ -503,35 +485,9 @@ def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int, remove
 def _snapshots(tx: Transaction, rows: Sequence[Row]) -> list[Snapshot]:
     nodes = [row["snapshot"] for row in rows]
     layer_metrics = layer_metrics_of(tx, [node["id"] for node in nodes if node.get("has_layer_metrics")])
-    snapshots = [_snapshot(node, layer_metrics.get(node["id"], {})) for node in nodes]
+    snapshots = [as_snapshot(node, layer_metrics.get(node["id"], {})) for node in nodes]
     past = tx.past()
     return snapshots if past is None else past.snapshots(snapshots)
-
-
-def _snapshot(node: Mapping[str, Any], layer_metrics: LayerMetrics) -> Snapshot:
-    return Snapshot(
-        node["run"],
-        node["step"],
-        node.get("digest", ""),  # of a damaged archive
-        node["nnz"],
-        datetime.fromisoformat(node["recorded_at"]),
-        epoch=node.get("epoch"),
-        metrics=_metrics(node),
-        layer_metrics=layer_metrics,
-    )
-
-
-def _step_metrics(row: Row) -> StepMetrics:
-    node = row["metrics"]
-    layers = sorted(row["layers"], key=lambda layer: str(layer["layer"]))
-    return StepMetrics(
-        node["run"],
-        node["step"],
-        datetime.fromisoformat(node["recorded_at"]),
-        epoch=node.get("epoch"),
-        metrics=_metrics(node),
-        layer_metrics={layer["layer"]: _metrics(layer) for layer in layers},
-    )
 
 
 def _merged(snapshots: Iterable[Snapshot], beside: Iterable[StepMetrics]) -> list[StepMetrics]:
@@ -563,69 +519,6 @@ def _moment(tx: Transaction) -> int:
     return clock_of(tx)[0] if past is None else past.moment
 
 
-def _change(row: Row) -> Change:
-    at, details = datetime.fromisoformat(row["at"]), json.loads(row["details"])
-    return Change(row["moment"], at, row["kind"], row["run"], row["step"], details)
-
-
-def _metrics(properties: Mapping[str, Any]) -> dict[str, float]:
-    names = sorted(key for key in properties if key.startswith("metric_"))
-    return {name.removeprefix("metric_"): properties[name] for name in names}
-
-
-def _layers(run: str, rows: Sequence[Row]) -> tuple[RunLayer, ...]:
-    if not rows:
-        return ()
-    shared_with: Mapping[str, str] = {}
-    if rows[0]["wiring"] is None:
-        shapes = tuple(_shape(row) for row in rows)
-    else:
-        wiring = _parsed(run, rows[0]["wiring"])
-        shapes, shared_with = wiring.layers, wiring.shared_with
-    if [shape.name for shape in shapes] != [row["name"] for row in rows]:
-        raise CorruptError(
-            f"run {run}: expected the layers of its wiring, found {', '.join(row['name'] for row in rows)[:200]}",
-            hint=VERIFY,
-        )
-    return tuple(
-        RunLayer(
-            run,
-            shape,
-            projection=row["projection"],
-            projected_step=row["projected_step"],
-            lifetimes=row["lifetimes"] or 0,
-            shared_with=shared_with.get(shape.name),
-        )
-        for shape, row in zip(shapes, rows, strict=True)
-    )
-
-
-def _shape(row: Row) -> LayerShape:
-    from topostrata.topology import LayerShape, Space  # noqa: PLC0415 - with NumPy behind it; runs do without layers
-
-    try:
-        source = Space(row["source"], row["n_source"], row["source_labelled"])
-        target = Space(row["target"], row["n_target"], row["target_labelled"])
-        return LayerShape(row["name"], source, target, row["taps"])
-    except TopostrataError as error:
-        raise CorruptError(f"layer {row['run']}/{row['name']}: {error.message}", hint=VERIFY) from error
-
-
-@lru_cache(maxsize=16)
-def _parsed(run: str, text: str) -> Wiring:
-    """The wiring that a run holds as ``{"format": 2, "spaces": ..., "layers": ...}``."""
-    from topostrata import wiring_text  # noqa: PLC0415 - see _shape
-    from topostrata.topology import Wiring  # noqa: PLC0415
-
-    at = f"run {run}: wiring"
-    try:
-        document = json.loads(text)
-        wiring_text.check_keys(document, {"format", "spaces", "layers"}, {"axes"}, at)
-        return Wiring(wiring_text.from_document(document, at))
-    except (TopostrataError, ValueError) as error:
-        raise CorruptError(f"{at}: expected a document of layers, found: {error}", hint=VERIFY) from error
-
-
 def check_ref(ref: Ref | Snapshot | str) -> Ref | Snapshot | str:
     """What names a snapshot, or an error: a topology is none."""
     if not isinstance(ref, Ref | Snapshot | str):
@@ -650,6 +543,3 @@ def _holds(tx: Transaction) -> str:
         return "it is empty"
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     return f"it holds {count}: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}"
-
-
-VERIFY = "`topostrata verify` says what else is damaged"
