@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from topostrata.archive import Archive
@@ -98,71 +99,65 @@ def get_prov(request: Request, archive: ReadOf, run: FamilyOf = None) -> Respons
 MOST_SAMPLES = 1000  # each costs a tree, while the client waits
 
 InferenceName = Annotated[str, Path(description="What it is stored under.", pattern=RUN_PATTERN)]
-RefsQuery = Annotated[
-    list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")
-]
-RootQuery = Annotated[
-    str | None, Query(description="The run that is the ancestor of all, if it is known.", pattern=RUN_PATTERN)
-]
-InferredBy = Annotated[Alignment | None, Query(description="Default: identity where units are in place, else overlap.")]
-UnitsQuery = Annotated[
-    Units | None, Query(description="Whether hidden unit i is the same unit in all runs. Default: detected.")
-]
-ByTime = Annotated[bool, Query(description="No run descends from a younger one.")]
-Depth = Annotated[int | None, Query(ge=1, le=1000, description="How many layers are compared. Default: all.")]
-Samples = Annotated[int, Query(ge=0, le=MOST_SAMPLES, description="Resamples that give support.")]
+
+
+@dataclass
+class Terms:
+    """What is inferred of, and how."""
+
+    refs: Annotated[
+        list[Pattern], Query(max_length=MOST_COMPARED, description="Refs or globs, one snapshot of each run.")
+    ]
+    root: Annotated[
+        str | None, Query(description="The run that is the ancestor of all, if it is known.", pattern=RUN_PATTERN)
+    ] = None
+    alignment: Annotated[
+        Alignment | None, Query(description="Default: identity where units are in place, else overlap.")
+    ] = None
+    units: Annotated[
+        Units | None, Query(description="Whether hidden unit i is the same unit in all runs. Default: detected.")
+    ] = None
+    by_time: Annotated[bool, Query(description="No run descends from a younger one.")] = False
+    depth: Annotated[int | None, Query(ge=1, le=1000, description="How many layers are compared. Default: all.")] = None
+    samples: Annotated[int, Query(ge=0, le=MOST_SAMPLES, description="Resamples that give support.")] = SAMPLES
+
+    def answer(self, request: Request, archive: Archive, name: str | None) -> Response:
+        """The ancestry, stored under a name where there is one."""
+        check_count(archive, self.refs)
+        stored = archive.infer(
+            self.refs,
+            name=name,
+            root=self.root,
+            alignment=self.alignment,
+            units=self.units,
+            by_time=self.by_time,
+            depth=self.depth,
+            samples=self.samples,
+        )
+        return represent(request, stored, inference_answer(stored))
+
+
+TermsOf = Annotated[Terms, Depends()]
 
 
 @router.get("/lineage/inferred", response_model=InferenceAnswer)
 @slow
-def get_inferred(
-    request: Request,
-    archive: ReadOf,
-    refs: RefsQuery,
-    root: RootQuery = None,
-    alignment: InferredBy = None,
-    units: UnitsQuery = None,
-    by_time: ByTime = False,
-    depth: Depth = None,
-    samples: Samples = SAMPLES,
-) -> Response:
+def get_inferred(request: Request, archive: ReadOf, terms: TermsOf) -> Response:
     """Which run probably descends from which, inferred from distances; nothing is stored."""
-    return _infer(request, archive, refs, None, root, alignment, units, by_time, depth, samples)
+    return terms.answer(request, archive, None)
 
 
 @router.put("/lineage/inferred/{name}", response_model=InferenceAnswer)
 @slow
-def put_inferred(
-    request: Request,
-    archive: ArchiveOf,
-    name: InferenceName,
-    refs: RefsQuery,
-    root: RootQuery = None,
-    alignment: InferredBy = None,
-    units: UnitsQuery = None,
-    by_time: ByTime = False,
-    depth: Depth = None,
-    samples: Samples = SAMPLES,
-) -> Response:
+def put_inferred(request: Request, archive: ArchiveOf, name: InferenceName, terms: TermsOf) -> Response:
     """Infer which run descends from which, and store it under a name; it replaces an earlier one of that name."""
-    return _infer(request, archive, refs, name, root, alignment, units, by_time, depth, samples)
+    return terms.answer(request, archive, name)
 
 
 @router.get("/lineage/inferred/{name}", response_model=InferenceAnswer)
 def get_stored_inference(request: Request, archive: ReadOf, name: InferenceName) -> Response:
     """An ancestry that was inferred and stored before."""
     stored = archive.inference(name)
-    return represent(request, stored, inference_answer(stored))
-
-
-def _infer(
-    request: Request, archive: Archive, refs: list[str], name: str | None, root: str | None,
-    alignment: Alignment | None, units: Units | None, by_time: bool, depth: int | None, samples: int,
-) -> Response:  # fmt: skip
-    check_count(archive, refs)
-    stored = archive.infer(
-        refs, name=name, root=root, alignment=alignment, units=units, by_time=by_time, depth=depth, samples=samples
-    )
     return represent(request, stored, inference_answer(stored))
 
 
