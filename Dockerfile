@@ -4,7 +4,7 @@ ARG BASE=python:3.12.13-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /build
-RUN python -m venv /tools && python -m venv --without-pip /opt/topostrata
+RUN mkdir -m 0700 /spool && python -m venv /tools && python -m venv --without-pip /opt/topostrata
 COPY docker/build.txt docker/requirements.txt docker/
 # The embedded engine stays out, and with it a Java runtime: here is a Neo4j server.
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -19,6 +19,8 @@ RUN /tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
 FROM ${BASE}
 COPY --from=build /opt/topostrata /opt/topostrata
 COPY --chmod=0444 docker/forward.py /opt/forward.py
+# Where compose mounts a volume for results on their way to the archive; it takes its owner from here.
+COPY --from=build --chown=10001:10001 /spool /spool
 # Numba compiles the distances once per machine and keeps them here: the one place that has to be writable.
 ENV PATH=/opt/topostrata/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -128,6 +128,8 @@ def _copy(image: Image, rest: str, context: Path, stages: Mapping[str, Image]) -
         if "from" in flags:
             to.parent.mkdir(parents=True, exist_ok=True)
             subprocess.run(["cp", "-al", stages[flags["from"]].inside(source), to], check=True)
+            if "chown" in flags:
+                subprocess.run(["chown", "-R", flags["chown"], to], check=True)
             continue
         taken = [path for path in admitted(context) if source in (".", path) or path.startswith(source + "/")]
         assert taken, f"COPY {source}: .dockerignore leaves nothing of it"
@@ -248,6 +250,13 @@ def start(
         target.mkdir(parents=True, exist_ok=True)
         # The first three are Docker's own, whatever else is asked for.
         mounts.append(f"mount -t tmpfs -o noexec,nosuid,nodev,{options} tmpfs {shlex.quote(str(target))}")
+    for entry in service.get("volumes", []):
+        source, _, path = entry.partition(":")
+        volume, target = image.root.parent / f"volume-{source}", image.root / path.lstrip("/")
+        if not volume.exists():  # a new one is what the image has there, with its owner
+            shutil.copytree(target, volume)
+            os.chown(volume, target.stat().st_uid, target.stat().st_gid)
+        mounts.append(f"mount --bind {shlex.quote(str(volume))} {shlex.quote(str(target))}")
     user, _, group = str(service.get("user", image.user)).partition(":")
     known = image.environment | {"HOME": "/"} | dict(service.get("environment", {})) | dict(environment)
     command = ["chroot", str(image.root), "setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]

@@ -195,6 +195,14 @@ def test_memory_fits() -> None:
         assert taken < compose.size(service["mem_limit"]) / 10, name
 
 
+def test_results_of_jobs_are_written_to_a_volume_on_their_way() -> None:
+    """Up to a gigabyte each, which in a tmpfs would count as memory; the image has the folder, with the service's user."""
+    service = SERVICES["topostrata"]
+    (spool,) = (mount.partition(":")[2] for mount in service["volumes"])
+    assert service["environment"]["TMPDIR"] == spool
+    assert f"COPY --from=build --chown={service['user']} {spool} {spool}\n" in DOCKERFILE
+
+
 def test_neo4j_can_write_where_it_has_to_and_nowhere_else() -> None:
     """Data and logs are volumes; configuration and pid are its own tmpfs; Java may load libraries from /tmp."""
     service = SERVICES["neo4j"]

@@ -183,12 +183,12 @@ def service(
         yield url, process
 
 
-def test_nothing_but_the_tmpfs_can_be_written(image: container.Image, tmp_path: Path) -> None:
-    """As the service's user, in the image as it runs: the root is read-only, /tmp is not, and there is no way up."""
+def test_nothing_but_the_tmpfs_and_the_volume_can_be_written(image: container.Image, tmp_path: Path) -> None:
+    """As the service's user: the root is read-only, /tmp and /spool (temporary files) are not, and there is no way up."""
     code = """
-import os, pathlib
-print(os.getuid(), os.getgid(), os.getgroups(), os.environ["HOME"])
-for top in ("/", "/opt", "/opt/topostrata/bin", "/run/secrets", "/tmp", "/usr/local/lib", "/var", "/etc", "/root"):
+import os, pathlib, tempfile
+print(tempfile.gettempdir(), os.getuid(), os.getgid(), os.getgroups(), os.environ["HOME"])
+for top in ("/", "/opt", "/opt/topostrata/bin", "/run/secrets", "/spool", "/tmp", "/usr/local/lib", "/var", "/etc", "/root"):
     try:
         pathlib.Path(top, "x").write_text("x")
         print("wrote", top)
@@ -203,7 +203,8 @@ print({name: status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "No
         assert process.wait(START_S) == 0, log.read_text("utf-8")
     none = "0" * 16
     assert log.read_text("utf-8").splitlines() == [
-        "10001 10001 [] /",
+        "/spool 10001 10001 [] /",
+        "wrote /spool",
         "wrote /tmp",
         str({"CapEff": none, "CapPrm": none, "CapBnd": none, "NoNewPrivs": "1"}),
     ]
