@@ -145,7 +145,8 @@ class EmbeddedEngine:
                 "hint": f"its log: {self._files.supervisor_log}",
             }
         if "error" in report:
-            raise EngineError(f"{self._files.directory}: {report['error']}", hint=report.get("hint"))
+            place = f"{self._files.directory}: "
+            raise EngineError(place + report["error"].removeprefix(place), hint=report.get("hint"))
 
     def _run_supervisor(self, speak: int) -> None:
         if not sys.executable:

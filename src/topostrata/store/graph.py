@@ -47,7 +47,14 @@ try:
 except ImportError as error:
     raise MissingExtraError("the archive", "server") from error
 
-from topostrata.store.failures import broke_the_database, first_line, took_too_long, translate, translate_user
+from topostrata.store.failures import (
+    broke_the_database,
+    first_line,
+    told_of_full_disk,
+    took_too_long,
+    translate,
+    translate_user,
+)
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -429,6 +436,8 @@ class GraphStore:
         return isinstance(error, bolt.AuthError) or code.startswith(_ENDING)
 
     def _translated(self, error: Exception) -> TopostrataError:
+        if self.is_embedded and (full := told_of_full_disk(error, self.location)):
+            return full
         return translate(error, self.location, self._connection.database)
 
     def _reconnect(self) -> None:
