@@ -153,7 +153,7 @@ class Comparing(Reading):
             distance = told(*both, alignment, known)
             ours, theirs = (entry.snapshot.id for entry in entries)
             walked = ours == theirs or is_walked(tx, ours, theirs, alignment, distance.nnstd)
-            matched = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment))
+            matched = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment).matching)
             return entries, _Stored(matched, walked)
 
         return self._store.read_with(work)

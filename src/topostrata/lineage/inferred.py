@@ -186,6 +186,8 @@ def infer(
         raise InvalidInputError(f"depth: expected networks of plain layers to compare in part, found {beyond}")
     samples = 0 if beyond is not None else samples
     start = _root(names, root, times)
+    # Of single units only resamples, a depth, and a tree in want of a direction know.
+    by_units = beyond is None and (samples > 0 or depth is not None or start is None)
     n = len(names)
     matrix, within = np.zeros((n, n)), np.zeros((n, n), dtype=bool)
     terms: dict[tuple[int, int], PairTerms] = {}
@@ -193,7 +195,7 @@ def infer(
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         forth = compare(values[i], values[j])
         alignment = definition_of(forth.alignment).name
-        pair = unit_terms(values[i], values[j], forth.matching) if beyond is None else None
+        pair = unit_terms(values[i], values[j], forth.matching) if by_units else None
         value = forth.nnstd if depth is None or pair is None else _shallow(pair, depth)
         if not definition_of(alignment).symmetric:
             back = compare(values[j], values[i])
