@@ -2,6 +2,7 @@
 
 import * as api from "../api.js";
 import { control, failure, h, link, literal, note, number, quoted, same, table, to } from "../dom.js";
+import { many } from "./jobs.js";
 
 const MOST = 2000;
 
@@ -10,16 +11,23 @@ export async function show({ query, signal, change }) {
   const head = [h("h1", {}, "Lineage"), h("p", { class: "lead" }, "Solid: declared when a run was made. Dashed: inferred from the wiring alone, with how much nearer the parent is than the next best (its margin). Time goes to the right.")];
   if (!declared.nodes.length) return [...head, note("No runs yet", "Descent shows as soon as runs name their parents, or from two snapshots on by inference.")];
   let inferred = null, problem = null;
-  if (query.infer) {
-    try { inferred = await api.get(api.address("/v1/lineage/inferred", { refs: query.infer.split(/\s+/), alignment: query.alignment }), signal); } catch (error) { if (error.name === "AbortError") throw error; problem = error; }
+  const refs = (query.infer ?? "").split(/\s+/).filter(Boolean);
+  if (query.job || refs.length) {
+    try {
+      inferred = await api.get(query.job ? api.path("jobs", query.job, "result") : api.address("/v1/lineage/inferred", { refs, alignment: query.alignment }), signal);
+    } catch (error) {
+      if (error.name === "AbortError" || error.status === 401) throw error;
+      problem = error.status === 413 ? many(error, "Infer it as a job", { kind: "inference", refs, alignment: query.alignment ?? null }) : failure(error);
+    }
   }
   const field = h("input", { value: query.infer ?? "", placeholder: "none; or refs as *@last", size: "26" });
-  field.addEventListener("change", () => change({ infer: field.value.trim() }));
+  field.addEventListener("change", () => change({ infer: field.value.trim(), job: null }));
   const edges = [...declared.edges.map((edge) => ({ ...edge, declared: true })), ...(inferred?.edges ?? []).map((edge) => ({ ...edge, declared: false }))];
   return [
     ...head,
-    h("div", { class: "controls" }, control("Infer descent of these snapshots", field), h("button", { type: "button", onclick: () => change({ infer: query.infer ? null : "*@last" }) }, query.infer ? "Hide what is inferred" : "Infer from the last snapshots")),
-    problem ? failure(problem) : null,
+    h("div", { class: "controls" }, control("Infer descent of these snapshots", field), h("button", { type: "button", onclick: () => change({ infer: query.infer || query.job ? null : "*@last", job: null }) }, query.infer || query.job ? "Hide what is inferred" : "Infer from the last snapshots")),
+    problem,
+    query.job ? h("p", { class: "note" }, "Inferred by ", link(`job ${query.job.slice(0, 8)}`, "jobs", [query.job]), ".") : null,
     h("figure", {}, h("figcaption", {}, `${number(declared.nodes.length)} runs, ${number(declared.edges.length)} declared ${declared.edges.length === 1 ? "descent" : "descents"}${inferred ? `, ${number(inferred.edges.length)} inferred (${inferred.method}, alignment ${inferred.alignment})` : ""}`,
       declared.cut ? h("small", {}, `${number(declared.cut)} runs are cut off by the service's limit.`) : null),
     h("div", { class: "scroll", style: { border: "0" }, tabindex: "0", role: "region", "aria-label": "Tree of runs" }, tree(declared.nodes, edges)),
@@ -32,7 +40,7 @@ export async function show({ query, signal, change }) {
       { name: "margin", number: true, of: (edge) => number(edge.margin), by: (edge) => edge.margin },
       { name: "support", number: true, of: (edge) => number(edge.support), by: (edge) => edge.support },
     ], edges, { caption: edges.length ? "All descents" : "No descent is declared" }),
-    same({ shell: query.infer ? `topostrata lineage --infer ${query.infer.split(/\s+/).map(quoted).join(" ")}` : "topostrata lineage", python: query.infer ? `archive.infer([${query.infer.split(/\s+/).map(literal).join(", ")}])` : "archive.lineage()", rest: query.infer ? api.address("GET /v1/lineage/inferred", { refs: query.infer.split(/\s+/) }) : "GET /v1/lineage", cypher: "MATCH (p:Run)<-[d:DESCENDS_FROM]-(c:Run) RETURN p.id, d.step, c.id" }),
+    query.job ? same({ shell: `topostrata jobs wait ${query.job} --out inference.json`, python: `archive.jobs.get("${query.job}")`, rest: `GET /v1/jobs/${query.job}/result` }) : same({ shell: query.infer ? `topostrata lineage --infer ${query.infer.split(/\s+/).map(quoted).join(" ")}` : "topostrata lineage", python: query.infer ? `archive.infer([${query.infer.split(/\s+/).map(literal).join(", ")}])` : "archive.lineage()", rest: query.infer ? api.address("GET /v1/lineage/inferred", { refs: query.infer.split(/\s+/) }) : "GET /v1/lineage", cypher: "MATCH (p:Run)<-[d:DESCENDS_FROM]-(c:Run) RETURN p.id, d.step, c.id" }),
   ];
 }
 
