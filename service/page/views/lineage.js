@@ -49,8 +49,12 @@ function tree(nodes, edges) {
   const bare = (ref) => ref.split("@")[0];
   const parents = new Map(nodes.map((node) => [node, []])), children = new Map(nodes.map((node) => [node, []]));
   const ties = edges.map((edge) => ({ ...edge, from: bare(edge.parent), till: bare(edge.child) })).filter((edge) => parents.has(edge.from) && parents.has(edge.till) && edge.from !== edge.till);
-  const solid = ties.some((edge) => edge.declared);
-  for (const edge of ties) if (edge.declared || !solid) { parents.get(edge.till).push(edge.from); children.get(edge.from).push(edge.till); }
+  const tie = (edge) => { parents.get(edge.till).push(edge.from); children.get(edge.from).push(edge.till); };
+  ties.filter((edge) => edge.declared).forEach(tie);
+  // What is inferred places only runs that name no parent, and none above its own ancestors.
+  const above = (node, sought, seen = new Set()) => node === sought || parents.get(node).some((parent) => !seen.has(parent) && above(parent, sought, seen.add(parent)));
+  const founders = new Set(nodes.filter((node) => !parents.get(node).length));
+  for (const edge of ties) if (!edge.declared && founders.has(edge.till) && !above(edge.from, edge.till)) tie(edge);
   const generation = new Map();
   const depth = (start) => {
     const stack = [start];
@@ -65,6 +69,7 @@ function tree(nodes, edges) {
   };
   nodes.forEach(depth);
   const lane = new Map();
+  const last = []; // of each lane: the latest generation in it
   let next = 0;
   const tied = new Set(ties.flatMap((edge) => [edge.from, edge.till]));
   const place = (root) => {
@@ -73,8 +78,9 @@ function tree(nodes, edges) {
       const node = stack.pop();
       if (lane.has(node)) continue;
       const used = parents.get(node).map((parent) => lane.get(parent)).filter((value) => value !== undefined);
-      const free = used.find((value) => ![...lane].some(([other, at]) => at === value && generation.get(other) >= generation.get(node)));
-      lane.set(node, free ?? next++);
+      const free = used.find((value) => last[value] < generation.get(node)) ?? next++;
+      lane.set(node, free);
+      last[free] = Math.max(last[free] ?? 0, generation.get(node));
       stack.push(...children.get(node).toReversed());
     }
   };
@@ -93,7 +99,7 @@ function tree(nodes, edges) {
     const bend = edge.declared ? 0 : -40;
     const line = svg.append("path").attr("d", `M${x0} ${y0}C${(x0 + x1) / 2} ${y0 + bend} ${(x0 + x1) / 2} ${y1 + bend} ${x1} ${y1}`).attr("fill", "none").attr("stroke-width", 1.6).style("stroke", edge.declared ? "var(--ink)" : "var(--chance)");
     if (!edge.declared) line.attr("stroke-dasharray", "5 4");
-    if (ties.length <= 80) svg.append("text").attr("class", "muted").attr("x", (x0 + x1) / 2).attr("y", (y0 + y1) / 2 + (edge.declared ? -6 : bend * 0.75 - 5)).attr("text-anchor", "middle").style("font-size", "11px").text(edge.declared ? `${edge.how}${edge.step === null ? "" : ` @${edge.step}`}` : `margin ${number(edge.margin, 2)}`);
+    if (ties.length <= 80) svg.append("text").attr("class", "muted").attr("x", edge.declared ? (x0 + x1) / 2 : x0 + 0.6 * (x1 - x0)).attr("y", edge.declared ? (y0 + y1) / 2 - 6 : y0 + 0.65 * (y1 - y0) + bend * 0.75 - 5).attr("text-anchor", "middle").style("font-size", "11px").text(edge.declared ? `${edge.how}${edge.step === null ? "" : ` @${edge.step}`}` : `margin ${number(edge.margin, 2)}`);
   }
   for (const node of nodes) {
     if (!shown.has(node)) continue;
