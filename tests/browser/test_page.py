@@ -172,6 +172,13 @@ def test_the_picture_of_connections_says_what_the_archive_says(opened: Open, ser
         expect(page.locator(".legend").first).to_contain_text(f"born: {told['born']}")
         expect(page.locator(".legend").first).to_contain_text(f"died: {told['died']}")
     assert f"at={STEPS[-1]}" in page.url
+    expect(
+        page.get_by_role("img", name=re.compile(r"^Unevenness of fan-in: hidden1 from 0\.\d+ to 0\."))
+    ).to_be_visible()
+    page.goto(service.url + VIEWS["neuron"])
+    match = page.request.get(f"{service.url}v1/match?a=w1@40&b=w0@40&space=hidden1").json()["spaces"][0]
+    other = page.get_by_text("In w0@40 it is").get_by_role("link").first
+    expect(other).to_have_text(f"hidden1 {match['partner'][5]}")
 
 
 def test_what_is_pushed_appears_by_itself(opened: Open, service: Service) -> None:
