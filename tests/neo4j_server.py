@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,14 @@ _COMPLETE = "complete"
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
-  <groupId>topostrata.tests</groupId><artifactId>neo4j-{version}</artifactId><version>1</version>
+  <groupId>topostrata.tests</groupId><artifactId>{name}</artifactId><version>1</version>
   <packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.neo4j.app</groupId><artifactId>neo4j-server</artifactId><version>{version}</version></dependency>
-    <dependency><groupId>org.neo4j</groupId><artifactId>neo4j</artifactId><version>{version}</version></dependency>
-  </dependencies>
+  <dependencies>{dependencies}</dependencies>
 </project>
 """
+_DEPENDENCY = "<dependency><groupId>{0}</groupId><artifactId>{1}</artifactId><version>{2}</version></dependency>"
+_SERVER = (("org.neo4j.app", "neo4j-server"), ("org.neo4j", "neo4j"))
+_SHELL = "5.26.0"  # of cypher-shell
 
 _SETTINGS = {
     "server.default_listen_address": "127.0.0.1",
@@ -281,18 +281,30 @@ def _given() -> Neo4jServer | None:
 
 def prepare(release: Release) -> Path:
     """The folder that holds the release's JARs; Maven fetches them the first time."""
-    folder = CACHE / f"neo4j-{release.version}"
+    return _fetched(f"neo4j-{release.version}", [(*names, release.version) for names in _SERVER])
+
+
+@functools.cache
+def cypher_shell() -> list[str]:
+    """The command that runs Neo4j's own shell, as one that is installed does."""
+    jars = _fetched(f"cypher-shell-{_SHELL}", [("org.neo4j", "cypher-shell", _SHELL)])
+    return [find_java(17), *_QUICK, "-cp", f"{jars}/*", "org.neo4j.shell.Main"]
+
+
+def _fetched(name: str, dependencies: Iterable[tuple[str, str, str]]) -> Path:
+    folder = CACHE / name
     jars = folder / "lib"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / _COMPLETE).is_file() and any(jars.glob("neo4j-*.jar")):
+        if (folder / _COMPLETE).is_file() and any(jars.glob("*.jar")):
             return jars
         maven = shutil.which("mvn")
         if maven is None:
-            raise UnavailableError("expected Maven to fetch the server with, found no mvn")
+            raise UnavailableError(f"expected Maven to fetch {name} with, found no mvn")
         shutil.rmtree(jars, ignore_errors=True)
-        (folder / "pom.xml").write_text(_POM.format(version=release.version), "utf-8")
+        needed = "".join(_DEPENDENCY.format(*dependency) for dependency in dependencies)
+        (folder / "pom.xml").write_text(_POM.format(name=name, dependencies=needed), "utf-8")
         done = subprocess.run(
             [maven, "-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={jars}"],
             cwd=folder,
@@ -302,7 +314,7 @@ def prepare(release: Release) -> Path:
             timeout=_MAVEN_S,
         )
         if done.returncode:
-            raise UnavailableError(f"Maven could not fetch Neo4j {release.version}:\n{done.stdout[-2000:]}")
+            raise UnavailableError(f"Maven could not fetch {name}:\n{done.stdout[-2000:]}")
         (folder / _COMPLETE).touch()
     return jars
 

@@ -14,6 +14,8 @@ from typing_extensions import TypedDict
 
 from topostrata.frames import columns
 
+_PLAIN = frozenset({str, int, bool, NoneType})
+
 
 def as_json(value: Any) -> Any:
     """A result as JSON: its ``columns`` as an object, arrays and tuples as lists, times as text in ISO 8601.
@@ -24,18 +26,19 @@ def as_json(value: Any) -> Any:
     >>> as_json((Parent("w0", 5, "fork"), math.inf))
     [{'parent': 'w0', 'step': 5, 'how': 'fork'}, None]
     """
+    if type(value) in _PLAIN or (isinstance(value, float) and math.isfinite(value)):
+        return value
     if getattr(value, "ndim", 0):  # an array; this test does not import NumPy, which a list of runs does not need
         return value.tolist()
     if isinstance(value, list | tuple):
         return [as_json(entry) for entry in value]
+    if is_dataclass(value):
+        value = {name: getattr(value, attribute) for attribute, name in columns(cast("type", type(value))).items()}
     if isinstance(value, Mapping):
         return {key: as_json(entry) for key, entry in value.items()}
     if isinstance(value, datetime):
         return value.isoformat()
-    if is_dataclass(value):
-        names = columns(cast("type", type(value)))
-        return {name: as_json(getattr(value, attribute)) for attribute, name in names.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, float) else value
 
 
 @cache

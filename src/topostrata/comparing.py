@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _REMEMBERED = 4_000_000  # connections of the topologies that were compared last: some 150 MB with what is prepared
+_ANSWERS = 4096  # stored distances that were read last, of some 5 kB each
 
 
 class _Stored(NamedTuple):
@@ -45,6 +46,7 @@ class Comparing(Reading):
         super().__init__(store)
         self._once = Once()
         self._topologies: OrderedDict[tuple[str, tuple[RunLayer, ...]], Topology] = OrderedDict()
+        self._answers: OrderedDict[Hashable, tuple[list[RecordedSnapshot], Distance]] = OrderedDict()
 
     # Distance
 
@@ -139,19 +141,34 @@ class Comparing(Reading):
         from topostrata.distance.recorded import told, wired
         from topostrata.distance.stored import find_pair, is_walked
 
-        name = definition_of(alignment).name
+        definition, refs = definition_of(alignment), (a, b)
 
         def work(tx: Transaction) -> tuple[list[RecordedSnapshot], _Stored | None]:
-            entries = recorded_of(tx, [a, b])
-            both = wired(entries)
-            if both is None:
-                return entries, None
-            digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
-            known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=name)
-            if known is None:
-                return entries, _Stored(None, walked=False)
-            distance = told(*both, alignment, known)
-            ours, theirs = (entry.snapshot.id for entry in entries)
+            snapshots = resolve(tx, [ref.snapshot if isinstance(ref, RecordedSnapshot) else ref for ref in refs])
+            # A snapshot that was pushed anew has the same topology, or another digest; its layers may have other names.
+            about = (
+                definition.name,
+                definition.version,
+                *((snapshot.id, snapshot.digest, snapshot.recorded_at) for snapshot in snapshots),
+            )
+            remembered = self._answers.get(about)
+            if remembered is None:
+                known_refs = zip(refs, snapshots, strict=True)
+                entries = recorded_of(tx, [ref if isinstance(ref, RecordedSnapshot) else s for ref, s in known_refs])
+                both = wired(entries)
+                if both is None:
+                    return entries, None
+                digests = (entries[0].snapshot.digest, entries[1].snapshot.digest)
+                known = find_pair(tx, self._store, digests, layers=len(both[0].plan.rows), alignment=alignment)
+                if known is None:
+                    return entries, _Stored(None, walked=False)
+                remembered = entries, told(*both, alignment, known)
+                with self._building:
+                    self._answers[about] = remembered
+                    if len(self._answers) > _ANSWERS:
+                        self._answers.popitem(last=False)
+            entries, distance = remembered
+            ours, theirs = (snapshot.id for snapshot in snapshots)
             walked = ours == theirs or is_walked(tx, ours, theirs, alignment, distance.nnstd)
             matched = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment))
             return entries, _Stored(matched, walked)

@@ -25,6 +25,7 @@ import pytest
 from neo4j.exceptions import AuthError, DriverError, Neo4jError
 from py2neo.errors import Neo4jError as Py2neoError
 
+from tests import neo4j_server
 from tests.stores import contents
 from topostrata.archive import Archive, open_archive
 from topostrata.settings import Settings
@@ -97,8 +98,26 @@ def last(lines: list[str]) -> tuple[Any, dict[str, Any]]:
     return eval(lines[-1], names), names
 
 
-def test_what_is_shown_works_and_only_reads(archive: Archive) -> None:
-    """The lines for the driver, py2neo and a notebook answer; nobody writes; at the end nobody is let in or stays."""
+def asked(lines: list[str], folder: Path) -> list[str]:
+    """What a shell answers to these lines, where cypher-shell is installed."""
+    try:
+        command = shlex.join(neo4j_server.cypher_shell())
+    except neo4j_server.UnavailableError as reason:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(reason))
+    (folder / "cypher-shell").write_text(f'#!/bin/sh\nexec {command} "$@"\n', "ascii")
+    (folder / "cypher-shell").chmod(0o755)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", "\n".join(lines)], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()
+
+
+def test_what_is_shown_works_and_only_reads(archive: Archive, tmp_path: Path) -> None:
+    """The lines for the driver, py2neo, cypher-shell and a notebook answer; nobody writes; at the end nobody is let in or stays."""
     before = contents(archive)
     with connecting(archive) as shown:
         uri, _, user, _, password, _, database = shown[""]
@@ -126,6 +145,7 @@ def test_what_is_shown_works_and_only_reads(archive: Archive) -> None:
                 with neo4j.GraphDatabase.driver(at, auth=(user, account)) as refused, pytest.raises(AuthError):
                     refused.verify_connectivity()
         graph.service.connector.close()
+        assert asked(shown["cypher-shell"], tmp_path) == ["run, last_step, status", '"w0", 5, "open"']
         session = driver.session(database=database)
         assert session.run("RETURN 1 AS one").single(strict=True)["one"] == 1
         transaction = session.begin_transaction()

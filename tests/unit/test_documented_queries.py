@@ -85,3 +85,20 @@ def endpoints(text: str) -> list[tuple[str, str]]:
 def matches(route: str, path: str) -> bool:
     """Whether a route of the contract has this path, with names or values in the place of its parameters."""
     return re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(route)), path) is not None
+
+
+def test_the_style_for_neo4j_browser_is_of_what_stands_in_the_graph() -> None:
+    """Each label, type and property that it shows is one that docs/cypher.md has in its table of the graph."""
+    style = (ROOT / "docs" / "neo4j-browser.grass").read_text("utf-8")
+    table = (
+        (ROOT / "docs" / "cypher.md")
+        .read_text("utf-8")
+        .partition("## What stands in the graph")[2]
+        .partition("\n## ")[0]
+    )
+    rules = re.findall(r"^(?:node|relationship)\.(\w+) \{(.*?)^\}", style, re.MULTILINE | re.DOTALL)
+    assert rules
+    for name, rule in rules:
+        assert f":{name}" in table, name
+        for shown in re.findall(r"\{(\w+)\}", rule):
+            assert re.search(rf":{name}[^|]*\b{shown}\b", table), (name, shown)

@@ -15,6 +15,7 @@ from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
 from topostrata.errors import LimitError
+from topostrata.refs import parse_ref
 from topostrata.service.answers import arrow, values
 from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
 from topostrata.service.answers.shape import answer_fields, shape
@@ -30,7 +31,6 @@ from topostrata.service.api.representation import (
     represent_bytes,
 )
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
-from topostrata.store.runs import RecordedSnapshot
 
 router = APIRouter(tags=["distance"], route_class=Route)
 
@@ -98,17 +98,17 @@ async def get_distance(
     """NNSTD of two snapshots; one that is kept already waits for nobody who computes."""
 
     def stored() -> Response | None:
-        ours, theirs = archive.recorded(a, b)
+        ours, theirs = (ref if isinstance(ref.step, int) else archive.snapshot(ref) for ref in map(parse_ref, (a, b)))
         distance = archive.stored_nnstd(ours, theirs, alignment=alignment)
-        return None if distance is None else told(ours, theirs, distance)
+        return None if distance is None else told(f"{ours.run}@{ours.step}", f"{theirs.run}@{theirs.step}", distance)
 
     def computed() -> Response:
         ours, theirs = archive.recorded(a, b)
         distance = archive.nnstd(ours, theirs, alignment=alignment, chance=chance, layers=layers, keep=keep)
-        return told(ours, theirs, distance)
+        return told(ours.snapshot.id, theirs.snapshot.id, distance)
 
-    def told(ours: RecordedSnapshot, theirs: RecordedSnapshot, distance: Distance) -> Response:
-        answer = distance_answer(ours.snapshot.id, theirs.snapshot.id, distance)
+    def told(ours: str, theirs: str, distance: Distance) -> Response:
+        answer = distance_answer(ours, theirs, distance)
         return represent(request, replace(distance, matching={}), answer)  # the match is `/v1/match`
 
     lanes = lanes_of(request)
