@@ -2,10 +2,10 @@
 
     python bench/cypher.py [--small] [--runs 5] [--snapshots 50] [--connections 100000] [--only embedded]
 
-Runs of 784-1000-1000-1000-10 that begin as one network, each a child of the one before, 20 % of whose connections are replaced at every
-snapshot. Printed: seconds of each question as a user waits for it, the first time and the second, and its rows; what
-takes longer than 2 s the second time is marked. ``--small`` (2 runs of 10 snapshots of 10,000 connections) is a
-quick look.
+Runs of 784-1000-1000-1000-10 that begin as one network, each a child of the one before, 20 % of whose connections are
+replaced at every snapshot. Printed: seconds of each question as a user waits for it, the first time and the second, and
+its rows; what takes longer than 2 s the second time is marked. ``--small`` (2 runs of 10 snapshots of 10,000
+connections) is a quick look.
 """
 
 from __future__ import annotations
