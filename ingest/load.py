@@ -46,7 +46,7 @@ from topostrata.runs import (
 )
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
-from topostrata.store.opening import is_current
+from topostrata.store.opening import index_keys, is_current
 from topostrata.store.runs import (
     descents,
     find_run,
@@ -381,6 +381,8 @@ class Loader:
         """Whether connections can be written; what waits is told once."""
         if not self._current:
             self._current = is_current(self._store)
+            if self._current:  # an embedded archive of before has no such index
+                index_keys(self._store)
             if not (self._current or self._told_of_format):
                 self._told_of_format = True
                 logger.warning(

@@ -28,6 +28,7 @@ from topostrata.topology import LayerShape, Mask
 logger = logging.getLogger(__name__)
 
 _BATCH = 15_000  # relationships per transaction; measured: 10 to 20 thousand are best
+_DEATHS = 1_000  # keys per statement: the embedded engine compares each connection with half of them
 _NEURONS = 5_000  # neurons per transaction
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -233,15 +234,8 @@ class Projector:
         self._batch = number
 
     def _write_cells(self, tx: Transaction, step: int, kind: Kind, pieces: list[_Work]) -> None:
-        groups: transform.Groups = []
-        targets: list[str] = []
-        for p in pieces:
-            theirs, more = transform.groups(self._run, p.layer.shape, p.cells, len(targets))
-            targets += theirs
-            groups += more
-        query = "projection/create_births" if kind == "born" else "projection/set_deaths"
-        rows = tx.run(query, run=self._run, step=step, targets=targets, groups=groups)
-        written = {row["layer"]: row[kind] for row in rows}
+        write = self._write_births if kind == "born" else self._write_deaths
+        written = write(tx, step, pieces)
         expected: dict[str, int] = {}
         for p in pieces:
             expected[p.layer.shape.name] = expected.get(p.layer.shape.name, 0) + p.cells.size
@@ -252,6 +246,46 @@ class Projector:
                     f"found {written.get(layer, 0)}",
                     hint="the projection does not match the masks: `topostrata verify`",
                 )
+
+    def _write_births(self, tx: Transaction, step: int, pieces: list[_Work]) -> dict[str, int]:
+        """How many connections were born, by layer; all layers in one statement."""
+        groups: transform.Groups = []
+        targets: list[str] = []
+        for p in pieces:
+            theirs, more = transform.groups(self._run, p.layer.shape, p.cells, len(targets))
+            targets += theirs
+            groups += more
+        rows = tx.run("projection/create_births", run=self._run, step=step, targets=targets, groups=groups)
+        return {row["layer"]: row["born"] for row in rows}
+
+    def _write_deaths(self, tx: Transaction, step: int, pieces: list[_Work]) -> dict[str, int]:
+        """How many connections died, by layer; in a statement a key stands for one connection of one layer."""
+        written: dict[str, int] = {}
+        for p in pieces:
+            shape = p.layer.shape
+            for turn, keys in transform.deaths(self._run, shape, p.cells, _DEATHS):
+                rows = tx.run(
+                    "projection/set_deaths",
+                    run=self._run,
+                    layer=shape.name,
+                    step=step,
+                    keys=keys,
+                    turn=turn,
+                    **_cell_parameters(p.layer.id, shape),
+                )
+                written[shape.name] = written.get(shape.name, 0) + rows[0]["died"]
+        return written
+
+
+def _cell_parameters(layer: str, shape: LayerShape) -> dict[str, int]:
+    """What a statement needs to compute a connection's cell, and the key of that."""
+    return {
+        "begin": transform.first_key(layer),
+        "sources": shape.local_sources,
+        "taps": shape.taps,
+        "stride": shape.local_sources * shape.taps,
+        "modulus": transform.KEYS,
+    }
 
 
 def give_keys(store: GraphStore, layer: RunLayer) -> int:
@@ -265,11 +299,7 @@ def give_keys(store: GraphStore, layer: RunLayer) -> int:
                 "projection/give_keys",
                 neurons=[f"{layer.run}/{shape.source.name}/{unit}" for unit in units],
                 layer=shape.name,
-                begin=transform.first_key(layer.id),
-                sources=shape.local_sources,
-                taps=shape.taps,
-                stride=shape.local_sources * shape.taps,
-                keys=transform.KEYS,
+                **_cell_parameters(layer.id, shape),
             )
         )
         given += rows[0]["connections"]

@@ -53,10 +53,11 @@ def groups(run: str, shape: LayerShape, cells: Cells, first: int) -> tuple[list[
 
 
 def alive_keys(layer: str, cells: Cells) -> Cells:
-    """The number that a connection has as ``alive`` until it dies: by it a server finds the connection in an index.
+    """The number that a connection has as ``alive`` until it dies: by it the connection is found in an index.
 
     The digest of the layer's id gives where its cells begin among 2**31 numbers, which all engines hold in few bytes.
-    Connections may share one; who looks for one also names its ends, run, layer and tap.
+    Connections may share one; who looks for one also names its run and layer, and where that has more cells than there
+    are keys, its turn (``deaths``).
     """
     return (first_key(layer) + cells) % KEYS
 
@@ -64,6 +65,26 @@ def alive_keys(layer: str, cells: Cells) -> Cells:
 def first_key(layer: str) -> int:
     """The key of a layer's cell 0."""
     return int.from_bytes(hashlib.sha256(layer.encode()).digest()[:4], "little") % KEYS
+
+
+def deaths(run: str, shape: LayerShape, cells: Cells, size: int) -> Iterator[tuple[int | None, list[int]]]:
+    """The keys of cells in parts of at most ``size``, in each of which no two connections of the layer share one.
+
+    With each part its turn: how often the numbers before had gone through all keys; None where the layer has no more
+    cells than keys, so that none can be shared.
+
+    >>> from topostrata.topology import Space
+    >>> plain = LayerShape("y", Space("x", 2), Space("h", 2))
+    >>> [(turn, len(keys)) for turn, keys in deaths("w0", plain, np.array([0, 1, 3]), 2)]
+    [(None, 2), (None, 1)]
+    """
+    layer = f"{run}/{shape.name}"
+    keys = alive_keys(layer, cells)
+    turns = (first_key(layer) + cells) // KEYS if shape.possible > KEYS else np.full(cells.size, -1)
+    for turn in np.unique(turns).tolist():
+        part = keys[turns == turn]
+        for at in range(0, part.size, size):
+            yield None if turn < 0 else turn, part[at : at + size].tolist()
 
 
 def neuron_rows(space: Space, first: int, last: int) -> list[list[object]]:

@@ -4,7 +4,8 @@
 // columns: survived, regrown, died, born
 // example: {"run": "w0", "layer": "l1", "space": "hidden1", "from": 0, "to": 30}
 MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS]->(b:Neuron)
-WHERE c.layer = $layer
+WHERE c.layer = $layer AND (c.born_step <= $from AND (c.died_step IS NULL OR c.died_step > $from)
+    OR c.born_step <= $to AND (c.died_step IS NULL OR c.died_step > $to))
 WITH a.index AS source, c.tap AS tap, b.index AS target,
   max(CASE WHEN c.born_step <= $from AND (c.died_step IS NULL OR c.died_step > $from) THEN 1 ELSE 0 END) AS before,
   max(CASE WHEN c.born_step <= $to AND (c.died_step IS NULL OR c.died_step > $to) THEN 1 ELSE 0 END) AS after,

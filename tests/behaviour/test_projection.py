@@ -16,10 +16,11 @@ from tests.pushed import (
     lifetimes,
     push,
 )
-from tests.stores import Target, tell
+from tests.stores import Target, reading, tell
+from topostrata import queries
 from topostrata.archive import Archive
 from topostrata.errors import CorruptError, NotFoundError
-from topostrata.ingest import projection
+from topostrata.ingest import projection, transform
 from topostrata.ingest.load import Loader
 from topostrata.topology import Topology
 
@@ -46,9 +47,38 @@ def test_batches_of_any_size_give_the_same_graph(archive: Archive, monkeypatch: 
     """Where a batch ends does not matter."""
     monkeypatch.setattr(projection, "_BATCH", batch)
     monkeypatch.setattr(projection, "_NEURONS", batch)
+    monkeypatch.setattr(projection, "_DEATHS", batch)
     history = random_history(7, snapshots=4, most=5)
     push(archive, "w0", history)
     assert_projected(archive, "w0", history)
+
+
+def test_connections_that_share_a_key_die_one_by_one(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a layer of more possible connections than there are keys, the one that died is told apart by its turn."""
+    monkeypatch.setattr(transform, "KEYS", 7)
+    history = random_history(13, snapshots=5)
+    assert max(layer.shape.possible for layer in history.layers) > 7
+    push(archive, "w0", history)
+    assert_projected(archive, "w0", history)
+    assert list(archive.verify()) == []
+
+
+def test_an_archive_without_the_index_of_the_living_gets_it_with_its_next_connections(
+    archive: Archive, target: Target
+) -> None:
+    """The embedded engine had none before; without it every death would read all connections of the archive."""
+    history = random_history(14, snapshots=3)
+    push(archive, "w0", History(history.seed, history.snapshots[:2]))
+    tell(archive, "DROP INDEX connects_alive IF EXISTS")
+    with target.open() as other:
+        push(other, "w0", history)
+        assert_projected(other, "w0", history)
+    text = queries.load("projection/set_deaths").text
+    numbers: dict[str, Any] = dict.fromkeys(("step", "turn", "begin", "sources", "taps", "stride", "modulus"), 1)
+    with reading(archive) as session:
+        plan = session.run(f"EXPLAIN {text}", run="w0", layer="l0", keys=[1, 2], **numbers).consume().plan
+    words = str(plan)
+    assert "DirectedRelationshipIndexSeek" in words or "MATCH EDGE BY INDEX" in words
 
 
 def test_snapshots_acknowledged_together_are_projected_in_one_go(archive: Archive) -> None:

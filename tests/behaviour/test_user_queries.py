@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from tests.behaviour.test_hostile_queries import RUNAWAYS, wait_until_ended
 from tests.histories import sparse_history
-from tests.stores import Target, contents, reading, wipe
+from tests.stores import Target, contents, home, reading, wipe
 from topostrata import queries
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError, InvalidQueryError, LimitError, NotFoundError
@@ -128,6 +128,16 @@ def test_a_query_that_takes_too_long_is_given_up_in_time(archive: Archive) -> No
     with pytest.raises(LimitError, match=r"took longer than 0\.5 s"):
         archive.cypher(runaway, timeout_s=0.5)
     assert archive.cypher("RETURN 1 AS x").rows == [[1]]
+
+
+def test_a_query_of_more_groups_than_the_engine_keeps_asks_for_too_much(archive: Archive) -> None:
+    """What the embedded engine refuses to hold is named as a limit, not as a query that was not understood."""
+    many = "UNWIND range(1, 100000) AS a UNWIND range(1, 6) AS b WITH a, b, count(*) AS n RETURN count(*) AS groups"
+    if not home(archive)._store.is_embedded:
+        assert archive.cypher(many).rows == [[600_000]]
+        return
+    with pytest.raises(LimitError, match="asks for too much"):
+        archive.cypher(many)
 
 
 def test_abandoned_queries_starve_nobody(archive: Archive) -> None:

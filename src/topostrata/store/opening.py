@@ -38,9 +38,8 @@ def prepare(store: GraphStore) -> None:
     """Give an empty database its schema and the archive's own node; refuse an archive of a format we do not know."""
     nodes = store.read("archive/archive")
     if not nodes:
-        for name in ("schema/001-archive", "schema/002-step-metrics", "schema/004-jobs"):
+        for name in ("schema/001-archive", "schema/002-step-metrics", "schema/003-alive", "schema/004-jobs"):
             store.schema(queries.statements(name))
-        index_keys(store)
         store.start_clock()
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         store.write(
@@ -66,9 +65,8 @@ def is_current(store: GraphStore) -> bool:
 
 
 def index_keys(store: GraphStore) -> None:
-    """The index of today's format that only a server uses."""
-    if not store.is_embedded:
-        store.schema(queries.statements("schema/003-alive-on-a-server"))
+    """Make the index of the living connections where there is none yet."""
+    store.schema(queries.statements("schema/003-alive"))
 
 
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:
