@@ -149,8 +149,8 @@ def opened(browser: Browser, url: str, first: str, last: str) -> Iterator[tuple[
         page.add_init_script(f"({PAINTED})({[first, last]!r})")
         page.goto(url)
         page.evaluate(AWAITED)
-        first_s, whole_s = page.evaluate("window.painted")
-        yield page, Seen(first_s, whole_s, page.evaluate(WIRE))
+        first_s, foot_s = page.evaluate("window.painted")
+        yield page, Seen(first_s, max(first_s, foot_s), page.evaluate(WIRE))
 
 
 def measured(browser: Browser, url: str, first: str, last: str) -> Seen:
@@ -222,7 +222,7 @@ def main() -> None:
             with open_archive(str(stores[1])) as archive:
                 fill_family(archive)
             with Service(stores[1]) as service:
-                seen = measured(browser, f"{service.url}#/lineage", "main svg a", ".same")
+                seen = measured(browser, f"{service.url}#/lineage", "main svg a", f"main svg a:nth-of-type({FAMILY})")
                 row(f"a lineage of {FAMILY:,} runs", "painted in 1.5 s", seen)
         finally:
             browser.close()

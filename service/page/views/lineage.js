@@ -5,6 +5,7 @@ import { control, failure, h, link, literal, note, number, quoted, same, table, 
 import { many } from "./jobs.js";
 
 const MOST = 2000;
+const AT_ONCE = 200; // runs that are drawn at once
 
 export async function show({ query, signal, change }) {
   const declared = await api.get("/v1/lineage", signal);
@@ -93,20 +94,29 @@ function tree(nodes, edges) {
   const width = 60 + across * (1 + Math.max(0, ...nodes.map((node) => generation.get(node)))), height = 84 + down * Math.max(0, ...nodes.map((node) => lane.get(node)));
   const svg = d3.create("svg").attr("width", width).attr("height", height).attr("viewBox", `0 0 ${width} ${height}`).attr("role", "group").attr("aria-label", "Runs and their descent; the table below has the same");
   const x = (node) => 30 + across * generation.get(node), y = (node) => 48 + down * lane.get(node);
-  for (const edge of ties) {
-    if (!shown.has(edge.from) || !shown.has(edge.till)) continue;
+  const [lines, marks] = [svg.append("g"), svg.append("g")];
+  const drawEdge = (edge) => {
     const [x0, y0, x1, y1] = [x(edge.from) + 7, y(edge.from), x(edge.till) - 7, y(edge.till)];
     const bend = edge.declared ? 0 : -40;
-    const line = svg.append("path").attr("d", `M${x0} ${y0}C${(x0 + x1) / 2} ${y0 + bend} ${(x0 + x1) / 2} ${y1 + bend} ${x1} ${y1}`).attr("fill", "none").attr("stroke-width", 1.6).style("stroke", edge.declared ? "var(--ink)" : "var(--chance)");
+    const line = lines.append("path").attr("d", `M${x0} ${y0}C${(x0 + x1) / 2} ${y0 + bend} ${(x0 + x1) / 2} ${y1 + bend} ${x1} ${y1}`).attr("fill", "none").attr("stroke-width", 1.6).style("stroke", edge.declared ? "var(--ink)" : "var(--chance)");
     if (!edge.declared) line.attr("stroke-dasharray", "5 4");
-    if (ties.length <= 80) svg.append("text").attr("class", "muted").attr("x", edge.declared ? (x0 + x1) / 2 : x0 + 0.6 * (x1 - x0)).attr("y", edge.declared ? (y0 + y1) / 2 - 6 : y0 + 0.65 * (y1 - y0) + bend * 0.75 - 5).attr("text-anchor", "middle").style("font-size", "11px").text(edge.declared ? `${edge.how}${edge.step === null ? "" : ` @${edge.step}`}` : `margin ${number(edge.margin, 2)}`);
-  }
-  for (const node of nodes) {
-    if (!shown.has(node)) continue;
-    const anchor = svg.append("a").attr("href", to("evolution", [node]));
+    if (ties.length <= 80) lines.append("text").attr("class", "muted").attr("x", edge.declared ? (x0 + x1) / 2 : x0 + 0.6 * (x1 - x0)).attr("y", edge.declared ? (y0 + y1) / 2 - 6 : y0 + 0.65 * (y1 - y0) + bend * 0.75 - 5).attr("text-anchor", "middle").style("font-size", "11px").text(edge.declared ? `${edge.how}${edge.step === null ? "" : ` @${edge.step}`}` : `margin ${number(edge.margin, 2)}`);
+  };
+  const drawNode = (node) => {
+    const anchor = marks.append("a").attr("href", to("evolution", [node]));
     anchor.append("circle").attr("cx", x(node)).attr("cy", y(node)).attr("r", 6).style("fill", "var(--alive)");
     anchor.append("text").attr("x", x(node)).attr("y", y(node) + 20).attr("text-anchor", "middle").text(node.length > 22 ? `${node.slice(0, 21)}…` : node);
     anchor.append("title").text(node);
-  }
+  };
+  // What stands at the top is drawn at once, the rest with the frames that follow.
+  const upper = (of) => (a, b) => lane.get(of(a)) - lane.get(of(b));
+  const edgesDown = ties.filter((edge) => shown.has(edge.from) && shown.has(edge.till)).sort(upper((edge) => edge.till));
+  const nodesDown = [...shown].sort(upper((node) => node));
+  const draw = (from) => {
+    edgesDown.slice(from, from + AT_ONCE).forEach(drawEdge);
+    nodesDown.slice(from, from + AT_ONCE).forEach(drawNode);
+    if (from + AT_ONCE < Math.max(edgesDown.length, nodesDown.length)) requestAnimationFrame(() => draw(from + AT_ONCE));
+  };
+  draw(0);
   return nodes.length > MOST ? [svg.node(), h("p", { class: "note" }, `The first ${number(MOST)} of ${number(nodes.length)} runs are drawn; the table has all.`)] : svg.node();
 }
