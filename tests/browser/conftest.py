@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser.served import FLAGS, Service, chromium, fill
 from topostrata.archive import open_archive
 from topostrata.store.embedded import stop
+from topostrata.topology import Topology
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store = tmp_path_factory.mktemp("page") / "archive"
     with open_archive(str(store)) as archive:
         fill(archive)
+    try:
+        with Service(store) as running:
+            yield running
+    finally:
+        stop(store, force=True)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, reference_topologies: dict[str, Topology]) -> Iterator[Service]:
+    """The page on two of the published runs at two steps."""
+    store = tmp_path_factory.mktemp("published") / "archive"
+    with open_archive(str(store)) as archive:
+        for run in ("w0", "w1"):
+            for step in (10, 50):
+                archive.push(run, step, reference_topologies[f"e5_s0_{run}/epoch_{step:03}"])
     try:
         with Service(store) as running:
             yield running

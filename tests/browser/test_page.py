@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import axe_playwright_python
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
@@ -15,6 +16,7 @@ from tests.browser.looks import MOST, changed, looks_as_before, tones
 from tests.browser.served import MARKUP, STEPS, Proxy, Service
 from topostrata.archive import open_archive
 from topostrata.distance.matrix import DistanceMatrix
+from topostrata.topology import Topology
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 VIEWS = {
@@ -277,6 +279,41 @@ def test_long_work_is_asked_for_followed_and_cancelled(opened: Open, service: Se
     page.get_by_role("link", name=re.compile("^job ")).click()
     page.get_by_role("button", name="Forget").click()
     expect(page.get_by_role("heading", name="No jobs")).to_be_visible()
+
+
+def test_a_job_that_failed_says_of_what(opened: Open, service: Service) -> None:
+    """In words, with nothing to save; it can be forgotten."""
+    page = opened(f"{service.url}#/jobs")
+    whole(page)
+    page.get_by_label("All distances of these snapshots").fill("w0@40 odd@0")
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("dl.facts")).to_contain_text("failed", timeout=120_000)
+    expect(page.locator("main")).to_contain_text("expected 3 layers in both networks, found 2")
+    expect(page.get_by_role("button", name="Save the result")).to_have_count(0)
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run().then(result => result.violations.map(entry => entry.id))") == []
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_role("heading", name="No jobs")).to_be_visible()
+
+
+def test_every_view_shows_the_published_networks(
+    opened: Open, published: Service, expected: dict[str, np.ndarray], reference_topologies: dict[str, Topology]
+) -> None:
+    """On networks of 784-1000-1000-1000-10 no view fails; a distance and a neuron are what others computed of them."""
+    page = opened("about:blank")
+    for view in ("runs", "distances?refs=w*@last", "evolution/w1", "lineage", "neuron/w1", "cypher", "jobs"):
+        page.goto(f"{published.url}#/{view}")
+        whole(page)
+        expect(page.get_by_role("alert")).to_have_count(0)
+    page.goto(f"{published.url}#/pair/w0@50/w1@50?alignment=canonical")
+    whole(page)
+    names = [str(name) for name in expected["names"]]
+    layers = expected["canonical"][names.index("e5_s0_w0/epoch_050"), names.index("e5_s0_w1/epoch_050")]
+    expect(page.locator("main")).to_contain_text(f"{layers.mean():.4f}")
+    page.goto(f"{published.url}#/neuron/w1/hidden1/7")
+    whole(page)
+    inputs = int((reference_topologies["e5_s0_w1/epoch_050"].layers[0].mask.cells % 1000 == 7).sum())
+    expect(page.locator("dl.facts")).to_contain_text(f"inputs at step 50{inputs}")
 
 
 def test_the_page_stands_below_a_path_of_a_proxy(opened: Open, service: Service) -> None:
