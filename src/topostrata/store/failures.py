@@ -45,7 +45,7 @@ _CODES = (
 
 
 # What the embedded engine says where one of its own limits is reached.
-_TOO_MUCH = ("exceeding the maximum", "Limit of allowed", "too many", "nesting depth")
+_TOO_MUCH = ("exceeding the maximum", "Limit of allowed", "heap budget exceeded", "too many", "nesting depth")
 
 
 def check_version(agent: str, location: str) -> None:
