@@ -7,7 +7,6 @@ Needs Chromium (`apt-get install chromium`) and Playwright, of the development g
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.browser.served import Service
+from tests.browser.served import FLAGS, Service, chromium
 
 PICTURES = {
     "runs": ("#/runs", "light", 640),
@@ -39,14 +38,11 @@ def main() -> None:
     """Take all pictures."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    chromium = shutil.which("chromium") or sys.exit("expected Chromium, found none: apt-get install chromium")
+    executable = chromium() or sys.exit("expected Chromium, found none: apt-get install chromium")
     folder = Path(__file__).parent / "img"
     folder.mkdir(exist_ok=True)
     with Service(Path(sys.argv[1])) as service, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         for name, (view, theme, height) in PICTURES.items():
             size = ViewportSize(width=1280, height=height)
             with browser.new_context(viewport=size, color_scheme="dark" if theme == "dark" else "light") as context:

@@ -95,7 +95,7 @@ class RemoteAnalysis(Archive):
         two = {"a": self._fixed(a), "b": self._fixed(b), "alignment": definition_of(alignment).name}
         more = {"chance": chance, "layers": _names(layers), "keep": keep}
         distance = self._service.value(Distance, path_of("distances"), **two, **more)
-        return matched_later(distance, lambda: self._match(two).distance)
+        return matched_later(distance, lambda: self._match(two).distance.matching)
 
     @override
     def distances(

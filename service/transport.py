@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import select
 import socket
@@ -90,6 +91,7 @@ class Service:
         self._patience = 0.0  # until when it wants to rest
         self._moment: int | None = None
         self._idle: list[http.client.HTTPConnection] = []
+        self._process = os.getpid()
 
     def at(self, moment: int) -> Service:
         """The same service over the same connections, asked about an earlier moment of its archive only."""
@@ -223,6 +225,8 @@ class Service:
 
     def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
         """One that is open, or a new one; what must not be sent twice goes over a new one, which nobody has closed."""
+        if self._process != os.getpid():  # forked: these connections are those of the other process, too
+            self._idle, self._process = [], os.getpid()
         while self._idle and not fresh:
             connection = self._idle.pop()
             if connection.sock is not None and not _readable(connection.sock):

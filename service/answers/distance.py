@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
 from topostrata.distance.matrix import leaves
+from topostrata.errors import NotFoundError
 from topostrata.service.answers.shape import as_json
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
@@ -49,7 +51,21 @@ class MatrixChanceAnswer(TypedDict):
     pairs: list[PairChanceAnswer]
 
 
-class DistancesAnswer(TypedDict):
+class MatrixAnswer(TypedDict):
+    """What there is to say of all pairs but their distances."""
+
+    refs: list[str]
+    alignment: str
+    layer_names: list[str]
+    order: list[str]
+    linkage: list[list[float]]
+    held: list[str]
+    version: int
+    left_out: list[str]
+    chance: MatrixChanceAnswer | None
+
+
+class DistancesAnswer(MatrixAnswer):
     """All pairs: ``nnstd[i][j]`` and, per layer, ``layers[i][j][k]``.
 
     ``linkage`` is the average linkage in SciPy's form: a row has two clusters, their distance and the number of refs in
@@ -60,18 +76,9 @@ class DistancesAnswer(TypedDict):
     not ask for it, or where there is but one network.
     """
 
-    refs: list[str]
-    alignment: str
-    layer_names: list[str]
     nnstd: list[list[float]]
     layers: list[list[list[float]]]
-    order: list[str]
-    linkage: list[list[float]]
     nearest: list[list[NearAnswer]] | None
-    held: list[str]
-    version: int
-    left_out: list[str]
-    chance: MatrixChanceAnswer | None
 
 
 def distance_answer(a: str, b: str, distance: Distance) -> dict[str, Any]:
@@ -91,24 +98,49 @@ def _chance(level: Chance | None) -> dict[str, Any]:
 
 def distances_answer(matrix: DistanceMatrix, *, nearest: int | None = None) -> DistancesAnswer:
     """A matrix of distances as JSON; ``nearest`` is how many neighbours to list for each network."""
-    tree = matrix.linkage() if len(matrix.labels) > 1 else None
     neighbours = None if nearest is None else matrix.nearest(nearest)
+    return {
+        **_about(matrix),
+        "nnstd": matrix.nnstd.tolist(),
+        "layers": matrix.layers.tolist(),
+        "nearest": None
+        if neighbours is None
+        else [[{"ref": label, "nnstd": distance} for label, distance in row] for row in neighbours],
+    }
+
+
+def _about(matrix: DistanceMatrix) -> MatrixAnswer:
+    tree = matrix.linkage() if len(matrix.labels) > 1 else None
     return {
         "refs": list(matrix.labels),
         "alignment": matrix.alignment,
         "layer_names": list(matrix.layer_names),
-        "nnstd": matrix.nnstd.tolist(),
-        "layers": matrix.layers.tolist(),
         "order": [matrix.labels[k] for k in ([0] if tree is None else leaves(tree))],
         "linkage": [] if tree is None else tree.tolist(),
-        "nearest": None
-        if neighbours is None
-        else [[{"ref": label, "nnstd": distance} for label, distance in row] for row in neighbours],
         "held": list(matrix.held),
         "version": matrix.version,
         "left_out": list(matrix.left_out),
         "chance": None if matrix.chance is None else _matrix_chance(matrix.chance),
     }
+
+
+def picture(matrix: DistanceMatrix, layer: str | None = None) -> bytes:
+    """What a picture of a matrix takes: what JSON has but the distances, and those of the mean or of one layer.
+
+    An unsigned number of 32 bits, how many bytes of JSON follow; the JSON, with spaces behind it so that its length is
+    a multiple of four; then the distances row by row, of 32 bits, all little-endian: 4 MB of 1,000 snapshots.
+
+    Raises ``NotFoundError`` where the matrix has no such layer.
+    """
+    if layer is not None and layer not in matrix.layer_names:
+        raise NotFoundError(
+            f"layer: expected one of {', '.join(matrix.layer_names[:20])}, found {layer}",
+            hint="without a layer the distances are the means of the layers",
+        )
+    numbers = matrix.nnstd if layer is None else matrix.layers[:, :, matrix.layer_names.index(layer)]
+    text = json.dumps(_about(matrix), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    return len(text).to_bytes(4, "little") + text + numbers.astype("<f4").tobytes()
 
 
 def _matrix_chance(sampled: MatrixChance) -> MatrixChanceAnswer:

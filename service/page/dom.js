@@ -37,12 +37,14 @@ export function number(value, digits = 4) {
 /** A share as a percentage. */
 export const percent = (value) => (value === null || value === undefined ? "–" : `${number(value * 100, 3)} %`);
 
+const AT_ONCE = 100; // rows that are drawn at once; the others follow, some with each frame
+
 /**
  * A table. Columns: { name, of: row => node or text, number: right-aligned, by: row => value to sort by }.
  * Columns with `by` are sorted by a press on their head; the order is announced.
  */
 export function table(columns, rows, { caption, tall = true, sorted = null, most = 2000, rowClass } = {}) {
-  let order = sorted;
+  let order = sorted, latest = null;
   const body = h("tbody");
   const heads = columns.map((column, index) =>
     h("th", { scope: "col", class: column.number ? "number" : null },
@@ -62,12 +64,23 @@ export function table(columns, rows, { caption, tall = true, sorted = null, most
       if (order?.index === index) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    body.replaceChildren(...shown.slice(0, most).map((row) =>
+    shown = shown.slice(0, most);
+    body.replaceChildren(...shown.slice(0, AT_ONCE).map(line));
+    const rest = (from) => {
+      if (from >= shown.length || shown !== latest) return;
+      body.append(...shown.slice(from, from + AT_ONCE).map(line));
+      requestAnimationFrame(() => rest(from + AT_ONCE));
+    };
+    latest = shown;
+    requestAnimationFrame(() => rest(AT_ONCE));
+  }
+  function line(row) {
+    return (
       h("tr", { class: rowClass?.(row) }, columns.map((column, index) => {
         const value = column.of(row);
         return h(index === 0 ? "th" : "td", { scope: index === 0 ? "row" : null, class: column.number ? "number" : column.wrap ? "wrap" : null }, value);
-      })),
-    ));
+      }))
+    );
   }
   fill();
   const cut = rows.length > most ? ` The first ${number(most)} of ${number(rows.length)} rows are shown.` : "";

@@ -3,6 +3,15 @@
 import { distanceBytes, styled } from "./colours.js";
 import { h, number } from "./dom.js";
 
+/** A matrix as the service packs it for a picture: what there is to say of it, and `value(i, j)`. */
+export function unpack(buffer) {
+  const size = new Uint32Array(buffer, 0, 1)[0];
+  const about = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
+  const numbers = new Float32Array(buffer, 4 + size);
+  const count = about.refs.length;
+  return { ...about, value: (i, j) => numbers[i * count + j] };
+}
+
 /**
  * names, and value(i, j) in 0..1. order: indices as they are drawn. press(i, j) is a click or Enter; tree: SciPy's linkage.
  * Zoom by wheel or + and -, move by dragging or Shift and arrows, choose a cell by arrows; 0 shows all again.
@@ -10,11 +19,10 @@ import { h, number } from "./dom.js";
 export function matrix({ names, value, order, tree, press, describe }) {
   const count = names.length;
   const top = tree?.length ? 64 : 0;
-  const labels = count <= 60;
-  const margin = labels ? Math.min(150, 16 + 7 * Math.max(...names.map((name) => name.length))) : 8;
+  const margin = Math.min(150, 16 + 7 * Math.max(...names.map((name) => name.length)));
   const canvas = h("canvas", { tabindex: "0", role: "application", "aria-label": `Matrix of ${count} by ${count} distances. Arrows choose a cell, Enter opens the pair, plus and minus zoom, 0 shows all.` });
   const tip = h("div", { class: "tip", hidden: true });
-  const live = h("p", { class: "note", role: "status", "aria-live": "polite" }, "Point at a cell, or choose one with the arrow keys; a press opens the pair.");
+  const live = h("p", { class: "note", role: "status", "aria-live": "polite" }, `Point at a cell, or choose one with the arrow keys; a press opens the pair.${count > 60 ? " Names and numbers appear where there is room: zoom in by the wheel or +." : ""}`);
   const holder = h("div", { class: "matrix" }, canvas, tip);
   const cells = document.createElement("canvas");
   cells.width = cells.height = count;
@@ -29,11 +37,13 @@ export function matrix({ names, value, order, tree, press, describe }) {
     }
   }
   paint.putImageData(image, 0, 0);
-  let side = 0, view = d3.zoomIdentity, chosen = null;
+  const joins = top ? dendrogram(tree, order, count, top) : null;
+  let side = 0, view = d3.zoomIdentity, chosen = null, waiting = 0;
+  const soon = () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); };
 
   function draw() {
     const ratio = devicePixelRatio || 1;
-    const width = side + margin, height = side + top + (labels ? margin : 8);
+    const width = side + margin, height = side + top + margin;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
       canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
@@ -44,13 +54,17 @@ export function matrix({ names, value, order, tree, press, describe }) {
     at.save();
     at.beginPath(); at.rect(0, top, side, side); at.clip();
     at.imageSmoothingEnabled = false;
-    at.translate(view.x, top + view.y); at.scale((view.k * side) / count, (view.k * side) / count);
+    const cell = (view.k * side) / count;
+    // Only what is in sight is looped over: zoomed in, that is little of a large matrix.
+    const sight = (shift) => [Math.max(0, Math.floor(-shift / cell)), Math.min(count, Math.ceil((side - shift) / cell))];
+    const [[left, right], [upper, lower]] = [sight(view.x), sight(view.y)];
+    at.translate(view.x, top + view.y); at.scale(cell, cell);
     at.drawImage(cells, 0, 0);
-    if ((view.k * side) / count >= 44) {
+    if (cell >= 44) {
       // Room for the numbers themselves: white on dark cells, black on bright ones.
       at.textAlign = "center"; at.textBaseline = "middle"; at.font = "0.19px system-ui";
-      for (let row = 0; row < count; row += 1) {
-        for (let column = 0; column < count; column += 1) {
+      for (let row = upper; row < lower; row += 1) {
+        for (let column = left; column < right; column += 1) {
           const shown = value(order[row], order[column]);
           at.fillStyle = shown < 0.62 ? "#ffffff" : "#000000";
           at.fillText(number(shown, 3), column + 0.5, row + 0.5);
@@ -61,15 +75,29 @@ export function matrix({ names, value, order, tree, press, describe }) {
     if (chosen) { at.lineWidth = 0.12; at.strokeStyle = "#ffffff"; at.strokeRect(chosen[1], chosen[0], 1, 1); at.lineWidth = 0.05; at.strokeStyle = "#000000"; at.strokeRect(chosen[1], chosen[0], 1, 1); }
     at.restore();
     at.fillStyle = styled("ink"); at.strokeStyle = styled("muted"); at.font = "12px system-ui"; at.textBaseline = "middle";
-    const cell = (view.k * side) / count;
-    if (labels && cell >= 9) {
-      for (let index = 0; index < count; index += 1) {
-        const middle = (index + 0.5) * cell;
-        if (middle + view.y > 0 && middle + view.y < side) at.fillText(names[order[index]], side + 6, top + middle + view.y);
-        if (middle + view.x > 0 && middle + view.x < side) { at.save(); at.translate(middle + view.x, top + side + 6); at.rotate(Math.PI / 2); at.fillText(names[order[index]], 0, 0); at.restore(); }
+    if (cell >= 9) {
+      for (let row = upper; row < lower; row += 1) {
+        const middle = (row + 0.5) * cell + view.y;
+        if (middle > 0 && middle < side) at.fillText(names[order[row]], side + 6, top + middle);
+      }
+      for (let column = left; column < right; column += 1) {
+        const middle = (column + 0.5) * cell + view.x;
+        if (middle > 0 && middle < side) { at.save(); at.translate(middle, top + side + 6); at.rotate(Math.PI / 2); at.fillText(names[order[column]], 0, 0); at.restore(); }
       }
     }
-    if (top) dendrogram(at, tree, order, count, cell, view.x, side, top);
+    if (joins) {
+      at.save();
+      at.beginPath(); at.rect(0, 0, side, top); at.clip();
+      at.lineWidth = 1;
+      at.beginPath();
+      for (const [a, b, ya, yb, y] of joins) {
+        const xa = a * cell + view.x, xb = b * cell + view.x;
+        if (Math.max(xa, xb) < 0 || Math.min(xa, xb) > side) continue;
+        at.moveTo(xa, ya); at.lineTo(xa, y); at.lineTo(xb, y); at.lineTo(xb, yb);
+      }
+      at.stroke();
+      at.restore();
+    }
   }
 
   const where = (event) => {
@@ -90,7 +118,7 @@ export function matrix({ names, value, order, tree, press, describe }) {
     tip.style.left = `${Math.max(0, Math.min(x + 12, holder.clientWidth - tip.offsetWidth))}px`;
   });
   canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
-  const zoom = d3.zoom().scaleExtent([1, Math.max(1, count / 8)]).on("zoom", (event) => { view = event.transform; requestAnimationFrame(draw); });
+  const zoom = d3.zoom().scaleExtent([1, Math.max(1, count / 8)]).on("zoom", (event) => { view = event.transform; soon(); });
   const on = d3.select(canvas).call(zoom).on("dblclick.zoom", null);
   canvas.addEventListener("click", (event) => { const cell = where(event); if (cell && !event.defaultPrevented) press?.(order[cell[0]], order[cell[1]]); });
   canvas.addEventListener("keydown", (event) => {
@@ -104,7 +132,10 @@ export function matrix({ names, value, order, tree, press, describe }) {
       const [row, column] = chosen ?? [0, -1];
       chosen = [Math.max(0, Math.min(count - 1, row + steps[event.key][0])), Math.max(0, Math.min(count - 1, column + steps[event.key][1]))];
       live.textContent = say(chosen);
-      draw();
+      const [x, y] = [chosen[1], chosen[0]].map((index) => ((index + 0.5) * side) / count);
+      const [seenX, seenY] = [view.applyX(x), view.applyY(y)];
+      if (seenX < 0 || seenX > side || seenY < 0 || seenY > side) on.call(zoom.translateTo, x, y);
+      soon();
     } else return;
     event.preventDefault();
   });
@@ -119,19 +150,16 @@ export function matrix({ names, value, order, tree, press, describe }) {
   return h("div", {}, holder, live);
 }
 
-function dendrogram(at, tree, order, count, cell, left, side, height) {
-  const place = new Map(order.map((leaf, index) => [leaf, [(index + 0.5) * cell + left, height - 2]]));
+/** The joins of the tree: where its two sides stand, in cells, how high these are, and how high the join is. */
+function dendrogram(tree, order, count, height) {
+  const place = new Map(order.map((leaf, index) => [leaf, [index + 0.5, height - 2]]));
   const tallest = tree.at(-1)[2] || 1;
-  at.save();
-  at.beginPath(); at.rect(0, 0, side, height); at.clip();
-  at.lineWidth = 1;
-  tree.forEach(([a, b, distance], index) => {
+  return tree.map(([a, b, distance], index) => {
     const [xa, ya] = place.get(a), [xb, yb] = place.get(b);
     const y = height - 4 - (distance / tallest) * (height - 10);
-    at.beginPath(); at.moveTo(xa, ya); at.lineTo(xa, y); at.lineTo(xb, y); at.lineTo(xb, yb); at.stroke();
     place.set(count + index, [(xa + xb) / 2, y]);
+    return [xa, xb, ya, yb, y];
   });
-  at.restore();
 }
 
 /** The scale of distances, with each level of chance in it: a mark at its mean, a band from the lowest to the highest. */

@@ -300,7 +300,8 @@ class Analysis(Comparing):
     ) -> StoredInference:
         """Which run probably descends from which, inferred from the distances of one snapshot of each.
 
-        The answer is stored under ``name`` and replaces an earlier one of that name; ``None`` stores nothing. ``root``
+        The answer is stored under ``name`` and replaces an earlier one of that name, and the distances and matches that
+        it was computed of are kept for the next; ``None`` stores nothing. What is known already is read. ``root``
         is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Hidden
         units are ``"in-place"`` (unit i is the same unit in all runs: they are compared by index) or ``"renamed"``
         (they are matched by ``overlap``); without ``units`` the connections tell, and the answer says what they told.
@@ -330,6 +331,7 @@ class Analysis(Comparing):
             by_time=by_time,
             samples=SAMPLES if samples is None else samples,
             progress=progress,
+            keep=name is not None,
         )
         if name is None:
             return stored

@@ -170,7 +170,7 @@ class Comparing(Reading):
             entries, distance = remembered
             ours, theirs = (snapshot.id for snapshot in snapshots)
             walked = ours == theirs or is_walked(tx, ours, theirs, alignment, distance.nnstd)
-            matched = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment))
+            matched = matched_later(distance, lambda: nnstd(*self._prepared(entries), alignment=alignment).matching)
             return entries, _Stored(matched, walked)
 
         return self._store.read_with(work)

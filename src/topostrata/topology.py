@@ -63,6 +63,17 @@ class Wiring:
         _check_layers(self.layers)
         sharing.owners(self.layers)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once: every comparison looks up by it how a wiring is compared."""
+        return hash(self.layers)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"layers": self.layers}  # hashes of texts are another process's own
+
     def __iter__(self) -> Iterator[LayerShape]:
         return iter(self.layers)
 

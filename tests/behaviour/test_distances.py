@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -264,6 +265,75 @@ def test_a_stored_distance_is_read_with_all_that_is_told_of_it(
     if alignment != "reference":
         assert archive.reopened().nnstd("r1", "r0", alignment=alignment).nnstd == first.nnstd
         assert len(compared) == 2  # the match was looked at
+
+
+@pytest.mark.parametrize("alignment", ["canonical", "reference"])
+def test_an_inference_computes_what_is_not_known_and_keeps_it(
+    archive: Archive, alignment: Alignment, compared: Counter
+) -> None:
+    """A matrix gives it distances, an inference matches too: the second of the same networks computes no pair.
+
+    In another order of the runs neither, but where a pair has two matches; one network more costs its own pairs; where
+    no answer is stored nothing is kept.
+    """
+    fill(archive, 4)
+    turned = 0 if ALIGNMENTS[alignment].symmetric else 3
+    before = contents(archive)
+    truth = archive.infer(["r0", "r1", "r2"], alignment=alignment, root="r0", name=None).inference
+    assert contents(archive) == before
+    compared.clear()
+    archive.distances(["r*"], alignment=alignment)
+    assert archive.reopened().infer(["r*"], alignment=alignment, root="r0", samples=0, name=None).inference.nodes
+    assert not compared  # without resamples, and with a root, no unit is looked at
+    first = archive.infer(["r0", "r1", "r2"], alignment=alignment, root="r0").inference
+    assert (first, len(compared)) == (truth, 3)
+    again = archive.reopened()
+    assert again.infer(["r0", "r1", "r2"], alignment=alignment, root="r0").inference == truth
+    assert len(compared) == 3
+    assert again.infer(["r2", "r1", "r0"], alignment=alignment, root="r0", depth=1).inference.edges
+    assert len(compared) == 3 + turned
+    again.infer(["r*"], alignment=alignment)
+    assert len(compared) == 6 + turned
+
+
+def test_a_damaged_match_is_told(archive: Archive) -> None:
+    """One whose bytes do not add up is an error, not an answer."""
+    fill(archive, 2)
+    archive.infer(["r*"], alignment="identity")
+    where = "MATCH (b:DistanceBlock {family: 'match'}) SET b.data = "
+    for data in (b"abc", zlib.compress(b"abc"), zlib.compress(bytes(8))):
+        tell(archive, where + "$data", data=data)
+        with pytest.raises(CorruptError, match=r"match match/identity/.*: expected 20 units, found \d"):
+            archive.reopened().infer(["r*"], alignment="identity")
+
+
+@pytest.mark.parametrize("other", [None, "s"])
+def test_a_timeline_computes_what_is_not_known_and_keeps_it(
+    archive: Archive, compared: Counter, other: str | None
+) -> None:
+    """Asked again it computes nothing; a new snapshot costs one pair; the matrix of its snapshots knows them, too."""
+    histories = {
+        run: sparse_history(k, snapshots=4, widths=(8, 8, 4), density=0.3, churn=0.2) for k, run in enumerate("rs")
+    }
+    for run, history in histories.items():
+        for step, topology in history.snapshots[:3]:
+            archive.push(run, step, topology)
+    first = archive.timeline("r", other, alignment="canonical")
+    count = 2 if other is None else 3
+    assert len(compared) == count
+    again = archive.reopened().timeline("r", other, alignment="canonical")
+    assert (again, len(compared)) == (first, count)
+    for point in first.points:
+        pair = f"r@{point.step}", f"{other or 'r'}@{point.other_step}"
+        assert point.distance == archive.nnstd(*pair, alignment="canonical", keep=False).nnstd
+    compared.clear()
+    for run, history in histories.items():
+        archive.push(run, *history.snapshots[3])
+    longer = archive.timeline("r", other, alignment="canonical")
+    assert (longer.points[:-1], len(compared)) == (first.points, 1)
+    levels = archive.timeline("r", other, alignment="canonical", chance="degrees")
+    assert [point.distance for point in levels.points] == [point.distance for point in longer.points]
+    assert all(point.chance is not None for point in levels.points)
 
 
 def test_single_pairs_and_matrices_share_one_store(archive: Archive, computed: Counter) -> None:

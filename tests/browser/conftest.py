@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.served import Service, fill
+from tests.browser.served import FLAGS, Service, chromium, fill
 from topostrata.archive import open_archive
 from topostrata.store.embedded import stop
-
-# No traffic but to the page: a browser looks for its makers' hosts otherwise.
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +20,13 @@ def browser() -> Iterator[Browser]:
 
     Of one file only: while Playwright is open, an event loop runs in this thread, and others could not run theirs.
     """
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
+    if (executable := chromium()) is None:
         message = "expected Chromium (apt-get install chromium), found none"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
+        opened = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield opened
         opened.close()
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from contextlib import closing, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,8 +20,22 @@ from topostrata.archive import Archive
 from topostrata.runs import Parent
 from topostrata.topology import Topology
 
+# No traffic but to the page: a browser looks for its makers' hosts otherwise.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 MARKUP = "<img/src=x/onerror=document.title='owned'>"  # a tag has no white space
 STEPS = (0, 10, 15, 40)
+
+
+def chromium() -> str | None:
+    """Where Chromium is, by the names that distributions give it."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def fill(archive: Archive) -> None:
@@ -37,11 +56,12 @@ def fill(archive: Archive) -> None:
 class Service:
     """The service on a store. ``stop`` and ``start`` keep its port."""
 
-    def __init__(self, store: Path, *, token: str | None = None) -> None:
+    def __init__(self, store: Path, *, token: str | None = None, root_path: str = "") -> None:
         self.store = store
         self._environment = os.environ | ({"TOPOSTRATA_API_TOKEN": token} if token else {})
         self._process: subprocess.Popen[str] | None = None
         self.token = token
+        self._root_path = root_path
         self.port = "0"
 
     @property
@@ -53,12 +73,15 @@ class Service:
         """Start it and return when it answers."""
         command = [sys.executable, "-m", "topostrata.service.cli.main", "serve", "--store", str(self.store)]
         self._process = subprocess.Popen(
-            [*command, "--port", self.port], stderr=subprocess.PIPE, text=True, env=self._environment
+            [*command, "--port", self.port, "--root-path", self._root_path],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environment,
         )
         assert self._process.stderr is not None
         line = self._process.stderr.readline()
         assert line.startswith("serving http://127.0.0.1:"), line
-        self.port = line.split()[1].rpartition(":")[2].partition("/")[0]
+        self.port = line.split()[1].rpartition(":")[2].partition("/")[0].strip()
 
     def stop(self) -> None:
         """End it as Ctrl-C would."""
@@ -75,3 +98,55 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class Proxy(ThreadingHTTPServer):
+    """Has a service under a path of its own, which it takes away before it passes a request on, with its host."""
+
+    daemon_threads = True
+
+    def __init__(self, service: Service, path: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.service, self.path = service, path
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.server_port}{self.path}/"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Passing(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def do_GET(self) -> None:
+        if not self.path.startswith(f"{self.server.path}/"):
+            self.send_error(404, "not below the path of the service")
+            return
+        length = int(self.headers.get("Content-Length", 0))
+        beyond = http.client.HTTPConnection("127.0.0.1", int(self.server.service.port))
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+        with closing(beyond), suppress(OSError, http.client.HTTPException):  # whoever went away, the page says so
+            path = self.path.removeprefix(self.server.path)
+            beyond.request(self.command, path, self.rfile.read(length) if length else None, headers)
+            answer = beyond.getresponse()
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in {"transfer-encoding", "connection"}:
+                    self.send_header(name, value)
+            self.end_headers()
+            while part := answer.read1(65536):
+                self.wfile.write(part)
+                self.wfile.flush()
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def log_message(self, *args: object) -> None:
+        pass

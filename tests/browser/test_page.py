@@ -11,7 +11,8 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from tests.browser.served import MARKUP, STEPS, Service
+from tests.browser.looks import MOST, changed, looks_as_before, tones
+from tests.browser.served import MARKUP, STEPS, Proxy, Service
 from topostrata.archive import open_archive
 from topostrata.distance.matrix import DistanceMatrix
 
@@ -23,13 +24,23 @@ VIEWS = {
     "evolution": "#/evolution/w1",
     "lineage": "#/lineage?infer=w*@last",
     "choose-neuron": "#/neuron/w1",
-    "neuron": "#/neuron/w1/hidden1/5",
+    "neuron": "#/neuron/w1/hidden1/5?with=w0",
     "cypher": "#/cypher",
     "jobs": "#/jobs",
     "nowhere": "#/nowhere",
 }
 WIDE, NARROW = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
-SHOTS = "TOPOSTRATA_TEST_SHOTS"
+TWICE = ViewportSize(width=640, height=450)  # what is left of the wide screen at 200 %
+# What is neither in sight nor in something that scrolls, or does not fit what it stands in and is cut off there.
+CUT = """() => [...document.querySelectorAll("body *")].filter((node) => {
+    if (!node.checkVisibility() || node.closest("svg, .u-wrap, .skip, [hidden]")) return false;
+    for (let at = node; at && at !== document.body; at = at.parentElement) {
+        if (at !== node && /auto|scroll/.test(getComputedStyle(at).overflowX)) return false;
+    }
+    const { left, right } = node.getBoundingClientRect();
+    const hides = /hidden|clip/.test(getComputedStyle(node).overflowX) && node.scrollWidth > node.clientWidth + 1;
+    return left < -1 || right > innerWidth + 1 || hides;
+}).map((node) => `${node.tagName} ${node.className}: ${node.textContent.slice(0, 60)}`)"""
 
 Open = Callable[..., Page]
 
@@ -41,7 +52,11 @@ def opened(browser: Browser) -> Iterator[Open]:
     contexts = []
 
     def open_page(url: str, *, theme: str = "light", size: ViewportSize = WIDE) -> Page:
-        context = browser.new_context(viewport=size, color_scheme="dark" if theme == "dark" else "light")
+        context = browser.new_context(
+            viewport=size,
+            device_scale_factor=1 if size == WIDE else 2,
+            color_scheme="dark" if theme == "dark" else "light",
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
@@ -65,20 +80,26 @@ def whole(page: Page) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_is_for_everybody(opened: Open, service: Service, view: str, theme: str) -> None:
-    """axe finds nothing to complain of, in light and in dark."""
+    """axe finds nothing to complain of, in light and in dark, and it looks as it did."""
     page = opened(service.url + VIEWS[view], theme=theme)
     whole(page)
+    expect(page.get_by_text("…", exact=True)).to_have_count(0, timeout=60_000)
+    looks_as_before(page, f"{view}-{theme}")
     page.evaluate(AXE)
     violations = page.evaluate("axe.run().then(result => result.violations)")
     assert [(entry["id"], [node["html"] for node in entry["nodes"]]) for entry in violations] == []
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_fits_a_telephone(opened: Open, service: Service, view: str) -> None:
-    """At 360 pixels nothing stands beside the screen: wide tables and pictures scroll in themselves."""
+def test_every_view_fits_a_telephone_and_large_letters(opened: Open, service: Service, view: str) -> None:
+    """At 360 pixels, and at 200 %, nothing stands beside the screen or is cut off: wide tables scroll in themselves."""
     page = opened(service.url + VIEWS[view], size=NARROW)
     whole(page)
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    looks_as_before(page, f"{view}-narrow")
+    for size in (NARROW, TWICE):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        assert page.evaluate(CUT) == []
 
 
 def test_runs_can_be_filtered_sorted_and_compared(opened: Open, service: Service) -> None:
@@ -151,6 +172,13 @@ def test_the_picture_of_connections_says_what_the_archive_says(opened: Open, ser
         expect(page.locator(".legend").first).to_contain_text(f"born: {told['born']}")
         expect(page.locator(".legend").first).to_contain_text(f"died: {told['died']}")
     assert f"at={STEPS[-1]}" in page.url
+    expect(
+        page.get_by_role("img", name=re.compile(r"^Unevenness of fan-in: hidden1 from 0\.\d+ to 0\."))
+    ).to_be_visible()
+    page.goto(service.url + VIEWS["neuron"])
+    match = page.request.get(f"{service.url}v1/match?a=w1@40&b=w0@40&space=hidden1").json()["spaces"][0]
+    other = page.get_by_text("In w0@40 it is").get_by_role("link").first
+    expect(other).to_have_text(f"hidden1 {match['partner'][5]}")
 
 
 def test_what_is_pushed_appears_by_itself(opened: Open, service: Service) -> None:
@@ -222,13 +250,11 @@ def test_long_work_is_asked_for_followed_and_cancelled(opened: Open, service: Se
     page.get_by_role("link", name="Show the matrix").click()
     whole(page)
     expect(page.locator("figcaption")).to_contain_text("3 snapshots, alignment identity")
-    page.route("**/v1/jobs/*/result", lambda route: route.fulfill(status=413, json={"detail": "found 4000000"}))
-    page.reload()
-    expect(page.get_by_role("heading", name="This matrix is too large to show")).to_be_visible()
-    page.unroute("**/v1/jobs/*/result")
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Save it as npz").click()
-    assert DistanceMatrix.from_npz(Path(saved.value.path())).labels == ("w0@40", "w1@40", "w2@40")
+    with page.expect_response("**/result?layer=*") as asked:
+        page.get_by_label("Layer").select_option("l1")
+    expect(page.locator("figcaption")).to_contain_text("Layer l1")
+    size = int.from_bytes(asked.value.body()[:4], "little")
+    assert len(asked.value.body()) == 4 + size + 3 * 3 * 4
     page.get_by_role("link", name="Jobs").click()
     expect(page.locator("tbody tr")).to_contain_text("finished")
     page.evaluate(AXE)
@@ -241,3 +267,52 @@ def test_long_work_is_asked_for_followed_and_cancelled(opened: Open, service: Se
     expect(page.get_by_role("heading", level=1)).to_have_text("Distances of 12 snapshots, w0@0 to w2@40, overlap")
     page.get_by_role("button", name=re.compile("Cancel|Forget")).click()
     expect(page.get_by_role("heading", name="No jobs")).to_be_visible()
+    page.unroute("**/v1/distances/matrix*")
+    page.route("**/v1/lineage/inferred*", lambda route: route.fulfill(status=413, json={"detail": "found 65"}))
+    page.goto(f"{service.url}#/lineage?infer=w*@last")
+    page.get_by_role("button", name="Infer it as a job").click()
+    expect(page.locator("dl.facts")).to_contain_text("finished", timeout=120_000)
+    page.get_by_role("link", name="Show the ancestry").click()
+    expect(page.locator("figcaption")).to_contain_text("2 inferred")
+    page.get_by_role("link", name=re.compile("^job ")).click()
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_role("heading", name="No jobs")).to_be_visible()
+
+
+def test_the_page_stands_below_a_path_of_a_proxy(opened: Open, service: Service) -> None:
+    """All that it loads, asks for, sends and links to lies below that path; events come through it."""
+    with Service(service.store, root_path="/nets/one") as behind, Proxy(behind, "/nets/one") as proxy:
+        page = opened("about:blank")
+        answers: list[tuple[str, int]] = []
+        page.on("response", lambda answer: answers.append((answer.url, answer.status)))
+        page.goto(proxy.url)
+        expect(page.locator("#state")).to_have_text("live")
+        page.get_by_role("link", name="w1", exact=True).first.click()
+        whole(page)
+        page.get_by_role("link", name="Jobs").click()
+        page.get_by_label("All distances of these snapshots").fill("w*@10")
+        page.get_by_role("button", name="Compute").click()
+        page.get_by_role("button", name=re.compile("Cancel|Forget")).click()
+        expect(page.get_by_role("heading", name="No jobs")).to_be_visible()
+        assert [answer for answer in answers if not answer[0].startswith(proxy.url) or answer[1] >= 400] == []
+
+
+def test_what_is_missing_looks_otherwise(opened: Open, service: Service) -> None:
+    """In another font a view is what it was; without its picture, its table or its style, or in other colours, not."""
+    page = opened(service.url + VIEWS["lineage"])
+    whole(page)
+    expect(page.locator("#state")).to_have_text("live")
+    before = tones(page.screenshot())
+
+    def change(script: str) -> float:
+        page.evaluate(script)
+        return changed(tones(page.screenshot()), before)
+
+    assert change("document.documentElement.style.fontFamily = 'Liberation Sans Narrow, sans-serif'") <= MOST
+    assert change("document.documentElement.style.fontFamily = ''") == 0
+    assert change("document.getElementById('theme').click()") > MOST
+    assert change("document.getElementById('theme').click()") == 0
+    for part in ("main svg", "main .scroll:has(table)", "link[rel=stylesheet]"):
+        assert change(f"document.querySelectorAll('{part}').forEach(node => node.remove())") > MOST, part
+        page.reload()
+        whole(page)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from neo4j.exceptions import DriverError, Neo4jError
 
-from topostrata.store.embedded import status
+from tests.disks import mounted, resize
+from topostrata.archive import Archive, open_archive
+from topostrata.errors import EngineError
+from topostrata.store.embedded import status, stop
 from topostrata.store.engine_files import EngineFiles
+from topostrata.topology import Topology
 
 from .engine_helpers import SOURCES, commit, kill, open_engine, session, wait_until
 
@@ -109,3 +115,49 @@ except EngineError as error:
     print(error.hint)
 """
     assert "ulimit -v" in in_python(program, tmp_path / "archive", megabytes)
+
+
+def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """Whoever pushes is told, and so is who starts the engine there; with room again all goes on, and nothing is lost."""
+    disk = tmp_path / "disk"
+    with mounted(disk, f"size={24 * MB}"):
+        directory = disk / "archive"
+        try:
+            with open_archive(directory) as archive:
+                pushed = until_it_fails(archive)
+                assert pushed
+                with pytest.raises(EngineError, match="the disk is full") as full:
+                    archive.push("w0", pushed, network(pushed), projection="none")
+                assert full.value.hint == "free some space and try again: nothing that was acknowledged is lost"
+                resize(disk, 200 * MB)
+                archive.push("w0", pushed, network(pushed), projection="none")
+            stop(directory, force=True)
+            resize(disk, shutil.disk_usage(disk).used)
+            with pytest.raises(EngineError, match=f"^{directory}: No space left on device") as full:
+                open_archive(directory)
+            assert str(full.value.hint).startswith("the disk is full")
+            resize(disk, 200 * MB)
+            with open_archive(directory) as archive:
+                assert [snapshot.step for snapshot in archive.snapshots("w0")] == [*range(pushed + 1)]
+                assert list(archive.verify()) == []
+                for step in range(pushed + 1):
+                    assert archive.topology(f"w0@{step}").digest == network(step).digest
+        finally:
+            stop(directory, force=True)
+
+
+def until_it_fails(archive: Archive) -> int:
+    """How many snapshots were acknowledged before one was not, which says why."""
+    for step in range(500):
+        try:
+            archive.push("w0", step, network(step), projection="none")
+        except EngineError as error:
+            assert "the disk is full" in str(error)  # noqa: PT017 - which one it is nobody knows
+            return step
+    raise AssertionError("the disk was never full")
+
+
+def network(seed: int) -> Topology:
+    """One that takes some 300 kB."""
+    rng = np.random.default_rng(seed)
+    return Topology.from_masks([rng.random((2000, 1500)) < 0.2])

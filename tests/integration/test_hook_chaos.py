@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.disks import mounted
 from tests.faulty_service import faulty
 from tests.nursery import Ended, Nursery
 from tests.stores import STORES, Target
@@ -170,21 +170,6 @@ def test_jobs_whose_file_may_not_grow(campaign: Campaign, tmp_path: Path) -> Non
     campaign.jobs("file size limit", 20, tmp_path, campaign.nursery.run, size=120, most_file_bytes=20_000)
     row = campaign.rows["file size limit"]
     assert 0 < row.acknowledged < 20 * row.jobs
-
-
-@contextmanager
-def mounted(place: Path, options: str) -> Iterator[None]:
-    """A small disk in memory; only root may."""
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_jobs_whose_disk_is_full(campaign: Campaign, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shlex
 import shutil
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,47 @@ def test_from_python_it_lasts_as_long_as_its_context(archive: Archive) -> None:
             assert bytes(answer.records[0]["data"]) == data
     with pytest.raises((DriverError, OSError)), neo4j.GraphDatabase.driver(access.uri) as driver:
         driver.verify_connectivity()
+
+
+def test_an_open_archive_stays_in_its_process(archive: Archive) -> None:
+    """It is neither pickled nor copied, and a process forked from its own is told to open it anew; here all goes on."""
+    for send in (pickle.dumps, deepcopy):
+        with pytest.raises(TypeError, match="send its location, and open it there"):
+            send(archive)
+    listen, speak = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            archive.runs()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test is to see it
+            os.write(speak, f"{type(error).__name__}: {error}".encode())
+        finally:
+            archive.close()
+            os._exit(0)
+    os.close(speak)
+    os.waitpid(child, 0)
+    with open(listen, encoding="utf-8") as told:  # noqa: PTH123 - a pipe
+        text = told.read()
+    assert text.startswith("StoreUnavailableError: ")
+    assert "forked from it (open it again here" in text
+    assert [run.id for run in archive.runs()] == ["w0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="networks of Linux")
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [("true", "expected a loopback network"), ("ip link set lo up", "found it in another one")],
+)
+def test_an_engine_in_another_network_is_told_at_once(archive: Archive, prepare: str, message: str) -> None:
+    """Not after a minute of waiting for an answer, with and without a loopback there."""
+    command = [sys.executable, "-m", "topostrata.service.cli.main", "ls", "--store", archive.location]
+    script = f"{prepare} && exec {shlex.join(command)}"
+    if subprocess.run(["unshare", "--net", "sh", "-c", prepare], check=False, capture_output=True).returncode:
+        pytest.skip("expected to be allowed a network of its own, and to raise its loopback")
+    done = subprocess.run(["unshare", "--net", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "did not answer" not in done.stderr
 
 
 def sealed(directory: Path, *command: str) -> list[str]:

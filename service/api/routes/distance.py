@@ -14,10 +14,10 @@ from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, LayerDistance
 from topostrata.distance.null_model import Kept
-from topostrata.errors import LimitError
+from topostrata.errors import InvalidInputError, LimitError
 from topostrata.refs import parse_ref
 from topostrata.service.answers import arrow, values
-from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer
+from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer, picture
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
 from topostrata.service.api.representation import (
@@ -46,9 +46,16 @@ RefQuery = Annotated[
 ]
 _CSV, _NPZ = "text/csv", "application/x-npz"
 MOST_NUMBERS = 2**20  # of a matrix as JSON, which takes 20 bytes of text and 50 of memory for each
-MATRICES = (JSON, values.MEDIA_TYPE, arrow.MEDIA_TYPE, "application/octet-stream", _CSV, _NPZ)
+PICTURE = "application/vnd.topostrata.matrix"
+MATRICES = (JSON, values.MEDIA_TYPE, arrow.MEDIA_TYPE, "application/octet-stream", PICTURE, _CSV, _NPZ)
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
 
+PictureLayer = Annotated[
+    str | None,
+    Query(
+        description=f"With `Accept: {PICTURE}`: the layer whose distances it has. Default: the mean of the layers.",
+    ),
+]
 KeepQuery = Annotated[bool, Query(description="Keep what is computed, for others and for Cypher.")]
 
 _CHANCE = {
@@ -135,24 +142,36 @@ def get_distances(
         Kept | None,
         Query(description="Add the level of independent networks of the same degrees or density, of ten of the pairs."),
     ] = None,
+    layer: PictureLayer = None,
     keep: KeepQuery = True,
 ) -> Response:
     """The distances of all pairs of some snapshots, clusters, and an order that puts similar ones side by side.
 
     As an Arrow stream: a column of refs, and one of distances for each; as CSV: the same in text; as npz: all that is
-    known, as `ts.DistanceMatrix.from_npz` reads it; as bytes: the numbers alone, row by row, of 32 bits, little-endian.
+    known, as `ts.DistanceMatrix.from_npz` reads it; as bytes: the numbers alone, row by row, of 32 bits, little-endian;
+    as `application/vnd.topostrata.matrix`: how many bytes of JSON follow (32 bits), the JSON without distances, and
+    those of the mean or of a `layer` as in bytes, which is what a picture takes.
     """
     check_count(archive, refs)
     kind = negotiated(request, MATRICES)
     matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance, keep=keep)
-    return matrix_response(request, matrix, kind, nearest=nearest)
+    return matrix_response(request, matrix, kind, nearest=nearest, layer=layer)
 
 
-def matrix_response(request: Request, matrix: DistanceMatrix, kind: str, *, nearest: int | None) -> Response:
+def matrix_response(
+    request: Request, matrix: DistanceMatrix, kind: str, *, nearest: int | None, layer: str | None = None
+) -> Response:
     """A matrix in one of its forms: JSON for one that can be looked at, the others are numbers as they are in memory.
 
     Raises ``LimitError`` for JSON of more than ``MOST_NUMBERS``: while it is made nobody else is answered.
     """
+    if kind == PICTURE:
+        return represent_bytes(request, picture(matrix, layer), kind, headers={"Vary": "Accept"})
+    if layer is not None:
+        raise InvalidInputError(
+            f"layer: only {PICTURE} has the distances of one layer, found Accept: {kind}",
+            hint="JSON and npz have those of all layers; `layers` chooses which count",
+        )
     if kind == values.MEDIA_TYPE:
         return represent(request, matrix)
     if kind == JSON:

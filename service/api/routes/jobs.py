@@ -36,7 +36,7 @@ from topostrata.service.api.representation import (
     page_type,
     represent,
 )
-from topostrata.service.api.routes.distance import MATRICES, Pattern, matrix_response
+from topostrata.service.api.routes.distance import MATRICES, Pattern, PictureLayer, matrix_response
 from topostrata.service.api.routes.limits import MOST_COMPARED
 from topostrata.service.api.routes.lineage import MOST_SAMPLES
 from topostrata.store.jobs import Job
@@ -152,6 +152,7 @@ def get_job_result(
         int | None,
         Query(ge=1, le=MOST_COMPARED, description="Of a matrix: how many nearest snapshots to add for each."),
     ] = None,
+    layer: PictureLayer = None,
 ) -> Response:
     """What came of a job that is finished, in the form that is accepted; 409 before.
 
@@ -162,7 +163,8 @@ def get_job_result(
     parts = archive.jobs.result(entry)
     if entry.media_type == jobs.NPZ:
         kind = negotiated(request, MATRICES)
-        return matrix_response(request, DistanceMatrix.from_npz(BytesIO(b"".join(parts))), kind, nearest=nearest)
+        matrix = DistanceMatrix.from_npz(BytesIO(b"".join(parts)))
+        return matrix_response(request, matrix, kind, nearest=nearest, layer=layer)
     kind = negotiated(request, (entry.media_type or JSON,))
     etag = f'"{entry.id}.{entry.finished_at:%Y%m%dT%H%M%S.%f}"'  # an export may be made anew under the same number
     if etag in request.headers.get("if-none-match", ""):

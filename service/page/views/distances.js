@@ -1,9 +1,9 @@
 // How far apart networks are, beside which chance level.
 
 import * as api from "../api.js";
-import { control, behind, h, link, literal, note, number, quoted, same, select, to } from "../dom.js";
-import { matrix, scale } from "../matrix.js";
-import { ask, save } from "./jobs.js";
+import { behind, control, h, link, literal, note, number, quoted, same, select, to } from "../dom.js";
+import { matrix, scale, unpack } from "../matrix.js";
+import { many } from "./jobs.js";
 
 const ALIGNMENTS = ["overlap", "canonical", "refined", "identity", "reference"];
 
@@ -23,17 +23,16 @@ export async function show({ query, signal, change }) {
     chance);
   let answer;
   try {
-    answer = await api.get(query.job ? api.path("jobs", query.job, "result") : api.address("/v1/distances/matrix", { refs, alignment, chance: query.chance }), signal);
+    const where = query.job ? api.address(api.path("jobs", query.job, "result"), { layer: query.layer }) : api.address("/v1/distances/matrix", { refs, alignment, chance: query.chance, layer: query.layer });
+    answer = unpack(await api.bytes(where, signal, "application/vnd.topostrata.matrix"));
   } catch (error) {
     if (error.name === "AbortError" || error.status === 401 || error.status === 0) throw error;
-    if (error.status === 413 && query.job) return [...head, await tooLarge(error, query.job, signal)];
-    if (error.status === 413) return [...head, controls(), tooMany(error, { refs, alignment, chance: query.chance ?? null })];
+    if (error.status === 413) return [...head, controls(), many(error, "Compute them as a job", { kind: "distances", refs, alignment, chance: query.chance ?? null })];
     return [...head, controls(), note("These cannot be compared", error.message, error.hint ? h("p", { class: "note" }, error.hint) : null)];
   }
   alignment = answer.alignment;
-  const names = answer.refs;
+  const { refs: names, value } = answer;
   const picked = answer.layer_names.indexOf(query.layer ?? "");
-  const value = (i, j) => (picked < 0 ? answer.nnstd[i][j] : answer.layers[i][j][picked]);
   const index = new Map(names.map((name, at) => [name, at]));
   const order = answer.order.map((name) => index.get(name));
   const single = !query.job && names.every((name) => name.split("@")[1] === names[0].split("@")[1]) && !/\s/.test(query.refs ?? "");
@@ -46,7 +45,7 @@ export async function show({ query, signal, change }) {
     controls(answer.layer_names, query.layer ?? "", steps),
     names.length < 2 ? note("One snapshot has no distances", `${refs.join(" ")} names only ${names[0]}.`) : null,
     h("figure", {}, h("figcaption", {}, picked < 0 ? "Mean of the layers" : `Layer ${answer.layer_names[picked]}`,
-      h("small", {}, `${names.length} snapshots, alignment ${answer.alignment} (version ${answer.version}), average linkage`)),
+      h("small", {}, `${number(names.length)} snapshots, alignment ${answer.alignment} (version ${answer.version}), average linkage`)),
     matrix({ names, value, order, tree: answer.linkage, press: open }), scale(answer.chance && picked < 0 ? [answer.chance] : []),
     answer.chance ? h("p", { class: "note" }, picked < 0 ? "" : "Chance of the mean of the layers, not of this one: ", chanceInWords(answer.chance)) : null,
     answer.held.length ? h("p", { class: "note" }, `Compared by index, because nothing tells their units apart: ${answer.held.join(", ")}. Distances may be too large there.`) : null,
@@ -54,33 +53,12 @@ export async function show({ query, signal, change }) {
     behind([
       { name: "a", of: ([i]) => names[i], by: ([i]) => names[i] }, { name: "b", of: ([, j]) => names[j], by: ([, j]) => names[j] },
       { name: "distance", number: true, of: ([i, j]) => link(number(value(i, j)), "pair", [names[i], names[j]]), by: ([i, j]) => value(i, j) },
-      ...answer.layer_names.map((layer, k) => ({ name: layer, number: true, of: ([i, j]) => number(answer.layers[i][j][k]), by: ([i, j]) => answer.layers[i][j][k] })),
     ], pairs)),
     query.job ? same({ shell: `topostrata jobs wait ${query.job} --out matrix.npz`, python: 'ts.DistanceMatrix.from_npz("matrix.npz")', rest: `GET /v1/jobs/${query.job}/result` }) : same({
       shell: `topostrata distances ${refs.map(quoted).join(" ")} ${words}`, python: `archive.distances([${refs.map(literal).join(", ")}], alignment=${literal(alignment)}${query.chance ? `, chance=${literal(query.chance)}` : ""})`,
       rest: api.address("GET /v1/distances/matrix", { refs, alignment, chance: query.chance }), cypher: "MATCH (a:Snapshot)-[d:DISTANCE]-(b:Snapshot) RETURN a.id, b.id, d.nnstd ORDER BY d.nnstd",
     }),
   ];
-}
-
-/** More than one request compares: the same as a job. */
-function tooMany(error, request) {
-  const said = h("div", { role: "status" });
-  const press = async () => {
-    try {
-      const job = await ask(request);
-      location.hash = to("jobs", [job.id]);
-    } catch (problem) { said.replaceChildren(h("p", { class: "state-note bad" }, `${problem.message} ${problem.hint ?? ""}`)); }
-  };
-  return note("These are many", error.message, h("p", {}, h("button", { class: "primary", type: "button", onclick: press }, "Compute them as a job")), said);
-}
-
-/** A job may compare more than a page can draw: the file has all of it. */
-async function tooLarge(error, id, signal) {
-  const said = h("div", { role: "status" });
-  const job = await api.get(api.path("jobs", id), signal);
-  return note("This matrix is too large to show", error.message, h("p", {}, h("button", { class: "primary", type: "button", onclick: () => save(job, said) }, "Save it as npz"), " ", link(`job ${id.slice(0, 8)}`, "jobs", [id])),
-    h("p", { class: "note" }, 'In Python ', h("code", {}, 'ts.DistanceMatrix.from_npz("matrix.npz")'), " has its clusters, its order and the nearest of each."), said);
 }
 
 /** What independent networks have: the mean level of some pairs, its range, and how far from it those pairs lie. */

@@ -35,7 +35,8 @@ export async function show({ names, query, signal, change }) {
       lines({ title: "Births and deaths", note: "Connections a step, between one snapshot and the next, all layers together.", x: steps, y: "connections a step", series: [{ name: "born", values: per(total.born) }, { name: "died", values: per(total.died) }, { name: "of the born: regrown", values: per(total.regrown) }] }),
       lines({ title: "Exploration", note: `Share of all possible connections that were ever alive.${without}`, x: steps, y: "share", range: [0, 1], share: true, series: shownOnly.map((layer) => ({ name: layer.name, values: layer.exploration })) }),
       measured(metrics, query, change),
-      later("Counting fan-in…", fanIn(run, steps, query, signal, change))),
+      later("Counting fan-in…", fanIn(run, steps, query, signal, change)),
+      ...(steps.length > 1 ? structures(run, steps, signal) : [])),
     table([
       { name: "layer", of: (layer) => layer.name, by: (layer) => layer.name }, { name: "alive", number: true, of: (layer) => number(layer.alive[last]), by: (layer) => layer.alive[last] },
       { name: "density", number: true, of: (layer) => percent(layer.density[last]), by: (layer) => layer.density[last] },
@@ -106,6 +107,23 @@ function measured(metrics, query, change) {
   figure.querySelector("figcaption").append(" ", select(choices, key, (value) => change({ metric: value })));
   figure.querySelector("figcaption select").setAttribute("aria-label", "Metric");
   return figure;
+}
+
+const LOOKS = 12; // snapshots whose structure is asked for
+
+/** How the structure went over the steps: how unevenly inputs are spread, and how many units have none. */
+function structures(run, steps, signal) {
+  const at = steps.length <= LOOKS ? steps : d3.range(LOOKS).map((k) => steps[Math.round((k * (steps.length - 1)) / (LOOKS - 1))]);
+  const some = at.length < steps.length ? ` At ${at.length} of ${number(steps.length)} snapshots, evenly chosen.` : "";
+  const asked = Promise.all(at.map((step) => api.get(api.path("runs", run, "snapshots", String(step), "structure"), signal)));
+  const figure = (about, of) => later("Measuring the structure…", asked.then((found) => {
+    const names = found[0].spaces.filter((space) => space.fan_in).map(({ name }) => name);
+    return lines({ ...about, note: about.note + some, x: at, series: names.map((name) => ({ name, values: found.map((entry) => of(entry.spaces.find((space) => space.name === name)?.fan_in)) })) });
+  }));
+  return [
+    figure({ title: "Unevenness of fan-in", note: "Coefficient of variation of the inputs of a space's units.", y: "coefficient" }, (fan) => fan?.cv ?? null),
+    figure({ title: "Units without inputs", note: "Units that nothing goes into.", y: "units" }, (fan) => fan?.dead.length ?? null),
+  ];
 }
 
 /** How many connections go into the units of a space. */

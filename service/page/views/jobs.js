@@ -5,6 +5,7 @@ import { control, h, link, note, number, same, select, table, to } from "../dom.
 
 const MOST = 1000;
 const OPEN = ["queued", "running"];
+const SHOWN = { distances: ["Show the matrix", "distances"], inference: ["Show the ancestry", "lineage"] };
 const ALIGNMENTS = ["overlap", "canonical", "refined", "identity", "reference"];
 
 export async function show({ names, query, signal, change }) {
@@ -56,16 +57,27 @@ function asking(said) {
   const press = async (event) => {
     event.preventDefault();
     try {
-      const job = await ask({ refs: refs.value.trim().split(/\s+/), alignment });
-      location.hash = to("jobs", [job.id]);
+      await ask({ kind: "distances", refs: refs.value.trim().split(/\s+/), alignment });
     } catch (error) { tell(said, error); }
   };
   return h("form", { class: "controls", onsubmit: press }, control("All distances of these snapshots", refs),
     control("Alignment", select(ALIGNMENTS, alignment, (value) => { alignment = value; })), h("button", { class: "primary" }, "Compute"));
 }
 
-/** Ask for a matrix of distances as a job. */
-export const ask = (request) => api.send("/v1/jobs", { kind: "distances", ...request });
+/** More than one request may ask for: the same as a job. */
+export function many(error, words, request) {
+  const said = h("div", { role: "status" });
+  const press = async () => {
+    try { await ask(request); } catch (problem) { tell(said, problem); }
+  };
+  return note("These are many", error.message, h("p", {}, h("button", { class: "primary", type: "button", onclick: press }, words)), said);
+}
+
+/** Ask for a job, and go where it is shown. */
+async function ask(request) {
+  const job = await api.send("/v1/jobs", request);
+  location.hash = to("jobs", [job.id]);
+}
 
 function about({ kind, request }) {
   if (request.a) return `${request.a} and ${request.b}`;
@@ -96,14 +108,14 @@ function actions(job, said, done) {
   };
   const verb = OPEN.includes(job.status) ? "Cancel" : "Forget";
   return [
-    job.status === "finished" && job.kind === "distances" ? [link("Show the matrix", "distances", [], { job: job.id }), " "] : null,
+    job.status === "finished" && SHOWN[job.kind] ? [link(SHOWN[job.kind][0], SHOWN[job.kind][1], [], { job: job.id }), " "] : null,
     job.status === "finished" ? [h("button", { type: "button", "aria-label": `Save the result of ${short}`, onclick: () => save(job, said) }, "Save"), " "] : null,
     h("button", { type: "button", "aria-label": `${verb} ${short}`, onclick: end }, verb),
   ];
 }
 
 /** The result as a file: fetched with the token, which a link could not carry. */
-export async function save(job, said) {
+async function save(job, said) {
   try {
     const bytes = await api.bytes(api.path("jobs", job.id, "result"), undefined, job.media_type);
     const ending = { "application/json": "json", "application/zip": "zip" }[job.media_type] ?? "npz";

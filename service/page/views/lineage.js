@@ -2,6 +2,7 @@
 
 import * as api from "../api.js";
 import { control, failure, h, link, literal, note, number, quoted, same, table, to } from "../dom.js";
+import { many } from "./jobs.js";
 
 const MOST = 2000;
 
@@ -10,16 +11,23 @@ export async function show({ query, signal, change }) {
   const head = [h("h1", {}, "Lineage"), h("p", { class: "lead" }, "Solid: declared when a run was made. Dashed: inferred from the wiring alone, with how much nearer the parent is than the next best (its margin). Time goes to the right.")];
   if (!declared.nodes.length) return [...head, note("No runs yet", "Descent shows as soon as runs name their parents, or from two snapshots on by inference.")];
   let inferred = null, problem = null;
-  if (query.infer) {
-    try { inferred = await api.get(api.address("/v1/lineage/inferred", { refs: query.infer.split(/\s+/), alignment: query.alignment }), signal); } catch (error) { if (error.name === "AbortError") throw error; problem = error; }
+  const refs = (query.infer ?? "").split(/\s+/).filter(Boolean);
+  if (query.job || refs.length) {
+    try {
+      inferred = await api.get(query.job ? api.path("jobs", query.job, "result") : api.address("/v1/lineage/inferred", { refs, alignment: query.alignment }), signal);
+    } catch (error) {
+      if (error.name === "AbortError" || error.status === 401) throw error;
+      problem = error.status === 413 ? many(error, "Infer it as a job", { kind: "inference", refs, alignment: query.alignment ?? null }) : failure(error);
+    }
   }
   const field = h("input", { value: query.infer ?? "", placeholder: "none; or refs as *@last", size: "26" });
-  field.addEventListener("change", () => change({ infer: field.value.trim() }));
+  field.addEventListener("change", () => change({ infer: field.value.trim(), job: null }));
   const edges = [...declared.edges.map((edge) => ({ ...edge, declared: true })), ...(inferred?.edges ?? []).map((edge) => ({ ...edge, declared: false }))];
   return [
     ...head,
-    h("div", { class: "controls" }, control("Infer descent of these snapshots", field), h("button", { type: "button", onclick: () => change({ infer: query.infer ? null : "*@last" }) }, query.infer ? "Hide what is inferred" : "Infer from the last snapshots")),
-    problem ? failure(problem) : null,
+    h("div", { class: "controls" }, control("Infer descent of these snapshots", field), h("button", { type: "button", onclick: () => change({ infer: query.infer || query.job ? null : "*@last", job: null }) }, query.infer || query.job ? "Hide what is inferred" : "Infer from the last snapshots")),
+    problem,
+    query.job ? h("p", { class: "note" }, "Inferred by ", link(`job ${query.job.slice(0, 8)}`, "jobs", [query.job]), ".") : null,
     h("figure", {}, h("figcaption", {}, `${number(declared.nodes.length)} runs, ${number(declared.edges.length)} declared ${declared.edges.length === 1 ? "descent" : "descents"}${inferred ? `, ${number(inferred.edges.length)} inferred (${inferred.method}, alignment ${inferred.alignment})` : ""}`,
       declared.cut ? h("small", {}, `${number(declared.cut)} runs are cut off by the service's limit.`) : null),
     h("div", { class: "scroll", style: { border: "0" }, tabindex: "0", role: "region", "aria-label": "Tree of runs" }, tree(declared.nodes, edges)),
@@ -32,7 +40,7 @@ export async function show({ query, signal, change }) {
       { name: "margin", number: true, of: (edge) => number(edge.margin), by: (edge) => edge.margin },
       { name: "support", number: true, of: (edge) => number(edge.support), by: (edge) => edge.support },
     ], edges, { caption: edges.length ? "All descents" : "No descent is declared" }),
-    same({ shell: query.infer ? `topostrata lineage --infer ${query.infer.split(/\s+/).map(quoted).join(" ")}` : "topostrata lineage", python: query.infer ? `archive.infer([${query.infer.split(/\s+/).map(literal).join(", ")}])` : "archive.lineage()", rest: query.infer ? api.address("GET /v1/lineage/inferred", { refs: query.infer.split(/\s+/) }) : "GET /v1/lineage", cypher: "MATCH (p:Run)<-[d:DESCENDS_FROM]-(c:Run) RETURN p.id, d.step, c.id" }),
+    query.job ? same({ shell: `topostrata jobs wait ${query.job} --out inference.json`, python: `archive.jobs.get("${query.job}")`, rest: `GET /v1/jobs/${query.job}/result` }) : same({ shell: query.infer ? `topostrata lineage --infer ${query.infer.split(/\s+/).map(quoted).join(" ")}` : "topostrata lineage", python: query.infer ? `archive.infer([${query.infer.split(/\s+/).map(literal).join(", ")}])` : "archive.lineage()", rest: query.infer ? api.address("GET /v1/lineage/inferred", { refs: query.infer.split(/\s+/) }) : "GET /v1/lineage", cypher: "MATCH (p:Run)<-[d:DESCENDS_FROM]-(c:Run) RETURN p.id, d.step, c.id" }),
   ];
 }
 
@@ -41,8 +49,12 @@ function tree(nodes, edges) {
   const bare = (ref) => ref.split("@")[0];
   const parents = new Map(nodes.map((node) => [node, []])), children = new Map(nodes.map((node) => [node, []]));
   const ties = edges.map((edge) => ({ ...edge, from: bare(edge.parent), till: bare(edge.child) })).filter((edge) => parents.has(edge.from) && parents.has(edge.till) && edge.from !== edge.till);
-  const solid = ties.some((edge) => edge.declared);
-  for (const edge of ties) if (edge.declared || !solid) { parents.get(edge.till).push(edge.from); children.get(edge.from).push(edge.till); }
+  const tie = (edge) => { parents.get(edge.till).push(edge.from); children.get(edge.from).push(edge.till); };
+  ties.filter((edge) => edge.declared).forEach(tie);
+  // What is inferred places only runs that name no parent, and none above its own ancestors.
+  const above = (node, sought, seen = new Set()) => node === sought || parents.get(node).some((parent) => !seen.has(parent) && above(parent, sought, seen.add(parent)));
+  const founders = new Set(nodes.filter((node) => !parents.get(node).length));
+  for (const edge of ties) if (!edge.declared && founders.has(edge.till) && !above(edge.from, edge.till)) tie(edge);
   const generation = new Map();
   const depth = (start) => {
     const stack = [start];
@@ -57,6 +69,7 @@ function tree(nodes, edges) {
   };
   nodes.forEach(depth);
   const lane = new Map();
+  const last = []; // of each lane: the latest generation in it
   let next = 0;
   const tied = new Set(ties.flatMap((edge) => [edge.from, edge.till]));
   const place = (root) => {
@@ -65,8 +78,9 @@ function tree(nodes, edges) {
       const node = stack.pop();
       if (lane.has(node)) continue;
       const used = parents.get(node).map((parent) => lane.get(parent)).filter((value) => value !== undefined);
-      const free = used.find((value) => ![...lane].some(([other, at]) => at === value && generation.get(other) >= generation.get(node)));
-      lane.set(node, free ?? next++);
+      const free = used.find((value) => last[value] < generation.get(node)) ?? next++;
+      lane.set(node, free);
+      last[free] = Math.max(last[free] ?? 0, generation.get(node));
       stack.push(...children.get(node).toReversed());
     }
   };
@@ -85,7 +99,7 @@ function tree(nodes, edges) {
     const bend = edge.declared ? 0 : -40;
     const line = svg.append("path").attr("d", `M${x0} ${y0}C${(x0 + x1) / 2} ${y0 + bend} ${(x0 + x1) / 2} ${y1 + bend} ${x1} ${y1}`).attr("fill", "none").attr("stroke-width", 1.6).style("stroke", edge.declared ? "var(--ink)" : "var(--chance)");
     if (!edge.declared) line.attr("stroke-dasharray", "5 4");
-    if (ties.length <= 80) svg.append("text").attr("class", "muted").attr("x", (x0 + x1) / 2).attr("y", (y0 + y1) / 2 + (edge.declared ? -6 : bend * 0.75 - 5)).attr("text-anchor", "middle").style("font-size", "11px").text(edge.declared ? `${edge.how}${edge.step === null ? "" : ` @${edge.step}`}` : `margin ${number(edge.margin, 2)}`);
+    if (ties.length <= 80) svg.append("text").attr("class", "muted").attr("x", edge.declared ? (x0 + x1) / 2 : x0 + 0.6 * (x1 - x0)).attr("y", edge.declared ? (y0 + y1) / 2 - 6 : y0 + 0.65 * (y1 - y0) + bend * 0.75 - 5).attr("text-anchor", "middle").style("font-size", "11px").text(edge.declared ? `${edge.how}${edge.step === null ? "" : ` @${edge.step}`}` : `margin ${number(edge.margin, 2)}`);
   }
   for (const node of nodes) {
     if (!shown.has(node)) continue;

@@ -16,8 +16,8 @@ export async function show({ names, query, signal, change }) {
   const runs = [distance.a, distance.b].map((ref) => ref.split("@")[0]);
   const sections = [];
   if (runs[0] !== runs[1]) {
-    sections.push(later("Comparing the two at each of their common steps…", api.get(api.address(api.path("runs", runs[0], "timeline"), { with: runs[1], alignment }), signal).then((timeline) => lines({
-      title: "Distance over the common steps", note: "A press on a point shows the pair at that step.", x: timeline.points.map((point) => point.step), y: "distance", range: [0, 1],
+    sections.push(later("Comparing the two at each of their common steps…", api.get(api.address(api.path("runs", runs[0], "timeline"), { with: runs[1], alignment, chance: query.chance }), signal).then((timeline) => lines({
+      title: "Distance over the common steps", note: `A press on a point shows the pair at that step.${query.chance ? "" : " Choose a chance level above to see it beside each."}`, x: timeline.points.map((point) => point.step), y: "distance", range: [0, 1],
       series: [{ name: "distance", values: timeline.points.map((point) => point.distance) }, ...(timeline.points.some((point) => point.chance !== null) ? [{ name: "chance", chance: true, values: timeline.points.map((point) => point.chance) }] : [])],
       press: (step) => { location.hash = to("pair", [`${runs[0]}@${step}`, `${runs[1]}@${step}`], query); },
     }))));

@@ -125,18 +125,18 @@ class Distance(Shown):
         return sum(counts) if len(counts) == len(self.layers) else None
 
 
-def matched_later(distance: Distance, compute: Callable[[], Distance]) -> Distance:
-    """The distance with a match that is computed when somebody looks at it."""
-    return replace(distance, matching=_Later(compute))
+def matched_later(distance: Distance, match: Callable[[], Mapping[str, NDArray[np.int64]]]) -> Distance:
+    """The distance with a match that is asked for when somebody looks at it."""
+    return replace(distance, matching=_Later(match))
 
 
 class _Later(Mapping[str, NDArray[np.int64]]):
-    def __init__(self, compute: Callable[[], Distance]) -> None:
-        self._compute = compute
+    def __init__(self, match: Callable[[], Mapping[str, NDArray[np.int64]]]) -> None:
+        self._match = match
 
     @cached_property
     def _matching(self) -> Mapping[str, NDArray[np.int64]]:
-        return self._compute().matching
+        return self._match()
 
     def __getitem__(self, space: str) -> NDArray[np.int64]:
         return self._matching[space]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,17 +50,19 @@ class Known(NamedTuple):
 
 def number(store: GraphStore, digests: Sequence[str], *, layers: int) -> dict[str, int]:
     """The numbers of the topologies, new ones given where they have none; a pair has ``layers`` distances."""
-    family = str(layers)
     wanted = list(dict.fromkeys(digests))
     known = store.read_with(lambda tx: _numbers(tx, wanted))
     if len(known) == len(wanted):
         return known
+    return store.write(lambda tx: numbers_in(tx, wanted, layers=layers))
 
-    return store.write(lambda tx: _given(tx, wanted, family))
 
-
-def _given(tx: Transaction, digests: list[str], family: str) -> dict[str, int]:
-    """The numbers of these topologies, of which those that have none get one."""
+def numbers_in(tx: Transaction, digests: list[str], *, layers: int) -> dict[str, int]:
+    """The numbers of the topologies, as ``number`` gives them, in a transaction that goes on to use them."""
+    family = str(layers)
+    numbers = _numbers(tx, digests)
+    if len(numbers) == len(set(digests)):
+        return numbers
     tx.run("archive/lock_archive", token=uuid.uuid4().hex)
     numbers = _numbers(tx, digests)
     first = tx.run("distance/next_topology_number", family=family)[0]["number"]
@@ -71,10 +73,10 @@ def _given(tx: Transaction, digests: list[str], family: str) -> dict[str, int]:
     return numbers | new
 
 
-def _numbers_to_read(store: GraphStore, digests: Sequence[str]) -> dict[str, int]:
+def numbers_to_read(tx: Transaction, digests: Iterable[str]) -> dict[str, int]:
     """The numbers of the topologies that have one; others get one that no tile knows, and that is kept nowhere."""
-    known = store.read_with(lambda tx: _numbers(tx, list(dict.fromkeys(digests))))
-    return {digest: _NOWHERE + k for k, digest in enumerate(digests)} | known
+    wanted = list(dict.fromkeys(digests))
+    return {digest: _NOWHERE + k for k, digest in enumerate(wanted)} | _numbers(tx, wanted)
 
 
 def _numbers(tx: Transaction, digests: list[str]) -> dict[str, int]:
@@ -145,13 +147,42 @@ class StoredTiles:
         asked = _UNASKED if known.informed is None else _INFORMED * known.informed
         counts = [_UNCOUNTED] * self._layers if known.ambiguous is None else known.ambiguous
         details = np.array([*counts, _CANONICAL * known.canonical + asked], dtype="<i4")
-        both = [where] if not self._definition.symmetric or place[0] != place[1] else [where, where[::-1]]
+        both = self._entries(place, where)
         self._change(tx, place, [(at, np.array(known.values)) for at in both], [(at, details) for at in both])
+
+    def find_pairs(self, tx: Transaction, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[float]]:
+        """The distances of those of these pairs that are known."""
+        places: dict[tuple[int, int], list[tuple[tuple[str, str], tuple[int, int]]]] = {}
+        for pair in dict.fromkeys(pairs):
+            place, where = self._place(*pair)
+            places.setdefault(place, []).append((pair, where))
+        of_ids = {self._id(*place): members for place, members in places.items()}
+        ids, known = list(of_ids), {}
+        for at in range(0, len(ids), _KEPT):
+            for row in tx.run("distance/distance_blocks", ids=ids[at : at + _KEPT]):
+                tile = self._decode(row["id"], row["data"])
+                for pair, where in of_ids[row["id"]]:
+                    if not np.isnan(tile[where]).any():
+                        known[pair] = tile[where].tolist()
+        return known
+
+    def put_pairs(self, tx: Transaction, distances: Mapping[tuple[str, str], Sequence[float]]) -> None:
+        """Keep the distances of some pairs."""
+        changes: dict[tuple[int, int], list[tuple[Any, Floats]]] = {}
+        for pair, values in distances.items():
+            place, where = self._place(*pair)
+            changes.setdefault(place, []).extend((at, np.array(values)) for at in self._entries(place, where))
+        for place in sorted(changes):  # so that no two clients wait for each other's tiles
+            self._change(tx, place, changes[place])
 
     def _place(self, a: str, b: str) -> tuple[tuple[int, int], tuple[int, int]]:
         """The tile of a pair, and where it stands there."""
         (g, i), (h, j) = (divmod(self._numbers[digest], SIDE) for digest in (a, b))
         return ((h, g), (j, i)) if self._definition.symmetric and g > h else ((g, h), (i, j))
+
+    def _entries(self, place: tuple[int, int], where: tuple[int, int]) -> list[tuple[int, int]]:
+        """Where a pair stands in its tile: twice in a tile on the diagonal, if the alignment is symmetric."""
+        return [where, where[::-1]] if self._definition.symmetric and place[0] == place[1] else [where]
 
     def _merge(self, place: tuple[int, int], changes: list[tuple[Any, Floats]]) -> None:
         tile = self._store.write(lambda tx: self._change(tx, place, changes))
@@ -264,7 +295,9 @@ def stored_distances(
     """
     definition_of(alignment)
     digests = [digest for _, digest, _ in networks]
-    numbers = number(store, digests, layers=layers) if keep else _numbers_to_read(store, digests)
+    numbers = (
+        number(store, digests, layers=layers) if keep else store.read_with(lambda tx: numbers_to_read(tx, digests))
+    )
     return distances(
         [loader for _, _, loader in networks],
         labels=[label for label, _, _ in networks],
@@ -320,10 +353,7 @@ def put_distance(
 
     def work(tx: Transaction) -> None:
         if digests is not None:
-            wanted = list(dict.fromkeys(digests))
-            numbers = _numbers(tx, wanted)
-            if len(numbers) < len(wanted):
-                numbers = _given(tx, wanted, str(layers))
+            numbers = numbers_in(tx, list(dict.fromkeys(digests)), layers=layers)
             known = Known(values, ambiguous, distance.canonical, distance.informed)
             StoredTiles(store, numbers, alignment=alignment, layers=layers).put(tx, *digests, known)
         if a != b:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -186,6 +187,8 @@ def infer(
         raise InvalidInputError(f"depth: expected networks of plain layers to compare in part, found {beyond}")
     samples = 0 if beyond is not None else samples
     start = _root(names, root, times)
+    # Of single units only resamples, a depth, and a tree in want of a direction know.
+    by_units = beyond is None and (samples > 0 or depth is not None or start is None)
     n = len(names)
     matrix, within = np.zeros((n, n)), np.zeros((n, n), dtype=bool)
     terms: dict[tuple[int, int], PairTerms] = {}
@@ -193,7 +196,7 @@ def infer(
     for done, (i, j) in enumerate(combinations(range(n), 2), start=1):
         forth = compare(values[i], values[j])
         alignment = definition_of(forth.alignment).name
-        pair = unit_terms(values[i], values[j], forth.matching) if beyond is None else None
+        pair = unit_terms(values[i], values[j], forth.matching) if by_units else None
         value = forth.nnstd if depth is None or pair is None else _shallow(pair, depth)
         if not definition_of(alignment).symmetric:
             back = compare(values[j], values[i])
@@ -328,12 +331,18 @@ def _pairs(distances: Floats, root: int | None, ages: Floats | None) -> list[tup
     return list(nx.bfs_edges(arrows, root)) if root in arrows else []
 
 
+@lru_cache(maxsize=8)
+def _above(n: int) -> tuple[NDArray[np.intp], ...]:
+    """The places of all pairs of n networks, once each."""
+    return np.triu_indices(n, 1)
+
+
 def _shortest_tree(distances: Floats) -> list[tuple[int, int]]:
     """The edges (i, j), i < j, of the tree of least length, from the shortest on; of equal ones the first counts.
 
     Kruskal's way, for few nodes and hundreds of resamples: libraries take ten times as long to build their graphs.
     """
-    i, j = np.triu_indices(len(distances), 1)
+    i, j = _above(len(distances))
     order = np.argsort(distances[i, j], kind="stable")
     part = list(range(len(distances)))  # nodes of one part are joined already
     edges = []
@@ -397,19 +406,25 @@ def _resampled(
     ]
     names = [_names(values, i, centre, terms) for i in range(n)]
     resampled = np.zeros((samples, n, n))
-    for (i, j), pair in terms.items():
-        total = np.zeros(samples)
-        for place, term in enumerate(pair.spaces[:depth]):
-            width = sizes[spaces[place]] + 1
-            shares, counts = np.zeros(width), np.zeros(width)
+    places = range(len(spaces[:depth]))
+    for place in places:
+        width = sizes[spaces[place]] + 1
+        shares, counts = np.zeros((len(terms), width)), np.zeros((len(terms), width))
+        for p, ((i, j), pair) in enumerate(terms.items()):
+            term = pair.spaces[place]
             for network, units in ((i, term.ours), (j, term.theirs)):
                 there = units >= 0
                 named = names[network][place][units[there]]
-                shares += np.bincount(named, term.distance[there], width)
-                counts += np.bincount(named, minlength=width)
-            weight = draws[place] @ counts
-            total += np.divide(draws[place] @ shares, weight, out=np.zeros(samples), where=weight > 0)
-        resampled[:, i, j] = resampled[:, j, i] = total / len(pair.spaces[:depth])
+                shares[p] += np.bincount(named, term.distance[there], width)
+                counts[p] += np.bincount(named, minlength=width)
+        weights = draws[place] @ counts.T  # whole numbers: exact in any order of adding, which shares are not
+        for p, (i, j) in enumerate(terms):
+            weight = weights[:, p]
+            mean = np.divide(draws[place] @ shares[p], weight, out=np.zeros(samples), where=weight > 0)
+            resampled[:, i, j] += mean
+    for i, j in terms:
+        resampled[:, i, j] /= len(places)
+        resampled[:, j, i] = resampled[:, i, j]
     return resampled
 
 

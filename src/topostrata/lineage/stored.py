@@ -7,22 +7,27 @@ the declared descent. All of it can be computed again: nothing else depends on i
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from itertools import permutations
 from typing import TYPE_CHECKING, get_args
 
 from topostrata.distance.alignments import DEFAULT, Alignment, definition_of
-from topostrata.distance.nnstd import nnstd
+from topostrata.distance.comparable import check_comparable
+from topostrata.distance.nnstd import with_chance
 from topostrata.distance.null_model import Chance, Kept, check_kept
+from topostrata.distance.plan import plan_of
+from topostrata.distance.recorded import wired
 from topostrata.distance.stored_chance import StoredLevels
+from topostrata.distance.stored_pairs import KnownPairs
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.lineage.declared import Kinship, Lineage, family, kinship
 from topostrata.lineage.inferred import Inference, InferredEdge, infer
-from topostrata.lineage.timelines import Timeline, between_runs, own_past
+from topostrata.lineage.timelines import Point, Timeline, common_steps, past_steps, point
 from topostrata.lineage.unit_terms import Placement, Units, placement_of
 from topostrata.refs import Ref
 from topostrata.runs import Descent, Run, Snapshot
@@ -92,10 +97,12 @@ def infer_stored(
     by_time: bool,
     samples: int,
     progress: Callable[[int, int], None] | None,
+    keep: bool,
 ) -> StoredInference:
-    """Which run probably descends from which, by the distances of one snapshot of each; nothing is stored.
+    """Which run probably descends from which, by the distances of one snapshot of each; the answer is not stored.
 
-    Without an alignment, units that are in place are compared by index, others by ``overlap``.
+    Without an alignment, units that are in place are compared by index, others by ``overlap``. Distances and matches
+    that the archive has are read; with ``keep`` the others are kept.
     """
     if units is not None and units not in get_args(Units):
         raise InvalidInputError(f"units: expected {' or '.join(map(repr, get_args(Units)))}, found {units!r}")
@@ -119,16 +126,26 @@ def infer_stored(
     topologies = masks.topologies(entries)
     placement = placement_of(topologies) if units is None else Placement(units, "caller", None, ())
     fitting: Alignment = "identity" if placement.units == "in-place" else DEFAULT
+    for topology in topologies[1:]:  # before any of them gets a number
+        check_comparable(topologies[0], topology)
+    known = KnownPairs(
+        store,
+        permutations([topology.digest for topology in topologies], 2),
+        alignment=alignment or fitting,
+        layers=len(plan_of(topologies[0].wiring).rows),
+        keep=keep,
+    )
     inference = infer(
         topologies,
         list(steps),
-        partial(nnstd, alignment=alignment or fitting),
+        known.compare,
         root=root,
         times=[runs[run].created_at.timestamp() for run in steps] if by_time else None,
         depth=depth,
         samples=samples,
         progress=progress,
     )
+    known.close()
     return StoredInference("", datetime.now(UTC), steps, inference.placed(placement, list(steps)))
 
 
@@ -149,26 +166,66 @@ def read_timeline(
     chosen = definition_of(alignment or ("identity" if other is None else DEFAULT)).name
     memory = StoredLevels(store, chosen)
 
-    def compare(a: Topology, b: Topology) -> tuple[float, Chance | None]:
-        distance = nnstd(a, b, alignment=chosen, chance=chance, memory=memory)
-        return distance.nnstd, distance.chance
-
     def work(tx: Transaction) -> list[list[RecordedSnapshot]]:
         histories = [snapshots_of(tx, member) for member in ([run] if other is None else [run, other])]
         common = set.intersection(*({snapshot.step for snapshot in history} for history in histories))
         return [recorded(tx, [snapshot for snapshot in history if snapshot.step in common]) for history in histories]
 
-    def topologies(entries: Sequence[RecordedSnapshot]) -> Iterator[tuple[int, Topology]]:
-        """Read by pages, each in a few transactions, and handed over one by one."""
-        for at in range(0, len(entries), _PAGE):
-            page = entries[at : at + _PAGE]
-            for entry, topology in zip(page, masks.topologies(page), strict=True):
-                yield entry.snapshot.step, topology
-
-    histories = store.read_with(work)
+    histories = [[(entry.snapshot.step, entry) for entry in entries] for entries in store.read_with(work)]
     if other is None:
-        return own_past(lambda: topologies(histories[0]), compare, lag=lag, name=run)
-    return between_runs(topologies(histories[0]), topologies(histories[1]), compare, names=(run, other))
+        pairs = list(past_steps(lambda: histories[0], lag, run))
+    else:
+        pairs = list(common_steps(histories[0], histories[1], (run, other)))
+    points = _points(store, masks, pairs, chosen, chance, memory) if pairs else []
+    return Timeline(run, run if other is None else other, tuple(points))
+
+
+def _points(
+    store: GraphStore,
+    masks: MaskStore,
+    pairs: Sequence[tuple[tuple[int, RecordedSnapshot], tuple[int, RecordedSnapshot]]],
+    alignment: Alignment,
+    chance: Kept | None,
+    memory: StoredLevels,
+) -> list[Point]:
+    """The points of a timeline: what the archive knows is read, and only what is to compute needs masks, by pages."""
+    first = [entry for _, entry in pairs[0]]
+    both = wired(first)
+    if both is None:
+        masks.topologies(first)  # says what is missing
+        raise AssertionError
+    known = KnownPairs(
+        store,
+        [(ours.snapshot.digest, theirs.snapshot.digest) for (_, ours), (_, theirs) in pairs],
+        alignment=alignment,
+        layers=len(both[0].plan.rows),
+        keep=True,
+    )
+    topologies: dict[str, Topology] = {}
+
+    def compare(ours: RecordedSnapshot, theirs: RecordedSnapshot) -> tuple[float, Chance | None]:
+        values = known.get(ours.snapshot.digest, theirs.snapshot.digest)
+        if values is not None and chance is None:
+            return math.fsum(values) / len(values), None
+        a, b = topologies[ours.snapshot.id], topologies[theirs.snapshot.id]
+        distance = known.compare(a, b)
+        if chance is not None:
+            distance = with_chance(distance, a, b, kept=chance, memory=memory)
+        return distance.nnstd, distance.chance
+
+    points = []
+    for at in range(0, len(pairs), _PAGE):
+        page = pairs[at : at + _PAGE]
+        wanted = {
+            entry.snapshot.id: entry
+            for (_, ours), (_, theirs) in page
+            if chance is not None or known.get(ours.snapshot.digest, theirs.snapshot.digest) is None
+            for entry in (ours, theirs)
+        }
+        topologies = dict(zip(wanted, masks.topologies(list(wanted.values())), strict=True))
+        points += [point(now, then, compare) for now, then in page]
+    known.close()
+    return points
 
 
 def put(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -22,9 +22,10 @@ from topostrata.topology import Topology
 if TYPE_CHECKING:
     import pandas as pd
 
-History = Iterable[tuple[int, Topology]]
-# Gives the distance of two topologies and the level of chance, None where it was not asked.
-Compare = Callable[[Topology, Topology], tuple[float, Chance | None]]
+N = TypeVar("N")  # a network: its topology, or what it is found by
+History = Iterable[tuple[int, N]]
+# Gives the distance of two networks and the level of chance, None where it was not asked.
+Compare = Callable[[N, N], tuple[float, Chance | None]]
 Course = Literal["converging", "diverging", "neither"]
 
 _COLUMNS = ("step", "other_step", "distance", "chance", "z")
@@ -99,7 +100,13 @@ class Timeline(Shown):
         return "diverging" if trend > 0 else "converging"
 
 
-def between_runs(a: History, b: History, compare: Compare, *, names: tuple[str, str] = ("a", "b")) -> Timeline:
+def between_runs(
+    a: History[Topology],
+    b: History[Topology],
+    compare: Compare[Topology],
+    *,
+    names: tuple[str, str] = ("a", "b"),
+) -> Timeline:
     """The distance of two runs at each step that both recorded; no points where they share none.
 
     ``a`` and ``b`` give (step, topology) with growing steps; ``compare`` their distance and its chance level.
@@ -112,12 +119,12 @@ def between_runs(a: History, b: History, compare: Compare, *, names: tuple[str, 
     >>> [(point.step, point.distance) for point in line.points], line.change, line.course
     ([(0, 0.0), (5, 0.5)], 0.5, 'diverging')
     """
-    return Timeline(*names, tuple(_point(ours, theirs, compare) for ours, theirs in _common(a, b, names)))
+    return Timeline(*names, tuple(point(ours, theirs, compare) for ours, theirs in common_steps(a, b, names)))
 
 
 def own_past(
-    history: Callable[[], History],
-    compare: Compare,
+    history: Callable[[], History[Topology]],
+    compare: Compare[Topology],
     *,
     lag: int | None = None,
     name: str = "run",
@@ -131,26 +138,31 @@ def own_past(
 
     Raises ``InvalidInputError`` for a lag below 1 and where steps do not grow.
     """
-    if lag is not None and lag < 1:
-        raise InvalidInputError(f"lag: expected at least 1 snapshot, found {lag}")
-    later = _growing(history(), name)
-    if lag is None:
-        first = next(later, None)
-        pairs = zip(later, repeat(first)) if first is not None else iter(())
-    else:
-        pairs = zip(islice(later, lag, None), history())  # noqa: B905 - the past is longer by the lag
-    return Timeline(name, name, tuple(_point(now, past, compare) for now, past in pairs))
+    return Timeline(name, name, tuple(point(now, past, compare) for now, past in past_steps(history, lag, name)))
 
 
-def _point(ours: tuple[int, Topology], theirs: tuple[int, Topology], compare: Compare) -> Point:
+def point(ours: tuple[int, N], theirs: tuple[int, N], compare: Compare[N]) -> Point:
+    """The point of two snapshots, each with its step."""
     distance, chance = compare(ours[1], theirs[1])
     level, z = (None, None) if chance is None else (chance.level, chance.z(distance))
     return Point(ours[0], theirs[0], distance, level, z)
 
 
-def _common(
-    a: History, b: History, names: tuple[str, str]
-) -> Iterator[tuple[tuple[int, Topology], tuple[int, Topology]]]:
+def past_steps(
+    history: Callable[[], History[N]], lag: int | None, name: str
+) -> Iterator[tuple[tuple[int, N], tuple[int, N]]]:
+    """The snapshots of a run, each with the one that ``own_past`` compares it with."""
+    if lag is not None and lag < 1:
+        raise InvalidInputError(f"lag: expected at least 1 snapshot, found {lag}")
+    later = _growing(history(), name)
+    if lag is not None:
+        return zip(islice(later, lag, None), history())  # noqa: B905 - the past is longer by the lag
+    first = next(later, None)
+    return iter(()) if first is None else zip(later, repeat(first))
+
+
+def common_steps(a: History[N], b: History[N], names: tuple[str, str]) -> Iterator[tuple[tuple[int, N], tuple[int, N]]]:
+    """The snapshots of two runs at each step that both recorded."""
     history_a, history_b = _growing(a, names[0]), _growing(b, names[1])
     ours, theirs = next(history_a, None), next(history_b, None)
     while ours is not None and theirs is not None:
@@ -161,10 +173,10 @@ def _common(
         theirs = next(history_b, None) if steps[1] <= steps[0] else theirs
 
 
-def _growing(history: History, name: str) -> Iterator[tuple[int, Topology]]:
+def _growing(history: History[N], name: str) -> Iterator[tuple[int, N]]:
     last: int | None = None
-    for step, topology in history:
+    for step, network in history:
         if last is not None and step <= last:
             raise InvalidInputError(f"history of {name!r}: expected steps that grow, found {step} after {last}")
         last = step
-        yield step, topology
+        yield step, network

@@ -22,6 +22,7 @@ Matching = Mapping[str, Ints]
 
 # Standard deviations. Networks that do not share their indices stay below 3, a family after long churn is above 10.
 _CLEAR = 5.0
+_TABLE = 2**24  # cells of a mask
 _NOISE = 1e-9  # what rounding leaves of residues that are 0, as in full layers
 
 
@@ -84,7 +85,7 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
     names = {(layer.source.name, other.source.size) for layer, other in zip(a.layers, b.layers, strict=True)}
     names |= {(layer.target.name, other.target.size) for layer, other in zip(a.layers, b.layers, strict=True)}
     back = {space: inverse(np.asarray(matching[space]), size) for space, size in names}
-    spaces, common = [], 0
+    spaces, total = [], 0
     for space, layers in entering.items():
         partner = np.asarray(matching[space], dtype=np.int64)
         size_a, shared = np.zeros(len(partner), dtype=np.int64), np.zeros(len(partner), dtype=np.int64)
@@ -99,11 +100,12 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
                 places = np.where(places[:, None] < 0, -1, places[:, None] * mask.taps + taps).ravel()
             keys, targets = places[other.keys], np.repeat(back[space], other.fan_in)
             both = (keys >= 0) & (targets >= 0)
-            common_cells = np.intersect1d(mask.cells, (targets * mask.stride + keys)[both], assume_unique=True)
-            shared += np.bincount(common_cells // mask.stride, minlength=len(partner))
-        common += int(shared.sum())
+            targets = targets[both]
+            common = _in(targets * mask.stride + keys[both], mask)
+            shared += np.bincount(targets[common], minlength=len(partner))
+        total += int(shared.sum())
         spaces.append(_terms(space, partner, back[space], size_a, size_b, shared))
-    return PairTerms(tuple(spaces), common)
+    return PairTerms(tuple(spaces), total)
 
 
 def placement_of(topologies: Sequence[Topology]) -> Placement:
@@ -121,10 +123,11 @@ def placement_of(topologies: Sequence[Topology]) -> Placement:
     shapes = {tuple((lay.source.size, lay.target.size, lay.taps) for lay in t.layers) for t in topologies}
     if len(shapes) > 1:
         return Placement("renamed", "shapes", None, ())
+    residues = [[_Residue(layer.mask) for layer in topology.layers] for topology in topologies]
     best = np.full(len(topologies), -np.inf)
     for i, a in enumerate(topologies):
         for j in range(i):
-            best[i], best[j] = np.maximum(best[[i, j]], agreement(a, topologies[j]))
+            best[i], best[j] = np.maximum(best[[i, j]], _agreement(a, residues[i], residues[j]))
     out_of_place = tuple(np.flatnonzero(best <= _CLEAR).tolist())
     least = float(best.min()) if len(best) > 1 else None
     return Placement("renamed" if out_of_place else "in-place", "connections", least, out_of_place)
@@ -138,11 +141,14 @@ def agreement(a: Topology, b: Topology) -> float:
     agreement. Labelled units stay in place in the shuffle. If one end of a layer is labelled, the residues of different
     labelled units count as independent. 0 if no layer can tell.
     """
+    return _agreement(a, *([_Residue(layer.mask) for layer in network.layers] for network in (a, b)))
+
+
+def _agreement(a: Topology, residues_a: Sequence[_Residue], residues_b: Sequence[_Residue]) -> float:
     excess = variance = 0.0
-    for layer, twin in zip(a.layers, b.layers, strict=True):
+    for layer, ours, theirs in zip(a.layers, residues_a, residues_b, strict=True):
         if layer.source.labelled and layer.target.labelled:
             continue
-        ours, theirs = _Residue(layer.mask), _Residue(twin.mask)
         excess += ours.product(theirs)
         if layer.source.labelled:
             variance += float(ours.keys @ theirs.keys) / max(layer.mask.n_target - 1, 1)
@@ -154,6 +160,17 @@ def agreement(a: Topology, b: Topology) -> float:
     return float(excess / np.sqrt(variance)) if variance > _NOISE else 0.0
 
 
+def _in(cells: Ints, mask: Mask) -> NDArray[np.bool_]:
+    """Which of these cells a mask has, by a table of all its cells where that is small: ``np.isin`` sorts or ranks."""
+    if mask.size <= _TABLE:
+        there = np.zeros(mask.size, dtype=np.bool_)
+        there[mask.cells] = True
+        return there[cells]
+    at = np.searchsorted(mask.cells, cells)
+    known: NDArray[np.bool_] = np.append(mask.cells, -1)[at] == cells
+    return known
+
+
 class _Residue:
     """A mask less what its degrees expect: a cell is 1 or 0, less (its key's degree) (its target's) / connections.
 
@@ -161,7 +178,7 @@ class _Residue:
     """
 
     def __init__(self, mask: Mask) -> None:
-        self.cells, self.of_keys, self.of_targets = mask.cells, mask.keys, mask.targets
+        self.mask, self.of_keys, self.of_targets = mask, mask.keys, mask.targets
         self.out = np.bincount(self.of_keys, minlength=mask.stride).astype(float)
         self.into = mask.fan_in.astype(float)
         self.total = max(float(mask.nnz), 1.0)
@@ -172,7 +189,7 @@ class _Residue:
 
     def product(self, other: _Residue) -> float:
         """The sum over all cells of the product of two residues."""
-        shared = len(np.intersect1d(self.cells, other.cells, assume_unique=True))
+        shared = int(_in(self.mask.cells, other.mask).sum())
         expected = float((self.out @ other.out) * (self.into @ other.into)) / (self.total * other.total)
         return shared - self._expected_in(other) - other._expected_in(self) + expected
 

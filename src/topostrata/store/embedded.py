@@ -12,6 +12,7 @@ import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from typing import Any, NoReturn, Self
 from topostrata.errors import EngineError, StoreUnavailableError
 from topostrata.store import arcadedb, bolt_probe
 from topostrata.store.engine_files import (
+    HOST,
     POLL_S,
     Endpoint,
     EngineFiles,
@@ -31,6 +33,7 @@ from topostrata.store.engine_files import (
     explained,
     host_name,
     last_lines,
+    network,
     open_log,
     resident_bytes,
     signal_holder,
@@ -88,6 +91,7 @@ class EmbeddedEngine:
         with explained(self._files.directory):
             self._files.create()
             refuse_foreign(self._files)
+            refuse_unreachable(self._files)
             # Before anything else: a supervisor that is about to stop sees the hold, or makes us wait for its end.
             if not self._hold.held and not self._hold.wait_shared(deadline):
                 self._give_up(f"{self._hold.path} is held by another program")
@@ -145,7 +149,8 @@ class EmbeddedEngine:
                 "hint": f"its log: {self._files.supervisor_log}",
             }
         if "error" in report:
-            raise EngineError(f"{self._files.directory}: {report['error']}", hint=report.get("hint"))
+            place = f"{self._files.directory}: "
+            raise EngineError(place + report["error"].removeprefix(place), hint=report.get("hint"))
 
     def _run_supervisor(self, speak: int) -> None:
         if not sys.executable:
@@ -247,6 +252,26 @@ def refuse_foreign(files: EngineFiles) -> None:
         hint="an embedded archive serves one machine: use a Neo4j server for several; "
         f"if that machine is gone for certain, remove {files.endpoint}",
     )
+
+
+def refuse_unreachable(files: EngineFiles) -> None:
+    """Refuse at once where no engine can be reached: this process has no loopback, or the engine sees another one."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((HOST, 9))  # nothing is sent: the system looks whether there is a way
+    except OSError as error:
+        raise EngineError(
+            f"{files.directory}: expected a loopback network, on which an engine answers, found none "
+            f"({HOST}: {error.strerror})",
+            hint="`ip link set lo up` where this process runs, or use a Neo4j server",
+        ) from error
+    where = (files.read_endpoint() or {}).get("network")
+    if where not in {None, network()} and files.lock("supervisor").taken_elsewhere():
+        raise EngineError(
+            f"{files.directory}: expected an engine in this process's network, found it in another one "
+            "(of a container or a service)",
+            hint="`topostrata engine stop` there, or let both share a network, or use a Neo4j server for both",
+        )
 
 
 def _stop(files: EngineFiles, deadline: float, *, force: bool) -> bool:

@@ -6,6 +6,7 @@ No message holds an address with credentials in it: ``location`` never has any, 
 from __future__ import annotations
 
 import re
+import shutil
 import ssl
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from neo4j import exceptions as bolt
 
 from topostrata.errors import (
     ConflictError,
+    EngineError,
     InvalidQueryError,
     LimitError,
     QueryRefusedError,
@@ -43,6 +45,8 @@ _CODES = (
     ("TransactionLogError", "the server cannot write its log, nothing was written", "is its disk full?"),
 )
 
+
+_ROOM = 8 << 20  # bytes; the engine writes its log in pieces of some megabytes
 
 # What the embedded engine says where one of its own limits is reached.
 _TOO_MUCH = ("exceeding the maximum", "Limit of allowed", "heap budget exceeded", "too many", "nesting depth")
@@ -80,6 +84,18 @@ def translate(error: Exception, location: str, database: str | None = None) -> T
             hint="what remains of a run that was deleted by hand: `topostrata gc` takes it away",
         )
     return StoreUnavailableError(f"{location}: the database refused: {code}: {first_line(error)}")
+
+
+def told_of_full_disk(error: Exception, directory: str) -> EngineError | None:
+    """What the embedded engine could not write for want of room; of that it says itself only that it cannot go on."""
+    if not isinstance(error, bolt.Neo4jError) or isinstance(error, bolt.ConstraintError):
+        return None
+    if shutil.disk_usage(directory).free > _ROOM:
+        return None
+    return EngineError(
+        f"{directory}: the disk is full; what was being written is not acknowledged",
+        hint="free some space and try again: nothing that was acknowledged is lost",
+    )
 
 
 def took_too_long(timeout_s: float) -> LimitError:

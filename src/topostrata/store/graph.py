@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import math
+import os
 import secrets
 import sys
 import threading
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from topostrata import queries
 from topostrata.errors import (
@@ -47,7 +48,14 @@ try:
 except ImportError as error:
     raise MissingExtraError("the archive", "server") from error
 
-from topostrata.store.failures import broke_the_database, first_line, took_too_long, translate, translate_user
+from topostrata.store.failures import (
+    broke_the_database,
+    first_line,
+    told_of_full_disk,
+    took_too_long,
+    translate,
+    translate_user,
+)
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -174,6 +182,13 @@ class GraphStore:
         self._connection = connect()
         self._driver = self._open()
         self._closed = False
+        self._process = os.getpid()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self.location}: an open archive cannot be copied or sent to another process: send its location, "
+            "and open it there"
+        )
 
     @property
     def is_embedded(self) -> bool:
@@ -348,8 +363,13 @@ class GraphStore:
             return str(session.run(queries.load("archive/ping").text).consume().server.agent)
 
     def close(self) -> None:
-        """Close the connections; what was acknowledged is on disk already."""
+        """Close the connections; what was acknowledged is on disk already.
+
+        In a process that was forked from the one that opened it nothing is said over connections that both have.
+        """
         self._closed = True
+        if self._process != os.getpid():
+            return
         with suppress(bolt.DriverError, OSError):
             self._driver.close()
         self._close()
@@ -416,6 +436,11 @@ class GraphStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailableError(f"{self.location}: the archive is closed", hint="open it again")
+        if self._process != os.getpid():
+            raise StoreUnavailableError(
+                f"{self.location}: expected the process that opened the archive, found one that was forked from it",
+                hint="open it again here: two processes cannot share its connections",
+            )
 
     def _may_be_ending(self, error: Exception) -> bool:
         """Whether an embedded engine may have said this on its way out: it refuses its last clients in odd words.
@@ -429,6 +454,8 @@ class GraphStore:
         return isinstance(error, bolt.AuthError) or code.startswith(_ENDING)
 
     def _translated(self, error: Exception) -> TopostrataError:
+        if self.is_embedded and (full := told_of_full_disk(error, self.location)):
+            return full
         return translate(error, self.location, self._connection.database)
 
     def _reconnect(self) -> None:

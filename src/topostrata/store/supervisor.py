@@ -39,6 +39,7 @@ from topostrata.store.engine_files import (
     explained,
     host_name,
     last_lines,
+    network,
     open_log,
     read_json,
     write_private,
@@ -286,6 +287,7 @@ class Supervisor:
             "host": host_name(),
             "boot_id": boot_id(),
             "supervisor_pid": os.getpid(),
+            "network": network(),
         }
         if state == SERVING and self._accounts is not None and self._engine is not None:
             self._record |= {

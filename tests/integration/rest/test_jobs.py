@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -97,6 +98,8 @@ def test_a_matrix_goes_on_after_the_service_was_killed(many: Archive, monkeypatc
         packed = client.get(f"{path}/result", headers={"Accept": "application/x-npz"}).content
         assert DistanceMatrix.from_npz(BytesIO(packed)).labels[-1] == "w0@65"
         assert client.get(f"{path}/result", headers={"Accept": "text/csv"}).text.count("\n") == 67
+        drawn = client.get(f"{path}/result", headers={"Accept": "application/vnd.topostrata.matrix"}).content
+        assert np.frombuffer(drawn[-66 * 66 * 4 :], "<f4")[1] == np.float32(matrix[0][1])
         known = client.get(f"{path}/result", params={"nearest": 1}, headers={"If-None-Match": answer.headers["etag"]})
         assert known.status_code == 304
         again = client.post("/v1/jobs", json=MATRIX)

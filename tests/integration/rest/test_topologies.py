@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import httpx
@@ -87,6 +88,28 @@ def test_a_matrix_comes_as_numbers(rest: httpx.Client) -> None:
     assert [table[ref].to_pylist() for ref in document["refs"]] == document["nnstd"]
     raw = rest.get(url, headers={"Accept": "application/octet-stream"}).content
     assert np.frombuffer(raw, "<f4").reshape(5, 5) == pytest.approx(np.array(document["nnstd"]), abs=1e-7)
+
+
+def test_a_matrix_comes_as_a_picture_takes_it(rest: httpx.Client) -> None:
+    """What JSON says without its distances, then those of the mean or of one layer; a layer that is not there is 404."""
+    url = "/v1/distances/matrix?refs=w*@last&alignment=identity"
+    document = rest.get(url).json()
+    headers = {"Accept": "application/vnd.topostrata.matrix"}
+    name = document["layer_names"][1]
+    for query, numbers in (
+        ("", np.array(document["nnstd"])),
+        (f"&layer={name}", np.array(document["layers"])[..., 1]),
+    ):
+        body = rest.get(url + query, headers=headers).raise_for_status().content
+        size = int.from_bytes(body[:4], "little")
+        about = json.loads(body[4 : 4 + size])
+        assert about == {key: value for key, value in document.items() if key in about}
+        assert document.keys() - about.keys() == {"nnstd", "layers", "nearest"}
+        assert size % 4 == 0
+        assert np.frombuffer(body[4 + size :], "<f4").reshape(5, 5) == pytest.approx(numbers, abs=1e-7)
+    missing = rest.get(f"{url}&layer=nowhere", headers=headers)
+    assert (missing.status_code, name in missing.json()["detail"]) == (404, True)
+    assert rest.get(f"{url}&layer={name}").status_code == 422
 
 
 def test_a_query_comes_as_columns(rest: httpx.Client) -> None:

@@ -27,7 +27,7 @@ from topostrata.ingest.formats import snapshot_file
 from topostrata.service import plots
 from topostrata.service.answers import values
 from topostrata.service.answers.distance import distances_answer
-from topostrata.service.api.routes.distance import matrix_response
+from topostrata.service.api.routes.distance import PICTURE, matrix_response
 from topostrata.service.cli.main import app
 
 
@@ -223,5 +223,6 @@ def test_a_matrix_too_large_for_json_goes_out_in_another_form() -> None:
         answered(600, "application/json")
     assert "application/x-npz" in str(error.value.hint)
     assert len(answered(600, "application/octet-stream")) == 4 * 600**2
+    assert 4 * 600**2 < len(answered(600, PICTURE)) < 5 * 600**2
     assert len(answered(600, values.MEDIA_TYPE)) > 8 * 600**2 * 3
     assert len(json.loads(bytes(answered(20, "application/json")))["nnstd"]) == 20

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from topostrata.distance.alignments import ALIGNMENTS, Alignment
 from topostrata.distance.nnstd import nnstd
 from topostrata.errors import InvalidInputError
+from topostrata.lineage import unit_terms as unit_terms_module
 from topostrata.lineage.inferred import Compare, Inference, from_distances, infer
 from topostrata.lineage.unit_terms import agreement, placement_of, unit_terms
 from topostrata.topology import Mask, Topology
@@ -422,3 +423,20 @@ def test_there_is_one_label_for_each_network() -> None:
     """Labels and networks are not paired by guessing."""
     with pytest.raises(InvalidInputError, match="one for each of the 3 networks, found 2"):
         infer(chain(np.random.default_rng(12), 3), ["a", "b"], identity)
+
+
+def test_masks_too_wide_for_a_table_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their cells are looked up in order; terms and agreement are those of a table, to the bit."""
+    networks = chain(np.random.default_rng(13), 3)
+    same = {space: np.arange(size) for space, size in _sizes(networks[0]).items()}
+    answers = []
+    for most in (unit_terms_module._TABLE, 0):
+        monkeypatch.setattr(unit_terms_module, "_TABLE", most)
+        pair = unit_terms(networks[0], networks[2], same)
+        answers.append((pair.common, [term.distance.tolist() for term in pair.spaces], agreement(*networks[:2])))
+    assert answers[0] == answers[1]
+    assert 0 < answers[0][0] < networks[0].nnz
+
+
+def _sizes(network: Topology) -> dict[str, int]:
+    return {space.name: space.size for space in network.wiring.spaces}
