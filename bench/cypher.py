@@ -68,7 +68,7 @@ def ask(archive: Archive, text: str, given: dict[str, Any]) -> tuple[float, str]
     try:
         rows = str(len(archive.cypher(text, given, limit=100_000, timeout_s=MOST_S).rows))
     except TopostrataError as error:
-        rows = f"{error.code}: {error.message[:60]}"
+        rows = f"{error.code}: {error.message}"
     return time.perf_counter() - began, rows
 
 

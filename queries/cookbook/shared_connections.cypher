@@ -3,9 +3,9 @@
 // parameters: run, other, space, layer, step
 // columns: shared
 // example: {"run": "w0", "other": "w1", "space": "hidden1", "layer": "l1", "step": 0}
-UNWIND [$run, $other] AS name
-MATCH (a:Neuron {run: name, space: $space})-[c:CONNECTS]->(b:Neuron)
+MATCH (a:Neuron {run: $run, space: $space})-[c:CONNECTS]->(b:Neuron)
 WHERE c.layer = $layer AND c.born_step <= $step AND (c.died_step IS NULL OR c.died_step > $step)
-WITH a.index AS source, c.tap AS tap, b.index AS target, count(*) AS runs
-WHERE runs = 2
+WITH a.space + '/' + toString(a.index) AS source, c.tap AS tap, b.index AS target
+MATCH (x:Neuron {id: $other + '/' + source})-[d:CONNECTS]->(y:Neuron)
+WHERE d.layer = $layer AND d.tap = tap AND y.index = target AND d.born_step <= $step AND (d.died_step IS NULL OR d.died_step > $step)
 RETURN count(*) AS shared

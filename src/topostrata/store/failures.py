@@ -49,7 +49,7 @@ _CODES = (
 _ROOM = 8 << 20  # bytes; the engine writes its log in pieces of some megabytes
 
 # What the embedded engine says where one of its own limits is reached.
-_TOO_MUCH = ("exceeding the maximum", "Limit of allowed", "too many", "nesting depth")
+_TOO_MUCH = ("exceeding the maximum", "Limit of allowed", "heap budget exceeded", "too many", "nesting depth")
 
 
 def check_version(agent: str, location: str) -> None:
