@@ -137,10 +137,13 @@ class Plan:
 
     @cached_property
     def layout(self) -> Layout | None:
-        """How the network is wired, as arrays; None where units are not matched one by one."""
+        """How the network is wired, as arrays; None where units are not matched one by one, each space by itself."""
         n = len(self.spaces)
         if len(self.contexts) > n or not all(problem.plain for problem in self.problems):
             return None
+        uses = [axis for context in self.contexts for axis, _ in context]
+        if any(uses.count(axis) > 1 for problem in self.problems for axis in problem.inner):
+            return None  # a match is that of other spaces, too
         fed = np.zeros((n, n), dtype=np.bool_)
         for s, ahead in enumerate(self.ahead):
             for target in {self.layers[k][1] for k in ahead}:

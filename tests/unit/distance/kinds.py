@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.unit.distance.networks import rewired
-from tests.wirings import Network, labelled, random_permutations
+from tests.wirings import Network, labelled, random_network, random_permutations
 from topostrata.topology import Axis, LayerShape, Part, Space, Topology
 
 Draw = Callable[[int, int], int]  # a width between two limits
@@ -146,3 +146,13 @@ def pairs_of(draw: st.DrawFn, kinds: tuple[str, ...] = tuple(KINDS)) -> tuple[To
     if relation == "relabelled":
         return first, shuffled(rng, first)
     return first, (net if relation == "independent" else drawn(rng, kind)).topology(rng, other)
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> tuple[Topology, Topology]:
+    """Two networks of one wiring that may have everything that a wiring can say."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    net = random_network(rng)
+    densities = [draw(st.sampled_from([0.1, 0.3, 0.6, 1.0])) for _ in range(2)]
+    first, second = (net.topology(rng, density) for density in densities)
+    return first, shuffled(rng, first) if draw(st.booleans()) else second

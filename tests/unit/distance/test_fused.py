@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.distance.kinds import pairs_of
+from tests.unit.distance.kinds import anything, pairs_of
 from tests.unit.distance.networks import pairs, random_network, relabelled, rewired
 from topostrata.distance import canonical, fused, fused_overlap, overlap
 from topostrata.distance.alignments import Alignment
@@ -47,10 +47,10 @@ def test_one_call_is_the_rule_on_chains_sums_and_taps(pair: tuple[Topology, Topo
     agrees(*pair, fix_output=fix_output)
 
 
-@given(pairs_of(("residual", "recurrent", "tied", "depthwise")), st.booleans())
-@settings(max_examples=60)
+@given(st.one_of(pairs_of(("residual", "recurrent", "tied", "depthwise")), anything()), st.booleans())
+@settings(max_examples=100)
 def test_one_call_is_the_rule_on_streams_and_loops(pair: tuple[Topology, Topology], fix_output: bool) -> None:
-    """Spaces that are entered again, self-loops and shared parameters."""
+    """Spaces that are entered again, self-loops, shared parameters and shared axes."""
     agrees(*pair, fix_output=fix_output)
 
 

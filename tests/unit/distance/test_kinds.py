@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.distance.kinds import KINDS, drawn, pairs_of, shuffled
+from tests.unit.distance.kinds import KINDS, anything, drawn, pairs_of, shuffled
 from tests.unit.distance.networks import rewired
-from tests.wirings import MODELS, Network, labelled, random_network
+from tests.wirings import MODELS, Network, labelled
 from topostrata.distance.alignments import Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import nnstd
@@ -23,17 +23,6 @@ from topostrata.distance.pairwise import distances
 from topostrata.distance.plan import plan_of
 from topostrata.errors import NotComparableError
 from topostrata.topology import Axis, LayerShape, Mask, Space, Topology, Wiring
-
-
-@st.composite
-def anything(draw: st.DrawFn) -> tuple[Topology, Topology]:
-    """Two networks of one wiring that may have everything that a wiring can say."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    net = random_network(rng)
-    densities = [draw(st.sampled_from([0.1, 0.3, 0.6, 1.0])) for _ in range(2)]
-    first, second = (net.topology(rng, density) for density in densities)
-    return first, shuffled(rng, first) if draw(st.booleans()) else second
-
 
 KNOWING: tuple[Alignment, ...] = ("overlap", "canonical", "refined", "identity")
 LABEL_FREE = KNOWING[:3]
