@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import http.client
 import itertools
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,12 +28,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import scipy.sparse as sp
+from rest import getting, milliseconds
 from scipy.optimize import linear_sum_assignment
 from surroundings import surroundings
 
 import topostrata as ts
+from topostrata.archive import Archive, open_archive
 from topostrata.distance.alignments import Alignment
+from topostrata.store.embedded import stop
 from topostrata.topology import Layer, Mask, Topology
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.reference_runs import service
 
 try:
     import lap
@@ -263,6 +271,63 @@ def growth() -> None:
     print()
 
 
+def kept(networks: Sequence[Topology], alignment: Alignment) -> None:
+    """What an archive answers, embedded and over REST: the first time, and what it knows."""
+    questions: dict[str, Callable[[Archive], Any]] = {
+        "`infer` of 10": lambda archive: archive.infer("w*", alignment=alignment, root="w0"),
+        "`distances` of 10": lambda archive: archive.distances("w*", alignment=alignment),
+        "`timeline` of 10 steps": lambda archive: archive.timeline("line", alignment=alignment),
+        "`nnstd` of two": lambda archive: archive.nnstd("w3", "line@5", alignment=alignment),
+    }
+    print(f"### What the archive keeps: `{alignment}`, embedded\n")
+    print("CPU of the client, median of 9 where it is asked again; the engine's is not in it. Each question knows what")
+    print("those above it kept: the matrix computes the diagonal alone, the timeline and the pair nothing.\n")
+    print("| question | first: CPU ms | visits | again: CPU ms | wall ms | visits |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "archive"
+        try:
+            with open_archive(store) as archive:
+                for k, topology in enumerate(networks[:10]):
+                    archive.push(f"w{k}", 0, topology, projection="none")
+                    archive.push("line", k, topology, projection="none")
+            for name, ask in questions.items():
+                with open_archive(store) as archive:  # with no mask and no tile in memory
+                    first, _, many = _asked(archive, ask)
+                    turns = [_asked(archive, ask) for _ in range(9)]
+                again, wall, few = (statistics.median(values) for values in zip(*turns, strict=True))
+                print(f"| {name} | {first:.1f} | {many} | {again:.1f} | {wall:.1f} | {few} |", flush=True)
+            with service(store) as (client, _):
+                connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port or 80, timeout=60)
+                pair = f"/v1/distances?a=w3@0&b=line@5&alignment={alignment}"
+                taken = milliseconds(connection, getting(pair), 200)
+                connection.close()
+            print(f"\nThat of two over REST, on a kept connection: p50 {statistics.median(taken):.1f} ms, ", end="")
+            print(f"p99 {taken[197]:.1f} ms of wall time.\n")
+        finally:
+            stop(store, force=True)
+
+
+def _asked(archive: Archive, ask: Callable[[Archive], Any]) -> tuple[float, float, int]:
+    """CPU and wall milliseconds of a question, and how often it goes to the store."""
+    store: Any = archive._store  # noqa: SLF001 - no question says what it asked
+    count = itertools.count()
+
+    def counted(visit: Callable[..., Any], *arguments: Any) -> Any:
+        next(count)
+        return visit(*arguments)
+
+    visits = {name: getattr(store, name) for name in ("read_with", "write")}
+    for name, visit in visits.items():
+        setattr(store, name, partial(counted, visit))
+    begin, used = time.perf_counter(), time.process_time()
+    ask(archive)
+    spent, wall = time.process_time() - used, time.perf_counter() - begin
+    for name in visits:
+        delattr(store, name)
+    return spent * 1e3, wall * 1e3, next(count)
+
+
 def _peak(work: Callable[..., Any], *arguments: Any) -> float:
     """The bytes by which the peak of the resident memory rises while something runs; NaN where Linux is not there."""
     try:
@@ -282,7 +347,7 @@ def _status(name: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = ("pair", "many", "wide", "growth")
+    parts = ("pair", "many", "wide", "growth", "kept")
     parser.add_argument("--only", choices=parts, action="append", help="these tables alone")
     parser.add_argument("--turns", type=int, default=9, help="of the table of one pair")
     parser.add_argument("--largest", action="store_true", help="4096 and 11,008 wide layers too: minutes of SciPy")
@@ -299,6 +364,9 @@ def main() -> None:
             one_pair(networks, options.turns)
         if "many" in chosen:
             many_pairs(networks, alignments)
+        if "kept" in chosen:
+            for alignment in alignments:
+                kept(networks, alignment)
     else:
         print(f"no reference networks at {NETWORKS}: those tables are left out", file=sys.stderr)
     if "wide" in chosen:

@@ -41,18 +41,23 @@ def filled(target: Target) -> Target:
 def counted(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[set[str]]]:
     """The queries of each transaction while this lasts."""
     transactions: list[set[str]] = []
-    manage, run = GraphStore._manage, Transaction.run
+    read, write, run = GraphStore.read_with, GraphStore.write, Transaction.run
 
-    def managed(self: GraphStore, *args: Any) -> Any:
+    def reads(self: GraphStore, work: Any) -> Any:
         transactions.append(set())
-        return manage(self, *args)
+        return read(self, work)
+
+    def writes(self: GraphStore, work: Any) -> Any:
+        transactions.append(set())
+        return write(self, work)
 
     def ran(self: Transaction, name: str, /, **parameters: Any) -> list[Row]:
         transactions[-1].add(name)
         return run(self, name, **parameters)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GraphStore, "_manage", managed)
+        patch.setattr(GraphStore, "read_with", reads)
+        patch.setattr(GraphStore, "write", writes)
         patch.setattr(Transaction, "run", ran)
         yield transactions
 

@@ -1,12 +1,12 @@
 """Runs, layers, snapshots and descent in the graph, asked for; ``rows`` makes values of what comes.
 
-What takes a ``tx`` asks inside a transaction, so that a question that needs several answers asks for them at once, of
-one moment. ``RunStore`` asks in a transaction of its own.
+What takes a ``tx`` asks inside a transaction, so that a question that needs several answers asks for them in one visit,
+and who writes asks under its locks. ``RunStore`` asks in a transaction of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,7 +86,7 @@ class RunStore:
     def runs_page(self, *, limit: int, after: str, only: RunFilter) -> list[Run]:
         """A page of such runs in the order of their ids, those after the id ``after``."""
         check_page(limit)
-        return self._store.read_with(lambda tx: _with_parents(tx, list(islice(_rows(tx, after, limit, only), limit))))
+        return self._store.read_with(lambda tx: _as_runs(tx, list(islice(_rows(tx, after, limit, only), limit))))
 
     def snapshots(self, run: str) -> list[Snapshot]:
         """All snapshots of a run in the order of their steps."""
@@ -217,7 +217,7 @@ class RunStore:
 
 def all_runs(tx: Transaction, only: RunFilter = EVERY_RUN, *, removed: bool = False) -> list[Run]:
     """All such runs in the order of their ids."""
-    return _with_parents(tx, list(_rows(tx, "", MAX_PAGE, only, removed=removed)))
+    return _as_runs(tx, list(_rows(tx, "", MAX_PAGE, only, removed=removed)))
 
 
 def _rows(tx: Transaction, after: str, size: int, only: RunFilter, *, removed: bool = False) -> Iterator[Row]:
@@ -275,7 +275,7 @@ def find_run(tx: Transaction, run: str) -> Run:
 
 def runs_of(tx: Transaction, ids: Sequence[str]) -> dict[str, Run]:
     """Those of these runs that are there, by id."""
-    return {run.id: run for run in _with_parents(tx, _rows_by_id(tx, ids))}
+    return {run.id: run for run in _as_runs(tx, _rows_by_id(tx, ids))}
 
 
 def snapshots_of(tx: Transaction, run: str, *, removed: bool = False) -> list[Snapshot]:
@@ -451,7 +451,11 @@ def parents_of(tx: Transaction, runs: Sequence[str]) -> dict[str, tuple[Parent, 
         hows[row["run"]][row["parent"], row["step"]] = row["how"]
     if (past := tx.past()) is not None:
         hows = {run: past.parents(run, now) for run, now in hows.items()}
-    return {run: tuple(Parent(*place, how) for place, how in sorted(of_run.items())) for run, of_run in hows.items()}
+    return {run: _in_order(of_run) for run, of_run in hows.items()}
+
+
+def _in_order(hows: Mapping[tuple[str, int], How]) -> tuple[Parent, ...]:
+    return tuple(Parent(*place, how) for place, how in sorted(hows.items()))
 
 
 def descents(tx: Transaction) -> list[Descent]:
@@ -471,11 +475,13 @@ def descents(tx: Transaction) -> list[Descent]:
     ]
 
 
-def _with_parents(tx: Transaction, rows: list[Row]) -> list[Run]:
-    parents: dict[str, tuple[Parent, ...]] = {}
-    for page in _pages([row["id"] for row in rows]):
-        parents |= parents_of(tx, page)
-    return [as_run(row, parents[row["id"]]) for row in rows]
+def _as_runs(tx: Transaction, rows: list[Row]) -> list[Run]:
+    hows: dict[str, dict[tuple[str, int], How]] = {
+        row["id"]: {(parent, step): how for parent, step, how in row["parents"]} for row in rows
+    }
+    if (past := tx.past()) is not None:
+        hows = {run: past.parents(run, now) for run, now in hows.items()}
+    return [as_run(row, _in_order(hows[row["id"]])) for row in rows]
 
 
 def _snapshots_page(tx: Transaction, run: str, *, limit: int, after: int, removed: bool = False) -> list[Snapshot]:
