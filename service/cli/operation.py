@@ -28,7 +28,7 @@ engine = typer.Typer(help="The embedded engine of a directory.", no_args_is_help
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (serve, mcp, doctor, verify, rebuild, gc, migrate):
+    for verb in (serve, mcp, stats, doctor, verify, rebuild, gc, migrate):
         app.command()(verb)
     app.add_typer(engine, name="engine")
 
@@ -79,6 +79,18 @@ def mcp(store: StoreOption = None) -> None:
 
     with archive(store) as opened:
         server_of(opened).run("stdio")
+
+
+def stats(store: StoreOption = None, json_: JsonFlag = False) -> None:
+    """Say how much the archive holds: runs, snapshots, masks and their packed bytes, neurons."""
+    from topostrata.service.answers.shape import as_json
+
+    with archive(store) as opened:
+        counts = as_json(opened.counts())
+    if json_:
+        answer(counts)
+    else:
+        show(table([name.replace("_", " ") for name in counts], [[f"{count:,}" for count in counts.values()]]))
 
 
 def verify(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 from typer.testing import CliRunner
@@ -145,6 +146,11 @@ def said(target: Target) -> Callable[..., dict[str, object]]:
         return answer
 
     return verb
+
+
+def test_stats_says_how_much_there_is(three: Archive, said: Callable[..., dict[str, object]]) -> None:
+    """As the archive counts it."""
+    assert said("stats") == asdict(three.counts())
 
 
 def test_the_verbs_say_and_do_the_same(three: Archive, said: Callable[..., dict[str, object]]) -> None:
