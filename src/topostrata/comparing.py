@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _REMEMBERED = 4_000_000  # connections of the topologies that were compared last: some 150 MB with what is prepared
-_ANSWERS = 4096  # stored distances that were read last, of some 5 kB each
+_ANSWERS = 512  # stored distances that were read last: some 10 kB each for four layers, 100 kB for fifty
 
 
 class _Stored(NamedTuple):
