@@ -73,7 +73,7 @@ def base() -> None:
     refused("dask", *plain, "--scheduler", "tcp://127.0.0.1:1")
     refused("server", "ls", "--store", "archive")
     refused("server", "serve", "--store", "archive")
-    refused("server", "mcp", "--store", "archive")
+    refused("mcp", "mcp", "--store", "archive")
     nobody = subprocess.run(
         [COMMAND, "ls", "--store", "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=300
     )
