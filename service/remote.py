@@ -345,11 +345,12 @@ class RemoteAnalysis(Archive):
         alignment: Alignment | None = None,
         lag: int | None = None,
         chance: Kept | None = None,
+        keep: bool = True,
     ) -> Timeline:
         from topostrata.lineage.timelines import Timeline
 
         by = alignment if alignment is None else definition_of(alignment).name
-        query = {"with": other, "alignment": by, "lag": lag, "chance": chance}
+        query = {"with": other, "alignment": by, "lag": lag, "chance": chance, "keep": keep}
         return self._service.value(Timeline, path_of("runs", run, "timeline"), **query)
 
     def _refuse(self, method: str, **arguments: object) -> None:

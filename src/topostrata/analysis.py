@@ -383,12 +383,14 @@ class Analysis(Comparing):
         alignment: Alignment | None = None,
         lag: int | None = None,
         chance: Kept | None = None,
+        keep: bool = True,
     ) -> Timeline:
         """The distance of two runs at each step that both have, or of a run from its own past.
 
         Its past is its first snapshot, or the one ``lag`` snapshots before. Two runs are compared by ``overlap``, a
         run with itself by ``identity``, unless an alignment is named. ``chance`` adds the level of independent networks
         of the same ``"degrees"`` (with z) or ``"density"`` at each step, which costs a dozen distances more.
+        Distances that the archive has are read; with ``keep`` the others are kept for the next who asks.
 
         Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a lag together with another run.
 
@@ -397,4 +399,6 @@ class Analysis(Comparing):
         """
         from topostrata.lineage.stored import read_timeline
 
-        return read_timeline(self._store, self._masks, run, other, alignment=alignment, lag=lag, chance=chance)
+        return read_timeline(
+            self._store, self._masks, run, other, alignment=alignment, lag=lag, chance=chance, keep=keep
+        )

@@ -45,6 +45,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 SAMPLES = 200
+_CELLS = 2**20  # pairs times units that are resampled together: 16 MB
 
 
 # Gives the distance and the matching of two networks: ``nnstd`` with a chosen alignment.
@@ -406,22 +407,26 @@ def _resampled(
     ]
     names = [_names(values, i, centre, terms) for i in range(n)]
     resampled = np.zeros((samples, n, n))
+    every = list(terms)
     places = range(len(spaces[:depth]))
     for place in places:
         width = sizes[spaces[place]] + 1
-        shares, counts = np.zeros((len(terms), width)), np.zeros((len(terms), width))
-        for p, ((i, j), pair) in enumerate(terms.items()):
-            term = pair.spaces[place]
-            for network, units in ((i, term.ours), (j, term.theirs)):
-                there = units >= 0
-                named = names[network][place][units[there]]
-                shares[p] += np.bincount(named, term.distance[there], width)
-                counts[p] += np.bincount(named, minlength=width)
-        weights = draws[place] @ counts.T  # whole numbers: exact in any order of adding, which shares are not
-        for p, (i, j) in enumerate(terms):
-            weight = weights[:, p]
-            mean = np.divide(draws[place] @ shares[p], weight, out=np.zeros(samples), where=weight > 0)
-            resampled[:, i, j] += mean
+        block = max(1, _CELLS // width)
+        for start in range(0, len(terms), block):
+            pairs = every[start : start + block]
+            shares, counts = np.zeros((len(pairs), width)), np.zeros((len(pairs), width))
+            for p, (i, j) in enumerate(pairs):
+                term = terms[i, j].spaces[place]
+                for network, units in ((i, term.ours), (j, term.theirs)):
+                    there = units >= 0
+                    named = names[network][place][units[there]]
+                    shares[p] += np.bincount(named, term.distance[there], width)
+                    counts[p] += np.bincount(named, minlength=width)
+            weights = draws[place] @ counts.T  # whole numbers: exact in any order of adding, which shares are not
+            for p, (i, j) in enumerate(pairs):
+                weight = weights[:, p]
+                mean = np.divide(draws[place] @ shares[p], weight, out=np.zeros(samples), where=weight > 0)
+                resampled[:, i, j] += mean
     for i, j in terms:
         resampled[:, i, j] /= len(places)
         resampled[:, j, i] = resampled[:, i, j]
