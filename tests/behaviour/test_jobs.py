@@ -18,7 +18,7 @@ from tests.histories import sparse_history
 from tests.pushed import push
 from tests.stores import tell
 from topostrata.archive import Archive
-from topostrata.distance import stored_pairs
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import ConflictError, CorruptError, InvalidInputError, LimitError, NotFoundError
 from topostrata.service import jobs, worker
 from topostrata.service.api import workers
@@ -169,8 +169,8 @@ def test_an_interrupted_inference_goes_on(archive: Archive, monkeypatch: pytest.
     asked_for = {"refs": ["w*@0"], "alignment": "canonical", "root": "w0", "units": None, "by_time": False}
     plan = jobs.plan(archive, "inference", asked_for | {"depth": None, "samples": 9})
     job, _ = jobs.submit(archive, "inference", plan)
-    compared = Mock(wraps=stored_pairs.nnstd)
-    monkeypatch.setattr(stored_pairs, "nnstd", compared)
+    compared = Mock(wraps=nnstd)
+    monkeypatch.setattr("topostrata.distance.stored_pairs.nnstd", compared)
 
     def killed(done: int, _total: int) -> None:
         if done == 5:
