@@ -13,7 +13,6 @@ import re
 from datetime import UTC, datetime
 
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
 from topostrata.errors import SettingsError
@@ -32,14 +31,6 @@ _OWN: tuple[tuple[str, str, tokens.Scope], ...] = (
     ("POST", r"/v1/cypher", "query"),
     ("DELETE", r"/v1/removed/.*", "admin"),
     *((method, _TOKENS, "admin") for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")),
-)
-
-# For the schema only: AccessCheck has checked the token before the routing.
-documented = HTTPBearer(
-    auto_error=False,
-    scheme_name="token",
-    description="A token of `topostrata token create`, or that of TOPOSTRATA_API_TOKEN. On loopback a server without "
-    "any answers everybody.",
 )
 
 

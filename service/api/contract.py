@@ -38,6 +38,12 @@ _PROBLEM = {
         },
     },
 }
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of `topostrata token create`, or that of TOPOSTRATA_API_TOKEN. On loopback a server "
+    "without any answers everybody.",
+}
 _TEXT = {"type": "string"}
 _ETAG = {"ETag": {"description": "The entity tag of this state.", "schema": _TEXT}}
 _AS_OF = {"As-Of": {"description": "The moment, where `as_of` names one.", "schema": {"type": "integer"}}}
@@ -84,10 +90,13 @@ def contract_of(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = _PROBLEM
+    document["components"]["securitySchemes"] = {"token": _TOKEN}
     for path, methods in document["paths"].items():
         for method in _METHODS:
             if method in methods:
                 _complete(path, method, methods[method])
+                if path.startswith("/v1/") or path == "/metrics":
+                    methods[method]["security"] = [{"token": []}]  # ``AccessCheck`` asks for it before the routing
     operations = {
         re.sub(r"_v1_.*", "", operation["operationId"]): operation["operationId"]
         for methods in document["paths"].values()

@@ -76,6 +76,4 @@ class Edge:
 
 def _template(scope: Scope) -> str:
     """The path of a route with the names of its parameters: their values would be labels without end."""
-    path = str(getattr(scope.get("route"), "path", "none"))
-    version = scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/") and path.startswith("/")
-    return f"/v1{path}" if version and not path.startswith("/v1/") else path
+    return str(getattr(scope.get("route"), "path", "none"))

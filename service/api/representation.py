@@ -60,8 +60,9 @@ AsOf = Annotated[
 ]
 
 
-async def archive_as_of(request: Request, archive: ArchiveOf, as_of: AsOf = None) -> Archive:
+async def archive_as_of(request: Request, as_of: AsOf = None) -> Archive:
     """The archive as of the moment that the request names; the answer says it in the header ``As-Of``."""
+    archive = await archive_of(request)
     if as_of is None:
         return archive
     request.scope["as_of"] = as_of

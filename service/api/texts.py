@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -25,23 +25,42 @@ _FORMS = {
 }
 
 
-def check_texts(request: Request, dependant: Dependant) -> None:
+class _Text(NamedTuple):
+    """How a parameter is to be spelt: patterns and the words for each; whether it may come several times."""
+
+    forms: tuple[tuple[re.Pattern[str], str], ...]
+    several: bool
+
+
+class Texts(NamedTuple):
+    """The parameters of a route, those in its path and those in the query."""
+
+    path: dict[str, _Text]
+    query: dict[str, _Text]
+
+
+def texts_of(dependant: Dependant) -> Texts:
+    """What a route says of its parameters, read off once: a request need not look for it."""
+    path = {field.alias: _text(field.field_info.annotation) for field in dependant.path_params}
+    return Texts(path, {field.alias: _text(field.field_info.annotation) for field in _queries(dependant)})
+
+
+def check_texts(request: Request, texts: Texts) -> None:
     """Refuse parameters of a request that are not spelt as they are to be, come twice, or are none of the route's."""
-    for field in dependant.path_params:
-        _check(field.alias, request.path_params[field.alias], field.field_info.annotation)
-    kinds = {field.alias: field.field_info.annotation for field in _queries(dependant)}
+    for name, text in texts.path.items():
+        _check(name, request.path_params[name], text)
     seen: set[str] = set()
-    for name, text in request.query_params.multi_items():
-        if name not in kinds:
+    for name, value in request.query_params.multi_items():
+        if name not in texts.query:
             raise InvalidInputError(
                 f"expected parameters of this path, found {name[:64]!r}",
-                hint=f"it has {', '.join(kinds)}" if kinds else "it has none",
+                hint=f"it has {', '.join(texts.query)}" if texts.query else "it has none",
             )
-        several = list in {get_origin(kind) for kind in _parts(kinds[name])}
-        if name in seen and not several:
+        text = texts.query[name]
+        if name in seen and not text.several:
             raise InvalidInputError(f"{name}: expected it once, found it twice")
         seen.add(name)
-        _check(name, text, kinds[name])
+        _check(name, value, text)
 
 
 def _queries(dependant: Dependant) -> Iterator[Any]:
@@ -51,12 +70,12 @@ def _queries(dependant: Dependant) -> Iterator[Any]:
         yield from _queries(inner)
 
 
-def _check(name: str, text: str, kind: Any) -> None:
-    for part in _parts(kind):
-        pattern, words = _FORMS.get(part, (None, ""))
-        if pattern is not None and not pattern.fullmatch(text):
-            raise InvalidInputError(f"{name}: expected {words}, found {text[:40]!r}")
+def _check(name: str, value: str, text: _Text) -> None:
+    for pattern, words in text.forms:
+        if not pattern.fullmatch(value):
+            raise InvalidInputError(f"{name}: expected {words}, found {value[:40]!r}")
 
 
-def _parts(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+def _text(kind: Any) -> _Text:
+    parts = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+    return _Text(tuple(_FORMS[part] for part in parts if part in _FORMS), list in {get_origin(part) for part in parts})

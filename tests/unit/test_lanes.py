@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from topostrata.service.api import problems
+from topostrata.service.api.app import create_app
 from topostrata.service.api.edge import Edge
 from topostrata.service.api.lanes import PLACES, Lane, Lanes, Places, Route, slow
 from topostrata.service.api.telemetry import Telemetry
@@ -225,3 +226,9 @@ def test_a_number_has_one_spelling_and_a_parameter_one_name(query: str, status: 
         assert (await client.get(f"/slow?{query}")).status_code == status
 
     service.run(story)
+
+
+def test_every_route_is_the_apps_own() -> None:
+    """Each path of the contract is a route of the app itself: behind an included router it would be matched twice."""
+    app = create_app()
+    assert set(app.openapi()["paths"]) <= {getattr(route, "path", None) for route in app.router.routes}

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.measures.core import DRAWS, Core
 from topostrata.service.answers.measures import core_answer
 from topostrata.service.answers.shape import answer_fields, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import ReadOf, represent
 from topostrata.service.api.routes.distance import LayersQuery, Pattern
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
-router = APIRouter(tags=["distances"], route_class=Route)
+router = routes_of("distances")
 
 MOST_DRAWS = 20  # each costs as much as the answer, while the client waits
 

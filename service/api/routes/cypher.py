@@ -9,7 +9,7 @@ import threading
 from time import monotonic
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -18,11 +18,11 @@ from topostrata.errors import TopostrataError
 from topostrata.service.answers import arrow
 from topostrata.service.answers.cypher import CypherAnswer, cypher_answer, in_parts
 from topostrata.service.api.bodies import Body, body_of, document, whole
-from topostrata.service.api.lanes import Lane, Route, lanes_of
+from topostrata.service.api.lanes import Lane, lanes_of, routes_of
 from topostrata.service.api.representation import BINARY, JSON, ReadOf, negotiated
 from topostrata.store.read_only import MAX_CHARACTERS
 
-router = APIRouter(tags=["cypher"], route_class=Route)
+router = routes_of("cypher")
 audit = logging.getLogger("topostrata.audit")
 
 _MOST_ROWS = 100_000

@@ -6,7 +6,7 @@ from dataclasses import replace
 from io import BytesIO, StringIO
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
@@ -25,7 +25,7 @@ from topostrata.service.answers.distance import (
     picture,
 )
 from topostrata.service.answers.shape import answer_fields, shape
-from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
+from topostrata.service.api.lanes import Lane, lanes_of, routes_of, slow
 from topostrata.service.api.representation import (
     BINARY,
     GLOB_PATTERN,
@@ -38,7 +38,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.service.api.routes.limits import MOST_COMPARED, check_count
 
-router = APIRouter(tags=["distance"], route_class=Route)
+router = routes_of("distance")
 
 LayersQuery = Annotated[
     list[str] | None,

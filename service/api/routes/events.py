@@ -7,13 +7,13 @@ import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from topostrata.errors import TopostrataError
 from topostrata.service.answers.shape import as_json
-from topostrata.service.api.lanes import busy
+from topostrata.service.api.lanes import busy, routes_of
 from topostrata.service.api.representation import ArchiveOf
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from topostrata.runs import RunState
     from topostrata.store.jobs import JobState
 
-router = APIRouter(tags=["service"])
+router = routes_of("service")
 
 LOOK_S = 2.0  # between two looks at the archive, while somebody listens
 STILL_HERE = 15.0 / LOOK_S  # looks without news, after which a comment shows that the line holds

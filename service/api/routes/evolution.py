@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from topostrata.evolution.between import Evolution
 from topostrata.evolution.neuron import Neuron
@@ -14,7 +14,7 @@ from topostrata.refs import MAX_STEP
 from topostrata.service.answers import arrow, values
 from topostrata.service.answers.evolution import ConnectionAnswer, connections_answer, packed_changes
 from topostrata.service.answers.shape import answer_type
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import (
     BINARY,
     BYTES,
@@ -32,7 +32,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.words import ConnectionStatus
 
-router = APIRouter(tags=["evolution"], route_class=Route)
+router = routes_of("evolution")
 
 FromQuery = Annotated[int | None, Query(alias="from", ge=0, le=MAX_STEP, description="Default: the first.")]
 ToQuery = Annotated[int | None, Query(ge=0, le=MAX_STEP, description="Default: the last.")]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from topostrata.lineage.unit_terms import Units
 from topostrata.service import jobs
 from topostrata.service.answers.shape import answer_type
 from topostrata.service.api.bodies import Body, body_of_kinds, document_of_kinds
-from topostrata.service.api.lanes import Lane, Route, busy, lanes_of, slow
+from topostrata.service.api.lanes import Lane, busy, lanes_of, routes_of, slow
 from topostrata.service.api.representation import (
     BINARY,
     JSON,
@@ -41,7 +41,7 @@ from topostrata.service.api.routes.limits import MOST_COMPARED
 from topostrata.service.api.routes.lineage import MOST_SAMPLES
 from topostrata.store.jobs import Job
 
-router = APIRouter(tags=["jobs"], route_class=Route)
+router = routes_of("jobs")
 
 MOST_TESTS = 999_999
 JobAnswer = answer_type(Job)

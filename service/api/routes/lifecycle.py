@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from topostrata.errors import ChangedError, NotFoundError
 from topostrata.ingest.lifecycle import Purged, RemovedRun
 from topostrata.runs import Run
 from topostrata.service.answers.shape import answer_type, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import RUN_PATTERN, ArchiveOf, ReadOf, RunId, is_stale, represent
 from topostrata.store.runs import MAX_PAGE
 
-router = APIRouter(tags=["runs"], route_class=Route)
+router = routes_of("runs")
 
 AlsoQuery = Annotated[
     list[Annotated[str, Field(pattern=RUN_PATTERN)]] | None,

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from topostrata.archive import Archive
@@ -20,7 +20,7 @@ from topostrata.lineage.timelines import Timeline
 from topostrata.lineage.unit_terms import Units
 from topostrata.service.answers.lineage import inference_answer
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import (
     GLOB_PATTERN,
     RUN_PATTERN,
@@ -33,7 +33,7 @@ from topostrata.service.api.representation import (
 from topostrata.service.api.routes.distance import KeepQuery
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
-router = APIRouter(tags=["lineage"], route_class=Route)
+router = routes_of("lineage")
 
 RunQuery = Annotated[str, Query(description="A run.", pattern=RUN_PATTERN)]
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]

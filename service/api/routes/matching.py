@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.edits import Edits, UnitEdits, parse_unit
 from topostrata.distance.match import Match
 from topostrata.service.answers.matching import EditAnswer, edits_answer, match_answer, packed_edits
 from topostrata.service.answers.shape import answer_fields, answer_type, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import Limit, ReadOf, represent, represent_bytes
 from topostrata.service.api.routes.distance import RefQuery
 
-router = APIRouter(tags=["matching"], route_class=Route)
+router = routes_of("matching")
 
 MatchAnswer = shape("MatchAnswer", Match.__doc__, {"a": str, "b": str} | answer_fields(Match))
 EditsAnswer = shape(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from topostrata.measures.panel import Measures
 from topostrata.measures.structure import Structure
 from topostrata.refs import Ref
 from topostrata.service.answers.measures import snapshot_answer
 from topostrata.service.answers.shape import answer_fields, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import ReadOf, RunId, StepPath, represent
 
-router = APIRouter(tags=["measures"], route_class=Route)
+router = routes_of("measures")
 
 StructureAnswer = shape("StructureAnswer", "The structure of one snapshot.", {"ref": str} | answer_fields(Structure))
 MeasuresAnswer = shape("MeasuresAnswer", "The structure panel of one snapshot.", {"ref": str} | answer_fields(Measures))

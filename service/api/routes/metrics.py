@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
@@ -17,7 +17,7 @@ from topostrata.measures.run_flow import MOMENTS, FlowCorrelation, RunGradientFl
 from topostrata.refs import check_run_id
 from topostrata.runs import StepMetrics, check_epoch
 from topostrata.service.answers.shape import answer_type, shape
-from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
+from topostrata.service.api.lanes import Lane, lanes_of, routes_of, slow
 from topostrata.service.api.representation import (
     GLOB_PATTERN,
     PAGE,
@@ -33,7 +33,7 @@ from topostrata.service.api.representation import (
     represent,
 )
 
-router = APIRouter(tags=["metrics"], route_class=Route)
+router = routes_of("metrics")
 
 StepMetricsAnswer = answer_type(StepMetrics)
 RunFlowAnswer: Any = answer_type(RunGradientFlow)

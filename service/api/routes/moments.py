@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from topostrata.refs import MAX_STEP
 from topostrata.runs import Change
 from topostrata.service.answers.shape import answer_type, shape
-from topostrata.service.api.lanes import Route
+from topostrata.service.api.lanes import routes_of
 from topostrata.service.api.representation import PAGE, Limit, ReadOf, represent
 
-router = APIRouter(tags=["moments"], route_class=Route)
+router = routes_of("moments")
 
 ChangesAnswer = shape(
     "ChangesAnswer",

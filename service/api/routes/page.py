@@ -6,16 +6,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 from typing_extensions import TypedDict
 
 from topostrata.service.answers.cypher import RecipeAnswer, cookbook_answer
-from topostrata.service.api.lanes import Route
+from topostrata.service.api.lanes import routes_of
 from topostrata.service.api.representation import ReadOf, RunId, represent
 
-router = APIRouter(tags=["page"], route_class=Route)
+router = routes_of("page")
 
 # Nothing from elsewhere, no script or style in the markup, in no frame. Scripts may set colours of what they draw.
 POLICY = (

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from topostrata.lineage.related import TESTS, Relatedness
 from topostrata.service.answers.lineage import related_answer
 from topostrata.service.answers.shape import answer_fields, shape
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import ReadOf, represent
 from topostrata.service.api.routes.distance import RefQuery
 
-router = APIRouter(tags=["lineage"], route_class=Route)
+router = routes_of("lineage")
 
 MOST_TESTS = 9_999  # seconds, while the client waits
 

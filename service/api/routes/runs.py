@@ -8,7 +8,7 @@ from io import BytesIO
 from threading import BoundedSemaphore
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import AwareDatetime, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
@@ -23,7 +23,7 @@ from topostrata.service.answers import values
 from topostrata.service.answers.runs import RunLayerAnswer, run_layer_answer
 from topostrata.service.answers.shape import answer_type, as_json, shape
 from topostrata.service.api.bodies import Body, body_of, document, whole
-from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
+from topostrata.service.api.lanes import Lane, lanes_of, routes_of, slow
 from topostrata.service.api.representation import (
     GLOB_PATTERN,
     PAGE,
@@ -44,7 +44,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.store.runs import MAX_PAGE
 
-router = APIRouter(tags=["runs"], route_class=Route)
+router = routes_of("runs")
 
 _UNPACKED = 4  # the largest unpacked body, as a multiple of the largest body
 _PER_CONNECTION = 8  # of the largest body; a connection takes some 64 bytes of memory while it is decoded

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from topostrata.errors import NotFoundError
 from topostrata.service.answers.shape import answer_type, as_json, shape
 from topostrata.service.api.bodies import Body, body_of, document
-from topostrata.service.api.lanes import Lane, Route, lanes_of
+from topostrata.service.api.lanes import Lane, lanes_of, routes_of
 from topostrata.service.api.representation import represent
 from topostrata.service.tokens import AGE_PATTERN, NAME_PATTERN, Scope, Token, TokenFile, lifetime
 
-router = APIRouter(tags=["tokens"], route_class=Route)
+router = routes_of("tokens")
 
 Owner = Annotated[str, Path(description="Whose token it is.", json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
 

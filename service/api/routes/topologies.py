@@ -6,7 +6,7 @@ import json
 from io import BytesIO
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from typing_extensions import TypedDict
 
 from topostrata.errors import LimitError
@@ -15,7 +15,7 @@ from topostrata.refs import Ref
 from topostrata.runs import ArchiveCounts
 from topostrata.service.answers import arrow
 from topostrata.service.answers.shape import answer_type
-from topostrata.service.api.lanes import Route, slow
+from topostrata.service.api.lanes import routes_of, slow
 from topostrata.service.api.representation import (
     BINARY,
     JSON,
@@ -28,7 +28,7 @@ from topostrata.service.api.representation import (
 )
 from topostrata.topology import Topology
 
-router = APIRouter(tags=["topologies"], route_class=Route)
+router = routes_of("topologies")
 
 _NPZ, _SAFETENSORS = "application/x-npz", "application/vnd.safetensors"
 _KINDS = (_NPZ, _SAFETENSORS, arrow.MEDIA_TYPE, JSON)
