@@ -8,23 +8,31 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from topostrata.errors import MissingExtraError, SettingsError, StoreUnavailableError
 from topostrata.service.tokens import TokenFile, tokens_path
 from topostrata.settings import Settings, load_settings, others_can_read
 
+if TYPE_CHECKING:
+    from topostrata.service.api.auth import Guard
+
 _SWITCH_S = 0.001  # how long a computing thread keeps the interpreter while the one that answers wants it
 
 
 class Manner(NamedTuple):
-    """How a service is run: the files of its certificate and key, the path that a proxy has it under, its log."""
+    """How a service is run: the files of its certificate and key, the path that a proxy has it under, its log.
+
+    ``processes`` is how many answer on its socket.
+    """
 
     tls_cert: Path | None = None
     tls_key: Path | None = None
     root_path: str = ""
     json_log: bool = False
+    processes: int = 1
 
 
 PLAIN = Manner()
@@ -35,41 +43,61 @@ def run_server(
 ) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` gets the URL and the host names once requests are answered."""
     try:
-        import uvicorn  # noqa: PLC0415 - behind an extra
+        import uvicorn  # noqa: F401, PLC0415 - behind an extra
 
         from topostrata.archive import open_archive  # noqa: PLC0415
         from topostrata.service.api.access import LOOPBACK  # noqa: PLC0415
-        from topostrata.service.api.app import create_app  # noqa: PLC0415
-        from topostrata.service.api.auth import Guard  # noqa: PLC0415
-        from topostrata.service.api.connections import PatientProtocol, most_connections  # noqa: PLC0415
-        from topostrata.service.api.logs import log_as_json  # noqa: PLC0415
+        from topostrata.service.api.processes import keep_answering  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("the REST API", "server") from error
 
     _check(manner)
     settings = load_settings()
-    guard = Guard(settings.api_secret(), _kept(settings, store))
-    address = _address(host, guarded=guard.is_closed())
+    address = _address(host, guarded=_guard(settings, store).is_closed())
     listening = _listen(address, port)
     shown = f"[{address}]" if address.version == 6 else str(address)
     url = f"{'http' if manner.tls_cert is None else 'https'}://{shown}:{listening.getsockname()[1]}"
     hosts = settings.api_names() | (set() if address.is_unspecified else {shown})
 
+    def up() -> None:
+        ready(url, sorted(hosts | LOOPBACK))
+
+    with listening:
+        answering = partial(_answer, listening, store, hosts, manner)
+        if manner.processes == 1:
+            answering(up)
+            return
+        with open_archive(store):  # what is wrong with it is said once, and its engine stays
+            keep_answering(manner.processes, answering, up)
+
+
+def _answer(
+    listening: socket.socket, store: str | None, hosts: frozenset[str], manner: Manner, up: Callable[[], None]
+) -> None:
+    """Answer on a socket until SIGINT or SIGTERM; ``up`` is called once requests are answered."""
+    import uvicorn  # noqa: PLC0415 - behind an extra
+
+    from topostrata.archive import open_archive  # noqa: PLC0415
+    from topostrata.service.api.app import create_app  # noqa: PLC0415
+    from topostrata.service.api.connections import PatientProtocol, most_connections  # noqa: PLC0415
+    from topostrata.service.api.logs import log_as_json  # noqa: PLC0415
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                ready(url, sorted(hosts | LOOPBACK))
+                up()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await app.state.watch.close()  # streams of events end: the server waits for what it still answers
             await super().shutdown(sockets)
 
+    settings = load_settings()
     # uvicorn shuts down at SIGTERM and then raises the signal again; with this handler the process exits with 0.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # The archive keeps its settings for as long as it is open, and does not need the token.
-    with listening, open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
-        app = create_app(archive=archive, guard=guard, hosts=hosts, works_on=store or settings.store)
+    with open_archive(store, settings=settings.model_copy(update={"api_token": None})) as archive:
+        app = create_app(archive=archive, guard=_guard(settings, store), hosts=hosts, works_on=store or settings.store)
         PatientProtocol.patience_s = settings.request_timeout_s
         PatientProtocol.most = most_connections()
         sys.setswitchinterval(_SWITCH_S)
@@ -87,6 +115,12 @@ def run_server(
         if manner.json_log:
             log_as_json()
         Server(config).run([listening])
+
+
+def _guard(settings: Settings, store: str | None) -> Guard:
+    from topostrata.service.api.auth import Guard  # noqa: PLC0415 - behind an extra
+
+    return Guard(settings.api_secret(), _kept(settings, store))
 
 
 def _check(manner: Manner) -> None:

@@ -53,6 +53,12 @@ def serve(
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log each request and event as a line of JSON on stderr.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", metavar="COUNT", min=1, max=64, help="Processes that answer, each with limits of its own."
+        ),
+    ] = 1,
     store: StoreOption = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -67,7 +73,7 @@ def serve(
             say("TOPOSTRATA_API_HOSTS adds other names of this machine")
             say(f"the page: {url}/")
 
-    run_server(store, host=host, port=port, ready=ready, manner=Manner(tls_cert, tls_key, root_path, json_log))
+    run_server(store, host=host, port=port, ready=ready, manner=Manner(tls_cert, tls_key, root_path, json_log, workers))
 
 
 def mcp(store: StoreOption = None) -> None:

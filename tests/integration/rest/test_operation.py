@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -31,6 +33,12 @@ def serving(store: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[
         finally:
             server.terminate()
             server.wait(30)
+
+
+def answering(server: subprocess.Popen[str]) -> list[int]:
+    """The ids of the processes that answer for a service."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text("ascii").split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_logs_are_lines_of_json_under_the_id_of_the_request(shell: Shell) -> None:
@@ -89,6 +97,32 @@ def test_the_reference_needs_no_script_and_no_network(rest: httpx.Client) -> Non
     for path, methods in contract["paths"].items():
         for method in methods:
             assert f"<h3>{method.upper()} {path}</h3>" in answer.text
+
+
+@pytest.mark.skipif(find_spec("prometheus_client") is None, reason="expected prometheus_client of [server], found none")
+def test_several_processes_are_one_service(shell: Shell) -> None:
+    """They count together; one that is killed is replaced; a job that any of them takes is worked on; all end together."""
+    with serving(shell.store, "--workers", "2") as (url, server):
+        processes = answering(server)
+        assert len(processes) == 2
+        for _ in range(8):
+            assert httpx.get(f"{url}/v1/runs/w0", timeout=60).json()["run"] == "w0"
+        os.kill(processes[0], signal.SIGKILL)
+        assert server.stderr is not None
+        assert "ended with status -9; another takes its place" in server.stderr.readline()
+        for _ in range(8):
+            assert httpx.get(f"{url}/v1/runs/w0", timeout=60).json()["run"] == "w0"
+        counts = httpx.get(f"{url}/metrics", timeout=60).text
+        assert 'topostrata_requests_total{method="GET",route="/v1/runs/{run}",status="200"} 16.0' in counts
+        assert 'topostrata_waiting{lane="quick"} 0.0' in counts
+        about = {"kind": "inference", "refs": ["w0@0", "w1@0"], "alignment": "identity"}
+        job = httpx.post(f"{url}/v1/jobs", json=about, timeout=60).headers["location"].rpartition("/")[2]
+        assert shell.json("jobs", "wait", job)["status"] == "finished"
+        last = answering(server)
+        assert processes[1] in last
+        server.terminate()
+        assert server.wait(60) == 0
+        assert not [pid for pid in last if Path(f"/proc/{pid}").exists()]
 
 
 def test_the_service_speaks_tls(shell: Shell, tmp_path: Path) -> None:
