@@ -2,6 +2,7 @@
 
     python bench/store.py [--large]
     python bench/store.py --flat 2000
+    python bench/store.py --disk
 
 Random sparse layers, 20 % of whose connections are replaced at each snapshot: 20,000 connections in four layers, and
 with ``--large`` 1,000,000. Printed: snapshots acknowledged (masks, flushed to disk) a second and connections a second,
@@ -11,6 +12,11 @@ pairs: at the beginning, when the engine has compiled little of itself, and late
 ``--flat`` shows instead what a push costs as a run grows long: a SET run of 784-784-784-784-10 with 2,400 births and
 as many deaths a step, up to that step. Printed: processor time of the engine and of the client a push, over 40 pushes.
 The snapshots between are projected 200 at a time, which gives the same graph (``--each`` pushes them one by one).
+
+``--disk`` shows what an embedded archive of 90 networks takes, by what its files hold, with all connections projected
+and with none: five runs of the published networks, each with its three snapshots and 15 more, in each of which 3 % of
+the connections of the layer before are moved. Printed: bytes for each connection of each snapshot, after the engine
+stopped and while it runs.
 """
 
 from __future__ import annotations
@@ -24,11 +30,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import scipy.sparse as sp
 from surroundings import surroundings
 
 from topostrata.archive import Archive, open_archive
+from topostrata.store.disk import disk_bytes
 from topostrata.store.embedded import status, stop
 from topostrata.topology import Mask, Topology
 
@@ -38,10 +47,14 @@ from tests import neo4j_server
 CHURN = 0.2
 ROUNDS = 15
 NEO4J = "neo4j-5.26"
+PUBLISHED = Path(os.environ.get("TOPOSTRATA_REFERENCE_TOPOLOGIES", "../shared/set-topologies"))
+DISK_KINDS = ("connections", "indexes", "neurons", "masks", "other")
 
 
-def next_mask(mask: Mask, rng: np.random.Generator) -> Mask:
-    moved = round(CHURN * mask.nnz)
+def next_mask(mask: Mask, rng: np.random.Generator, churn: float = CHURN) -> Mask:
+    if mask.nnz == mask.size:
+        return mask
+    moved = round(churn * mask.nnz)
     survivors = np.delete(mask.cells, rng.choice(mask.nnz, moved, replace=False))
     born = np.setdiff1d(rng.integers(0, mask.size, 2 * moved + 10), mask.cells)
     return Mask(mask.n_source, mask.n_target, np.sort(np.append(survivors, rng.choice(born, moved, replace=False))))
@@ -171,10 +184,42 @@ def flat(name: str, archive: Archive, pid: int, steps: int, *, each: bool) -> No
             print(f"| {name} | {step - 39:,} | {engine:.0f} | {client:.0f} |", flush=True)
 
 
+def published(snapshots: int) -> Iterator[tuple[str, list[Topology]]]:
+    """The published runs, each with as many snapshots: its own three, then ones made by moving 3 %."""
+    rng = np.random.default_rng(0)
+    for folder in sorted(path for path in PUBLISHED.iterdir() if path.is_dir()):
+        networks = []
+        for epoch in sorted(folder.glob("epoch_*")):
+            masks = [sp.csr_array(sp.load_npz(file))[:-1] for file in sorted(epoch.glob("weight_l*.npz"))]
+            networks.append(Topology.from_masks(masks, zeros="absent"))
+        while len(networks) < snapshots:
+            networks.append(Topology.from_masks([next_mask(y.mask, rng, 0.03) for y in networks[-1].layers]))
+        yield folder.name, networks
+
+
+def disk(projection: Literal["all", "none"]) -> None:
+    """Rows of a table: bytes a connection and snapshot, of all files and by what they hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "archive"
+        connections = 0
+        with open_archive(str(store)) as archive:
+            for run, networks in published(18):
+                for step, topology in enumerate(networks):
+                    archive.push(run, step, topology, projection=projection)
+                    connections += topology.nnz
+            lives = archive.cypher("MATCH ()-[c:CONNECTS]->() RETURN count(c) AS lives").rows[0][0]
+            running = sum(archive.counts().disk.values())
+        stop(store, force=True)
+        kinds = disk_bytes(store)
+    cells = (sum(kinds.values()), running, *(kinds[kind] for kind in DISK_KINDS))
+    print(f"| {projection} | {lives:,} | {' | '.join(f'{size / connections:.2f}' for size in cells)} |", flush=True)
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--flat", type=int, metavar="STEPS", help="show the cost of a push up to this step instead")
     options.add_argument("--each", action="store_true", help="with --flat: push every snapshot by itself")
+    options.add_argument("--disk", action="store_true", help="show what an embedded archive takes on the disk instead")
     options.add_argument("--only", choices=["embedded", NEO4J], help="only this store")
     options.add_argument("--large", action="store_true", help="also 1,000,000 connections a snapshot")
     chosen = options.parse_args()
@@ -182,6 +227,12 @@ def main() -> None:
         (name, opened) for name, opened in (("embedded", embedded), (NEO4J, server)) if chosen.only in {None, name}
     ]
     print(surroundings("neo4j", "arcadedb-embedded", "numpy"), f"; Neo4j {NEO4J}\n")
+    if chosen.disk:
+        print(f"| projected | lives | stopped | running | {' | '.join(DISK_KINDS)} |")
+        print(f"| --- {'| ---: ' * (3 + len(DISK_KINDS))}|", flush=True)
+        disk("all")
+        disk("none")
+        return
     if chosen.flat:
         print("| store | step | engine, CPU ms a push | client, CPU ms |\n| --- | ---: | ---: | ---: |", flush=True)
         for name, opened in stores:

@@ -88,7 +88,11 @@ def mcp(store: StoreOption = None) -> None:
 
 
 def stats(store: StoreOption = None, json_: JsonFlag = False) -> None:
-    """Say how much the archive holds: runs, snapshots, masks and their packed bytes, neurons."""
+    """Say how much the archive holds: runs, snapshots, masks and their packed bytes, neurons; and where bytes are.
+
+    The second table has the bytes of the embedded engine's files by what they hold. The log is that of the running
+    engine, and most of it goes when the engine stops. A server does not tell what it takes.
+    """
     from topostrata.service.answers.shape import as_json
 
     with archive(store) as opened:
@@ -96,7 +100,11 @@ def stats(store: StoreOption = None, json_: JsonFlag = False) -> None:
     if json_:
         answer(counts)
     else:
+        disk = counts.pop("disk")
         show(table([name.replace("_", " ") for name in counts], [[f"{count:,}" for count in counts.values()]]))
+        if disk:
+            rows = [*disk.items(), ("all", sum(disk.values()))]
+            show(table(["on the disk", "bytes"], [[kind, f"{size:,}"] for kind, size in rows]))
 
 
 def verify(

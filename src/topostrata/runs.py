@@ -265,13 +265,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveCounts:
-    """How much an archive holds; ``mask_bytes`` is what the packed masks take."""
+    """How much an archive holds; ``mask_bytes`` is what the packed masks take.
+
+    ``disk`` has the bytes of the embedded engine's files, by what they hold: ``connections``, ``neurons``, ``masks``,
+    ``distances``, ``indexes``, ``log`` (most of it goes when the engine stops) and ``other``, the largest first. It is
+    empty where a server keeps the archive, which does not tell.
+    """
 
     runs: int
     snapshots: int
     masks: int
     mask_bytes: int
     neurons: int
+    disk: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_metrics(metrics: Mapping[str, float] | None) -> dict[str, float]:

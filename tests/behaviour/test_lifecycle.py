@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -149,8 +150,22 @@ def said(target: Target) -> Callable[..., dict[str, object]]:
 
 
 def test_stats_says_how_much_there_is(three: Archive, said: Callable[..., dict[str, object]]) -> None:
-    """As the archive counts it."""
-    assert said("stats") == asdict(three.counts())
+    """As the archive counts it; the embedded engine's files also by what they hold, a server tells nothing of its own."""
+    stats, counts = said("stats"), three.counts()
+    assert {**stats, "disk": None} == {**asdict(counts), "disk": None}
+    kinds = ["connections", "distances", "indexes", "log", "masks", "neurons", "other"]
+    assert isinstance(stats["disk"], dict)
+    assert (
+        sorted(stats["disk"])
+        == sorted(counts.disk)
+        == ([] if three.location.startswith(("neo4j:", "bolt:")) else kinds)
+    )
+    if "://" not in three.location:
+        engine = Path(three.location) / "engine"
+        files = {path: path.stat().st_size for path in engine.rglob("*") if path.is_file()}
+        still = sum(size for path, size in files.items() if path.suffix != ".wal" and path.parent.name != "log")
+        assert 0 < counts.disk["indexes"] < 3 * 2**20, "two dozen indexes of small pages"
+        assert still == sum(counts.disk.values()) - counts.disk["log"], "every file is counted, and once"
 
 
 def test_the_verbs_say_and_do_the_same(three: Archive, said: Callable[..., dict[str, object]]) -> None:

@@ -180,9 +180,12 @@ def test_globs_name_the_snapshots_that_are_there(archive: Archive) -> None:
 
 def test_counts_tell_how_much_is_there(archive: Archive) -> None:
     """Runs, snapshots, masks and their bytes, neurons; all 0 in an empty archive."""
-    assert archive.counts() == ArchiveCounts(runs=0, snapshots=0, masks=0, mask_bytes=0, neurons=0)
+    empty = archive.counts()
+    assert empty == ArchiveCounts(runs=0, snapshots=0, masks=0, mask_bytes=0, neurons=0, disk=empty.disk)
     archive.push("w0", 0, Topology.from_masks([np.eye(3), np.ones((3, 2))]))
     archive.push("w0", 1, Topology.from_masks([np.eye(3), np.eye(3, 2)]))
     counts = archive.counts()
-    assert counts == ArchiveCounts(runs=1, snapshots=2, masks=3, mask_bytes=counts.mask_bytes, neurons=8)
+    assert counts == ArchiveCounts(
+        runs=1, snapshots=2, masks=3, mask_bytes=counts.mask_bytes, neurons=8, disk=counts.disk
+    )
     assert counts.mask_bytes > 3 * 20

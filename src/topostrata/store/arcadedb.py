@@ -130,6 +130,9 @@ def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str
         # In production mode every error of a query reads "check the server log", with which no analyst can do anything.
         "server.mode": "development",
         "txWalFlush": "1",
+        # Of indexes made from now on. Each of some two dozen has a page from the beginning, and a transaction copies
+        # and logs those that it changes whole: pages of 256 KB, the engine's own size, were most of a small archive.
+        "indexDefaultPageSize": "65536",
         "command.timeout": str(command_timeout_ms),
         # Its own gate counts writers with readers: four queries that cannot be ended would stop every write. Users'
         # queries are bounded where they are asked (graph.py), and what one list or one sort may hold, here.

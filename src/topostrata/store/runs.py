@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from topostrata.errors import InvalidInputError, InvalidRefError, NotFoundError
@@ -29,6 +30,7 @@ from topostrata.runs import (
     StepMetrics,
     Unprojected,
 )
+from topostrata.store.disk import disk_bytes
 from topostrata.store.past import clock_of, rows_of
 from topostrata.store.rows import as_change, as_layers, as_metrics, as_run, as_snapshot, as_step_metrics
 
@@ -212,7 +214,8 @@ class RunStore:
 
     def counts(self) -> ArchiveCounts:
         """How much the archive holds."""
-        return ArchiveCounts(**self._store.read("archive/counts")[0])
+        disk = disk_bytes(Path(self._store.location)) if self._store.is_embedded else {}
+        return ArchiveCounts(**self._store.read("archive/counts")[0], disk=disk)
 
 
 def all_runs(tx: Transaction, only: RunFilter = EVERY_RUN, *, removed: bool = False) -> list[Run]:

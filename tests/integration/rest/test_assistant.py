@@ -33,7 +33,8 @@ def test_an_assistant_gets_the_answers_of_rest(shell: Shell, rest: httpx.Client)
     assert answers["lineage"] == rest.get("/v1/runs/w2/lineage").json()
     assert answers["related"] == rest.get("/v1/related", params={"a": "w0@0", "b": "w4@0"}).json()
     assert answers["cookbook"]["queries"] == rest.get("/v1/cypher/cookbook").json()
-    assert answers["stats"] == rest.get("/v1/stats").json()
+    counts = rest.get("/v1/stats").json()
+    assert {**answers["stats"], "disk": None} == {**counts, "disk": None}, "but for the log, which grows"
     assert [run["run"] for run in answers["runs"]["runs"]] == ["w0", "w1", "w2", "w3", "w4"]
     assert [entry["step"] for entry in answers["run"]["snapshots"]] == [0, 10, 50]
     assert answers["run"]["more"] is False
