@@ -126,7 +126,9 @@ class Mask:
     def digest(self) -> str:
         """SHA-256 over shape, taps and cells, in hex: equal exactly for equal masks, however they were packed."""
         head = struct.pack("<QQQ", self.n_source, self.taps, self.n_target)
-        return hashlib.sha256(format_1.MASK_DIGEST + head + self.cells.astype("<i8").tobytes()).hexdigest()
+        sha = hashlib.sha256(format_1.MASK_DIGEST + head)
+        sha.update(self.cells.astype("<i8", copy=False).data)
+        return sha.hexdigest()
 
     def to_csc(self) -> sp.csc_array:
         """The mask as a boolean SciPy matrix of shape (n_source * taps, n_target)."""

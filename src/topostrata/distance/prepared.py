@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from topostrata.distance import colours
 from topostrata.distance.addresses import places
 from topostrata.distance.plan import Plan, plan_of
-from topostrata.distance.sets import Part, Sets, Units, ends, sets_of, with_taps
+from topostrata.distance.sets import Part, Sets, Units, ends, fan_in_of, sets_of, with_taps
 from topostrata.topology import Layer, Topology, Wiring
 
 Ints = NDArray[np.int64]
@@ -240,6 +240,10 @@ class _AllSets:
             plan = self.plan
             contexts = [plan.sources[k] for k in layers]
             taps = tuple(plan.taps[k] for k in layers)
+            if len(layers) == 1:
+                ((k,), (context,), (tap,)) = layers, contexts, taps
+                self.known[key] = fan_in_of(self.layers[k], context, self._size(context) * tap, tap)
+                return self.known[key]
             parts = []
             for k, context, tap in zip(layers, contexts, taps, strict=True):
                 sources, targets, at_tap = self.ends(k)

@@ -1,7 +1,7 @@
 """One set per unit as flat arrays: the fan-in or fan-out sets of a space's units, and who holds which element.
 
-Cells are sorted, so nothing is sorted here: sets are counted out, and those of the other end are the same arrays with
-their roles exchanged wherever one layer without taps makes both.
+Cells are sorted, so nothing is sorted here: the cells of one layer are fan-in sets already, other sets are counted out,
+and those of the other end are the same arrays with their roles exchanged wherever one layer without taps makes both.
 """
 
 # numba infers the types of what it compiles; loops and branches written out are what makes it fast.
@@ -16,11 +16,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topostrata.distance.kernels import PAD, copy_into
+from topostrata.distance.kernels import PAD
 from topostrata.layers import Layer
 
 Ints = NDArray[np.int64]
 Units = NDArray[np.uint32]
+_NO_CELLS = np.zeros(0, dtype=np.int64)
+_NO_CELLS.flags.writeable = False  # as those of masks: another type would be compiled again
 NO_HOLDER = 2**31  # the size of the smallest set that holds an element that none holds
 
 
@@ -50,19 +52,45 @@ def ends_of(cells, stride, taps, local, together):
 
 
 @njit(cache=True, nogil=True)
-def counted_out(size, elements, units, keys):
-    """Sets of ``size`` units and who holds what, from pairs in any order: ptr, keys, back, holders as in ``Sets``.
+def by_target(cells, stride, together, size, elements):
+    """The fan-in sets by one layer and who holds what: ptr, keys, back, holders as in ``Sets``; cells are such keys.
 
-    Those that come sorted, as the cells of one layer do, are counted out once instead of three times.
+    ``together`` targets in a row hold their own ``stride`` of the elements.
     """
+    n = len(cells)
+    ptr, back = np.zeros(size + 1, dtype=np.int64), np.zeros(elements + 1, dtype=np.int64)
+    keys, holders = np.zeros(n + PAD, dtype=np.uint32), np.zeros(n + PAD, dtype=np.uint32)
+    target, shift = np.int64(0), np.int64(0)
+    for e in range(n):
+        if cells[e] >= (target + 1) * stride:
+            following = cells[e] // stride
+            while target < following:
+                target += 1
+                ptr[target] = e
+            shift = (target - target // together) * stride
+        k = cells[e] - shift
+        keys[e] = k
+        back[k + 1] += 1
+    for i in range(target, size):
+        ptr[i + 1] = n
+    for k in range(elements):
+        back[k + 1] += back[k]
+    position = back[:-1].copy()
+    for i in range(size):
+        for e in range(ptr[i], ptr[i + 1]):
+            holders[position[keys[e]]] = i
+            position[keys[e]] += 1
+    return ptr, keys, back, holders
+
+
+@njit(cache=True, nogil=True)
+def counted_out(size, elements, units, keys):
+    """Sets of ``size`` units and who holds what, from pairs in any order: ptr, keys, back, holders as in ``Sets``."""
     n = len(units)
     ptr, back = np.zeros(size + 1, dtype=np.int64), np.zeros(elements + 1, dtype=np.int64)
-    disorder = 0
     for e in range(n):
         ptr[units[e] + 1] += 1
         back[keys[e] + 1] += 1
-        before = max(e - 1, 0)
-        disorder += units[e] < units[before] or (units[e] == units[before] and keys[e] < keys[before])
     for i in range(size):
         ptr[i + 1] += ptr[i]
     for k in range(elements):
@@ -73,9 +101,6 @@ def counted_out(size, elements, units, keys):
         k = keys[e]
         holders[position[k]] = units[e]
         position[k] += 1
-    if disorder == 0:
-        copy_into(keys, by_unit)
-        return ptr, by_unit, back, holders
     place = ptr[:-1].copy()
     for k in range(elements):
         for h in range(back[k], back[k + 1]):
@@ -168,15 +193,26 @@ def with_taps(units: Units, taps: int, at_tap: Units) -> Units:
     return units if not len(at_tap) else units * np.uint32(taps) + at_tap
 
 
+def fan_in_of(layer: Layer, space: int, elements: int, taps: int) -> Sets:
+    """The fan-in sets by one layer; the units of its source, a ``space`` or context, are ``taps`` elements each."""
+    shape = layer.shape
+    together = shape.target.size // shape.groups
+    cells, stride, size = layer.mask.cells, layer.mask.stride, shape.target.size
+    ptr, keys, back, holders = by_target(cells, stride, together, size, elements)
+    return _sets(ptr, keys, back, holders, (0,), (taps,), (space,))
+
+
 def sets_of(size: int, parts: list[Part], taps: tuple[int, ...], spaces: tuple[int, ...]) -> Sets:
     """The sets of the ``size`` units of a space; per layer its part, its taps and the space at its other end."""
+    if not parts:
+        ptr, by_unit, back, holders = by_target(_NO_CELLS, 1, 1, size, 0)
+        return _sets(ptr, by_unit, back, holders, (), taps, spaces)
     offset = np.concatenate([[0], np.cumsum([part.elements for part in parts], dtype=np.int64)]).astype(np.int64)
     if len(parts) == 1:
         units, keys = parts[0].units, parts[0].keys
     else:
-        none: Units = np.zeros(0, dtype=np.uint32)
-        units = np.concatenate([none, *(part.units for part in parts)])
-        keys = np.concatenate([none, *(part.keys + np.uint32(offset[q]) for q, part in enumerate(parts))])
+        units = np.concatenate([part.units for part in parts])
+        keys = np.concatenate([part.keys + np.uint32(offset[q]) for q, part in enumerate(parts)])
     ptr, by_unit, back, holders = counted_out(size, int(offset[-1]), units, keys)
     return _sets(ptr, by_unit, back, holders, tuple(offset[:-1].tolist()), taps, spaces)
 
