@@ -19,7 +19,7 @@ def _at_home(method: str) -> Any:
     def refused(_self: RemoteJobs, *_: Any, **__: Any) -> Any:
         raise InvalidInputError(
             f"jobs.{method}: expected an archive that is opened itself, found one behind a service",
-            hint="POST /v1/jobs asks the service for a job, which it works on itself",
+            hint="jobs.ask(KIND, ...) asks the service for a job, which it works on itself",
         )
 
     refused.__name__ = method
@@ -31,6 +31,16 @@ class RemoteJobs(JobQueue):
 
     def __init__(self, service: Service) -> None:
         self._service = service
+
+    def ask(self, kind: str, /, **request: Any) -> Job:
+        """Ask the service for work that takes long: the job, which is the same one for whoever asks for the same.
+
+        Kinds and what each takes are those of ``POST /v1/jobs`` in docs/api.md: ``distances`` (``refs``, ``alignment``,
+        ...), ``inference``, ``relatedness`` (``a``, ``b``, ...) and ``export``. What is None is not said.
+        Raises ``InvalidInputError`` for another kind, or what a kind has not; ``NotFoundError`` where nothing is named.
+        """
+        said = {name: value for name, value in request.items() if value is not None}
+        return self._service.read(Job, self._service.send("POST", path_of("jobs"), document={"kind": kind, **said}))
 
     @override
     def page(self, *, limit: int = 100, before: int | None = None) -> list[Job]:

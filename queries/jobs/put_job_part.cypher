@@ -2,7 +2,7 @@
 // parameters: id, part, data
 // columns: id
 MATCH (j:Job {id: $id})
-MERGE (p:JobPart {id: $id + '/' + toString($part)})
+MERGE (p:JobPart {id: $part})
 SET p.data = $data
 MERGE (j)-[:HAS_PART]->(p)
 RETURN p.id AS id

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from topostrata.service.cli.lineage import OptionalAlign
 from topostrata.service.cli.output import JsonFlag, StoreOption, answer, archive, counted, progress, show, table
 
 if TYPE_CHECKING:
@@ -28,6 +29,80 @@ def register(app: typer.Typer) -> None:
 
 
 @jobs.command()
+def submit(
+    kind: Annotated[Literal["distances", "inference", "relatedness", "export"], typer.Argument(metavar="KIND")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAMES", help="Refs or globs of snapshots; of relatedness its two; of an export its runs, or none."
+        ),
+    ] = None,
+    alignment: OptionalAlign = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layer", metavar="NAME", help="Of distances: a layer that counts, or a glob; may be repeated."),
+    ] = None,
+    chance: Annotated[
+        Literal["degrees", "density"] | None,
+        typer.Option("--chance", help="Of distances: add the distance that independent networks would have."),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", metavar="RUN", help="Of an inference: the ancestor of all.")
+    ] = None,
+    by_time: Annotated[
+        bool, typer.Option("--by-time", help="Of an inference: no run descends from a younger one.")
+    ] = False,
+    units: Annotated[
+        Literal["in-place", "renamed"] | None,
+        typer.Option("--units", help="Of an inference: whether hidden unit i is the same in all. [default: detected]"),
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option("--depth", metavar="GENERATIONS", help="Of an inference. [default: all]")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="COUNT", help="Of an inference: resamples of its support.")
+    ] = None,
+    tests: Annotated[
+        int | None, typer.Option("--tests", metavar="COUNT", help="Of relatedness: exchanges a layer. [default: 999]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="NUMBER", help="Of relatedness: which exchanges. [default: 0]")
+    ] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Ask a service for long work; whoever asks for the same gets the same job. --store is the service's URL.
+
+    KIND is distances (a matrix), inference (a probable ancestry), relatedness (of two snapshots) or export.
+    """
+    from topostrata.errors import InvalidInputError
+    from topostrata.service.remote_jobs import RemoteJobs
+
+    asked: dict[str, Any] = {
+        "alignment": alignment, "layers": layers or None, "chance": chance, "root": root, "by_time": by_time or None,
+        "units": units, "depth": depth, "samples": samples, "tests": tests, "seed": seed,
+    }  # fmt: skip
+    if kind == "relatedness":
+        if names is None or len(names) != 2:
+            raise InvalidInputError(f"relatedness: expected two snapshots, found {len(names or ())}")
+        asked |= dict(zip("ab", names, strict=True))
+    else:
+        asked["runs" if kind == "export" else "refs"] = names or None
+    with archive(store) as opened:
+        queue = opened.jobs
+        if not isinstance(queue, RemoteJobs):
+            raise InvalidInputError(
+                f"jobs submit: expected a service, which works on jobs, found the archive {opened.location}",
+                hint="--store URL of `topostrata serve`; or the verbs distances, lineage, related and export, at once",
+            )
+        job = queue.ask(kind, **asked)
+    if json_:
+        _tell(job, json_=True)
+    else:
+        show(f"{job.id}: {job.status}; `topostrata jobs wait {job.id[:_SHORT]}` waits for it")
+
+
+@jobs.command()
 def ls(store: StoreOption = None, json_: JsonFlag = False) -> None:
     """List the jobs, newest first: what was asked, and how far it is."""
     from topostrata.service.answers.shape import as_json
@@ -37,7 +112,7 @@ def ls(store: StoreOption = None, json_: JsonFlag = False) -> None:
     if json_:
         answer(as_json(listed))
     elif not listed:
-        show("no jobs: POST /v1/jobs of a service asks for one (docs/api.md)")
+        show("no jobs: `topostrata jobs submit` asks a service for one")
     else:
         rows = [
             [job.id[:_SHORT], job.kind, _about(job), job.status, _extent(job), f"{job.created_at:%Y-%m-%d %H:%M}"]

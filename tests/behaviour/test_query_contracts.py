@@ -58,7 +58,7 @@ OWN: dict[str, dict[str, Any]] = {
     "jobs/create_job": {"id": "j9"},
     "jobs/set_job": {"id": "j0"},
     "jobs/set_job_runs": {"id": "j0", "runs": ["w0"]},
-    "jobs/put_job_part": {"id": "j0"},
+    "jobs/put_job_part": {"id": "j0", "part": "j0/1"},
     "jobs/job_part": {"id": "j0/1", "job": "j0"},
     "jobs/job_parts": {"id": "j0"},
     "jobs/drop_job": {"id": "j0"},
@@ -124,7 +124,7 @@ PREPARED: dict[str, dict[str, Any]] = {
     "lineage/put_inferred_edges": {},
     "jobs/create_job": {"id": "j0", "runs": ["w0"]},
     "jobs/set_job": {"id": "j0", "status": "queued", "finished_at": "2025-01-01T00:00:00.000+00:00"},
-    "jobs/put_job_part": {"id": "j0"},
+    "jobs/put_job_part": {"id": "j0", "part": "j0/1"},
 }
 
 

@@ -162,7 +162,7 @@ class JobQueue:
 
     def _parts(self, job: Job, parts: int) -> Iterator[bytes]:
         for part in range(parts):
-            rows = self._store.read("jobs/job_part", id=f"{job.id}/{part}", job=job.id)
+            rows = self._store.read("jobs/job_part", id=_part_id(job, part), job=job.id)
             finished_at = self.get(job.id).finished_at if not rows else _moment(rows[0]["finished_at"])
             if finished_at != job.finished_at:
                 raise ConflictError(
@@ -343,10 +343,15 @@ def _mine(tx: Transaction, job: str, owner: str) -> Row | None:
 
 def _put(tx: Transaction, *, job: str, owner: str, part: int, data: bytes) -> bool:
     """Keep a part of what this owner made; False where the job is no longer its."""
-    mine = _mine(tx, job, owner) is not None
-    if mine:
-        tx.run("jobs/put_job_part", id=job, part=part, data=data)
-    return mine
+    row = _mine(tx, job, owner)
+    if row is not None:
+        tx.run("jobs/put_job_part", id=job, part=_part_id(_job(row), part), data=data)
+    return row is not None
+
+
+def _part_id(job: Job, part: int) -> str:
+    """Names when the job was asked for, too: what is left of a result never meets the one that is made anew."""
+    return f"{job.id}/{job.created_at.isoformat(timespec='milliseconds')}/{part}"
 
 
 def _drop(tx: Transaction, job: str) -> list[str]:

@@ -22,6 +22,7 @@ from tests.stores import tell
 from topostrata.archive import Archive, open_archive
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import nnstd
+from topostrata.errors import InvalidInputError
 from topostrata.ingest.formats.export_file import ExportFile
 from topostrata.service.cli.main import app
 from topostrata.service.client import Client
@@ -168,7 +169,17 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
         assert (tmp_path / "related.json").read_bytes() == rest.get(f"{paths[2]}/result").content
         assert f"error: {failed['error']}" in topostrata("show", failed["id"], store=store)
     assert topostrata("ls").count("finished") == 3
-    assert rest.post("/v1/jobs", json=jobs[3]).status_code == 202  # what it wrote was of another moment
+    same = topostrata("submit", "relatedness", "w0@0", "w1@0", "--tests", "9", "--json", store=rest.base_url)
+    assert json.loads(same) == related
+    for store, asked_for, problem in (
+        (shell.store, ["export", "w1"], "expected a service, which works on jobs"),
+        (rest.base_url, ["relatedness", "w0@0"], "expected two snapshots, found 1"),
+        (rest.base_url, ["export", "w1", "--seed", "3"], "expected some of kind, runs, found seed"),
+    ):
+        wrong = CliRunner().invoke(app, ["jobs", "submit", *asked_for, "--store", str(store)])
+        assert isinstance(wrong.exception, InvalidInputError)
+        assert problem in str(wrong.exception)
+    topostrata("submit", "export", "w1", store=rest.base_url)  # anew: what it wrote was of another moment
     follow(rest, paths[3], is_done)
     anew = rest.get(f"{paths[3]}/result", headers={"If-None-Match": answer.headers["etag"]})
     assert (anew.status_code, anew.headers["etag"] != answer.headers["etag"]) == (200, True)
