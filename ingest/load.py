@@ -381,7 +381,7 @@ class Loader:
         """Whether connections can be written; what waits is told once."""
         if not self._current:
             self._current = is_current(self._store)
-            if self._current:  # an embedded archive of before has no such index
+            if self._current and self._store.is_embedded:  # one of before has no such index
                 index_keys(self._store)
             if not (self._current or self._told_of_format):
                 self._told_of_format = True

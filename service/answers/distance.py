@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
@@ -124,6 +125,15 @@ def _about(matrix: DistanceMatrix) -> MatrixAnswer:
     }
 
 
+def check_layer(layer: str | None, names: Sequence[str]) -> None:
+    """Raise ``NotFoundError`` for a layer that is not among these names."""
+    if layer is not None and layer not in names:
+        raise NotFoundError(
+            f"layer: expected one of {', '.join(names[:20])}, found {layer}",
+            hint="without a layer the distances are the means of the layers",
+        )
+
+
 def picture(matrix: DistanceMatrix, layer: str | None = None) -> bytes:
     """What a picture of a matrix takes: what JSON has but the distances, and those of the mean or of one layer.
 
@@ -132,11 +142,7 @@ def picture(matrix: DistanceMatrix, layer: str | None = None) -> bytes:
 
     Raises ``NotFoundError`` where the matrix has no such layer.
     """
-    if layer is not None and layer not in matrix.layer_names:
-        raise NotFoundError(
-            f"layer: expected one of {', '.join(matrix.layer_names[:20])}, found {layer}",
-            hint="without a layer the distances are the means of the layers",
-        )
+    check_layer(layer, matrix.layer_names)
     numbers = matrix.nnstd if layer is None else matrix.layers[:, :, matrix.layer_names.index(layer)]
     text = json.dumps(_about(matrix), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)

@@ -297,14 +297,16 @@ class Analysis(Comparing):
         by_time: bool = False,
         samples: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        keep: bool | None = None,
     ) -> StoredInference:
         """Which run probably descends from which, inferred from the distances of one snapshot of each.
 
-        The answer is stored under ``name`` and replaces an earlier one of that name, and the distances and matches that
-        it was computed of are kept for the next; ``None`` stores nothing. What is known already is read. ``root``
-        is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Hidden
-        units are ``"in-place"`` (unit i is the same unit in all runs: they are compared by index) or ``"renamed"``
-        (they are matched by ``overlap``); without ``units`` the connections tell, and the answer says what they told.
+        The answer is stored under ``name`` and replaces an earlier one of that name; ``None`` stores none. Where it is
+        stored, or as ``keep`` says, the distances and matches that it is computed of are kept for the next. What is
+        known already is read. ``root`` is the ancestor of all runs, if it is known. ``by_time`` says that no run
+        descends from a younger one. Hidden units are ``"in-place"`` (unit i is the same unit in all runs: they are
+        compared by index) or ``"renamed"`` (they are matched by ``overlap``); without ``units`` the connections tell,
+        and the answer says what they told.
         An ``alignment`` may be named instead. ``depth`` is the number of layers that are compared.
         ``samples`` is the number of resamples; the support of an edge is its share among them.
 
@@ -331,7 +333,7 @@ class Analysis(Comparing):
             by_time=by_time,
             samples=SAMPLES if samples is None else samples,
             progress=progress,
-            keep=name is not None,
+            keep=name is not None if keep is None else keep,
         )
         if name is None:
             return stored
@@ -383,12 +385,14 @@ class Analysis(Comparing):
         alignment: Alignment | None = None,
         lag: int | None = None,
         chance: Kept | None = None,
+        keep: bool = True,
     ) -> Timeline:
         """The distance of two runs at each step that both have, or of a run from its own past.
 
         Its past is its first snapshot, or the one ``lag`` snapshots before. Two runs are compared by ``overlap``, a
         run with itself by ``identity``, unless an alignment is named. ``chance`` adds the level of independent networks
         of the same ``"degrees"`` (with z) or ``"density"`` at each step, which costs a dozen distances more.
+        Distances that the archive has are read; with ``keep`` the others are kept for the next who asks.
 
         Raises ``NotFoundError`` where there is no such run, ``InvalidInputError`` for a lag together with another run.
 
@@ -397,4 +401,6 @@ class Analysis(Comparing):
         """
         from topostrata.lineage.stored import read_timeline
 
-        return read_timeline(self._store, self._masks, run, other, alignment=alignment, lag=lag, chance=chance)
+        return read_timeline(
+            self._store, self._masks, run, other, alignment=alignment, lag=lag, chance=chance, keep=keep
+        )

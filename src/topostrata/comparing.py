@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _REMEMBERED = 4_000_000  # connections of the topologies that were compared last: some 150 MB with what is prepared
-_ANSWERS = 512  # stored distances that were read last: some 10 kB each for four layers, 100 kB for fifty
+_ANSWERS = 16_384  # layers of the stored distances that were read last: some 2 kB each
 
 
 class _Stored(NamedTuple):
@@ -151,8 +151,13 @@ class Comparing(Reading):
                 definition.version,
                 *((snapshot.id, snapshot.digest, snapshot.recorded_at) for snapshot in snapshots),
             )
-            remembered = self._answers.get(about)
-            if remembered is None:
+            with self._building:
+                remembered = self._answers.get(about)
+                if remembered is not None:
+                    self._answers.move_to_end(about)
+            if remembered is not None:  # a snapshot in hand may have been removed since
+                resolve(tx, [s.id for ref, s in zip(refs, snapshots, strict=True) if not isinstance(ref, Ref | str)])
+            else:
                 known_refs = zip(refs, snapshots, strict=True)
                 entries = recorded_of(tx, [ref if isinstance(ref, RecordedSnapshot) else s for ref, s in known_refs])
                 both = wired(entries)
@@ -165,7 +170,7 @@ class Comparing(Reading):
                 remembered = entries, told(*both, alignment, known)
                 with self._building:
                     self._answers[about] = remembered
-                    if len(self._answers) > _ANSWERS:
+                    while sum(len(distance.layers) for _, distance in self._answers.values()) > _ANSWERS:
                         self._answers.popitem(last=False)
             entries, distance = remembered
             ours, theirs = (snapshot.id for snapshot in snapshots)

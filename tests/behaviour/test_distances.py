@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ import pytest
 
 from tests.histories import sparse_history
 from tests.stores import Target, contents, tell
-from topostrata import once
+from topostrata import comparing, once
 from topostrata.archive import Archive
 from topostrata.copies import degree_kept
-from topostrata.distance import jobs, null_model, stored_chance, threads
+from topostrata.distance import jobs, null_model, stored_chance, stored_pairs, threads
 from topostrata.distance import nnstd as nnstd_module
 from topostrata.distance.alignments import ALIGNMENTS, Alignment
 from topostrata.distance.comparison import Ready
@@ -26,7 +27,8 @@ from topostrata.distance.jobs import Floats, Ints, Ways, distances_of
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.nnstd import Distance, nnstd
 from topostrata.distance.stored import SIDE, StoredTiles, number
-from topostrata.errors import Cancelled, CorruptError, InvalidInputError
+from topostrata.distance.stored_pairs import KnownPairs
+from topostrata.errors import Cancelled, CorruptError, InvalidInputError, NotFoundError, StoreUnavailableError
 
 Counter = list[tuple[str, str]]
 
@@ -267,6 +269,24 @@ def test_a_stored_distance_is_read_with_all_that_is_told_of_it(
         assert len(compared) == 2  # the match was looked at
 
 
+def test_a_remembered_distance_does_not_outlive_its_snapshots(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has a snapshot in hand is told once its run is removed; those that were read last are remembered."""
+    monkeypatch.setattr(comparing, "_ANSWERS", 4)  # layers: of two distances
+    fill(archive, 3)
+    snapshots = [archive.snapshot(f"r{k}") for k in range(3)]
+    for a, b in ((0, 1), (0, 2), (0, 1), (1, 2)):
+        for _ in range(2):  # computed, and read
+            assert archive.nnstd(snapshots[a], snapshots[b]) == archive.nnstd(f"r{a}", f"r{b}")
+    remembered = [{entry.snapshot.run for entry in entries} for entries, _ in archive._answers.values()]
+    assert remembered == [{"r0", "r1"}, {"r1", "r2"}]
+    archive.remove_runs(["r1"])
+    for a, b in ((0, 1), (2, 1)):
+        with pytest.raises(NotFoundError, match="r1"):
+            archive.nnstd(snapshots[a], snapshots[b])
+
+
 @pytest.mark.parametrize("alignment", ["canonical", "reference"])
 def test_an_inference_computes_what_is_not_known_and_keeps_it(
     archive: Archive, alignment: Alignment, compared: Counter
@@ -296,15 +316,87 @@ def test_an_inference_computes_what_is_not_known_and_keeps_it(
     assert len(compared) == 6 + turned
 
 
-def test_a_damaged_match_is_told(archive: Archive) -> None:
-    """One whose bytes do not add up is an error, not an answer."""
+def test_a_damaged_match_is_computed_again(
+    archive: Archive, compared: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bytes that are no match of these networks give no answer: it is computed, said, and kept in their place."""
     fill(archive, 2)
-    archive.infer(["r*"], alignment="identity")
-    where = "MATCH (b:DistanceBlock {family: 'match'}) SET b.data = "
-    for data in (b"abc", zlib.compress(b"abc"), zlib.compress(bytes(8))):
-        tell(archive, where + "$data", data=data)
-        with pytest.raises(CorruptError, match=r"match match/identity/.*: expected 20 units, found \d"):
-            archive.reopened().infer(["r*"], alignment="identity")
+    truth = archive.infer(["r*"], alignment="canonical").inference
+    text = "MATCH (b:DistanceBlock {family: 'match'}) "
+    stored = tell(archive, text + "RETURN b.data AS data")
+    unknown, doubled = np.full(20, 99, dtype="<i4"), (-np.arange(20)).astype("<i4")
+    whole = zlib.compress(bytes(80))
+    for data in (
+        b"abc",
+        zlib.compress(bytes(8)),
+        zlib.compress(bytes(84)),
+        zlib.compress(unknown.tobytes()),
+        whole[:-1],
+    ):
+        tell(archive, text + "SET b.data = $data", data=data)
+        for computations in (1, 0):
+            compared.clear()
+            caplog.clear()
+            assert archive.reopened().infer(["r*"], alignment="canonical").inference == truth
+            assert len(compared) == computations
+            assert [r.message.partition(": ")[2] for r in caplog.records] == ["damaged, and computed again"][
+                : len(compared)
+            ]
+        assert tell(archive, text + "RETURN b.data AS data") == stored
+    assert stored_pairs._unpacked(zlib.compress(doubled.tobytes()), [(8, 8), (8, 8), (4, 4)]) is None
+    assert stored_pairs._unpacked(whole, [(8, 8), (8, 8), (4, 4)]) is not None
+
+
+def test_matches_of_wide_networks_are_kept_by_pages(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is full by its bytes, too; one match that is larger is not kept, and its distance is."""
+    fill(archive, 4)
+    pages: list[int] = []
+    inner = KnownPairs.close
+
+    def close(pairs: KnownPairs) -> None:
+        pages.append(len(pairs._new_matches))
+        inner(pairs)
+
+    monkeypatch.setattr(KnownPairs, "close", close)
+    monkeypatch.setattr(stored_pairs, "_MESSAGE", 60)
+    archive.infer(["r0", "r1", "r2"], alignment="canonical")
+    assert sum(pages) == 3
+    assert max(pages) < 3
+    monkeypatch.setattr(stored_pairs, "_MESSAGE", 8)
+    archive.infer(["r*"], alignment="canonical")
+    matches = tell(archive, "MATCH (b:DistanceBlock {family: 'match'}) RETURN count(b) AS count")[0]["count"]
+    assert matches == 3
+    assert archive.stored_nnstd("r0", "r3", alignment="canonical") is None  # Cypher does not walk it
+    pages.clear()
+    archive.infer(["r*"], alignment="canonical", root="r0", samples=0)
+    assert sum(pages) == 0
+
+
+def test_distances_that_cannot_be_kept_cost_no_answer(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is right, and the log says once that nothing of it is kept."""
+    fill(archive, 3)
+    topologies = [archive.topology(f"r{k}@0") for k in range(3)]
+    pairs = list(combinations(topologies, 2))
+
+    def write(_work: object) -> None:
+        raise StoreUnavailableError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_pairs, "_PAGE", 1)
+        patch.setattr(archive._store, "write", write)
+        known = KnownPairs(
+            archive._store,
+            [(a.digest, b.digest) for a, b in pairs],
+            alignment="canonical",
+            layers=2,
+            keep=True,
+            matches=True,
+        )
+        assert [known.compare(a, b) for a, b in pairs] == [nnstd(a, b, alignment="canonical") for a, b in pairs]
+        known.close()
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == ["the disk is full"]
 
 
 @pytest.mark.parametrize("other", [None, "s"])
@@ -331,6 +423,10 @@ def test_a_timeline_computes_what_is_not_known_and_keeps_it(
         archive.push(run, *history.snapshots[3])
     longer = archive.timeline("r", other, alignment="canonical")
     assert (longer.points[:-1], len(compared)) == (first.points, 1)
+    before = contents(archive)
+    archive.timeline("r", other, alignment="reference", chance="degrees", keep=False)
+    assert contents(archive) == before
+    assert not tell(archive, "MATCH (b:DistanceBlock {family: 'match'}) RETURN b.id AS id")
     levels = archive.timeline("r", other, alignment="canonical", chance="degrees")
     assert [point.distance for point in levels.points] == [point.distance for point in longer.points]
     assert all(point.chance is not None for point in levels.points)

@@ -16,7 +16,7 @@ from neo4j.exceptions import DriverError, Neo4jError
 
 from tests.disks import mounted, resize
 from topostrata.archive import Archive, open_archive
-from topostrata.errors import EngineError
+from topostrata.errors import EngineError, StoreUnavailableError
 from topostrata.store.embedded import status, stop
 from topostrata.store.engine_files import EngineFiles
 from topostrata.topology import Topology
@@ -129,6 +129,8 @@ def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
                 with pytest.raises(EngineError, match="the disk is full") as full:
                     archive.push("w0", pushed, network(pushed), projection="none")
                 assert full.value.hint == "free some space and try again: nothing that was acknowledged is lost"
+                with pytest.raises(StoreUnavailableError, match="database refused"):
+                    archive._store.read_with(lambda tx: tx._inner.run("RETURN nonsense"))  # a fault of its own
                 resize(disk, 200 * MB)
                 archive.push("w0", pushed, network(pushed), projection="none")
             stop(directory, force=True)

@@ -12,12 +12,18 @@ from starlette.concurrency import run_in_threadpool
 
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
-from topostrata.distance.nnstd import Distance, LayerDistance
+from topostrata.distance.nnstd import Distance, LayerDistance, layer_names
 from topostrata.distance.null_model import Kept
 from topostrata.errors import InvalidInputError, LimitError
 from topostrata.refs import parse_ref
 from topostrata.service.answers import arrow, values
-from topostrata.service.answers.distance import DistancesAnswer, distance_answer, distances_answer, picture
+from topostrata.service.answers.distance import (
+    DistancesAnswer,
+    check_layer,
+    distance_answer,
+    distances_answer,
+    picture,
+)
 from topostrata.service.answers.shape import answer_fields, shape
 from topostrata.service.api.lanes import Lane, Route, lanes_of, slow
 from topostrata.service.api.representation import (
@@ -152,10 +158,22 @@ def get_distances(
     as `application/vnd.topostrata.matrix`: how many bytes of JSON follow (32 bits), the JSON without distances, and
     those of the mean or of a `layer` as in bytes, which is what a picture takes.
     """
-    check_count(archive, refs)
+    snapshots = check_count(archive, refs)
     kind = negotiated(request, MATRICES)
+    check_form(kind, layer)
+    if layer is not None:  # before anything is computed
+        check_layer(layer, layer_names(archive.wiring(snapshots[0].run)))
     matrix = archive.distances(refs, alignment=alignment, layers=layers, chance=chance, keep=keep)
     return matrix_response(request, matrix, kind, nearest=nearest, layer=layer)
+
+
+def check_form(kind: str, layer: str | None) -> None:
+    """Raise ``InvalidInputError`` for a layer where the form that is answered in has not the distances of one."""
+    if layer is not None and kind != PICTURE:
+        raise InvalidInputError(
+            f"layer: only {PICTURE} has the distances of one layer, found Accept: {kind}",
+            hint="JSON and npz have those of all layers; `layers` chooses which count",
+        )
 
 
 def matrix_response(
@@ -165,13 +183,9 @@ def matrix_response(
 
     Raises ``LimitError`` for JSON of more than ``MOST_NUMBERS``: while it is made nobody else is answered.
     """
+    check_form(kind, layer)
     if kind == PICTURE:
         return represent_bytes(request, picture(matrix, layer), kind, headers={"Vary": "Accept"})
-    if layer is not None:
-        raise InvalidInputError(
-            f"layer: only {PICTURE} has the distances of one layer, found Accept: {kind}",
-            hint="JSON and npz have those of all layers; `layers` chooses which count",
-        )
     if kind == values.MEDIA_TYPE:
         return represent(request, matrix)
     if kind == JSON:

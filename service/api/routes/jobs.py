@@ -14,7 +14,7 @@ from topostrata.archive import Archive
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.matrix import DistanceMatrix
 from topostrata.distance.null_model import Kept
-from topostrata.errors import LimitError
+from topostrata.errors import InvalidInputError, LimitError
 from topostrata.lineage.inferred import SAMPLES
 from topostrata.lineage.related import TESTS
 from topostrata.lineage.unit_terms import Units
@@ -165,6 +165,9 @@ def get_job_result(
         kind = negotiated(request, MATRICES)
         matrix = DistanceMatrix.from_npz(BytesIO(b"".join(parts)))
         return matrix_response(request, matrix, kind, nearest=nearest, layer=layer)
+    if nearest is not None or layer is not None:
+        name = "layer" if nearest is None else "nearest"
+        raise InvalidInputError(f"{name}: expected a job that computes a matrix, found one of kind {entry.kind}")
     kind = negotiated(request, (entry.media_type or JSON,))
     etag = f'"{entry.id}.{entry.finished_at:%Y%m%dT%H%M%S.%f}"'  # an export may be made anew under the same number
     if etag in request.headers.get("if-none-match", ""):

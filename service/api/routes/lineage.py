@@ -30,6 +30,7 @@ from topostrata.service.api.representation import (
     represent,
     represent_text,
 )
+from topostrata.service.api.routes.distance import KeepQuery
 from topostrata.service.api.routes.limits import MOST_COMPARED, MOST_POINTS, check_count
 
 router = APIRouter(tags=["lineage"], route_class=Route)
@@ -178,9 +179,10 @@ def get_timeline(
         Kept | None,
         Query(description="Add the level of independent networks of the same degrees (with z) or density."),
     ] = None,
+    keep: KeepQuery = True,
 ) -> Response:
     """The distance of two runs at each step that both have, or of a run from its own past."""
     points = archive.run(run).snapshots
     if points > MOST_POINTS:
         raise LimitError(f"timeline: expected a run of at most {MOST_POINTS} snapshots in a request, found {points}")
-    return represent(request, archive.timeline(run, other, alignment=alignment, lag=lag, chance=chance))
+    return represent(request, archive.timeline(run, other, alignment=alignment, lag=lag, chance=chance, keep=keep))

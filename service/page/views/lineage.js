@@ -53,7 +53,14 @@ function tree(nodes, edges) {
   const tie = (edge) => { parents.get(edge.till).push(edge.from); children.get(edge.from).push(edge.till); };
   ties.filter((edge) => edge.declared).forEach(tie);
   // What is inferred places only runs that name no parent, and none above its own ancestors.
-  const above = (node, sought, seen = new Set()) => node === sought || parents.get(node).some((parent) => !seen.has(parent) && above(parent, sought, seen.add(parent)));
+  const above = (start, sought) => {
+    const seen = new Set([start]); // a set goes on to what is added while it is walked
+    for (const node of seen) {
+      if (node === sought) return true;
+      parents.get(node).forEach((parent) => seen.add(parent));
+    }
+    return false;
+  };
   const founders = new Set(nodes.filter((node) => !parents.get(node).length));
   for (const edge of ties) if (!edge.declared && founders.has(edge.till) && !above(edge.from, edge.till)) tie(edge);
   const generation = new Map();

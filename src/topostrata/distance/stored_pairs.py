@@ -2,11 +2,12 @@
 
 Distances stand in the tiles (``stored``). A match stands in a ``(:DistanceBlock)`` of its own, by the two digests and
 the version of the alignment: for each unit its partner's place less its own, as int32 and deflated, so that units that
-are compared by index cost nothing.
+keep their places cost nothing. By ``identity`` all do: it has none.
 """
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from topostrata.distance.comparable import plans
 from topostrata.distance.comparison import Comparison, Planned, inverse
 from topostrata.distance.nnstd import Distance, describe, matched_later, nnstd
 from topostrata.distance.stored import StoredTiles, numbers_in, numbers_to_read
-from topostrata.errors import CorruptError
+from topostrata.errors import UnavailableError
 from topostrata.topology import Topology
 
 if TYPE_CHECKING:
@@ -28,29 +29,41 @@ if TYPE_CHECKING:
 Pair = tuple[str, str]  # digests
 Partners = NDArray[np.int64]
 
+logger = logging.getLogger(__name__)
+
 _PAGE = 64  # pairs that are kept at once
 _READ = 256  # matches that are read at once
+_MESSAGE = 4 * 2**20  # bytes of matches at once: the embedded engine takes messages of 16 MiB at most
 
 
 class KnownPairs:
     """The distances of some pairs by one alignment; with ``keep`` those that are computed are kept, by pages.
 
-    ``pairs`` are all that will be asked for, as digests, in that order; each has ``layers`` distances. What was
-    computed last is kept by ``close``.
+    ``pairs`` are all that will be asked for, as digests, in that order; each has ``layers`` distances. ``matches``
+    says whether somebody will ask which unit is which: only then are matches kept. What was computed last is kept by
+    ``close``. An archive that cannot keep it is told of in the log: the answers are right all the same.
     """
 
     def __init__(
-        self, store: GraphStore, pairs: Iterable[Pair], *, alignment: Alignment, layers: int, keep: bool
+        self,
+        store: GraphStore,
+        pairs: Iterable[Pair],
+        *,
+        alignment: Alignment,
+        layers: int,
+        keep: bool,
+        matches: bool,
     ) -> None:
         self._store = store
         self._definition = definition_of(alignment)
         self._layers = layers
         self._keeps = keep and not store.read_only
+        self._has_matches = matches and self._definition.matched != "none"
         wanted = dict.fromkeys(map(self._key, pairs))
         self._order = list(wanted)
         self._places = {pair: at for at, pair in enumerate(wanted)}
         self._distances = store.read_with(lambda tx: self._find(tx, wanted))
-        self._matches: dict[Pair, bytes | None] = {}  # those that were read last, and computed since
+        self._matches: dict[Pair, bytes | None] = {}  # those that were read last
         self._new_distances: dict[Pair, Sequence[float]] = {}
         self._new_matches: dict[Pair, bytes] = {}
 
@@ -72,16 +85,6 @@ class KnownPairs:
         distance = describe(Planned(a, plan_a), Planned(b, plan_b), self._definition.name, comparison)
         return matched_later(distance, lambda: self._match(a, b))
 
-    def _computed(self, a: Topology, b: Topology) -> Distance:
-        distance = nnstd(a, b, alignment=self._definition.name)
-        pair = self._key((a.digest, b.digest))
-        self._distances[pair] = self._new_distances[pair] = [row.distance for row in distance.layers]
-        if a.wiring.beyond_format_1 is None:  # of others nothing asks for the match
-            self._matches[pair] = self._new_matches[pair] = self._packed(a, b, distance.matching)
-        if len(self._new_distances) >= _PAGE:
-            self.close()
-        return distance
-
     def close(self) -> None:
         """Keep what was computed and is not kept yet, in one transaction."""
         distances, matches = self._new_distances, self._new_matches
@@ -100,9 +103,30 @@ class KnownPairs:
             numbers = numbers_in(tx, digests, layers=self._layers)
             self._tiles(numbers).put_pairs(tx, distances)
             rows = [[self._id(*pair), common | {"data": data}] for pair, data in matches.items()]
-            tx.run("distance/put_tiles", rows=rows)
+            if rows:
+                tx.run("distance/put_tiles", rows=rows)
 
-        self._store.write(work)
+        try:
+            self._store.write(work)
+        except UnavailableError as error:
+            self._keeps = False
+            logger.warning("%s: distances are computed and not kept: %s", self._store.location, error)
+
+    def _computed(self, a: Topology, b: Topology) -> Distance:
+        distance = nnstd(a, b, alignment=self._definition.name)
+        pair = self._key((a.digest, b.digest))
+        self._distances[pair] = [row.distance for row in distance.layers]
+        if not self._keeps:
+            return distance
+        self._new_distances[pair] = self._distances[pair]
+        if self._has_matches and a.wiring.beyond_format_1 is None:  # of others nothing asks for the match
+            spaces, turned = self._spaces(a, b)
+            match = [inverse(distance.matching[n], size) if turned else distance.matching[n] for n, _, size in spaces]
+            if len(packed := _packed(match)) <= _MESSAGE:
+                self._new_matches[pair] = packed
+        if len(self._new_distances) >= _PAGE or sum(map(len, self._new_matches.values())) >= _MESSAGE:
+            self.close()
+        return distance
 
     def _find(self, tx: Transaction, pairs: Iterable[Pair]) -> dict[Pair, Sequence[float]]:
         numbers = numbers_to_read(tx, [digest for pair in pairs for digest in pair])
@@ -116,39 +140,32 @@ class KnownPairs:
         return (min(pair), max(pair)) if self._definition.symmetric else pair
 
     def _match(self, a: Topology, b: Topology) -> Mapping[str, Partners]:
-        """The match of a pair whose distance is known."""
+        """The match of a pair whose distance is known, by A's names; computed where it is not kept, or damaged."""
+        data = self._stored_match(a, b) if self._has_matches else None
+        if data is None:
+            return self._computed(a, b).matching
+        spaces, turned = self._spaces(a, b)
+        sizes = [(theirs, ours) if turned else (ours, theirs) for _, ours, theirs in spaces]
+        match = _unpacked(data, sizes)
+        if match is None:
+            logger.warning("%s: damaged, and computed again", self._id(*self._key((a.digest, b.digest))))
+            return self._computed(a, b).matching
+        return {
+            name: inverse(partner, size) if turned else partner
+            for (name, size, _), partner in zip(spaces, match, strict=True)
+        }
+
+    def _stored_match(self, a: Topology, b: Topology) -> bytes | None:
         pair = self._key((a.digest, b.digest))
+        if pair in self._new_matches:
+            return self._new_matches[pair]
         if pair not in self._matches:  # whoever asks for it will ask for those that follow
-            at = self._places[pair]
-            pairs = {self._id(*other): other for other in self._order[at : at + _READ]}
+            at, units = self._places[pair], sum(space.size for space in plans(a, b)[0].spaces)
+            following = self._order[at : at + max(1, min(_READ, _MESSAGE // (4 * units)))]
+            pairs = {self._id(*other): other for other in following}
             rows = self._store.read("distance/distance_blocks", ids=list(pairs))
-            known = {pairs[row["id"]]: row["data"] for row in rows}
-            self._matches = {**dict.fromkeys(pairs.values()), **known, **self._new_matches}
-        data = self._matches[pair]
-        return self._computed(a, b).matching if data is None else self._unpacked(a, b, data)
-
-    def _packed(self, a: Topology, b: Topology, matching: Mapping[str, Partners]) -> bytes:
-        spaces, turned = self._spaces(a, b)
-        parts = []
-        for name, size_a, size_b in spaces:
-            partner = inverse(matching[name], size_b) if turned else matching[name]
-            parts.append(partner - np.arange(size_b if turned else size_a))
-        return zlib.compress(np.concatenate(parts).astype("<i4").tobytes(), 1)
-
-    def _unpacked(self, a: Topology, b: Topology, data: bytes) -> Mapping[str, Partners]:
-        spaces, turned = self._spaces(a, b)
-        sizes = [size_b if turned else size_a for _, size_a, size_b in spaces]
-        try:
-            moves = np.frombuffer(zlib.decompress(data), dtype="<i4").astype(np.int64)
-        except (zlib.error, ValueError):
-            moves = np.zeros(0, dtype=np.int64)
-        if len(moves) != sum(sizes):
-            raise CorruptError(f"match {self._id(a.digest, b.digest)}: expected {sum(sizes)} units, found {len(moves)}")
-        matching = {}
-        for (name, size_a, _), move in zip(spaces, np.split(moves, np.cumsum(sizes)[:-1]), strict=True):
-            partner = move + np.arange(len(move))
-            matching[name] = inverse(partner, size_a) if turned else partner
-        return matching
+            self._matches = dict.fromkeys(following) | {pairs[row["id"]]: row["data"] for row in rows}
+        return self._matches[pair]
 
     def _spaces(self, a: Topology, b: Topology) -> tuple[list[tuple[str, int, int]], bool]:
         """A's name of each space with its size in both, and whether the match is kept from B to A."""
@@ -158,3 +175,28 @@ class KnownPairs:
 
     def _id(self, a: str, b: str) -> str:
         return f"match/{self._definition.key(fix_output=True)}/{a}/{b}"
+
+
+def _packed(match: Iterable[Partners]) -> bytes:
+    """The partners of the units of each space, as they are kept."""
+    return zlib.compress(np.concatenate([p - np.arange(len(p)) for p in match]).astype("<i4").tobytes(), 1)
+
+
+def _unpacked(data: bytes, sizes: Sequence[tuple[int, int]]) -> list[Partners] | None:
+    """The same again, of spaces with so many units here and there; None for bytes that are no match of such."""
+    length = 4 * sum(ours for ours, _ in sizes)
+    inflating = zlib.decompressobj()
+    try:
+        inflated = inflating.decompress(data, length + 1)
+    except zlib.error:
+        return None
+    if not inflating.eof or len(inflated) != length:
+        return None
+    moves = np.frombuffer(inflated, dtype="<i4").astype(np.int64)
+    starts = np.cumsum([ours for ours, _ in sizes])[:-1]
+    match = [move + np.arange(len(move)) for move in np.split(moves, starts)]
+    for partner, (_, theirs) in zip(match, sizes, strict=True):
+        there = partner[partner >= 0]
+        if (partner < -1).any() or (there >= theirs).any() or len(np.unique(there)) < len(there):
+            return None
+    return match

@@ -12,6 +12,7 @@ has the reasons, docs/benchmarks-ancestry.md how often it is right.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -45,6 +46,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 SAMPLES = 200
+_CELLS = 2**20  # pairs times units that are resampled together: 16 MB
 
 
 # Gives the distance and the matching of two networks: ``nnstd`` with a chosen alignment.
@@ -315,7 +317,7 @@ def _pairs(distances: Floats, root: int | None, ages: Floats | None) -> list[tup
     if root is None or ages is None:
         edges = _shortest_tree(distances)
         # All distances are symmetric, so the best arborescence is the best tree seen from its root.
-        return sorted(edges) if root is None else list(nx.bfs_edges(nx.Graph(edges), root))
+        return sorted(edges) if root is None else _downward(edges, root)
     reach = np.where(ages[:, None] <= ages[None, :], distances, np.inf)
     np.fill_diagonal(reach, np.inf)
     reach[:, root] = np.inf
@@ -329,6 +331,22 @@ def _pairs(distances: Floats, root: int | None, ages: Floats | None) -> list[tup
         except nx.NetworkXException:
             return []
     return list(nx.bfs_edges(arrows, root)) if root in arrows else []
+
+
+def _downward(edges: Sequence[tuple[int, int]], root: int) -> list[tuple[int, int]]:
+    """The edges of a tree as (parent, child), level by level from the root on, for hundreds of resamples."""
+    near = defaultdict(list)
+    for i, j in edges:
+        near[i].append(j)
+        near[j].append(i)
+    pairs: list[tuple[int, int]] = []
+    parents, level = {root: root}, [root]
+    for node in level:  # which grows while it is walked
+        below = [other for other in near[node] if other != parents[node]]
+        parents |= dict.fromkeys(below, node)
+        level += below
+        pairs += [(node, other) for other in below]
+    return pairs
 
 
 @lru_cache(maxsize=8)
@@ -406,22 +424,26 @@ def _resampled(
     ]
     names = [_names(values, i, centre, terms) for i in range(n)]
     resampled = np.zeros((samples, n, n))
+    every = list(terms)
     places = range(len(spaces[:depth]))
     for place in places:
         width = sizes[spaces[place]] + 1
-        shares, counts = np.zeros((len(terms), width)), np.zeros((len(terms), width))
-        for p, ((i, j), pair) in enumerate(terms.items()):
-            term = pair.spaces[place]
-            for network, units in ((i, term.ours), (j, term.theirs)):
-                there = units >= 0
-                named = names[network][place][units[there]]
-                shares[p] += np.bincount(named, term.distance[there], width)
-                counts[p] += np.bincount(named, minlength=width)
-        weights = draws[place] @ counts.T  # whole numbers: exact in any order of adding, which shares are not
-        for p, (i, j) in enumerate(terms):
-            weight = weights[:, p]
-            mean = np.divide(draws[place] @ shares[p], weight, out=np.zeros(samples), where=weight > 0)
-            resampled[:, i, j] += mean
+        block = max(1, _CELLS // width)
+        for start in range(0, len(terms), block):
+            pairs = every[start : start + block]
+            shares, counts = np.zeros((len(pairs), width)), np.zeros((len(pairs), width))
+            for p, (i, j) in enumerate(pairs):
+                term = terms[i, j].spaces[place]
+                for network, units in ((i, term.ours), (j, term.theirs)):
+                    there = units >= 0
+                    named = names[network][place][units[there]]
+                    shares[p] += np.bincount(named, term.distance[there], width)
+                    counts[p] += np.bincount(named, minlength=width)
+            weights = draws[place] @ counts.T  # whole numbers: exact in any order of adding, which shares are not
+            for p, (i, j) in enumerate(pairs):
+                weight = weights[:, p]
+                mean = np.divide(draws[place] @ shares[p], weight, out=np.zeros(samples), where=weight > 0)
+                resampled[:, i, j] += mean
     for i, j in terms:
         resampled[:, i, j] /= len(places)
         resampled[:, j, i] = resampled[:, i, j]

@@ -11,6 +11,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import permutations
@@ -134,18 +135,19 @@ def infer_stored(
         alignment=alignment or fitting,
         layers=len(plan_of(topologies[0].wiring).rows),
         keep=keep,
+        matches=True,
     )
-    inference = infer(
-        topologies,
-        list(steps),
-        known.compare,
-        root=root,
-        times=[runs[run].created_at.timestamp() for run in steps] if by_time else None,
-        depth=depth,
-        samples=samples,
-        progress=progress,
-    )
-    known.close()
+    with closing(known):  # which keeps what is computed by then, however this ends
+        inference = infer(
+            topologies,
+            list(steps),
+            known.compare,
+            root=root,
+            times=[runs[run].created_at.timestamp() for run in steps] if by_time else None,
+            depth=depth,
+            samples=samples,
+            progress=progress,
+        )
     return StoredInference("", datetime.now(UTC), steps, inference.placed(placement, list(steps)))
 
 
@@ -158,13 +160,17 @@ def read_timeline(
     alignment: Alignment | None,
     lag: int | None,
     chance: Kept | None,
+    keep: bool,
 ) -> Timeline:
-    """The distance of two runs at each step that both have, or of a run from its own past."""
+    """The distance of two runs at each step that both have, or of a run from its own past.
+
+    Distances that the archive has are read; with ``keep`` the others are kept.
+    """
     if other is not None and lag is not None:
         raise InvalidInputError("timeline: expected a lag or another run, found both")
     check_kept(chance)
     chosen = definition_of(alignment or ("identity" if other is None else DEFAULT)).name
-    memory = StoredLevels(store, chosen)
+    memory = StoredLevels(store, chosen, keep=keep)
 
     def work(tx: Transaction) -> list[list[RecordedSnapshot]]:
         histories = [snapshots_of(tx, member) for member in ([run] if other is None else [run, other])]
@@ -176,7 +182,7 @@ def read_timeline(
         pairs = list(past_steps(lambda: histories[0], lag, run))
     else:
         pairs = list(common_steps(histories[0], histories[1], (run, other)))
-    points = _points(store, masks, pairs, chosen, chance, memory) if pairs else []
+    points = _points(store, masks, pairs, chosen, chance, memory, keep=keep) if pairs else []
     return Timeline(run, run if other is None else other, tuple(points))
 
 
@@ -187,6 +193,8 @@ def _points(
     alignment: Alignment,
     chance: Kept | None,
     memory: StoredLevels,
+    *,
+    keep: bool,
 ) -> list[Point]:
     """The points of a timeline: what the archive knows is read, and only what is to compute needs masks, by pages."""
     first = [entry for _, entry in pairs[0]]
@@ -199,7 +207,8 @@ def _points(
         [(ours.snapshot.digest, theirs.snapshot.digest) for (_, ours), (_, theirs) in pairs],
         alignment=alignment,
         layers=len(both[0].plan.rows),
-        keep=True,
+        keep=keep,
+        matches=False,
     )
     topologies: dict[str, Topology] = {}
 
@@ -214,17 +223,17 @@ def _points(
         return distance.nnstd, distance.chance
 
     points = []
-    for at in range(0, len(pairs), _PAGE):
-        page = pairs[at : at + _PAGE]
-        wanted = {
-            entry.snapshot.id: entry
-            for (_, ours), (_, theirs) in page
-            if chance is not None or known.get(ours.snapshot.digest, theirs.snapshot.digest) is None
-            for entry in (ours, theirs)
-        }
-        topologies = dict(zip(wanted, masks.topologies(list(wanted.values())), strict=True))
-        points += [point(now, then, compare) for now, then in page]
-    known.close()
+    with closing(known):
+        for at in range(0, len(pairs), _PAGE):
+            page = pairs[at : at + _PAGE]
+            wanted = {
+                entry.snapshot.id: entry
+                for (_, ours), (_, theirs) in page
+                if chance is not None or known.get(ours.snapshot.digest, theirs.snapshot.digest) is None
+                for entry in (ours, theirs)
+            }
+            topologies = dict(zip(wanted, masks.topologies(list(wanted.values())), strict=True))
+            points += [point(now, then, compare) for now, then in page]
     return points
 
 

@@ -265,13 +265,20 @@ def refuse_unreachable(files: EngineFiles) -> None:
             f"({HOST}: {error.strerror})",
             hint="`ip link set lo up` where this process runs, or use a Neo4j server",
         ) from error
-    where = (files.read_endpoint() or {}).get("network")
-    if where not in {None, network()} and files.lock("supervisor").taken_elsewhere():
+    ours = network()
+    if ours is None:  # this system does not tell
+        return
+    if _is_elsewhere(files, ours) and files.lock("supervisor").taken_elsewhere() and _is_elsewhere(files, ours):
         raise EngineError(
             f"{files.directory}: expected an engine in this process's network, found it in another one "
             "(of a container or a service)",
             hint="`topostrata engine stop` there, or let both share a network, or use a Neo4j server for both",
         )
+
+
+def _is_elsewhere(files: EngineFiles, network: str) -> bool:
+    """Whether the engine's record names another network; one of an engine that is gone is replaced by the next."""
+    return (files.read_endpoint() or {}).get("network") not in {None, network}
 
 
 def _stop(files: EngineFiles, deadline: float, *, force: bool) -> bool:

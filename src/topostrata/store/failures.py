@@ -87,10 +87,16 @@ def translate(error: Exception, location: str, database: str | None = None) -> T
 
 
 def told_of_full_disk(error: Exception, directory: str) -> EngineError | None:
-    """What the embedded engine could not write for want of room; of that it says itself only that it cannot go on."""
+    """What the embedded engine could not write for want of room; of that it says itself only that it cannot go on.
+
+    For failures of writes only: a read fails for reasons of its own, however full the disk is.
+    """
     if not isinstance(error, bolt.Neo4jError) or isinstance(error, bolt.ConstraintError):
         return None
-    if shutil.disk_usage(directory).free > _ROOM:
+    try:
+        if shutil.disk_usage(directory).free > _ROOM:
+            return None
+    except OSError:  # the directory is gone
         return None
     return EngineError(
         f"{directory}: the disk is full; what was being written is not acknowledged",

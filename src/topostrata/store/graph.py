@@ -404,6 +404,7 @@ class GraphStore:
         self._check_open()
         if access == neo4j.WRITE_ACCESS:
             self.check_writable()
+        translated = self._translated if access == neo4j.READ_ACCESS else self._translated_write
         deadline = time.monotonic() + _RECONNECT_SECONDS
         refusals = races = 0
         while True:
@@ -413,20 +414,20 @@ class GraphStore:
                     return run(neo4j.unit_of_work(timeout=_TRANSACTION_SECONDS)(lambda tx: work(Transaction(tx))))
             except _LOST as error:
                 if isinstance(error, TopostrataError) or time.monotonic() > deadline:
-                    raise self._translated(error) from error
+                    raise translated(error) from error
                 lost = type(error).__name__
             except bolt.ConstraintError as error:
                 # Two made the same node at once, which the embedded engine notices at the commit: the one that came
                 # second finds it when it tries again. (A node that is nobody's duplicate would be a bug of ours.)
                 races += 1
                 if races > _RACES:
-                    raise self._translated(error) from error
+                    raise translated(error) from error
                 time.sleep(0.01 * races)
                 continue
             except (bolt.Neo4jError, bolt.DriverError) as error:
                 refusals += 1
                 if refusals > _REFUSALS or not self._may_be_ending(error):
-                    raise self._translated(error) from error
+                    raise translated(error) from error
                 lost = type(error).__name__
             # Not in the handlers above: who connects again may start an engine, and is not to find an error under way.
             logger.warning("lost the database (%s); connecting again", lost)
@@ -480,9 +481,11 @@ class GraphStore:
         return isinstance(error, bolt.AuthError) or code.startswith(_ENDING)
 
     def _translated(self, error: Exception) -> TopostrataError:
-        if self.is_embedded and (full := told_of_full_disk(error, self.location)):
-            return full
         return translate(error, self.location, self._connection.database)
+
+    def _translated_write(self, error: Exception) -> TopostrataError:
+        full = told_of_full_disk(error, self.location) if self.is_embedded else None
+        return full or self._translated(error)
 
     def _reconnect(self) -> None:
         connection = self._connect()

@@ -133,6 +133,9 @@ def test_other_kinds_are_what_their_routes_answer(shell: Shell, rest: httpx.Clie
     paths = [rest.post("/v1/jobs", json=job).raise_for_status().headers["location"] for job in jobs]
     assert rest.delete(asked).status_code == 204
     inferred, failed, related, export = (follow(rest, path, is_done) for path in paths)
+    for query in ("layer=l1", "nearest=2"):
+        refused = rest.get(f"{paths[0]}/result?{query}")
+        assert (refused.status_code, "found one of kind inference" in refused.json()["detail"]) == (422, True)
     listed = rest.get("/v1/jobs", params={"limit": 3}).json()
     assert [job["kind"] for job in listed["jobs"]] == ["export", "relatedness", "inference"]
     assert rest.get(listed["next"]).json() == {"jobs": [inferred], "next": None}
