@@ -81,8 +81,9 @@ def embedded() -> Iterator[tuple[Archive, int]]:
 
 
 @contextmanager
-def server() -> Iterator[tuple[Archive, int]]:
+def server(**settings: str) -> Iterator[tuple[Archive, int]]:
     neo4j = neo4j_server.create_server(NEO4J)
+    neo4j.configure(**settings)
     # As a server is run, not as tests start one quickly.
     neo4j.command = [part for part in neo4j.command if not part.startswith(("-XX:Tiered", "-XX:+UseSerial"))]
     try:

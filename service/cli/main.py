@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperGroup
 
-from topostrata.errors import Code, InvalidInputError, TopostrataError
+from topostrata.errors import Code, InvalidInputError, LimitError, TopostrataError
 from topostrata.service.cli import (
     check,
     core,
@@ -45,6 +45,7 @@ _MENDS = {
     errno.EACCES: "let this user read and write it, or name another file",
     errno.EROFS: "name a file on a disk that can be written",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EAGAIN: "raise the limit of processes and threads (ulimit -u)",
     errno.ENAMETOOLONG: "name a file with a shorter name",
 }
 # Without a file's name they come from stdout: who writes a file says which (files.py).
@@ -148,6 +149,14 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         report(_told(error), as_json=as_json)
+        sys.exit(1)
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        report(
+            LimitError("expected to start a thread, found no room for one more", hint=_MENDS[errno.EAGAIN]),
+            as_json=as_json,
+        )
         sys.exit(1)
     except SystemExit as ended:  # typer has caught the interrupt
         if ended.code == _INTERRUPTED:

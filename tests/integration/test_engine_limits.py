@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import neo4j
 import numpy as np
 import pytest
 from neo4j.exceptions import DriverError, Neo4jError
 
 from tests.disks import mounted, resize
+from topostrata import queries
 from topostrata.archive import Archive, open_archive
-from topostrata.errors import EngineError, StoreUnavailableError
+from topostrata.errors import EngineError, LimitError, StoreUnavailableError
+from topostrata.settings import Settings
 from topostrata.store.embedded import status, stop
 from topostrata.store.engine_files import EngineFiles
 from topostrata.topology import Topology
 
-from .engine_helpers import SOURCES, commit, kill, open_engine, session, wait_until
+from .engine_helpers import SOURCES, kill
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 
@@ -82,22 +88,152 @@ print(of_machine(), EmbeddedEngine(Path("x"))._memory, EmbeddedEngine(Path("x"),
 
 
 @pytest.mark.slow
-def test_an_engine_that_runs_out_of_memory_says_so(engine_directory: Path) -> None:
-    """A heap too small, and a kill as the system does it: `engine status` names the setting that mends it."""
-    with open_engine(engine_directory, memory="128m") as engine:
-        end = engine.connect()
-        bomb = "RETURN reduce(s = '0123456789abcdef', j IN range(1, 26) | s + s)"  # one string of 1 GB
-        with session(end) as asked, contextlib.suppress(DriverError, Neo4jError):
-            asked.run(bomb).consume()
-        wait_until(lambda: (status(engine_directory) or {})["last_death"] is not None)
-        last_death = (status(engine_directory) or {})["last_death"]
-        assert last_death == "its heap of 128m was too small: raise TOPOSTRATA_ENGINE_MEMORY, now 128m"
-        pid = EngineFiles(engine_directory).read_engine_pid()
-        assert pid is not None
-        kill(pid)
-        wait_until(lambda: "signal 9" in str((status(engine_directory) or {})["last_death"]))
-        assert "TOPOSTRATA_ENGINE_MEMORY, now 128m" in (status(engine_directory) or {})["last_death"]
-        commit(engine.connect(), 1)
+def test_an_engine_that_runs_out_of_memory_says_so(engine_directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A heap too small, and a kill as the system does it: a running client hears which setting mends it."""
+    with open_archive(engine_directory, settings=Settings(engine_memory="128m", engine_idle_seconds=20)) as archive:
+        connection = archive._store.connection
+        with (
+            neo4j.GraphDatabase.driver(connection.uri, auth=(connection.user, connection.password)) as driver,
+            driver.session(database=connection.database) as session,
+        ):
+            with contextlib.suppress(DriverError, Neo4jError):  # one string of 1 GB
+                session.run("RETURN reduce(s = '0123456789abcdef', j IN range(1, 26) | s + s)").consume()
+            archive.create_run("w")
+            too_small = "its heap of 128m was too small: raise TOPOSTRATA_ENGINE_MEMORY, now 128m"
+            assert f"the engine died and was started again: {too_small}" in caplog.messages
+
+            class Killing(threading.Event):
+                """Ends the engine once it works on the query."""
+
+                def is_set(self) -> bool:
+                    asked = queries.load("ending/running_statements").text
+                    pid = EngineFiles(engine_directory).read_engine_pid()
+                    if pid is not None and list(session.run(asked, token="UNWIND range(1, 99999) AS a")):
+                        kill(pid)
+                    return False
+
+            endless = "UNWIND range(1, 99999) AS a UNWIND range(1, 99999) AS b RETURN count(*)"
+            with pytest.raises(LimitError, match=r"which died: it was killed \(signal 9\).*now 128m \(at least 128m\)"):
+                archive.cypher(endless, cancel=Killing())
+        assert "signal 9" in (status(engine_directory) or {})["last_death"]
+        assert [run.name for run in archive.runs()] == ["w"]
+
+
+AS_ANOTHER = 54_321  # a user who has no processes, and whom limits bind, as they do not root
+
+
+def as_another(*command: object) -> list[str]:
+    """The command as that user, who may read what root may, the interpreter's home among it, and write nothing of it."""
+    capability = "+dac_read_search"
+    options = ("--clear-groups", f"--inh-caps={capability}", f"--ambient-caps={capability}")
+    words = ["setpriv", f"--reuid={AS_ANOTHER}", f"--regid={AS_ANOTHER}", *options, *map(str, command)]
+    if os.geteuid() or subprocess.run([*words[: -len(command)], "true"], capture_output=True, check=False).returncode:
+        pytest.skip("only root may become another user here")
+    return words
+
+
+@pytest.fixture
+def of_another() -> Iterator[Path]:
+    """A directory of that user's, in one that everybody may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        directory = Path(folder) / "archive"
+        directory.mkdir()
+        as_another("true")
+        os.chown(directory, AS_ANOTHER, AS_ANOTHER)
+        yield directory
+        stop(directory, force=True)
+
+
+def refused_push(directory: Path, limit: str, *, as_: Callable[..., list[str]]) -> dict[str, str]:
+    """What the command line says under a limit."""
+    file = directory.parent / "w.npz"
+    np.savez(file, hidden=np.eye(4, dtype=bool))
+    arguments = ("push", file, "--run", "w", "--bias", "none", "--json")
+    done = subprocess.run(
+        as_("prlimit", limit, sys.executable, "-m", "topostrata.service.cli.main", *arguments),
+        env=os.environ | {"PYTHONPATH": str(SOURCES), "TOPOSTRATA_STORE": str(directory), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1, done
+    return dict(json.loads(done.stderr.splitlines()[-1])["error"])
+
+
+def test_a_limit_of_files_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """An engine needs more files than this (``ulimit -n``): with fewer it fails in words of classes and statements."""
+    directory = tmp_path / "archive"
+    error = refused_push(directory, "--nofile=168", as_=lambda *words: [str(word) for word in words])
+    assert error["message"] == f"{directory}: expected an engine that may open at least 256 files, found a limit of 168"
+    assert error["hint"] == "raise the limit of open files (ulimit -Hn), now 168"
+
+
+@pytest.mark.parametrize("processes", [3, 6])
+def test_a_limit_of_threads_is_told_as_what_it_is(of_another: Path, processes: int) -> None:
+    """Neither the supervisor nor Java may start what it needs (``ulimit -u``, which does not bind root)."""
+    error = refused_push(of_another, f"--nproc={processes}", as_=as_another)
+    assert error["message"].startswith(f"{of_another}: ")
+    assert "ulimit -u" in error["hint"]
+
+
+@pytest.mark.slow
+def test_root_leaves_nothing_that_the_owner_cannot_write(of_another: Path) -> None:
+    """All that root's engine made is the owner's, who goes on; where it is not, what is at fault is named.
+
+    Then the owner's engine may start no more threads: who asks next finds it started again, and hears why.
+    """
+    directory = of_another
+    settings = Settings(engine_memory="256m", engine_idle_seconds=20)
+    program = """
+import logging, subprocess, sys
+from topostrata.archive import open_archive
+from topostrata.errors import EngineError
+from topostrata.settings import Settings
+from topostrata.store.embedded import status, stop
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+logging.getLogger("topostrata").setLevel(logging.WARNING)
+try:
+    with open_archive(sys.argv[1], settings=Settings(engine_memory="256m", engine_idle_seconds=20)) as archive:
+        archive.create_run("of-owner")
+        pid = str(status(sys.argv[1])["engine_pid"])
+        subprocess.run(["prlimit", "--pid", pid, "--nproc=1"], check=True)
+        print([run.name for run in archive.runs()], archive.cypher("RETURN 1").rows)
+    stop(sys.argv[1], force=True)
+except EngineError as error:
+    print(error)
+"""
+    owner = as_another(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SOURCES)!r})\n{program}", directory)
+
+    def of_owner() -> str:
+        done = subprocess.run(owner, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    outside = directory.parent / "outside"
+    outside.write_text("of root")
+    (directory / "link").symlink_to(outside)
+    (directory / "other name").hardlink_to(outside)
+    with open_archive(directory, settings=settings) as archive:
+        archive.create_run("of-root")
+    stop(directory, force=True)
+    assert {path.name for path in of_root(directory)} == {"link", "other name"}
+    assert not outside.stat().st_uid
+    for name in ("link", "other name"):
+        (directory / name).unlink()
+    log = directory / "engine.log"
+    os.chown(log, 0, 0)
+    assert f"{log}: expected files that user {AS_ANOTHER} may write" in of_owner()
+    os.chown(log, AS_ANOTHER, AS_ANOTHER)
+    told = of_owner()
+    assert "the engine died and was started again: it may start no more threads" in told
+    assert "['of-owner', 'of-root'] [[1]]" in told
+
+
+def of_root(directory: Path) -> list[Path]:
+    """What lies there that is root's."""
+    return [path for path in directory.rglob("*") if not path.lstat().st_uid]
 
 
 @pytest.mark.parametrize("megabytes", [1000, 2000, 3000])

@@ -27,15 +27,24 @@ from topostrata.memory import of_machine
 from topostrata.store.engine_files import DATABASE, HOST, EngineFiles, read_json, write_private
 
 STARTED = "ArcadeDB Server started"  # the line of its log after which the database exists
-FAILED = 'Exception in thread "main"'  # Java goes on without it: a failed start does not end the process
+# Java goes on without a thread that failed, or that it could not start: neither ends the process.
+FAILED = 'Exception in thread "main"'
+DEAF = 'Exception in thread "ArcadeDB_0 BOLT listening'  # from then on nobody is answered
 TAKEN_PORT = "Unable to listen"
 
+# It opens 169 for an archive and one client (26.10, counted); with fewer it fails in words of classes and statements.
+_LEAST_FILES = 256
 _LEAST_MEMORY = 128  # of the heap, in MB; the engine takes some 200 MB beside it
 
 # What Java says where it meets a limit of the machine: what that means, what to do.
 _NO_ADDRESSES = ("the system refuses it memory", "raise the limit of addresses (ulimit -v), or free some memory")
+_NO_THREADS = (
+    "it may start no more threads",
+    "raise the limit of processes and threads (ulimit -u), or drop ulimit -v",
+)
 _LAST_WORDS = (
-    ("unable to create native thread", "it may start no more threads", "raise the limits (ulimit -u, ulimit -v)"),
+    ("unable to create native thread", *_NO_THREADS),
+    ("Failed to start thread", *_NO_THREADS),
     ("OutOfMemoryError", "its heap of {memory} was too small", "raise TOPOSTRATA_ENGINE_MEMORY, now {memory}"),
     ("Could not reserve enough space", *_NO_ADDRESSES),
     ("Could not allocate", *_NO_ADDRESSES),
@@ -104,7 +113,7 @@ def default_memory() -> str:
 
 def death(code: int | None, words: str, memory: str) -> tuple[str, str | None]:
     """Why the engine ended, and what to do: read off its exit status and the last lines of its log."""
-    if code == -signal.SIGKILL:
+    if code == -signal.SIGKILL and FAILED not in words and DEAF not in words:  # those we kill ourselves
         what = "it was killed (signal 9), as the system does where memory runs out"
         mend = "give the machine or container more memory, or the engine less by TOPOSTRATA_ENGINE_MEMORY"
         return what, f"{mend}, now {memory} (at least {_LEAST_MEMORY}m)"
@@ -112,6 +121,18 @@ def death(code: int | None, words: str, memory: str) -> tuple[str, str | None]:
         if part in words:
             return what.format(memory=memory), hint.format(memory=memory)
     return f"exit status {code}", None
+
+
+def check_files(directory: Path) -> None:
+    """Refuse to start an engine that could not open the files it needs."""
+    import resource  # noqa: PLC0415 - not on Windows, which the wheel refuses before
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # Java itself takes as many as it may
+    if most != resource.RLIM_INFINITY and most < _LEAST_FILES:
+        raise EngineError(
+            f"{directory}: expected an engine that may open at least {_LEAST_FILES} files, found a limit of {most}",
+            hint=f"raise the limit of open files (ulimit -Hn), now {most}",
+        )
 
 
 def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str]:

@@ -31,6 +31,7 @@ from topostrata.store.engine_files import (
     boot_id,
     end_engine,
     explained,
+    hand_over,
     host_name,
     last_lines,
     network,
@@ -75,6 +76,7 @@ class EmbeddedEngine:
         self._command_timeout_ms = command_timeout_ms
         self._start_timeout_s = start_timeout_s
         self._hold = self._files.lock("clients")
+        self._deaths: tuple[object, object] | None = None  # the supervisor, and how many it has seen
 
     def __enter__(self) -> Self:
         return self
@@ -100,9 +102,24 @@ class EmbeddedEngine:
             if not start.wait_exclusive(deadline):
                 self._give_up("another client is still starting the engine")
             try:
-                return self._find_or_start(deadline)
+                endpoint = self._find_or_start(deadline)
             finally:
                 start.release()
+                hand_over(self._files.directory)
+            self._deaths = self._deaths or self._counted()
+            return endpoint
+
+    def death(self) -> str | None:
+        """Why the engine died since this client connected, or last asked this; None where nobody knows of a death."""
+        before, self._deaths = self._deaths, self._counted()
+        if before is None or self._deaths == before or self._deaths[0] != before[0]:
+            return None
+        why = (self._files.read_endpoint() or {}).get("last_death")
+        return None if why is None else str(why)
+
+    def _counted(self) -> tuple[object, object]:
+        record = self._files.read_endpoint() or {}
+        return record.get("supervisor_pid"), record.get("died")
 
     def close(self) -> None:
         """Drop the hold: when nobody holds the engine, it stops after its idle time."""
@@ -130,6 +147,7 @@ class EmbeddedEngine:
 
     def _spawn(self, deadline: float) -> None:
         """Start a supervisor and wait for its word. None comes if we run out of time; it goes on starting then."""
+        arcadedb.check_files(self._files.directory)
         listen, speak = os.pipe()
         try:
             try:
@@ -232,6 +250,7 @@ def stop(directory: Path, *, timeout: float = 60.0, force: bool = False) -> bool
             return _stop(files, deadline, force=force)
         finally:
             start.release()
+            hand_over(files.directory)
 
 
 def refuse_foreign(files: EngineFiles) -> None:

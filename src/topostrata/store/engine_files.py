@@ -15,6 +15,7 @@ import os
 import platform
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -336,6 +337,49 @@ def resident_bytes(pid: int) -> int | None:
     return int(done.stdout) * 1024 if done.stdout.strip().isdigit() else None
 
 
+def hand_over(directory: Path) -> None:
+    """Give what root made in a user's archive to that user, the owner of the directory, who could not write it else.
+
+    Only plain files and folders of root's with no other name, and without following links: a user who puts a link to
+    somebody's file into the archive is not given that file.
+    """
+    if os.geteuid() or not directory.is_dir() or not directory.stat().st_uid:
+        return
+    owner = directory.stat()
+    for _, folders, names, folder in os.fwalk(directory):
+        for name in (*folders, *names):
+            with contextlib.suppress(OSError):  # gone meanwhile, or a link
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+                try:
+                    file = os.fstat(fd)
+                    alone = stat.S_ISDIR(file.st_mode) or (stat.S_ISREG(file.st_mode) and file.st_nlink == 1)
+                    if alone and not file.st_uid:
+                        os.fchown(fd, owner.st_uid, owner.st_gid)
+                finally:
+                    os.close(fd)
+
+
+def refuse_others_files(directory: Path) -> None:
+    """Refuse an archive of ours in which another user left what we cannot write, naming what."""
+    if not os.access(directory, os.W_OK):
+        return  # a copy to be read
+    ours = os.geteuid()
+    sealed = [path for path in _everything(directory) if not os.access(path, os.W_OK) and path.lstat().st_uid != ours]
+    if sealed:
+        more = f" and {len(sealed) - 1} more" if len(sealed) > 1 else ""
+        raise EngineError(
+            f"{sealed[0]}{more}: expected files that user {ours} may write, found them to be of user "
+            f"{sealed[0].lstat().st_uid}",
+            hint=f"as root: `chown -R {ours} {directory}`",
+        )
+
+
+def _everything(directory: Path) -> Iterator[Path]:
+    """All in a directory that is no link, whatever of it may be looked into."""
+    for folder, folders, names in os.walk(directory):
+        yield from (path for name in (*folders, *names) if not (path := Path(folder, name)).is_symlink())
+
+
 @contextlib.contextmanager
 def explained(directory: Path) -> Iterator[None]:
     """Turn what the file system refuses into an error that says what to do about it."""
@@ -344,19 +388,23 @@ def explained(directory: Path) -> Iterator[None]:
     except TopostrataError:  # some of them are OSErrors too
         raise
     except OSError as error:
-        raise EngineError(f"{directory}: {error.strerror or error}", hint=_advice(error)) from error
+        at_fault = error.filename if isinstance(error.filename, str) else str(directory)
+        where = at_fault if at_fault.startswith(str(directory)) else str(directory)
+        raise EngineError(f"{where}: {error.strerror or error}", hint=_advice(error)) from error
 
 
-def _advice(error: OSError) -> str:
+def _advice(error: OSError) -> str:  # noqa: PLR0911 - one line for each kind of refusal
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return "the disk is full: free some space, or name another directory"
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return "the directory must be writable: make it so, or name another one"
+            return "this user must be able to write it: make it so, or name another directory"
         case errno.ENOLCK | errno.ENOTSUP | errno.ENOSYS:
             return "the file system has no locks: use a local disk, or a Neo4j URI"
         case errno.EMFILE | errno.ENFILE:
             return "too many files are open: raise the limit (ulimit -n)"
+        case errno.EAGAIN:
+            return "no more processes may be started: raise the limit (ulimit -u)"
         case errno.EEXIST | errno.ENOTDIR:
             return "expected a directory, found a file of that name"
         case _:

@@ -109,10 +109,11 @@ def took_too_long(timeout_s: float) -> LimitError:
     return LimitError(f"the query took longer than {timeout_s:g} s", hint="narrow it, or start from an indexed id")
 
 
-def broke_the_database() -> LimitError:
-    """A user's query under which the connection was lost."""
+def broke_the_database(why: str | None) -> LimitError:
+    """A user's query under which the connection was lost, and why the engine died, where that is known."""
+    which = "which probably ran out of memory" if why is None else f"which died: {why}"
     return LimitError(
-        "the query broke the connection to the database, which probably ran out of memory; it is not asked again",
+        f"the query broke the connection to the database, {which}; it is not asked again",
         hint="narrow it, or use LIMIT",
     )
 

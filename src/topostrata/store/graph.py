@@ -74,6 +74,7 @@ _AT_ONCE = 2
 _QUERIES = threading.BoundedSemaphore(_AT_ONCE)  # of users, in this process: what cannot be ended stops no writer
 _LOOK_S = 0.1  # how often somebody looks whether a query was cancelled
 _ENDING_S = 5.0
+_SAID_S = 2.0
 MAX_ANSWER_BYTES = 32 * 2**20  # of a user's query
 
 
@@ -181,16 +182,21 @@ class GraphStore:
         connect: Callable[[], Connection],
         close: Callable[[], None] = lambda: None,
         *,
+        died: Callable[[], str | None] = lambda: None,
         location: str,
         relationship_limit: int,
         read_only: bool = False,
     ) -> None:
-        """``connect`` finds (or starts) the database and is called again after a connection was lost."""
+        """``connect`` finds (or starts) the database and is called again after a connection was lost.
+
+        ``died`` says why the database died since it was last asked, where that is known.
+        """
         self.location = location
         self.read_only = read_only
         self.relationship_limit = relationship_limit
         self._connect = connect
         self._close = close
+        self._died = died
         self._connection = connect()
         self._driver = self._open()
         self._closed = False
@@ -309,7 +315,7 @@ class GraphStore:
             raise translate_user(error, timeout_s) or self._translated(error) from error
         except (bolt.DriverError, OSError) as error:
             if asked.sent and isinstance(error, _LOST):
-                raise broke_the_database() from error
+                raise broke_the_database(self._death()) from error
             raise self._translated(error) from error
         finally:
             _QUERIES.release()
@@ -411,7 +417,7 @@ class GraphStore:
             try:
                 with self._session(access) as session:
                     run = session.execute_read if access == neo4j.READ_ACCESS else session.execute_write
-                    return run(neo4j.unit_of_work(timeout=_TRANSACTION_SECONDS)(lambda tx: work(Transaction(tx))))
+                    answer = run(neo4j.unit_of_work(timeout=_TRANSACTION_SECONDS)(lambda tx: work(Transaction(tx))))
             except _LOST as error:
                 if isinstance(error, TopostrataError) or time.monotonic() > deadline:
                     raise translated(error) from error
@@ -429,6 +435,9 @@ class GraphStore:
                 if refusals > _REFUSALS or not self._may_be_ending(error):
                     raise translated(error) from error
                 lost = type(error).__name__
+            else:
+                self._tell_of_death()  # the driver may have waited for the next one by itself
+                return answer
             # Not in the handlers above: who connects again may start an engine, and is not to find an error under way.
             logger.warning("lost the database (%s); connecting again", lost)
             self._reconnect()
@@ -480,7 +489,22 @@ class GraphStore:
         code = error.code or ""
         return isinstance(error, bolt.AuthError) or code.startswith(_ENDING)
 
+    def _death(self) -> str | None:
+        """Why the engine died under what was asked a moment ago; its supervisor takes that long to say so."""
+        deadline = time.monotonic() + _SAID_S
+        while self.is_embedded and time.monotonic() < deadline:
+            if why := self._died():
+                return why
+            time.sleep(_LOOK_S)
+        return None
+
+    def _tell_of_death(self) -> None:
+        if why := self._died():
+            logger.warning("the engine died and was started again: %s", why)
+
     def _translated(self, error: Exception) -> TopostrataError:
+        if isinstance(error, _LOST) and (why := self._died()):
+            return StoreUnavailableError(f"{self.location}: the engine died: {why}", hint="try again")
         return translate(error, self.location, self._connection.database)
 
     def _translated_write(self, error: Exception) -> TopostrataError:
@@ -489,6 +513,7 @@ class GraphStore:
 
     def _reconnect(self) -> None:
         connection = self._connect()
+        self._tell_of_death()
         if connection != self._connection:
             stale, self._connection = self._driver, connection
             self._driver = self._open()

@@ -71,6 +71,7 @@ def index_keys(store: GraphStore) -> None:
 
 def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> GraphStore:
     from topostrata.store.embedded import EmbeddedEngine, stop  # noqa: PLC0415 - both need the extra
+    from topostrata.store.engine_files import refuse_others_files  # noqa: PLC0415
     from topostrata.store.graph import Connection, GraphStore  # noqa: PLC0415
     from topostrata.store.sealed import copied, is_sealed  # noqa: PLC0415
 
@@ -79,6 +80,7 @@ def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> Grap
             f"{directory}: expected an archive, found none",
             hint="`topostrata push` makes one; --store names another place",
         )
+    refuse_others_files(directory)
     sealed = is_sealed(directory)
     place = copied(directory) if sealed else directory
     engine = EmbeddedEngine(place, idle_seconds=settings.engine_idle_seconds, memory=settings.engine_memory)
@@ -97,7 +99,12 @@ def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> Grap
 
     try:
         return GraphStore(
-            connect, close, location=str(directory), relationship_limit=_EMBEDDED_RELATIONSHIPS, read_only=sealed
+            connect,
+            close,
+            died=engine.death,
+            location=str(directory),
+            relationship_limit=_EMBEDDED_RELATIONSHIPS,
+            read_only=sealed,
         )
     except BaseException:
         close()

@@ -37,6 +37,7 @@ from topostrata.store.engine_files import (
     boot_id,
     end_engine,
     explained,
+    hand_over,
     host_name,
     last_lines,
     network,
@@ -47,6 +48,7 @@ from topostrata.store.engine_files import (
 
 LOOK_S = 0.25  # how often the loop looks at the clients' lock and at the engine
 STOP_GRACE_S = 30.0  # an engine that has not stopped by then is killed; its log makes that safe
+FAILED_GRACE_S = 1.0  # one that lacks a thread mostly cannot stop by itself
 LOG_S = 120.0
 READY_S = 900.0  # replaying the log of a large database takes long; a client gives up earlier, the supervisor does not
 DEATHS, DEATHS_WITHIN_S = 5, 60.0  # that many deaths in so short a time mean that starting again does not help
@@ -103,6 +105,8 @@ class Supervisor:
         self._port = 0
         self._log_start = 0
         self._last_death: str | None = None
+        self._died = 0  # how often
+        self._log_read = 0
         self._deaths: collections.deque[float] = collections.deque(maxlen=DEATHS)
         self._stop_asked = False
         self._wake, wake_end = os.pipe()
@@ -138,6 +142,7 @@ class Supervisor:
         touched = self._touched()
         while not self._stop_asked:
             self._sleep(LOOK_S)
+            self._end_deaf_engine()
             if self._engine is not None and self._engine.poll() is not None:
                 self._replace()
                 seen = time.monotonic()
@@ -191,6 +196,7 @@ class Supervisor:
         while True:
             self._deaths.append(time.monotonic())
             self._last_death = why if hint is None else f"{why}: {hint}"
+            self._died += 1
             log.warning("the engine died: %s. Starting it again", self._last_death)
             if len(self._deaths) == DEATHS and self._deaths[-1] - self._deaths[0] < DEATHS_WITHIN_S:
                 raise EngineError(
@@ -215,7 +221,7 @@ class Supervisor:
         command = arcadedb.command_line(self._port, memory=self._memory, command_timeout_ms=self._command_timeout_ms)
         script = 'echo $$ > "$0" && exec "$@"'
         output = open_log(self._files.engine_log)
-        self._log_start = os.fstat(output).st_size
+        self._log_start = self._log_read = os.fstat(output).st_size
         try:
             self._engine = subprocess.Popen(
                 ["/bin/sh", "-c", script, str(self._files.engine_pid), *command],
@@ -239,6 +245,7 @@ class Supervisor:
         assert who is not None  # noqa: S101 - _prepare made them
         for user, password in ((who.user, who.password), (who.reader, who.reader_password)):
             while refusal := bolt_probe.answers(HOST, self._port, DATABASE, user, password):
+                self._end_deaf_engine()
                 self._check_alive()
                 if time.monotonic() > deadline:
                     raise EngineDiedError(f"the engine does not answer {user}: {refusal}")
@@ -258,10 +265,19 @@ class Supervisor:
             if arcadedb.STARTED.encode() in text:
                 return
             if arcadedb.FAILED.encode() in text:
-                self._stop_engine(grace_s=5)
+                self._stop_engine(grace_s=FAILED_GRACE_S)
             else:
                 self._sleep(POLL_S)
         log.warning("the engine has not said within %.0f s that it started: asking it", LOG_S)
+
+    def _end_deaf_engine(self) -> None:
+        """An engine that could not start a thread may go on without answering anybody: only its log tells."""
+        with contextlib.suppress(OSError), self._files.engine_log.open("rb") as file:
+            file.seek(self._log_read)
+            text = file.read()
+            self._log_read += text.rfind(b"\n") + 1
+            if any(words.encode() in text for words in (arcadedb.FAILED, arcadedb.DEAF)):
+                self._stop_engine(grace_s=FAILED_GRACE_S)
 
     def _check_alive(self) -> None:
         if self._stop_asked:
@@ -288,6 +304,9 @@ class Supervisor:
             "boot_id": boot_id(),
             "supervisor_pid": os.getpid(),
             "network": network(),
+            "memory": self._memory,
+            "died": self._died,
+            "last_death": self._last_death,
         }
         if state == SERVING and self._accounts is not None and self._engine is not None:
             self._record |= {
@@ -300,15 +319,14 @@ class Supervisor:
                 "reader": self._accounts.reader,
                 "reader_password": self._accounts.reader_password,
                 "version": arcadedb.version(),
-                "memory": self._memory,
                 "idle_seconds": self._idle_seconds,
-                "last_death": self._last_death,
             }
         self._write_record()
 
     def _write_record(self) -> None:
         write_private(self._files.endpoint, json.dumps(self._record, indent=2) + "\n")
         self._record_mark = self._mark()
+        hand_over(self._files.directory)
 
     def _mend_endpoint(self) -> None:
         """An endpoint file that somebody damaged or removed would keep clients waiting for ever."""
@@ -346,6 +364,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 self._files.engine_pid.unlink(missing_ok=True)
                 self._files.remove_endpoint()
+            hand_over(self._files.directory)
         self._engine_lock.release()
         self._own.release()
         self._start.release()
@@ -400,12 +419,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--command-timeout-ms", type=int, required=True)
     options = parser.parse_args(arguments)
     # The client waits for its child at once; the grandchild is nobody's zombie and never disturbs the client's waits.
-    if os.fork():
+    report = _Report(options.ready_fd)
+    try:
+        with explained(options.directory):
+            parent = os.fork()
+    except TopostrataError as error:
+        report(error=error.message, hint=error.hint)
+        sys.exit(1)
+    if parent:
         os._exit(0)
     os.umask(0o077)
     os.set_inheritable(options.ready_fd, False)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
-    report = _Report(options.ready_fd)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         with explained(options.directory):
