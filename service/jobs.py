@@ -133,6 +133,7 @@ def _inference(
         samples=request["samples"],
         name=None,
         progress=progress,
+        keep=True,  # whoever goes on with an interrupted job reads what it computed
     )
     _write_json(file, inference_answer(answer))
 

@@ -306,9 +306,15 @@ class RemoteAnalysis(Archive):
         by_time: bool = False,
         samples: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        keep: bool | None = None,
     ) -> StoredInference:
         from topostrata.lineage.stored import StoredInference
 
+        if keep is not None and keep != (name is not None):
+            raise InvalidInputError(
+                f"infer: expected distances to be kept where the answer is stored, found name {name!r} and keep {keep}",
+                hint="a job (POST /v1/jobs) keeps them and stores no answer",
+            )
         query = {
             "refs": texts_of(patterns),
             "alignment": alignment if alignment is None else definition_of(alignment).name,

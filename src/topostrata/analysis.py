@@ -297,14 +297,16 @@ class Analysis(Comparing):
         by_time: bool = False,
         samples: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        keep: bool | None = None,
     ) -> StoredInference:
         """Which run probably descends from which, inferred from the distances of one snapshot of each.
 
-        The answer is stored under ``name`` and replaces an earlier one of that name, and the distances and matches that
-        it was computed of are kept for the next; ``None`` stores nothing. What is known already is read. ``root``
-        is the ancestor of all runs, if it is known. ``by_time`` says that no run descends from a younger one. Hidden
-        units are ``"in-place"`` (unit i is the same unit in all runs: they are compared by index) or ``"renamed"``
-        (they are matched by ``overlap``); without ``units`` the connections tell, and the answer says what they told.
+        The answer is stored under ``name`` and replaces an earlier one of that name; ``None`` stores none. Where it is
+        stored, or as ``keep`` says, the distances and matches that it is computed of are kept for the next. What is
+        known already is read. ``root`` is the ancestor of all runs, if it is known. ``by_time`` says that no run
+        descends from a younger one. Hidden units are ``"in-place"`` (unit i is the same unit in all runs: they are
+        compared by index) or ``"renamed"`` (they are matched by ``overlap``); without ``units`` the connections tell,
+        and the answer says what they told.
         An ``alignment`` may be named instead. ``depth`` is the number of layers that are compared.
         ``samples`` is the number of resamples; the support of an edge is its share among them.
 
@@ -331,7 +333,7 @@ class Analysis(Comparing):
             by_time=by_time,
             samples=SAMPLES if samples is None else samples,
             progress=progress,
-            keep=name is not None,
+            keep=name is not None if keep is None else keep,
         )
         if name is None:
             return stored

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import re
 import sys
 from io import BytesIO
 from threading import Event
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +18,7 @@ from tests.histories import sparse_history
 from tests.pushed import push
 from tests.stores import tell
 from topostrata.archive import Archive
+from topostrata.distance.nnstd import nnstd
 from topostrata.errors import ConflictError, CorruptError, InvalidInputError, LimitError, NotFoundError
 from topostrata.service import jobs, worker
 from topostrata.service.api import workers
@@ -72,8 +75,17 @@ def test_a_job_is_asked_for_once_and_done_in_turn(archive: Archive) -> None:
         "failed", "invalid-input", "no such thing",
     )  # fmt: skip
     assert submit(archive, B)[0].status == "queued"
+    reading = [queue.result(finished) for _ in range(2)]
+    for reader in reading:
+        assert next(reader) == data[: 4 * 2**20]
     assert submit(archive, A, anew=True)[0].status == "queued"
     assert parts(archive) == 0
+    with pytest.raises(ConflictError, match="found that it is made anew"):
+        next(reading[0])
+    assert [claimed.id for claimed in (queue.claim("me"), queue.claim("me")) if claimed is not None] == [B, A]
+    assert queue.finish(A, "me", "x/y", BytesIO(data[::-1]))
+    with pytest.raises(ConflictError, match="found that it is made anew"):
+        next(reading[1])  # nobody gets a part of this and a part of that
 
 
 def test_who_vanishes_is_replaced_and_a_job_that_kills_has_failed(archive: Archive) -> None:
@@ -147,6 +159,30 @@ def test_a_job_is_forgotten_with_its_result_and_with_its_runs(
     with pytest.raises(LimitError, match="that wait"):
         submit(archive, B, anew=True)
     assert b"".join(queue.result(queue.get(B))) == b"6 here"  # refused, it is as it was
+
+
+def test_an_interrupted_inference_goes_on(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes it over reads the distances and matches that were computed, and compares the other pairs alone."""
+    history = sparse_history(8, snapshots=4, widths=[20, 15, 8], density=0.3, churn=0.1)
+    for step, topology in history.snapshots:
+        archive.push(f"w{step}", 0, topology)
+    asked_for = {"refs": ["w*@0"], "alignment": "canonical", "root": "w0", "units": None, "by_time": False}
+    plan = jobs.plan(archive, "inference", asked_for | {"depth": None, "samples": 9})
+    job, _ = jobs.submit(archive, "inference", plan)
+    compared = Mock(wraps=nnstd)
+    monkeypatch.setattr("topostrata.distance.stored_pairs.nnstd", compared)
+
+    def killed(done: int, _total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jobs.work(archive, job, killed, Event())
+    assert compared.call_count == 5
+    result, _ = jobs.work(archive.reopened(), job, lambda _done, _total: None, Event())
+    assert compared.call_count == 6
+    with result:
+        assert len(json.load(result)["edges"]) == 3
 
 
 def test_an_export_is_about_the_runs_that_it_wrote(archive: Archive) -> None:

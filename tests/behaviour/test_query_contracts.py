@@ -59,7 +59,7 @@ OWN: dict[str, dict[str, Any]] = {
     "jobs/set_job": {"id": "j0"},
     "jobs/set_job_runs": {"id": "j0", "runs": ["w0"]},
     "jobs/put_job_part": {"id": "j0"},
-    "jobs/job_part": {"id": "j0/1"},
+    "jobs/job_part": {"id": "j0/1", "job": "j0"},
     "jobs/job_parts": {"id": "j0"},
     "jobs/drop_job": {"id": "j0"},
     "jobs/drop_job_parts": {"ids": ["j0/1"]},

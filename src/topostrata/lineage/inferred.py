@@ -12,6 +12,7 @@ has the reasons, docs/benchmarks-ancestry.md how often it is right.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -316,7 +317,7 @@ def _pairs(distances: Floats, root: int | None, ages: Floats | None) -> list[tup
     if root is None or ages is None:
         edges = _shortest_tree(distances)
         # All distances are symmetric, so the best arborescence is the best tree seen from its root.
-        return sorted(edges) if root is None else list(nx.bfs_edges(nx.Graph(edges), root))
+        return sorted(edges) if root is None else _downward(edges, root)
     reach = np.where(ages[:, None] <= ages[None, :], distances, np.inf)
     np.fill_diagonal(reach, np.inf)
     reach[:, root] = np.inf
@@ -330,6 +331,22 @@ def _pairs(distances: Floats, root: int | None, ages: Floats | None) -> list[tup
         except nx.NetworkXException:
             return []
     return list(nx.bfs_edges(arrows, root)) if root in arrows else []
+
+
+def _downward(edges: Sequence[tuple[int, int]], root: int) -> list[tuple[int, int]]:
+    """The edges of a tree as (parent, child), level by level from the root on, for hundreds of resamples."""
+    near = defaultdict(list)
+    for i, j in edges:
+        near[i].append(j)
+        near[j].append(i)
+    pairs: list[tuple[int, int]] = []
+    parents, level = {root: root}, [root]
+    for node in level:  # which grows while it is walked
+        below = [other for other in near[node] if other != parents[node]]
+        parents |= dict.fromkeys(below, node)
+        level += below
+        pairs += [(node, other) for other in below]
+    return pairs
 
 
 @lru_cache(maxsize=8)

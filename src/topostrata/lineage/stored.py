@@ -11,6 +11,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import permutations
@@ -136,17 +137,17 @@ def infer_stored(
         keep=keep,
         matches=True,
     )
-    inference = infer(
-        topologies,
-        list(steps),
-        known.compare,
-        root=root,
-        times=[runs[run].created_at.timestamp() for run in steps] if by_time else None,
-        depth=depth,
-        samples=samples,
-        progress=progress,
-    )
-    known.close()
+    with closing(known):  # which keeps what is computed by then, however this ends
+        inference = infer(
+            topologies,
+            list(steps),
+            known.compare,
+            root=root,
+            times=[runs[run].created_at.timestamp() for run in steps] if by_time else None,
+            depth=depth,
+            samples=samples,
+            progress=progress,
+        )
     return StoredInference("", datetime.now(UTC), steps, inference.placed(placement, list(steps)))
 
 
@@ -222,17 +223,17 @@ def _points(
         return distance.nnstd, distance.chance
 
     points = []
-    for at in range(0, len(pairs), _PAGE):
-        page = pairs[at : at + _PAGE]
-        wanted = {
-            entry.snapshot.id: entry
-            for (_, ours), (_, theirs) in page
-            if chance is not None or known.get(ours.snapshot.digest, theirs.snapshot.digest) is None
-            for entry in (ours, theirs)
-        }
-        topologies = dict(zip(wanted, masks.topologies(list(wanted.values())), strict=True))
-        points += [point(now, then, compare) for now, then in page]
-    known.close()
+    with closing(known):
+        for at in range(0, len(pairs), _PAGE):
+            page = pairs[at : at + _PAGE]
+            wanted = {
+                entry.snapshot.id: entry
+                for (_, ours), (_, theirs) in page
+                if chance is not None or known.get(ours.snapshot.digest, theirs.snapshot.digest) is None
+                for entry in (ours, theirs)
+            }
+            topologies = dict(zip(wanted, masks.topologies(list(wanted.values())), strict=True))
+            points += [point(now, then, compare) for now, then in page]
     return points
 
 

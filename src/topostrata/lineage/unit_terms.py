@@ -23,6 +23,7 @@ Matching = Mapping[str, Ints]
 # Standard deviations. Networks that do not share their indices stay below 3, a family after long churn is above 10.
 _CLEAR = 5.0
 _TABLE = 2**24  # cells of a mask
+_NOWHERE = -(2**62)
 _NOISE = 1e-9  # what rounding leaves of residues that are 0, as in full layers
 
 
@@ -88,8 +89,8 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
     spaces, total = [], 0
     for space, layers in entering.items():
         partner = np.asarray(matching[space], dtype=np.int64)
-        size_a, shared = np.zeros(len(partner), dtype=np.int64), np.zeros(len(partner), dtype=np.int64)
-        size_b = np.zeros(len(back[space]), dtype=np.int64)
+        size_a = np.zeros(len(partner), dtype=np.int64)
+        size_b, shared = np.zeros(len(back[space]), dtype=np.int64), np.zeros(len(back[space]), dtype=np.int64)
         for k in layers:
             mask, other = a.layers[k].mask, b.layers[k].mask
             size_a += mask.fan_in
@@ -98,11 +99,11 @@ def unit_terms(a: Topology, b: Topology, matching: Matching) -> PairTerms:
             if mask.taps > 1:  # of each source with each tap
                 taps = np.arange(mask.taps)
                 places = np.where(places[:, None] < 0, -1, places[:, None] * mask.taps + taps).ravel()
-            keys, targets = places[other.keys], np.repeat(back[space], other.fan_in)
-            both = (keys >= 0) & (targets >= 0)
-            targets = targets[both]
-            common = _in(targets * mask.stride + keys[both], mask)
-            shared += np.bincount(targets[common], minlength=len(partner))
+            # B's connections as A's cells; one with an end that A has not is far below all cells.
+            rows = np.where(back[space] < 0, _NOWHERE, back[space] * mask.stride)
+            cells = np.repeat(rows, other.fan_in) + np.where(places < 0, _NOWHERE, places)[other.keys]
+            until = np.append(0, np.cumsum(_in(np.maximum(cells, -1), mask)))
+            shared += until[other.indptr[1:]] - until[other.indptr[:-1]]
         total += int(shared.sum())
         spaces.append(_terms(space, partner, back[space], size_a, size_b, shared))
     return PairTerms(tuple(spaces), total)
@@ -161,13 +162,16 @@ def _agreement(a: Topology, residues_a: Sequence[_Residue], residues_b: Sequence
 
 
 def _in(cells: Ints, mask: Mask) -> NDArray[np.bool_]:
-    """Which of these cells a mask has, by a table of all its cells where that is small: ``np.isin`` sorts or ranks."""
+    """Which of these cells a mask has, by a table of all its cells where that is small: ``np.isin`` sorts or ranks.
+
+    A cell -1 is one that it has not.
+    """
     if mask.size <= _TABLE:
-        there = np.zeros(mask.size, dtype=np.bool_)
+        there = np.zeros(mask.size + 1, dtype=np.bool_)
         there[mask.cells] = True
         return there[cells]
     at = np.searchsorted(mask.cells, cells)
-    known: NDArray[np.bool_] = np.append(mask.cells, -1)[at] == cells
+    known: NDArray[np.bool_] = np.append(mask.cells, -2)[at] == cells
     return known
 
 
@@ -204,9 +208,10 @@ def _squares(degrees: Floats, near: Floats, squares: float, total: float) -> Flo
 
 def _terms(space: str, partner: Ints, back: Ints, size_a: Ints, size_b: Ints, shared: Ints) -> UnitTerms:
     matched = partner >= 0
-    union = size_a[matched] + size_b[partner[matched]] - shared[matched]
+    units = partner[matched]
+    union = size_a[matched] + size_b[units] - shared[units]
     distance = np.ones(len(partner))
-    distance[matched] = (union - shared[matched]) / np.maximum(union, 1)
+    distance[matched] = (union - shared[units]) / np.maximum(union, 1)
     lone = np.flatnonzero(back < 0)
     return UnitTerms(
         space,

@@ -148,7 +148,7 @@ class JobQueue:
     def result(self, job: Job) -> Iterator[bytes]:
         """What came of a job that is finished, a part at a time.
 
-        Raises ``ConflictError`` for one that is not, ``NotFoundError`` where it is forgotten meanwhile.
+        Raises ``ConflictError`` for one that is not or is made anew meanwhile, ``NotFoundError`` where it is forgotten.
         """
         if job.status != "finished":
             raise ConflictError(
@@ -158,14 +158,19 @@ class JobQueue:
         row = self._store.read("jobs/job", id=job.id)
         if not row:
             self.get(job.id)
-        return self._parts(job.id, row[0]["parts"] or 0)
+        return self._parts(job, row[0]["parts"] or 0)
 
-    def _parts(self, job: str, parts: int) -> Iterator[bytes]:
+    def _parts(self, job: Job, parts: int) -> Iterator[bytes]:
         for part in range(parts):
-            rows = self._store.read("jobs/job_part", id=f"{job}/{part}")
+            rows = self._store.read("jobs/job_part", id=f"{job.id}/{part}", job=job.id)
+            finished_at = self.get(job.id).finished_at if not rows else _moment(rows[0]["finished_at"])
+            if finished_at != job.finished_at:
+                raise ConflictError(
+                    f"job {job.id}: expected its result of {job.finished_at}, found that it is made anew",
+                    hint="ask for the result again",
+                )
             if not rows:
-                self.get(job)  # forgotten meanwhile
-                raise CorruptError(f"job {job}: expected {parts} parts of a result, found no part {part}")
+                raise CorruptError(f"job {job.id}: expected {parts} parts of a result, found no part {part}")
             yield bytes(rows[0]["data"])
 
     def forget(self, job: str) -> None:
