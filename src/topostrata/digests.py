@@ -12,6 +12,8 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from topostrata import format_1, format_2
 from topostrata.axes import Axis, joined_axes
 from topostrata.layers import LayerShape
@@ -71,7 +73,7 @@ def _digest_1(layers: Sequence[LayerShape], masks: Sequence[Mask]) -> str:
         for space in (layer.source, layer.target):
             sha.update(struct.pack("<QQ?", index[space.name], space.size, space.labelled))
         sha.update(struct.pack("<QQ", layer.taps, mask.nnz))
-        sha.update(mask.cells.astype("<i8", copy=False).data)
+        sha.update(np.ascontiguousarray(mask.cells, dtype="<i8").data)
     return sha.hexdigest()
 
 
@@ -90,7 +92,7 @@ def _digest_2(layers: Sequence[LayerShape], masks: Sequence[Mask]) -> str:
         sha.update(_axes(layer.tap_axes or (Axis("taps", layer.taps, fixed=True),), axes))
         first = places.setdefault(tied.get(k, k), place)
         sha.update(struct.pack("<QQQ", layer.groups, first, mask.nnz))
-        sha.update(mask.cells.astype("<i8", copy=False).data)
+        sha.update(np.ascontiguousarray(mask.cells, dtype="<i8").data)
     return sha.hexdigest()
 
 

@@ -22,7 +22,11 @@ from topostrata.distance.jobs import (
     distances_of,
 )
 
-SHARE = 4  # a thread computes squares of so many networks by as many, so that progress is seen
+# A thread computes squares of so many networks by as many, so that progress is seen; larger ones of small networks: of
+# their pairs a call of a few takes longer to begin than to make (bench/distance.py).
+SHARE = 4
+SMALL_SHARE = 16
+_SMALL = 5_000  # connections
 
 
 @contextmanager
@@ -39,6 +43,9 @@ def threads(networks: Networks, ways: Ways, cancel: threading.Event | None, work
     def get(at: int) -> Ready:
         return ready.get(at, lambda: networks.topology(at), ways)
 
+    def side(tile: Tile) -> int:
+        return SMALL_SHARE if sum(get(tile.rows[0]).connections) <= _SMALL else SHARE
+
     def work(share: Share) -> Floats:
         try:
             return distances_of(share.pairs, get, ways, stopped)
@@ -48,7 +55,7 @@ def threads(networks: Networks, ways: Ways, cancel: threading.Event | None, work
     def compute(tiles: Iterator[Tile]) -> Iterator[tuple[Share, Floats]]:
         flying: dict[Future[Floats], Share] = {}
         done: SimpleQueue[Future[Floats]] = SimpleQueue()
-        for share in (share for tile in tiles for share in tile.shares(SHARE)):
+        for share in (share for tile in tiles for share in tile.shares(side(tile))):
             future = pool.submit(work, share)
             flying[future] = share
             future.add_done_callback(done.put)

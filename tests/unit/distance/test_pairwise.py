@@ -71,7 +71,7 @@ def test_few_of_many_networks_are_in_memory_and_each_is_loaded_seldom(
     """Thirty blocks of networks, of which eight are kept, as if they were 960: memory does not grow with them."""
     monkeypatch.setattr(jobs, "TILE", 4)
     monkeypatch.setattr(jobs, "MOST_READY", 32)
-    monkeypatch.setattr(threads, "SHARE", 1)
+    monkeypatch.setattr(threads, "SMALL_SHARE", 1)
     alive = Alive(networks, 120)
     matrix = distances(alive.loaders, alignment=alignment, workers=2)
     few = distances(networks, alignment=alignment).nnstd
