@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import atexit
 import gc
+import hashlib
 import logging
 import shutil
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -29,6 +32,7 @@ part = numba.njit(inline="always", **_unwrapped)
 logger = logging.getLogger(__name__)
 
 _OURS = "topostrata."
+_STAMP = "topostrata-kernels.sha256"  # beside what is compiled: of which sources it is
 
 
 class _Reporter(event.Listener):
@@ -75,7 +79,7 @@ def prepare() -> None:
     """See that numba has a place for what it compiles, and that compiling is reported."""
     cached = True
     try:
-        numba.njit(cache=True)(_nothing)
+        _forget_others(Path(str(numba.njit(cache=True)(_nothing).stats.cache_path)))
     except RuntimeError:  # neither beside the sources nor in the user's cache: numba would refuse to go on
         cached = False
         try:
@@ -88,6 +92,25 @@ def prepare() -> None:
         vars(config)["CACHE_DIR"] = place
         atexit.register(shutil.rmtree, place, ignore_errors=True)
     event.register("numba:compile", _Reporter(cached=cached))
+
+
+def _forget_others(place: Path) -> None:
+    """Remove what was compiled of other kernels than these, of an earlier release say.
+
+    Numba looks at the file of each function alone. What that function calls is compiled into it, from other files.
+    """
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    digest = hashlib.sha256(
+        b"".join(source for source in sources if b"njit" in source or b"compiling import" in source)
+    ).hexdigest()
+    stamp = place / _STAMP
+    with suppress(OSError):  # nobody wrote it yet
+        if stamp.read_text("ascii") == digest:
+            return
+    with suppress(OSError):  # somebody else is at it
+        for path in [*place.glob("*.nbi"), *place.glob("*.nbc")]:
+            path.unlink(missing_ok=True)
+        stamp.write_text(digest, "ascii")
 
 
 def _nothing() -> None:

@@ -51,6 +51,17 @@ def test_the_first_use_says_once_that_it_compiles(tmp_path: Path) -> None:
     assert stderr_of(USE, NUMBA_CACHE_DIR=str(tmp_path)) == ""
 
 
+def test_what_was_compiled_of_other_sources_is_not_used(tmp_path: Path) -> None:
+    """Numba sees a change in a function's own file, not in the file of what it calls: then all is compiled anew."""
+    stderr_of(USE, NUMBA_CACHE_DIR=str(tmp_path))
+    (stamp,) = tmp_path.rglob("topostrata-kernels.sha256")
+    old = sorted(path.name for path in stamp.parent.iterdir())
+    stamp.write_text("of another release", "ascii")
+    assert stderr_of(USE, NUMBA_CACHE_DIR=str(tmp_path)).startswith("compiling the kernels")
+    assert sorted(path.name for path in stamp.parent.iterdir()) == old
+    assert stderr_of(USE, NUMBA_CACHE_DIR=str(tmp_path)) == ""
+
+
 def test_an_installation_that_cannot_be_written_compiles_each_time(tmp_path: Path) -> None:
     """It works, says why it takes so long, and leaves nothing behind."""
     for _ in range(2):
