@@ -64,7 +64,8 @@ def test_an_old_archive_holds_what_it_held(archive: Archive, answers: Any) -> No
         for run in archive.runs()
     ] == answers["runs"]
     assert _snapshots(archive) == answers["snapshots"]
-    assert asdict(archive.counts()) == answers["counts"]
+    counts = asdict(archive.counts())
+    assert {name: counts[name] for name in answers["counts"]} == answers["counts"]
     assert list(archive.verify()) == []
 
 
