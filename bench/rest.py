@@ -115,10 +115,25 @@ def together(url: tuple[str, int], asks: list[Ask], seconds: float) -> tuple[int
     return total.pop(200, 0) + total.pop(201, 0), total
 
 
+def many_ask(url: tuple[str, int], pid: int, processes: int) -> None:
+    """How much many clients get together, of stored distances and runs, and who takes how much of the processors."""
+    asks = [getting(DISTANCE if k % 2 else "/v1/runs/w0") for k in range(CLIENTS)]
+    together(url, asks, 1.0)
+    before, ours = processor_seconds(pid), time.process_time()
+    done, others = together(url, asks, SECONDS)
+    spent, ours = processor_seconds(pid) - before, time.process_time() - ours
+    print(f"\n{CLIENTS} clients for {SECONDS:g} s, distances and runs, `--workers {processes}`:")
+    print(f"{done / SECONDS:.0f} answers a second, {done / spent:.0f} for each second of the service's processor time,")
+    print(f"of which it had {spent:.1f} s and the clients {ours:.1f} s; others: {others or 'none'}.", flush=True)
+
+
 def processor_seconds(pid: int) -> float:
-    """The time that a process has had a processor."""
+    """The time that a process and those of Python's that it started have had a processor."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    answering = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
     fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(processor_seconds, answering))
 
 
 def uploads(first: int = 0, query: str = "") -> Ask:
@@ -196,14 +211,7 @@ def main() -> None:
                 print(f"| {statistics.median(taken):.2f} | {taken[-1]:.2f} |", flush=True)
 
             beside_a_job(connection)
-            before, ours = processor_seconds(process.pid), time.process_time()
-            asks = [getting(DISTANCE if k % 2 else "/v1/runs/w0") for k in range(CLIENTS)]
-            done, others = together(url, asks, SECONDS)
-            spent, ours = processor_seconds(process.pid) - before, time.process_time() - ours
-            print(f"\n{CLIENTS} clients for {SECONDS:g} s, distances and runs: {done / SECONDS:.0f} answers a second,")
-            print(f"{done / spent:.0f} for each second of the service's processor time, of which it had {spent:.1f} s")
-            print(f"and the clients {ours:.1f} s; others: {others or 'none'}.")
-
+            many_ask(url, process.pid, 1)
             connection.close()  # it was silent for longer than the service keeps one; the next question opens it again
             refs = "&".join(f"refs=w{k}@0" for k in range(3))
             heavy = [f"/v1/distances/matrix?{refs}&alignment=canonical&nearest={n}" for n in range(1, 46)]
@@ -227,6 +235,8 @@ def main() -> None:
             loading.join()
             connection.close()
             crowd(url)
+        with service(store, "--workers", "2") as (client, process):
+            many_ask((client.base_url.host, client.base_url.port or 80), process.pid, 2)
         stop(store, force=True)
 
 

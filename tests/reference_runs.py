@@ -61,9 +61,10 @@ def served(store: Path, **settings: object) -> Iterator[httpx.Client]:
 
 
 @contextmanager
-def service(store: Path, **settings: object) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    """`topostrata serve` on an archive, with these settings: a client of it, and the process."""
-    command = [sys.executable, "-m", "topostrata.service.cli.main", "serve", "--port", "0", "--store", str(store)]
+def service(store: Path, *options: str, **settings: object) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+    """`topostrata serve` on an archive, with these options and settings: a client of it, and the process."""
+    place = ["--port", "0", "--store", str(store)]
+    command = [sys.executable, "-m", "topostrata.service.cli.main", "serve", *place, *options]
     environment = os.environ | {f"TOPOSTRATA_{name.upper()}": str(value) for name, value in settings.items()}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stderr is not None
