@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context, parent_process
@@ -23,7 +24,8 @@ from topostrata.service.api.telemetry import SHARED
 
 logger = logging.getLogger(__name__)
 
-_END_S = 30.0  # that a process has for what it still answers
+_END_S = 30.0  # that the processes have for what they still answer
+_AGAIN_S = 1.0  # before another try, where one ended before it answered
 
 
 # Answers until SIGTERM, in a process of its own; calls what it gets once it does.
@@ -51,19 +53,27 @@ class _Process:
 def keep_answering(count: int, answering: Answering, ready: Callable[[], None]) -> None:
     """Run so many processes until SIGINT or SIGTERM; ``ready`` is called once all answer.
 
-    One that ends is replaced. Raises ``EngineError`` for one that never answered.
+    One that ends is replaced. Raises ``EngineError`` where one ends before all have answered once.
     """
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="topostrata-metrics-") as shared:
         os.environ[SHARED] = shared  # where they count together
-        processes = [_Process(answering) for _ in range(count)]
+        processes: list[_Process] = []
         told = False
         try:
+            for _ in range(count):
+                processes.append(_Process(answering))  # noqa: PERF401 - where one fails, those before it are ended
             while True:
                 waiting = [p.hears for p in processes if not p.is_up]
                 wait([*waiting, *(p.process.sentinel for p in processes)])
                 for at, member in enumerate(processes):
                     if member.has_ended():
+                        if not (told or member.is_up):
+                            raise EngineError(
+                                "the service: expected a process that answers, found that it ended with status "
+                                f"{member.process.exitcode}",
+                                hint="its error stands above",
+                            )
                         processes[at] = _replaced(member, answering)
                 if not told and all(member.is_up for member in processes):
                     told = True
@@ -75,12 +85,11 @@ def keep_answering(count: int, answering: Answering, ready: Callable[[], None]) 
 
 def _replaced(member: _Process, answering: Answering) -> _Process:
     status = member.process.exitcode
-    if not member.is_up:
-        raise EngineError(
-            f"the service: expected a process that answers, found that it ended with status {status}",
-            hint="its error stands above",
-        )
-    logger.warning("a process that answered ended with status %s; another takes its place", status)
+    if member.is_up:
+        logger.warning("a process that answered ended with status %s; another takes its place", status)
+    else:
+        logger.warning("a process that was to answer ended with status %s; another is tried soon", status)
+        time.sleep(_AGAIN_S)
     with suppress(ImportError):
         from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - behind an extra
 
@@ -91,8 +100,9 @@ def _replaced(member: _Process, answering: Answering) -> _Process:
 def _end(processes: list[_Process]) -> None:
     for member in processes:
         member.process.terminate()
+    deadline = time.monotonic() + _END_S
     for member in processes:
-        member.process.join(_END_S)
+        member.process.join(max(0.0, deadline - time.monotonic()))
         if member.process.is_alive():
             member.process.kill()
             member.process.join()

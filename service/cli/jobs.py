@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
 
 @jobs.command()
 def submit(
-    kind: Annotated[Literal["distances", "inference", "relatedness", "export"], typer.Argument(metavar="KIND")],
+    kind: Annotated[
+        Literal["distances", "inference", "relatedness", "export"],
+        typer.Argument(metavar="KIND", help="distances, inference, relatedness or export."),
+    ],
     names: Annotated[
         list[str] | None,
         typer.Argument(

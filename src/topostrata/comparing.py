@@ -47,6 +47,7 @@ class Comparing(Reading):
         self._once = Once()
         self._topologies: OrderedDict[tuple[str, tuple[RunLayer, ...]], Topology] = OrderedDict()
         self._answers: OrderedDict[Hashable, tuple[list[RecordedSnapshot], Distance]] = OrderedDict()
+        self._remembered = 0  # their layers
 
     # Distance
 
@@ -169,9 +170,11 @@ class Comparing(Reading):
                     return entries, _Stored(None, walked=False)
                 remembered = entries, told(*both, alignment, known)
                 with self._building:
-                    self._answers[about] = remembered
-                    while sum(len(distance.layers) for _, distance in self._answers.values()) > _ANSWERS:
-                        self._answers.popitem(last=False)
+                    if about not in self._answers:
+                        self._answers[about] = remembered
+                        self._remembered += len(remembered[1].layers)
+                    while self._remembered > _ANSWERS:
+                        self._remembered -= len(self._answers.popitem(last=False)[1][1].layers)
             entries, distance = remembered
             ours, theirs = (snapshot.id for snapshot in snapshots)
             walked = ours == theirs or is_walked(tx, ours, theirs, alignment, distance.nnstd)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from neo4j.exceptions import DriverError, Neo4jError
 from tests.disks import mounted, resize
 from topostrata import queries
 from topostrata.archive import Archive, open_archive
-from topostrata.errors import EngineError, LimitError, StoreUnavailableError
+from topostrata.errors import EngineError, InvalidQueryError, LimitError, StoreUnavailableError
 from topostrata.settings import Settings
 from topostrata.store.embedded import status, stop
 from topostrata.store.engine_files import EngineFiles
+from topostrata.store.supervisor import LOOK_S
 from topostrata.topology import Topology
 
 from .engine_helpers import SOURCES, kill
@@ -213,14 +215,15 @@ except EngineError as error:
 
     outside = directory.parent / "outside"
     outside.write_text("of root")
-    (directory / "link").symlink_to(outside)
-    (directory / "other name").hardlink_to(outside)
+    (directory / "link.lock").symlink_to(outside)
+    (directory / "other.log").hardlink_to(outside)
+    (directory / "lost+found").mkdir(mode=0o700)  # as at the root of a volume
     with open_archive(directory, settings=settings) as archive:
         archive.create_run("of-root")
     stop(directory, force=True)
-    assert {path.name for path in of_root(directory)} == {"link", "other name"}
+    assert {path.name for path in of_root(directory)} == {"link.lock", "other.log", "lost+found"}
     assert not outside.stat().st_uid
-    for name in ("link", "other name"):
+    for name in ("link.lock", "other.log"):
         (directory / name).unlink()
     log = directory / "engine.log"
     os.chown(log, 0, 0)
@@ -229,6 +232,22 @@ except EngineError as error:
     told = of_owner()
     assert "the engine died and was started again: it may start no more threads" in told
     assert "['of-owner', 'of-root'] [[1]]" in told
+
+
+def test_the_words_of_a_query_end_no_engine(tmp_path: Path) -> None:
+    """The engine's log repeats them, also those that a dying thread would say; the engine is asked before it is ended."""
+    with open_archive(tmp_path / "archive") as archive:
+        for words in ('Exception in thread "main"', 'Exception in thread "ArcadeDB_0 BOLT listening"'):
+            with pytest.raises(InvalidQueryError):
+                archive.cypher(f"RETURN duration('\\n{words}\\n')")
+        assert words in EngineFiles(tmp_path / "archive").engine_log.read_text("utf-8")
+        looks = time.monotonic() + 3 * LOOK_S  # of the supervisor
+        while time.monotonic() < looks:
+            assert archive.runs() == []
+        record = EngineFiles(tmp_path / "archive").read_endpoint()
+        assert record is not None
+        assert record["died"] == 0
+    stop(tmp_path / "archive", force=True)
 
 
 def of_root(directory: Path) -> list[Path]:

@@ -79,7 +79,9 @@ def prepare() -> None:
     """See that numba has a place for what it compiles, and that compiling is reported."""
     cached = True
     try:
-        _forget_others(Path(str(numba.njit(cache=True)(_nothing).stats.cache_path)))
+        stats = getattr(numba.njit(cache=True)(_nothing), "stats", None)  # none with NUMBA_DISABLE_JIT
+        if stats is not None:
+            _forget_others(Path(stats.cache_path))
     except RuntimeError:  # neither beside the sources nor in the user's cache: numba would refuse to go on
         cached = False
         try:

@@ -119,6 +119,7 @@ class KnownPairs:
         if not self._keeps:
             return distance
         self._new_distances[pair] = self._distances[pair]
+        self._matches.pop(pair, None)  # what was read of it was damaged, or none
         if self._has_matches and a.wiring.beyond_format_1 is None:  # of others nothing asks for the match
             spaces, turned = self._spaces(a, b)
             match = [inverse(distance.matching[n], size) if turned else distance.matching[n] for n, _, size in spaces]

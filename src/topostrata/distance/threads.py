@@ -44,7 +44,9 @@ def threads(networks: Networks, ways: Ways, cancel: threading.Event | None, work
         return ready.get(at, lambda: networks.topology(at), ways)
 
     def side(tile: Tile) -> int:
-        return SMALL_SHARE if sum(get(tile.rows[0]).connections) <= _SMALL else SHARE
+        ends = {tile.rows[0], tile.rows[-1], tile.columns[0], tile.columns[-1]}
+        enough = len(tile.rows) * len(tile.columns) >= 2 * workers * SMALL_SHARE**2  # for every thread
+        return SMALL_SHARE if enough and all(sum(get(at).connections) <= _SMALL for at in ends) else SHARE
 
     def work(share: Share) -> Floats:
         try:

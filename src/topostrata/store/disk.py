@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -27,9 +28,9 @@ def disk_bytes(directory: Path) -> dict[str, int]:
     connections are their own records and the lists of them that each neuron has.
     """
     sizes: dict[str, int] = {}
-    for path in (directory / "engine").rglob("*"):
-        with suppress(OSError):  # a running engine replaces its files
-            if path.is_file():
+    for folder, _, names in os.walk(directory / "engine"):
+        for path in (Path(folder, name) for name in names):
+            with suppress(OSError):  # a running engine replaces its files
                 kind = _kind(path)
                 sizes[kind] = sizes.get(kind, 0) + path.stat().st_size
     return dict(sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0])))

@@ -112,14 +112,20 @@ class EmbeddedEngine:
     def death(self) -> str | None:
         """Why the engine died since this client connected, or last asked this; None where nobody knows of a death."""
         before, self._deaths = self._deaths, self._counted()
-        if before is None or self._deaths == before or self._deaths[0] != before[0]:
+        if before is None or self._deaths is None or self._deaths == before or self._deaths[0] != before[0]:
             return None
-        why = (self._files.read_endpoint() or {}).get("last_death")
+        why = self._record().get("last_death")
         return None if why is None else str(why)
 
-    def _counted(self) -> tuple[object, object]:
-        record = self._files.read_endpoint() or {}
-        return record.get("supervisor_pid"), record.get("died")
+    def _counted(self) -> tuple[object, object] | None:
+        record = self._record()
+        return (record.get("supervisor_pid"), record.get("died")) if record else None
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            return self._files.read_endpoint() or {}
+        except OSError:  # no file may be opened now, say: nothing that was done is undone by that
+            return {}
 
     def close(self) -> None:
         """Drop the hold: when nobody holds the engine, it stops after its idle time."""

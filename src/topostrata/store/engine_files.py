@@ -13,13 +13,14 @@ import functools
 import json
 import os
 import platform
+import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ except ImportError:  # Windows: embedded.py refuses before any lock is asked for
 
 HOST = "127.0.0.1"
 DATABASE = format_1.EMBEDDED_DATABASE
+_ENGINE = "engine"  # the folder that is the engine's
+# What stands in an archive's directory, and the drafts of it.
+_OURS = re.compile(
+    r"engine|\.gitignore|\w+\.lock|\.?(endpoint|accounts|port|tokens)\.json[.\w]*|\.?engine\.pid[.\w]*|\w+\.log(\.1)?"
+)
 POLL_S = 0.02
 
 _PROC = Path("/proc/self/fd")
@@ -149,7 +155,7 @@ class EngineFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.engine = directory / "engine"
+        self.engine = directory / _ENGINE
         self.endpoint = directory / "endpoint.json"
         self.accounts = directory / "accounts.json"
         self.engine_pid = directory / "engine.pid"
@@ -340,23 +346,35 @@ def resident_bytes(pid: int) -> int | None:
 def hand_over(directory: Path) -> None:
     """Give what root made in a user's archive to that user, the owner of the directory, who could not write it else.
 
-    Only plain files and folders of root's with no other name, and without following links: a user who puts a link to
-    somebody's file into the archive is not given that file.
+    Only what bears a name that we or the engine make, plain files and folders of root's with no other name, and
+    without following links: a user who puts a link to somebody's file there is not given that file. (One who moves a
+    file of root's to such a name is.)
     """
-    if os.geteuid() or not directory.is_dir() or not directory.stat().st_uid:
+    if os.geteuid():
         return
-    owner = directory.stat()
-    for _, folders, names, folder in os.fwalk(directory):
-        for name in (*folders, *names):
-            with contextlib.suppress(OSError):  # gone meanwhile, or a link
-                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-                try:
-                    file = os.fstat(fd)
-                    alone = stat.S_ISDIR(file.st_mode) or (stat.S_ISREG(file.st_mode) and file.st_nlink == 1)
-                    if alone and not file.st_uid:
-                        os.fchown(fd, owner.st_uid, owner.st_gid)
-                finally:
-                    os.close(fd)
+    with contextlib.suppress(OSError):  # not there
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:  # from here on by this descriptor: the path may come to mean another place
+            owner = os.fstat(fd)
+            if owner.st_uid:
+                _give(filter(_OURS.fullmatch, os.listdir(fd)), fd, owner)  # noqa: PTH208 - of a descriptor
+                for _, folders, names, folder in os.fwalk(_ENGINE, dir_fd=fd):
+                    _give([*folders, *names], folder, owner)
+        finally:
+            os.close(fd)
+
+
+def _give(names: Iterable[str], folder: int, owner: os.stat_result) -> None:
+    for name in names:
+        with contextlib.suppress(OSError):  # gone meanwhile, or a link
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+            try:
+                file = os.fstat(fd)
+                alone = stat.S_ISDIR(file.st_mode) or (stat.S_ISREG(file.st_mode) and file.st_nlink == 1)
+                if alone and not file.st_uid:
+                    os.fchown(fd, owner.st_uid, owner.st_gid)
+            finally:
+                os.close(fd)
 
 
 def refuse_others_files(directory: Path) -> None:
@@ -364,20 +382,25 @@ def refuse_others_files(directory: Path) -> None:
     if not os.access(directory, os.W_OK):
         return  # a copy to be read
     ours = os.geteuid()
-    sealed = [path for path in _everything(directory) if not os.access(path, os.W_OK) and path.lstat().st_uid != ours]
+    sealed = []
+    for path in _made_here(directory):
+        with contextlib.suppress(FileNotFoundError):  # what is written goes and comes
+            entry = path.lstat()
+            if entry.st_uid != ours and not stat.S_ISLNK(entry.st_mode) and not os.access(path, os.W_OK):
+                sealed.append((path, entry.st_uid))
     if sealed:
-        more = f" and {len(sealed) - 1} more" if len(sealed) > 1 else ""
+        (path, user), more = sealed[0], f" and {len(sealed) - 1} more" if len(sealed) > 1 else ""
         raise EngineError(
-            f"{sealed[0]}{more}: expected files that user {ours} may write, found them to be of user "
-            f"{sealed[0].lstat().st_uid}",
+            f"{path}{more}: expected files that user {ours} may write, found them to be of user {user}",
             hint=f"as root: `chown -R {ours} {directory}`",
         )
 
 
-def _everything(directory: Path) -> Iterator[Path]:
-    """All in a directory that is no link, whatever of it may be looked into."""
-    for folder, folders, names in os.walk(directory):
-        yield from (path for name in (*folders, *names) if not (path := Path(folder, name)).is_symlink())
+def _made_here(directory: Path) -> Iterator[Path]:
+    """All in a directory that bears a name that we or the engine make, whatever of it may be looked into."""
+    yield from (path for path in directory.glob("*") if _OURS.fullmatch(path.name))
+    for folder, folders, names in os.walk(directory / _ENGINE):
+        yield from (Path(folder, name) for name in (*folders, *names))
 
 
 @contextlib.contextmanager

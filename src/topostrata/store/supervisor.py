@@ -271,12 +271,16 @@ class Supervisor:
         log.warning("the engine has not said within %.0f s that it started: asking it", LOG_S)
 
     def _end_deaf_engine(self) -> None:
-        """An engine that could not start a thread may go on without answering anybody: only its log tells."""
+        """An engine that could not start a thread may go on without answering anybody: its log tells, and it is asked.
+
+        The log repeats words of queries, so it alone proves nothing.
+        """
         with contextlib.suppress(OSError), self._files.engine_log.open("rb") as file:
             file.seek(self._log_read)
             text = file.read()
             self._log_read += text.rfind(b"\n") + 1
-            if any(words.encode() in text for words in (arcadedb.FAILED, arcadedb.DEAF)):
+            words = (arcadedb.FAILED.encode(), arcadedb.DEAF.encode())
+            if any(line.startswith(words) for line in text.splitlines()) and not bolt_probe.greets(HOST, self._port):
                 self._stop_engine(grace_s=FAILED_GRACE_S)
 
     def _check_alive(self) -> None:
