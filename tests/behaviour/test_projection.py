@@ -64,22 +64,27 @@ def test_connections_that_share_a_key_die_one_by_one(archive: Archive, monkeypat
 
 
 def test_an_archive_without_the_index_of_the_living_gets_it_with_its_next_connections(
-    archive: Archive, target: Target
+    archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The embedded engine had none before; without it every death would read all connections of the archive."""
+    """The embedded engine had none before; without it every death would read all connections of the archive.
+
+    A server has had it from the beginning, and is asked for no change of its schema.
+    """
     history = random_history(14, snapshots=3)
     push(archive, "w0", History(history.seed, history.snapshots[:2]))
     if archive._store.is_embedded:
         tell(archive, "DROP INDEX connects_alive IF EXISTS")
     with target.open() as other:
+        if not archive._store.is_embedded:
+            monkeypatch.delattr(other._store.__class__, "schema")
         push(other, "w0", history)
         assert_projected(other, "w0", history)
-    text = queries.load("projection/set_deaths").text
-    numbers: dict[str, Any] = dict.fromkeys(("step", "turn", "begin", "sources", "taps", "stride", "modulus"), 1)
-    with reading(archive) as session:
-        plan = session.run(f"EXPLAIN {text}", run="w0", layer="l0", keys=[1, 2], **numbers).consume().plan
-    words = str(plan)
-    assert "DirectedRelationshipIndexSeek" in words or "MATCH EDGE BY INDEX" in words
+    if archive._store.is_embedded:
+        text = queries.load("projection/set_deaths").text
+        numbers: dict[str, Any] = dict.fromkeys(("step", "turn", "begin", "sources", "taps", "stride", "modulus"), 1)
+        with reading(archive) as session:
+            plan = session.run(f"EXPLAIN {text}", run="w0", layer="l0", keys=[1, 2], **numbers).consume().plan
+        assert "MATCH EDGE BY INDEX" in str(plan)
 
 
 def test_snapshots_acknowledged_together_are_projected_in_one_go(archive: Archive) -> None:
