@@ -35,6 +35,7 @@ from surroundings import surroundings
 import topostrata as ts
 from topostrata.archive import Archive, open_archive
 from topostrata.distance.alignments import Alignment
+from topostrata.lineage.inferred import infer
 from topostrata.store.embedded import stop
 from topostrata.topology import Layer, Mask, Topology
 
@@ -270,6 +271,17 @@ def wide(shapes: Sequence[tuple[tuple[int, ...], float]], *, scripts: bool, alig
     print()
 
 
+def inferring(networks: Sequence[Topology]) -> None:
+    """The ancestry of ten networks of which nothing is prepared."""
+    labels = [f"w{k}" for k in range(10)]
+    call = partial(infer, labels=labels, compare=partial(ts.nnstd, alignment="canonical"), root="w0")
+    taken = [cpu(call, [fresh(network) for network in networks[:10]]) for _ in range(8)][1:]
+    print(
+        f"`infer` of 10 networks, cold, `canonical`: {statistics.median(taken) * 1e3:.0f} ms of CPU in the median of 7"
+    )
+    print(f"({min(taken) * 1e3:.0f} to {max(taken) * 1e3:.0f}), resampling included.\n", flush=True)
+
+
 def growth() -> None:
     rng = np.random.default_rng(4)
     print("### How the cost grows: independent square layers, `canonical`, cold / warm ms\n")
@@ -388,6 +400,7 @@ def main() -> None:
         if "many" in chosen:
             many_pairs(networks, alignments)
         if "kept" in chosen:
+            inferring(networks)
             for alignment in alignments:
                 kept(networks, alignment)
     else:

@@ -492,11 +492,9 @@ class GraphStore:
     def _death(self) -> str | None:
         """Why the engine died under what was asked a moment ago; its supervisor takes that long to say so."""
         deadline = time.monotonic() + _SAID_S
-        while self.is_embedded and time.monotonic() < deadline:
-            if why := self._died():
-                return why
+        while not (why := self._died()) and self.is_embedded and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
-        return None
+        return why
 
     def _tell_of_death(self) -> None:
         if why := self._died():
