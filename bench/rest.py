@@ -5,7 +5,8 @@
 Two runs of 784-1000-1000-1000-10 at 1.3 %. Each path is asked 200 times on one connection, after 10 that do not count;
 then by 32 clients at once for 10 s. The service's processor time is counted apart from the clients'. `/healthz` is also
 asked while 45 clients ask for matrices, and a stored distance while a job computes one. Uploads are snapshots of 20,000
-connections, each of a run of its own. At last 200 clients read and write for a minute; a connection that breaks counts.
+connections, each of a run of its own, also with `connections=later`: then it is said, too, when the last were drawn. At
+last 200 clients read and write for a minute; a connection that breaks counts.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ TIMES = 200
 MANY = 150  # snapshots of a matrix that takes a minute
 CLIENTS = 32
 CROWD, CROWD_SECONDS = 200, 60.0
+FOLLOWING = 100  # snapshots whose connections follow
 BROKEN = 0  # the status of a connection that broke
 SECONDS = 10.0
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
@@ -151,6 +153,30 @@ def uploads(first: int = 0, query: str = "") -> Ask:
     return ask
 
 
+def follow(connection: http.client.HTTPConnection, times: int = FOLLOWING) -> None:
+    """Uploads that are answered before their connections are drawn: beside a row, when the last of these were there."""
+    ask = uploads(500_000, "?connections=later")
+    begin = time.perf_counter()
+    taken = milliseconds(connection, ask, times)
+    acknowledged = time.perf_counter() - begin
+    print("| a run's first snapshot of 20,000 connections put, `connections=later` ", end="")
+    print(f"| {statistics.median(taken):.2f} | {taken[int(0.99 * times)]:.2f} |", flush=True)
+    while waiting(connection):
+        time.sleep(0.5)
+    drawn, count = time.perf_counter() - begin, times + 10
+    print(
+        f"\nOf {count} put so one after another {count / acknowledged:.1f} a second were acknowledged; the connections"
+    )
+    print(f"of the last were drawn {drawn:.1f} s after the first was sent, {count / drawn:.1f} a second.", flush=True)
+
+
+def waiting(connection: http.client.HTTPConnection) -> bool:
+    """Whether connections that are to be drawn are not yet."""
+    connection.request("GET", "/v1/unprojected")
+    layers = json.loads(connection.getresponse().read())["layers"]
+    return any(layer["projection"] == "follow" for layer in layers)
+
+
 def beside_a_job(connection: http.client.HTTPConnection) -> None:
     """A stored distance alone, and while a job computes a matrix on all cores."""
 
@@ -210,6 +236,7 @@ def main() -> None:
                 print(f"| a run's first snapshot of 20,000 connections put, {name} ", end="")
                 print(f"| {statistics.median(taken):.2f} | {taken[-1]:.2f} |", flush=True)
 
+            follow(connection)
             beside_a_job(connection)
             many_ask(url, process.pid, 1)
             connection.close()  # it was silent for longer than the service keeps one; the next question opens it again

@@ -9,7 +9,6 @@ after retries and crashes.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,17 +26,19 @@ from topostrata.errors import (
     NotFoundError,
     StepOrderError,
 )
-from topostrata.ingest.projection import Projector, SupersededError
+from topostrata.ingest.drawing import Drawer
 from topostrata.ingest.run_layers import Projection, check_layer_names, check_wiring, create_layers
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
     HOWS,
     MAX_METRICS,
+    Connections,
     Descent,
     LayerMetrics,
     Parent,
     Run,
     Status,
+    check_connections,
     check_epoch,
     check_layer_metrics,
     check_metrics,
@@ -46,7 +47,6 @@ from topostrata.runs import (
 )
 from topostrata.store.graph import GraphStore, Row, Transaction
 from topostrata.store.masks import MaskStore, Stored
-from topostrata.store.opening import index_keys, is_current
 from topostrata.store.runs import (
     descents,
     find_run,
@@ -58,8 +58,6 @@ from topostrata.store.runs import (
 from topostrata.topology import Topology
 
 Outcome = Literal["added", "unchanged"]
-
-logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3  # how often the remembered state may be stale before that is an error
 
@@ -90,10 +88,11 @@ class Loader:
     def __init__(self, store: GraphStore, masks: MaskStore) -> None:
         self._store = store
         self._masks = masks
+        self.drawer = Drawer(store, masks)
         self._known: dict[str, _Known] = {}
         self._has_step_metrics = False
-        self._current = self._told_of_format = False
-        self._one_at_a_time = threading.RLock()
+        self._acknowledging = threading.Lock()
+        self._drawing = threading.Lock()  # takes much longer: nobody whose connections wait waits for it
 
     def create_run(
         self,
@@ -199,14 +198,17 @@ class Loader:
         layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Projection = "all",
+        connections: Connections = "now",
     ) -> Outcome:
         """Acknowledge one snapshot, then project it. Pushing the same again changes nothing.
 
         ``projection`` says which layers' connections the graph shall have; it counts for a run's first snapshot only.
+        With ``connections="later"`` they wait for a ``Drawer``.
         Raises ``ConflictError`` for another topology or metric at a recorded step and for layers that differ from the
         run's, and ``StepOrderError`` for a step before the last one.
         """
-        with self._one_at_a_time:
+        later = check_connections(connections)
+        with self._acknowledging:
             outcome = self.acknowledge(
                 run,
                 step,
@@ -216,11 +218,14 @@ class Loader:
                 layer_metrics=layer_metrics,
                 recorded_at=recorded_at,
                 projection=projection,
+                later=later,
             )
-            # An unchanged snapshot is projected already, or another client is projecting it and must not be disturbed.
-            if outcome == "added" or self._is_unfinished(run):
-                self.project(run)
-            return outcome
+        if not later:
+            with self._drawing:
+                # Of an unchanged snapshot they are there, or another client is at work and must not be disturbed.
+                if outcome == "added" or self._is_unfinished(run):
+                    self.project(run)
+        return outcome
 
     def push_metrics(
         self,
@@ -279,8 +284,12 @@ class Loader:
         layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Projection = "all",
+        later: bool = False,
     ) -> Outcome:
-        """Store the snapshot's masks and its place in the run, flushed to disk when this returns."""
+        """Store the snapshot's masks and its place in the run, flushed to disk when this returns.
+
+        With ``later`` the run says in the same transaction that its connections wait.
+        """
         check_run_id(run)
         step = check_step(step)
         if not isinstance(topology, Topology):
@@ -302,7 +311,7 @@ class Loader:
             try:
                 stored = self._store.write(
                     lambda tx, known=known: self._acknowledge(
-                        tx, run, step, topology, known, numbers, properties, projection
+                        tx, run, step, topology, known, numbers, properties, projection, later
                     )  # type: ignore[misc]
                 )
             except _StaleError as error:
@@ -328,6 +337,7 @@ class Loader:
         numbers: _Numbers,
         properties: dict[str, Any],
         projection: Projection,
+        later: bool,
     ) -> dict[str, Stored] | None:
         row = _lock(tx, run)
         if row["created"] and known.wiring is not None:
@@ -335,6 +345,8 @@ class Loader:
         last = row["last_step"]
         if last is not None and step <= last:
             _settle(tx, run, step, last, topology, numbers)
+            if later:
+                tx.run("projection/let_wait", run=run)
             return None
         if last is None:
             create_layers(tx, run, topology.wiring, projection)
@@ -365,6 +377,8 @@ class Loader:
         if linked != len(rows):
             raise _StaleError("a mask is gone")
         _add_layer_metrics(tx, f"{run}@{step}", numbers.layers)
+        if later:
+            tx.run("projection/let_wait", run=run)
         tx.changes("snapshot", run, step)
         return {n: Stored(m, depths[m.digest]) if n in changed else bases[n] for n, m in new.items()}
 
@@ -377,36 +391,9 @@ class Loader:
         """Forget what this loader remembers of the runs: something else has written to them."""
         self._known.clear()
 
-    def _is_current(self) -> bool:
-        """Whether connections can be written; what waits is told once."""
-        if not self._current:
-            self._current = is_current(self._store)
-            if self._current and self._store.is_embedded:  # one of before has no such index
-                index_keys(self._store)
-            if not (self._current or self._told_of_format):
-                self._told_of_format = True
-                logger.warning(
-                    "%s: this archive is of an earlier format: snapshots are stored, but their connections do not "
-                    "enter the graph before `topostrata migrate`", self._store.location,
-                )  # fmt: skip
-        return self._current
-
     def project(self, run: str) -> None:
-        """Write the connections of a run up to its last snapshot; this completes the work of a killed projector."""
-        taken, layers = self._store.write(
-            lambda tx: (tx.one("projection/take_projection", run=run), layers_of(tx, [run])[run])
-        )
-        if taken is None:
-            raise NotFoundError(f"run {run!r}: expected it in the archive, found none")
-        if taken["last_step"] is None:
-            return
-        if not self._is_current():
-            return
-        try:
-            projector = Projector(self._store, self._masks, run, taken["epoch"])
-            projector.bring_up(layers, taken["first_step"], taken["last_step"], look=taken["half"])
-        except SupersededError:
-            logger.info("run %s: another projector has taken over", run)
+        """Write the connections of a run up to its last snapshot; see ``Drawer``."""
+        self.drawer.project(run)
 
 
 def _lock(tx: Transaction, run: str, *, told: bool = False, **fields: Any) -> Row:

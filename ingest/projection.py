@@ -8,6 +8,7 @@ one reads what was written and adds what is missing.
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from topostrata.errors import CorruptError
+from topostrata.errors import Cancelled, CorruptError
 from topostrata.ingest import transform
 from topostrata.runs import RunLayer
 from topostrata.store.graph import GraphStore, Transaction
@@ -63,7 +64,11 @@ class _Work:
 class Projector:
     """One pass over one run, from the projected step of each layer to the run's last snapshot."""
 
-    def __init__(self, store: GraphStore, masks: MaskStore, run: str, epoch: int) -> None:
+    def __init__(
+        self, store: GraphStore, masks: MaskStore, run: str, epoch: int, stop: threading.Event | None = None
+    ) -> None:
+        """``stop`` ends it with ``Cancelled`` before the next transaction."""
+        self._stop = stop
         self._store = store
         self._masks = masks
         self._run = run
@@ -130,6 +135,7 @@ class Projector:
                 if not space.plain:
                     query = "projection/create_indexed_neurons"
                     units = {"rows": transform.neuron_rows(space, first, final)}
+                self._look_up()
                 self._store.write(
                     lambda tx, q=query, s=space.name, u=units: tx.run(q, run=self._run, space=s, **u)  # type: ignore[misc]
                 )
@@ -201,7 +207,12 @@ class Projector:
             layer.lifetimes += int(born.size)
             yield _Work(layer, step, "done", lifetimes=layer.lifetimes)
 
+    def _look_up(self) -> None:
+        if self._stop is not None and self._stop.is_set():
+            raise Cancelled
+
     def _write(self, batch: list[_Work]) -> None:
+        self._look_up()
         number = self._batch + 1
 
         def work(tx: Transaction) -> None:

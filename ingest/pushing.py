@@ -12,7 +12,7 @@ from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.ingest.formats.reading import Frame, ReadOptions, read
 from topostrata.ingest.formats.run_directory import steps_in
 from topostrata.refs import check_run_id, check_step
-from topostrata.runs import LayerMetrics, Parent, check_tags
+from topostrata.runs import Connections, LayerMetrics, Parent, check_tags
 from topostrata.topology import Topology, Wiring
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Target(Protocol):
         metrics: Mapping[str, float] | None,
         layer_metrics: LayerMetrics | None,
         projection: Projection,
+        connections: Connections,
     ) -> Outcome:
         """Store one snapshot; see ``ingest.load``."""
 
@@ -151,6 +152,7 @@ def push_files(
     parents: Iterable[Parent] = (),
     tags: Iterable[str] = (),
     projection: Projection = "all",
+    connections: Connections = "now",
     progress: Callable[[int, int], None] = _unheard,
 ) -> Pushed:
     """Push checked files into a run, which is created if it is new."""
@@ -171,6 +173,7 @@ def push_files(
             metrics=frame.metrics,
             layer_metrics=frame.layer_metrics,
             projection=projection,
+            connections=connections,
         )
         pushed.append(PushedSnapshot(frame.step, outcome, frame.topology.nnz))
         progress(len(pushed), files.count)

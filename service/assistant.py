@@ -13,7 +13,7 @@ from topostrata.archive import Archive
 from topostrata.distance.alignments import DEFAULT, Alignment
 from topostrata.distance.null_model import Kept
 from topostrata.errors import MissingExtraError, TopostrataError
-from topostrata.service.answers.cypher import cookbook_answer, cypher_answer
+from topostrata.service.answers.cypher import ask, cookbook_answer, cypher_answer
 from topostrata.service.answers.distance import distance_answer, distances_answer
 from topostrata.service.answers.lineage import inference_answer, related_answer
 from topostrata.service.answers.measures import snapshot_answer
@@ -145,8 +145,8 @@ class Tools:
     def cypher(self, query: str, parameters: dict[str, Any] | None = None) -> Answer:
         """The answer to a Cypher query that only reads, at most 200 rows; `cookbook` shows what stands in the graph."""
         limit = min(_ROWS, self._archive.settings.query_rows)
-        table = self._archive.cypher(query, parameters, limit=limit)
-        return cypher_answer(table, self._archive.unprojected()[:_PAGE])
+        table, unprojected = ask(self._archive, query, parameters, limit=limit)
+        return cypher_answer(table, unprojected[:_PAGE])
 
     def cookbook(self) -> Answer:
         """Questions in Cypher that work, each with its text, what it answers, and an example's parameters."""

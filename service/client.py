@@ -26,6 +26,7 @@ from topostrata.runs import (
     EVERY_RUN,
     ArchiveCounts,
     Change,
+    Connections,
     LayerMetrics,
     Parent,
     Run,
@@ -36,6 +37,7 @@ from topostrata.runs import (
     Status,
     StepMetrics,
     Unprojected,
+    check_connections,
     check_epoch,
     check_layer_metrics,
     check_metrics,
@@ -222,6 +224,7 @@ class Client(RemoteAnalysis):
         layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Projection = "all",
+        connections: Connections = "now",
     ) -> Outcome:
         from topostrata.ingest.formats import snapshot_file
 
@@ -236,7 +239,9 @@ class Client(RemoteAnalysis):
             recorded_at=recorded_at,
         )
         names = [projection] if isinstance(projection, str) else list(projection) or ["none"]
-        query = {} if projection == "all" else {"projection": names}
+        query: dict[str, Any] = {} if projection == "all" else {"projection": names}
+        if check_connections(connections):
+            query["connections"] = connections
         answer = self._service.send("PUT", path, query, body=body.getvalue(), media=_NPZ)
         stored = self._service.read(Snapshot, answer)
         if stored.digest != topology.digest:  # what counts as sent is deleted by those who send
@@ -476,6 +481,8 @@ class Client(RemoteAnalysis):
     verify = _at_home("verify")
     repair = _at_home("repair")
     rebuild = _at_home("rebuild")
+    project = _at_home("project")
+    drawer = property(_at_home("drawer"))
     gc = _at_home("gc")
     migrate = _at_home("migrate")
     stored_nnstd = _at_home("stored_nnstd")

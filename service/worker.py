@@ -1,8 +1,9 @@
-"""The process that works on jobs: ``python -m topostrata.service.worker STORE``, started by the service.
+"""What works beside the service, which starts it: ``python -m topostrata.service.worker STORE WHAT``.
 
-It is a process of its own so that computing takes neither the interpreter nor the patience of those whom the service
-answers: the system gives it what is left. It ends when there is nothing to do, and at once when whoever started it is
-gone: its standard input is at its end then. What it cannot stop within a few seconds ends with it.
+``jobs`` computes jobs, ``connections`` draws connections that wait. It is a process of its own so that computing takes
+neither the interpreter nor the patience of those whom the service answers: the system gives it what is left. It ends
+when there is nothing to do, and at once when whoever started it is gone: its standard input is at its end then. What it
+cannot stop within a few seconds ends with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import threading
 import uuid
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 from typing import Self
 
 from topostrata.archive import Archive, open_archive
@@ -27,30 +28,64 @@ logger = logging.getLogger(__name__)
 NICE = 10
 _LOOK_S = 1.0  # how often progress is told, and seen whether the job is still wanted
 _STOP_S = 2.0  # that a job has to stop in, before the process ends with it
+_BATCH_S = 5.0  # that a batch of connections has
+_LINGER_S = 20.0  # without anything to draw, for a job that sends the next snapshot: to start anew takes a second
 _ENDED = 75  # the exit status of that
 _ELSEWHERE = {Code.STORE_UNAVAILABLE, Code.ENGINE}
 
 
 class _Gone(threading.Event):
-    """Set when whoever started this process is gone, or wants it to end."""
+    """Set when whoever started this process is gone, or wants it to end. ``told`` is set when they call before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
 
     def watch(self) -> None:
         """Wait for the end of the standard input."""
         while os.read(0, 1024):  # not by the file of that name, which the interpreter locks when it ends
-            pass
+            self.told.set()
         self.set()
+        self.told.set()
 
 
 def main() -> None:
-    """Work on jobs until there are none."""
+    """Work until there is nothing to do."""
     with suppress(OSError):
         os.nice(NICE)
     gone = _Gone()
     threading.Thread(target=gone.watch, daemon=True).start()
-    with open_archive(sys.argv[1]) as archive:
+    store, what = sys.argv[1:]
+    with open_archive(store) as archive:
+        if what == "connections":
+            draw(archive, gone)
+            return
         owner = uuid.uuid4().hex
         while not gone.is_set() and (job := archive.jobs.claim(owner)) is not None:
             work(archive, job, owner, gone)
+
+
+def draw(archive: Archive, gone: _Gone) -> None:
+    """Draw connections that wait, run by run, until none have come for a while."""
+    threading.Thread(target=_end_soon, args=(gone,), daemon=True).start()
+    while not gone.is_set():
+        gone.told.clear()
+        try:
+            if archive.drawer.draw_next(gone) is None and not gone.told.wait(_LINGER_S):
+                return
+        except Cancelled:
+            return
+        except TopostrataError as error:
+            if error.code in _ELSEWHERE:
+                raise
+            logger.exception("connections of a run cannot be drawn now; `topostrata verify` may say why")
+
+
+def _end_soon(gone: _Gone) -> None:
+    """End the process where a batch takes longer than whoever wants its end waits."""
+    gone.wait()
+    sleep(_BATCH_S)
+    os._exit(_ENDED)
 
 
 def work(archive: Archive, job: Job, owner: str, gone: threading.Event) -> None:

@@ -5,5 +5,6 @@ MATCH (r:Run {id: $run})
 SET r.guard = $token
 WITH r, r.writer_epoch AS epoch, r.writer_batch AS batch
 SET r.writer_batch = CASE WHEN epoch = $epoch AND batch < $batch THEN $batch ELSE batch END,
-  r.half_written = CASE WHEN epoch = $epoch AND batch < $batch THEN $half ELSE r.half_written END
+  r.half_written = CASE WHEN epoch = $epoch AND batch < $batch THEN $half ELSE r.half_written END,
+  r.drawn_until = CASE WHEN epoch = $epoch AND r.drawn_until IS NOT NULL THEN timestamp() + 60000 ELSE r.drawn_until END
 RETURN epoch, batch

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
 from topostrata import queries
+from topostrata.errors import InvalidInputError
 from topostrata.service.answers.shape import as_json
 
 if TYPE_CHECKING:  # for types only: a verb imports no more than it needs
+    from topostrata.archive import Archive
     from topostrata.frames import Table
     from topostrata.runs import Unprojected
+
+
+def ask(
+    archive: Archive, query: str, parameters: Mapping[str, Any] | None = None, **bounds: Any
+) -> tuple[Table, list[Unprojected]]:
+    """The answer to a query, and the layers that it could not see to the end; ``bounds`` are those of ``cypher``.
+
+    What is drawn while it runs it may have missed: so these are asked for before it.
+    """
+    unprojected: list[Unprojected] = []
+    with suppress(InvalidInputError):  # of an earlier moment, which the query refuses, and says better why
+        unprojected = archive.unprojected()
+    return archive.cypher(query, parameters, **bounds), unprojected
 
 
 def cypher_answer(table: Table, unprojected: Iterable[Unprojected], columns: Iterable[str] = ()) -> dict[str, Any]:

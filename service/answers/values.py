@@ -21,6 +21,8 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 MEDIA_TYPE = "application/vnd.topostrata+json"
 CHANGED = "Topostrata-Changed"  # the header that says whether a change of something changed it
+UNPROJECTED = "Topostrata-Unprojected"  # the header that counts the layers that a query could not see to the end
+CONNECTIONS = "Topostrata-Connections"  # the header that says that connections of a snapshot are not in the graph yet
 SCHEMA = {"schema": {"description": "The same result with all fields of its type in `topostrata`, for its client."}}
 
 T = TypeVar("T")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -57,8 +58,8 @@ def create_app(
     """The API of an archive: an open one, or the one at ``store``, which is open while the app runs.
 
     With a ``guard`` every path needs the token, except those of ``auth.OPEN``. ``hosts`` are the host names that the
-    API answers to, besides those of loopback. ``works_on`` is the store that who works on jobs opens, by default the
-    one that the app opens itself; of an archive that is handed in alone, jobs wait for another service.
+    API answers to, besides those of loopback. ``works_on`` is the store that who works beside it opens, by default the
+    one that the app opens itself; of an archive that is handed in alone, jobs and connections wait for another service.
     """
 
     @asynccontextmanager
@@ -67,10 +68,11 @@ def create_app(
         app.state.archive = opened
         app.state.lanes.size_threads()
         place = works_on or (store or opened.settings.store if archive is None else None)
-        app.state.workers = None if place is None else Workers(opened, place)
+        if place is not None:
+            app.state.workers = Workers(opened, place, "jobs")
+            app.state.drawers = Workers(opened, place, "connections")
         yield
-        if app.state.workers is not None:
-            await app.state.workers.close()
+        await asyncio.gather(*(beside.close() for beside in (app.state.workers, app.state.drawers) if beside))
         if archive is None:
             await run_in_threadpool(opened.close)
 
@@ -91,7 +93,7 @@ def create_app(
     )  # outermost, so that refusals of the access check have its headers too
     problems.install(app)
     app.state.watch = events.Watch()
-    app.state.workers = None
+    app.state.workers = app.state.drawers = None
     app.state.tokens = guard.kept if guard else None
     readiness = Readiness()
     for routes in (

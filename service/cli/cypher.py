@@ -57,7 +57,7 @@ def cypher(
     json_: JsonFlag = False,
 ) -> None:
     """Ask the graph in Cypher, read-only."""
-    from topostrata.service.answers.cypher import cypher_answer
+    from topostrata.service.answers.cypher import ask, cypher_answer
 
     if cookbook and file is None and query in {None, "list"}:
         _list_cookbook(json_=json_)
@@ -65,8 +65,7 @@ def cypher(
     values = parameters(parameter or [])
     text, columns = _text(query, file, values, cookbook=cookbook)
     with archive(store) as opened:
-        rows = opened.cypher(text, values, limit=limit, timeout_s=timeout)
-        unprojected = opened.unprojected()
+        rows, unprojected = ask(opened, text, values, limit=limit, timeout_s=timeout)
     columns = rows.columns or columns  # the embedded engine names no columns if there are no rows
     if json_:
         answer(cypher_answer(rows, unprojected, columns))

@@ -28,7 +28,7 @@ engine = typer.Typer(help="The embedded engine of a directory.", no_args_is_help
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (serve, mcp, stats, doctor, verify, rebuild, gc, migrate):
+    for verb in (serve, mcp, stats, doctor, verify, project, rebuild, gc, migrate):
         app.command()(verb)
     app.add_typer(engine, name="engine")
 
@@ -135,6 +135,31 @@ def verify(
         show(f"{runs} runs: everything adds up")
     if violations:
         raise typer.Exit(1)
+
+
+def project(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Only these runs; all by default.")] = None,
+    store: StoreOption = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Draw the connections that wait: those of `push --connections later`, and those of a push that was killed.
+
+    A service on the archive draws those of `--connections later` by itself.
+    """
+    with archive(store) as opened:
+        drawn = opened.project(runs)
+        left = [layer for layer in opened.unprojected() if not runs or layer.run in runs]
+    if json_:
+        from topostrata.service.answers.shape import as_json
+
+        answer({"drawn": drawn, "unprojected": as_json(left)})
+        return
+    for run in drawn:
+        show(f"{run}: its connections were drawn")
+    if not drawn:
+        show("no connections wait")
+    for layer in left:
+        say(f"note: {projected_extent(layer)}")
 
 
 def rebuild(

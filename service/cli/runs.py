@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.runs import EVERY_RUN, How, RunFilter, Status
+from topostrata.runs import EVERY_RUN, Connections, How, RunFilter, Status
 from topostrata.service.cli.moments import with_moment
 from topostrata.service.cli.output import (
     JsonFlag,
@@ -63,6 +63,9 @@ def push(
     project: Annotated[
         str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
     ] = "all",
+    connections: Annotated[
+        Connections, typer.Option(metavar="now|later", help="When they are drawn; later: by `project`, or a service.")
+    ] = "now",
     measures: Annotated[
         bool, typer.Option("--measures", help="Store their measures as metrics too, without those of spectra.")
     ] = False,
@@ -94,17 +97,21 @@ def push(
             parents=[Parent(start.run, start.step, how) for start in starts],
             tags=tag or [],
             projection=projection,
+            connections=connections,
             progress=advance,
         )
         _keep_measures(opened, pushed, wanted=measures)
-        stopped = [layer for layer in opened.unprojected() if layer.run == run and layer.projection == "limit"]
+        behind = [layer for layer in opened.unprojected() if layer.run == run]
+        stopped = [layer for layer in behind if layer.projection == "limit"]
         gained = [f"tag {name}" for name in tag or []] + [f"parent {start.id}" for start in starts]
         _show_pushed(pushed, files, gained if pushed.run_changed else [], json_=json_)
         for layer in stopped:
             say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
+        if any(layer.projection == "follow" for layer in behind):
+            say(f"note: Cypher does not see all connections yet: `topostrata project {run}`, or a service, draws them")
         if watch:
             for more in new_snapshots(files, _pause):
-                pushed = opened.push_files(more, run, projection=projection)
+                pushed = opened.push_files(more, run, projection=projection, connections=connections)
                 _keep_measures(opened, pushed, wanted=measures)
                 _show_pushed(pushed, more, [], json_=json_)
 

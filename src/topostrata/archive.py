@@ -17,6 +17,7 @@ from topostrata.errors import InvalidInputError
 from topostrata.refs import Ref
 from topostrata.runs import (
     Change,
+    Connections,
     LayerMetrics,
     Parent,
     Run,
@@ -215,17 +216,21 @@ class Archive(Upkeep):
         layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
         projection: Projection = "all",
+        connections: Connections = "now",
     ) -> Outcome:
         """Store one snapshot: ``"added"``, or ``"unchanged"`` where the same one was there.
 
         A run that is not there yet is made. It is on the disk when this returns. ``metrics`` are finite numbers, at
         most 64; new ones are added to a snapshot that is there. ``layer_metrics`` are such numbers of single layers, at
         most 64 for each. ``projection`` says which layers' connections are written into the graph for Cypher:
-        ``"all"``, ``"none"`` or the names of layers; the first snapshot of a run decides for all.
+        ``"all"``, ``"none"`` or the names of layers; the first snapshot of a run decides for all. To draw them is most
+        of a push: with ``connections="later"`` it returns before, and they wait for ``project``, for a service on the
+        archive, which draws them by itself, or for the next push of the run.
 
         Raises ``ConflictError`` for another topology or metric at a recorded step or for another wiring than the run
         has, ``StepOrderError`` for a step before the last one (fork the run instead), ``InvalidInputError`` for metrics
-        that are none, ``NotFoundError`` for layers that the topology has not. Then nothing is written.
+        that are none and another word for ``connections``, ``NotFoundError`` for layers that the topology has not. Then
+        nothing is written.
 
         >>> import topostrata as ts
         >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
@@ -243,6 +248,7 @@ class Archive(Upkeep):
             layer_metrics=layer_metrics,
             recorded_at=recorded_at,
             projection=projection,
+            connections=connections,
         )
 
     def push_metrics(
@@ -281,6 +287,7 @@ class Archive(Upkeep):
         parents: Iterable[Parent] = (),
         tags: Iterable[str] = (),
         projection: Projection = "all",
+        connections: Connections = "now",
         progress: Callable[[int, int], None] = _unheard,
         **options: Unpack[ReadOptions],
     ) -> Pushed:
@@ -289,8 +296,8 @@ class Archive(Upkeep):
         All of them are read once before anything is written, so that a bad file half-way leaves nothing half pushed;
         files that ``check_files`` has read are not read for that again. ``steps`` are those to push, all by default;
         for a single file its step. A new run knows its parents from the start; one that is there gains them once its
-        snapshots fit. ``options`` are those of ``topostrata.read`` (``wiring``, ``layers``, ``orientation``, ...),
-        ``progress`` is called with (done, total).
+        snapshots fit. ``projection`` and ``connections`` are those of ``push``, ``options`` those of
+        ``topostrata.read`` (``wiring``, ``layers``, ``orientation``, ...); ``progress`` is called with (done, total).
 
         Raises what ``read``, ``push`` and ``update_run`` raise, and ``NotFoundError`` for a layer to project that the
         files have not.
@@ -307,7 +314,16 @@ class Archive(Upkeep):
         files = path
         if not isinstance(files, CheckedFiles):
             files = check_files(files, steps=steps, **options)
-        return push_files(self, files, run, parents=parents, tags=tags, projection=projection, progress=progress)
+        return push_files(
+            self,
+            files,
+            run,
+            parents=parents,
+            tags=tags,
+            projection=projection,
+            connections=connections,
+            progress=progress,
+        )
 
     def keep_measures(
         self,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from topostrata.errors import InvalidInputError
 
@@ -19,6 +19,7 @@ LayerMetrics = Mapping[str, Mapping[str, float]]  # layer -> name -> value
 Status = Literal["open", "finished", "failed"]
 How = Literal["resume", "fork", "perturbation", "pruned", "declared"]
 ProjectionState = Literal["follow", "off", "limit"]
+Connections = Literal["now", "later"]
 ChangeKind = Literal[
     "run", "snapshot", "metrics", "step-metrics", "name", "status", "tags", "parent", "removed", "purged"
 ]
@@ -231,7 +232,10 @@ class RunLayer:
 
 @dataclass(frozen=True, slots=True)
 class Unprojected:
-    """A layer whose connections are not in the graph up to its run's last step: what Cypher does not see."""
+    """A layer whose connections are not in the graph up to its run's last step: what Cypher does not see.
+
+    Where ``projection`` is ``"follow"`` they are drawn now, or wait for it; where it is another they stay away.
+    """
 
     run: str
     layer: str
@@ -326,6 +330,14 @@ def check_step_layer_metrics(layer_metrics: LayerMetrics | None) -> dict[str, di
     if len(checked) > MAX_NAMES:
         raise InvalidInputError(f"layer metrics: expected at most {MAX_NAMES} names, found {len(checked)}")
     return checked
+
+
+def check_connections(connections: Connections) -> bool:
+    """Whether connections are drawn later; raises ``InvalidInputError`` for another word than ``now`` and ``later``."""
+    words = get_args(Connections)
+    if connections not in words:
+        raise InvalidInputError(f"connections: expected {' or '.join(words)}, found {str(connections)[:80]!r}")
+    return connections == "later"
 
 
 def check_epoch(epoch: float | None) -> float | None:

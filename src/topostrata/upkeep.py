@@ -12,6 +12,7 @@ from topostrata.runs import ArchiveCounts
 
 if TYPE_CHECKING:
     from topostrata.ingest.backup import BackedUp
+    from topostrata.ingest.drawing import Drawer
     from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.load import Loader
     from topostrata.ingest.loose import Collected
@@ -55,6 +56,37 @@ class Upkeep(Analysis):
             return self._built_jobs
 
     # The archive itself
+
+    def project(self, runs: Iterable[str] | str | None = None) -> list[str]:
+        """Draw the connections that wait, of these runs or of all; gives the runs that had any, which are drawn now.
+
+        Those of a push with ``connections="later"`` wait, and those that a push left which was killed. Whoever is at
+        work on one of the runs stops. Layers that are not projected, or went over the limit, stay as they are
+        (``unprojected``). Raises ``NotFoundError`` for a run that is not there, before anything is drawn.
+
+        >>> import topostrata as ts
+        >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
+        >>> archive.push("x12", 0, topology, connections="later"), len(archive.unprojected())
+        ('added', 1)
+        >>> archive.project(), archive.project(), archive.unprojected()
+        (['x12'], [], [])
+        """
+        behind = dict.fromkeys(layer.run for layer in self._runs.unprojected() if layer.projection == "follow")
+        if runs is not None:
+            names = [self._runs.run(run).id for run in ([runs] if isinstance(runs, str) else runs)]
+            behind = {run: None for run in names if run in behind}
+        for run in behind:
+            self._loader.project(run)
+        return list(behind)
+
+    @property
+    def drawer(self) -> Drawer:
+        """Who draws the connections that wait, run by run: for whoever goes on with it, as a service does.
+
+        >>> archive.drawer.waiting()
+        []
+        """
+        return self._loader.drawer
 
     def verify(self, *, progress: Callable[[str], None] | None = None) -> Iterator[Violation]:
         """Everything that does not add up: digests, order, projection against masks, descent.

@@ -264,7 +264,7 @@ def test_who_starts_workers_goes_on_where_none_can_be_started(
         handler = Words()
         workers.logger.addHandler(handler)
         try:
-            starting = workers.Workers(archive, "memory")
+            starting = workers.Workers(archive, "memory", "jobs")
             async with asyncio.timeout(60):
                 await tried_again.wait()
             await starting.close()

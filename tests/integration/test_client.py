@@ -41,6 +41,8 @@ AT_HOME = {
     "bolt",
     "py2neo",
     "stored_nnstd",
+    "project",
+    "drawer",
 }
 
 

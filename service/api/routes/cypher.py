@@ -15,8 +15,8 @@ from starlette.concurrency import run_in_threadpool
 
 from topostrata.archive import Archive
 from topostrata.errors import TopostrataError
-from topostrata.service.answers import arrow
-from topostrata.service.answers.cypher import CypherAnswer, cypher_answer, in_parts
+from topostrata.service.answers import arrow, values
+from topostrata.service.answers.cypher import CypherAnswer, ask, cypher_answer, in_parts
 from topostrata.service.api.bodies import Body, body_of, document, whole
 from topostrata.service.api.lanes import Lane, lanes_of, routes_of
 from topostrata.service.api.representation import BINARY, JSON, ReadOf, negotiated
@@ -27,6 +27,12 @@ audit = logging.getLogger("topostrata.audit")
 
 _MOST_ROWS = 100_000
 _MOST_UNPROJECTED = 100
+_UNPROJECTED: dict[str, Any] = {
+    values.UNPROJECTED: {
+        "description": "Layers whose connections are not in the graph up to their run's last step.",
+        "schema": {"type": "integer"},
+    }
+}
 _LOOK_S = 0.5  # how often somebody looks whether the client is still there
 
 
@@ -48,13 +54,14 @@ class CypherBody(Body):
 @router.post(
     "/cypher",
     response_model=CypherAnswer,
-    responses={200: {"content": {arrow.MEDIA_TYPE: BINARY}}, 406: {}},
+    responses={200: {"content": {arrow.MEDIA_TYPE: BINARY}, "headers": _UNPROJECTED}, 406: {}},
     openapi_extra=body_of(CypherBody),
 )
 async def post_cypher(request: Request, archive: ReadOf) -> Response:
     """Ask the graph in Cypher, read-only. Whoever goes away before the answer ends the query.
 
-    As an Arrow stream the columns are typed; values of several kinds and objects are texts of JSON in it.
+    As an Arrow stream the columns are typed; values of several kinds and objects are texts of JSON in it. The header
+    ``Topostrata-Unprojected`` counts the layers whose connections it could not see up to their run's last step.
     """
     kind = negotiated(request, (JSON, arrow.MEDIA_TYPE))
     body = await document(request, CypherBody)
@@ -65,19 +72,23 @@ async def post_cypher(request: Request, archive: ReadOf) -> Response:
             await asyncio.wait({asking}, timeout=_LOOK_S)
             if not asking.done() and await request.is_disconnected():
                 cancel.set()
-        return Response(await asking, media_type=kind, headers={"Cache-Control": "no-store", "Vary": "Accept"})
+        answer, unseen = await asking
+        headers = {"Cache-Control": "no-store", "Vary": "Accept", values.UNPROJECTED: str(unseen)}
+        return Response(answer, media_type=kind, headers=headers)
 
 
 def _who(request: Request) -> str:
     return str(request.scope.get("principal", "anybody"))
 
 
-def _ask(archive: Archive, body: CypherBody, kind: str, cancel: threading.Event, who: str) -> bytes:
+def _ask(archive: Archive, body: CypherBody, kind: str, cancel: threading.Event, who: str) -> tuple[bytes, int]:
+    """The answer, and how many layers the query could not see up to their last steps."""
     most_s = archive.settings.query_timeout_s
     begin = monotonic()
     outcome = "failed"
     try:
-        table = archive.cypher(
+        table, unprojected = ask(
+            archive,
             body.query,
             body.parameters,
             limit=body.limit,
@@ -86,9 +97,9 @@ def _ask(archive: Archive, body: CypherBody, kind: str, cancel: threading.Event,
         )
         outcome = f"{len(table.rows)} rows"
         if kind == arrow.MEDIA_TYPE:
-            return arrow.table_stream(table)
-        unprojected = archive.unprojected()[:_MOST_UNPROJECTED]
-        return "".join(in_parts(cypher_answer(table, unprojected))).encode()
+            return arrow.table_stream(table), len(unprojected)
+        answer = cypher_answer(table, unprojected[:_MOST_UNPROJECTED])
+        return "".join(in_parts(answer)).encode(), len(unprojected)
     except TopostrataError as error:
         outcome = str(error.code)
         raise

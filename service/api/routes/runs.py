@@ -18,7 +18,7 @@ from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
 from topostrata.ingest.run_layers import Projection
 from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
-from topostrata.runs import How, Parent, Run, RunFilter, Snapshot, Status, Unprojected
+from topostrata.runs import Connections, How, Parent, Run, RunFilter, RunLayer, Snapshot, Status, Unprojected
 from topostrata.service.answers import values
 from topostrata.service.answers.runs import RunLayerAnswer, run_layer_answer
 from topostrata.service.answers.shape import answer_type, as_json, shape
@@ -83,6 +83,23 @@ ProjectionQuery = Annotated[
         max_length=_MOST_LISTED,
         description="Layers whose connections Cypher can see: names, `none`, or `all`, the default. The first snapshot "
         "of a run decides for all.",
+    ),
+]
+
+
+_FOLLOW: dict[str, Any] = {
+    "headers": {
+        values.CONNECTIONS: {
+            "description": "`follow`: connections of the snapshot are not in the graph yet.",
+            "schema": {"type": "string"},
+        }
+    }
+}
+ConnectionsQuery = Annotated[
+    Connections,
+    Query(
+        description="When connections are drawn for Cypher to see: `now`, before the answer, or `later`, after it; the "
+        "masks are stored before it."
     ),
 ]
 
@@ -265,7 +282,7 @@ def get_snapshot(request: Request, archive: ReadOf, run: RunId, step: StepPath) 
 @router.put(
     "/runs/{run}/snapshots/{step}",
     response_model=SnapshotAnswer,
-    responses={201: {"model": SnapshotAnswer}, 409: {}, 413: {}, 415: {}},
+    responses={200: _FOLLOW, 201: {"model": SnapshotAnswer, **_FOLLOW}, 409: {}, 413: {}, 415: {}},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -274,15 +291,29 @@ def get_snapshot(request: Request, archive: ReadOf, run: RunId, step: StepPath) 
     },
 )
 async def put_snapshot(
-    request: Request, archive: ArchiveOf, run: RunId, step: StepPath, projection: ProjectionQuery = None
+    request: Request,
+    archive: ArchiveOf,
+    run: RunId,
+    step: StepPath,
+    projection: ProjectionQuery = None,
+    connections: ConnectionsQuery = "now",
 ) -> Response:
-    """Store one snapshot. docs/snapshot-file.md describes the body. Sending the same snapshot again changes nothing."""
+    """Store one snapshot. docs/snapshot-file.md describes the body. Sending the same snapshot again changes nothing.
+
+    With ``connections=later`` the answer comes when the masks are on the disk; ``Topostrata-Connections: follow`` says
+    that connections of the snapshot are not in the graph yet. ``GET /v1/unprojected`` lists them until they are.
+    """
     check_run_id(run)
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in _BODIES:
         raise HTTPException(415, f"expected a body of {', '.join(sorted(_BODIES))}, found {kind}")
     async with read_body(request, archive.settings.max_body_bytes) as body:
-        return await lanes_of(request).work(Lane.UPLOAD, _store, request, archive, Ref(run, step), body, projection)
+        answer = await lanes_of(request).work(
+            Lane.UPLOAD, _store, request, archive, Ref(run, step), body, projection, connections
+        )
+    if connections == "later" and (drawers := request.app.state.drawers) is not None:
+        drawers.call()
+    return answer
 
 
 def _create(request: Request, archive: Archive, run: str, body: NewRun) -> Response:
@@ -333,7 +364,12 @@ def _change(request: Request, archive: Archive, run: str, body: RunChange, dry_r
 
 
 def _store(
-    request: Request, archive: Archive, ref: Ref, body: BytesIO, projection: list[str] | None = None
+    request: Request,
+    archive: Archive,
+    ref: Ref,
+    body: BytesIO,
+    projection: list[str] | None = None,
+    connections: Connections = "now",
 ) -> Response:
     most = archive.settings.max_body_bytes
     memory = most_memory() // _AT_ONCE
@@ -350,11 +386,16 @@ def _store(
         layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
         projection=_projection(projection),
+        connections=connections,
     )
-    status = 201 if outcome == "added" else 200
-    return represent(
-        request, archive.snapshot(ref), status=status, headers=_at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
-    )
+    headers = _at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
+    if connections == "later" and any(_follows(layer, ref.step) for layer in archive.layers(ref.run)):
+        headers[values.CONNECTIONS] = "follow"
+    return represent(request, archive.snapshot(ref), status=201 if outcome == "added" else 200, headers=headers)
+
+
+def _follows(layer: RunLayer, step: int) -> bool:
+    return layer.projection == "follow" and (layer.projected_step is None or layer.projected_step < step)
 
 
 def _projection(names: list[str] | None) -> Projection:
