@@ -41,7 +41,7 @@ def before_batch(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[],
 
 def test_what_waits_becomes_the_graph_of_a_normal_push(archive: Archive) -> None:
     """The snapshots are there at once, their connections after ``project``, which does nothing the second time."""
-    history = random_history(21, snapshots=4)
+    history = random_history(21, most=4, snapshots=4)
     push_later(archive, "w0", history)
     assert_snapshots(archive, "w0", history, history.steps)
     assert {(lag.projection, lag.projected_step) for lag in archive.unprojected()} == {("follow", None)}
@@ -60,7 +60,7 @@ def test_what_waits_becomes_the_graph_of_a_normal_push(archive: Archive) -> None
 
 def test_the_next_normal_push_draws_what_waits(archive: Archive) -> None:
     """And so does the same snapshot again; then nothing waits. What is not projected never waits."""
-    history = random_history(22, snapshots=3)
+    history = random_history(22, most=4, snapshots=3)
     push_later(archive, "w0", History(history.seed, history.snapshots[:2]))
     archive.push("w0", *history.snapshots[2])
     push_later(archive, "w1", history)
@@ -76,7 +76,7 @@ def test_runs_take_turns(archive: Archive) -> None:
 
     A removed run waits until it is brought back.
     """
-    history = random_history(23, snapshots=2)
+    history = random_history(23, most=4, snapshots=2)
     first, second = history.snapshots
     for run in ("b", "a", "c"):
         archive.push(run, *first, connections="later")
@@ -98,7 +98,7 @@ def test_who_looks_for_work_leaves_a_run_that_is_drawn_alone(
     archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two who draw what waits never work on one run; who asks for it by name takes it over, and is not in vain."""
-    history = random_history(24, snapshots=2)
+    history = random_history(24, most=4, snapshots=2)
     push_later(archive, "w0", history)
     with target.open() as other:
         results = before_batch(monkeypatch, 2, lambda: other.drawer.draw_next(NEVER))
@@ -118,7 +118,7 @@ def test_who_is_told_to_stop_leaves_the_rest_to_the_next(
     archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two batches; the next goes on at once. Who dies is waited for a minute, by the clock of the database."""
-    history = random_history(25, snapshots=3)
+    history = random_history(25, most=4, snapshots=3)
     push_later(archive, "w0", history)
     stop = threading.Event()
 
@@ -144,7 +144,7 @@ def test_who_is_told_to_stop_leaves_the_rest_to_the_next(
 
 def test_another_word_is_refused_and_nothing_written(archive: Archive) -> None:
     """Before anything else is looked at; and what is refused for another reason leaves nothing that waits."""
-    history = random_history(26, snapshots=2)
+    history = random_history(26, most=4, snapshots=2)
     step, topology = history.snapshots[0]
     with pytest.raises(InvalidInputError, match="connections: expected now or later, found 'soon'"):
         archive.push("w0", step, topology, connections="soon")  # type: ignore[arg-type]

@@ -36,6 +36,8 @@ SAMPLES: dict[str, Any] = {
     "place": -1, "since": 0, "until": 99, "without": [], "tags": ["a"], "taps": 1, "to": 2, "token": "t", "version": 1, "wiring": "{}",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
+    "projection/let_wait": {"run": "w3"},
+    "projection/leave_projection": {"run": "w3", "epoch": 0},
     "lineage/inference": {"id": "i0"},
     "moments/clock": {"name": CLOCK},
     "moments/start_clock": {"name": CLOCK},
@@ -147,6 +149,7 @@ def small(target: Target) -> Iterator[Archive]:
         opened.update_run("w1", parents=[Parent("w0", 0, "fork")])
         opened.push_metrics("w0", 7, {"egf_2": 0.5}, layer_metrics={"l0.bias": {"flow_2": 0.5}})
         tell(opened, "CREATE (:Layer {id: 'gone/l0', run: 'gone'})")  # what hangs on no run
+        opened.push("w3", 0, Topology.from_masks([np.eye(3)]), connections="later")
         opened.create_run("w2")
         tell(opened, "MATCH (r:Run {id: 'w2'}) SET r.removed_at = '2026-01-01T00:00:00.000+00:00'")
         for name, values in PREPARED.items():
