@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from asyncio import CancelledError
 from time import perf_counter
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -59,6 +60,11 @@ class Edge:
         begin = perf_counter()
         try:
             await self._app(scope, receive, send_with_headers)
+        except CancelledError:  # the service is stopped, and this took longer than it waits
+            if begun:
+                return  # the server closes the connection
+            answer = problem(503, "busy", "the service was stopped before this was answered")
+            await answer(scope, receive, send_with_headers)
         except Exception:
             logger.exception("unexpected error: %s %s", scope["method"], scope["path"][:200])
             if begun:

@@ -24,7 +24,6 @@ from topostrata.service.api.telemetry import SHARED
 
 logger = logging.getLogger(__name__)
 
-_END_S = 30.0  # that the processes have for what they still answer
 _AGAIN_S = 1.0  # before another try, where one ended before it answered
 
 
@@ -50,10 +49,11 @@ class _Process:
         return not self.process.is_alive()
 
 
-def keep_answering(count: int, answering: Answering, ready: Callable[[], None]) -> None:
+def keep_answering(count: int, answering: Answering, ready: Callable[[], None], *, end_s: float) -> None:
     """Run so many processes until SIGINT or SIGTERM; ``ready`` is called once all answer.
 
-    One that ends is replaced. Raises ``EngineError`` where one ends before all have answered once.
+    One that ends is replaced; at the end they have ``end_s`` seconds for what they still answer. Raises ``EngineError``
+    where one ends before all have answered once.
     """
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="topostrata-metrics-") as shared:
@@ -79,7 +79,7 @@ def keep_answering(count: int, answering: Answering, ready: Callable[[], None]) 
                     told = True
                     ready()
         finally:
-            _end(processes)
+            _end(processes, end_s)
             del os.environ[SHARED]
 
 
@@ -97,10 +97,10 @@ def _replaced(member: _Process, answering: Answering) -> _Process:
     return _Process(answering)
 
 
-def _end(processes: list[_Process]) -> None:
+def _end(processes: list[_Process], seconds: float) -> None:
     for member in processes:
         member.process.terminate()
-    deadline = time.monotonic() + _END_S
+    deadline = time.monotonic() + seconds
     for member in processes:
         member.process.join(max(0.0, deadline - time.monotonic()))
         if member.process.is_alive():

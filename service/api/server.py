@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import os
 import re
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from topostrata.errors import MissingExtraError, SettingsError, StoreUnavailableError
@@ -20,6 +24,10 @@ if TYPE_CHECKING:
     from topostrata.service.api.auth import Guard
 
 _SWITCH_S = 0.001  # how long a computing thread keeps the interpreter while the one that answers wants it
+_THREADS_S = 1.0  # that threads have to end by themselves once the service has
+_CLOSING_S = 15.0  # that a process has, after its answers, for whoever works beside it and for the archive
+
+logger = logging.getLogger(__name__)
 
 
 class Manner(NamedTuple):
@@ -68,13 +76,45 @@ def run_server(
             answering(up)
             return
         with open_archive(store):  # what is wrong with it is said once, and its engine stays
-            keep_answering(manner.processes, answering, up)
+            keep_answering(manner.processes, answering, up, end_s=settings.stop_timeout_s + _CLOSING_S)
 
 
 def _answer(
     listening: socket.socket, store: str | None, hosts: frozenset[str], manner: Manner, up: Callable[[], None]
 ) -> None:
-    """Answer on a socket until SIGINT or SIGTERM; ``up`` is called once requests are answered."""
+    """Answer on a socket until SIGINT or SIGTERM; ``up`` is called once requests are answered.
+
+    What is still computed then, for an answer that was cut off, is no reason to stay: it ends with the process.
+    """
+    try:
+        _answer_until_told(listening, store, hosts, manner, up)
+    except SystemExit:
+        _end_threads(0)
+        raise
+    except KeyboardInterrupt:
+        _end_threads(128 + signal.SIGINT)
+        raise
+
+
+def _end_threads(status: int) -> None:
+    """End the process, with this status, where threads go on for which the interpreter would wait."""
+    deadline = monotonic() + _THREADS_S
+    threads = [
+        thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
+    ]
+    for thread in threads:
+        thread.join(max(0.0, deadline - monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        logger.warning("what was still computed when the service was stopped ends with it")
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _answer_until_told(
+    listening: socket.socket, store: str | None, hosts: frozenset[str], manner: Manner, up: Callable[[], None]
+) -> None:
     import uvicorn  # noqa: PLC0415 - behind an extra
 
     from topostrata.archive import open_archive  # noqa: PLC0415
@@ -108,6 +148,7 @@ def _answer(
             log_level="warning",
             server_header=False,
             proxy_headers=False,
+            timeout_graceful_shutdown=settings.stop_timeout_s,
             root_path=manner.root_path,
             ssl_certfile=manner.tls_cert,
             ssl_keyfile=manner.tls_key,

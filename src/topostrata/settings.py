@@ -57,6 +57,9 @@ class Settings(BaseSettings):
         le=600,
         description="how long REST waits for a head, for more of a body, and for an answer to be taken",
     )
+    stop_timeout_s: int = Field(
+        10, ge=0, le=600, description="how long answers under way have when REST is stopped, before they are cut off"
+    )
     api_token: SecretStr | None = Field(None, description="token that every REST request must show")
     api_token_file: Path | None = Field(None, description="file that holds the token")
     api_tokens_file: Path | None = Field(

@@ -68,10 +68,14 @@ async def post_cypher(request: Request, archive: ReadOf) -> Response:
     cancel = threading.Event()
     async with lanes_of(request).place(Lane.QUERY, request):
         asking = asyncio.create_task(run_in_threadpool(_ask, archive, body, kind, cancel, _who(request)))
-        while not asking.done():
-            await asyncio.wait({asking}, timeout=_LOOK_S)
-            if not asking.done() and await request.is_disconnected():
-                cancel.set()
+        try:
+            while not asking.done():
+                await asyncio.wait({asking}, timeout=_LOOK_S)
+                if not asking.done() and await request.is_disconnected():
+                    cancel.set()
+        except asyncio.CancelledError:  # the service is stopped
+            cancel.set()
+            raise
         answer, unseen = await asking
         headers = {"Cache-Control": "no-store", "Vary": "Accept", values.UNPROJECTED: str(unseen)}
         return Response(answer, media_type=kind, headers=headers)
