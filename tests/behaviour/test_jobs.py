@@ -86,6 +86,12 @@ def test_a_job_is_asked_for_once_and_done_in_turn(archive: Archive) -> None:
     assert queue.finish(A, "me", "x/y", BytesIO(data[::-1]))
     with pytest.raises(ConflictError, match="found that it is made anew"):
         next(reading[1])  # nobody gets a part of this and a part of that
+    rename = (
+        "MATCH (j:Job {id: $job})-[:HAS_PART]->(p:JobPart) SET p.id = $job + '/' + right(p.id, 1) RETURN p.id AS id"
+    )
+    tell(archive, rename, job=A)
+    with pytest.raises(ConflictError, match="found that of an earlier one"):
+        next(queue.result(queue.get(A)))
 
 
 def test_who_vanishes_is_replaced_and_a_job_that_kills_has_failed(archive: Archive) -> None:

@@ -52,7 +52,7 @@ def test_every_public_name_says_what_it_is() -> None:
 
 def test_what_the_archive_answers_with_is_public() -> None:
     """Every type of ours that a method of the archive takes or gives can be imported from `topostrata`."""
-    aliases = {"AbstractContextManager", "Alignment", "Any", "Bias", "Callable", "Event", "Iterable", "Iterator", "Kept", "LayerMetrics", "Layers", "Mapping", "None", "Orientation",
+    aliases = {"AbstractContextManager", "Alignment", "Any", "Bias", "Callable", "Connections", "Event", "Iterable", "Iterator", "Kept", "LayerMetrics", "Layers", "Mapping", "None", "Orientation",
                "Outcome", "Path", "PathLike", "Projection", "Self", "Status", "Zeros", "datetime", "threading",
                "BaseException", "TracebackType", "Units", "Unpack"}  # fmt: skip
     words: set[str] = set()

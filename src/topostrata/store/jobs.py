@@ -148,7 +148,8 @@ class JobQueue:
     def result(self, job: Job) -> Iterator[bytes]:
         """What came of a job that is finished, a part at a time.
 
-        Raises ``ConflictError`` for one that is not or is made anew meanwhile, ``NotFoundError`` where it is forgotten.
+        Raises ``ConflictError`` for one that is not, is made anew meanwhile or was kept by an earlier version,
+        ``NotFoundError`` where it is forgotten.
         """
         if job.status != "finished":
             raise ConflictError(
@@ -170,6 +171,11 @@ class JobQueue:
                     hint="ask for the result again",
                 )
             if not rows:
+                if {"id": f"{job.id}/{part}"} in self._store.read("jobs/job_parts", id=job.id):
+                    raise ConflictError(
+                        f"job {job.id}: expected a result as this version keeps it, found that of an earlier one",
+                        hint=f"forget it (`topostrata jobs cancel {job.id}`), and ask for it again",
+                    )
                 raise CorruptError(f"job {job.id}: expected {parts} parts of a result, found no part {part}")
             yield bytes(rows[0]["data"])
 
