@@ -35,6 +35,7 @@ WHOLE = {
     "archive/archive": {"NodeByLabelScan"},
     "archive/counts": {"NodeByLabelScan"},
     "projection/projection": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
+    "projection/waiting": {"NodeByLabelScan"},
     "runs/steps": {"NodeByLabelScan", "DirectedRelationshipTypeScan"},
     "runs/removed_runs": {"NodeByLabelScan"},
     "archive/lock_archive": {"NodeByLabelScan"},
