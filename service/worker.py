@@ -79,6 +79,7 @@ def draw(archive: Archive, gone: _Gone) -> None:
             if error.code in _ELSEWHERE:
                 raise
             logger.exception("connections of a run cannot be drawn now; `topostrata verify` may say why")
+            gone.wait(_LOOK_S)
 
 
 def _end_soon(gone: _Gone) -> None:
