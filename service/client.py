@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from topostrata.frames import Table
     from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.load import Outcome
-    from topostrata.ingest.run_layers import Projection
+    from topostrata.ingest.projections import Projection
     from topostrata.topology import Topology, Wiring
 
     AnyRef = Ref | Snapshot | RecordedSnapshot | str
@@ -224,6 +224,7 @@ class Client(RemoteAnalysis):
         projection: Projection = "all",
     ) -> Outcome:
         from topostrata.ingest.formats import snapshot_file
+        from topostrata.ingest.projections import names_of
 
         path = path_of("runs", check_run_id(run), "snapshots", check_step(step))
         body = BytesIO()
@@ -235,8 +236,8 @@ class Client(RemoteAnalysis):
             layer_metrics=check_layer_metrics(layer_metrics),
             recorded_at=recorded_at,
         )
-        names = [projection] if isinstance(projection, str) else list(projection) or ["none"]
-        query = {} if projection == "all" else {"projection": names}
+        names = names_of(projection)
+        query = {"projection": names} if names else {}
         answer = self._service.send("PUT", path, query, body=body.getvalue(), media=_NPZ)
         stored = self._service.read(Snapshot, answer)
         if stored.digest != topology.digest:  # what counts as sent is deleted by those who send

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from topostrata.frames import Table
     from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.ingest.load import Outcome
+    from topostrata.ingest.projections import Projection
     from topostrata.ingest.pushing import CheckedFiles, Pushed
-    from topostrata.ingest.run_layers import Projection
     from topostrata.ingest.transfer import Exported, Moved
     from topostrata.runs import RunState, Unprojected
     from topostrata.store.bolt_gate import BoltAccess

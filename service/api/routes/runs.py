@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from topostrata.archive import Archive
 from topostrata.errors import ChangedError, ConflictError, LimitError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
-from topostrata.ingest.run_layers import Projection
+from topostrata.ingest.projections import projection_of
 from topostrata.memory import most_memory
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import How, Parent, Run, RunFilter, Snapshot, Status, Unprojected
@@ -81,8 +81,9 @@ ProjectionQuery = Annotated[
     list[str] | None,
     Query(
         max_length=_MOST_LISTED,
-        description="Layers whose connections Cypher can see: names, `none`, or `all`, the default. The first snapshot "
-        "of a run decides for all.",
+        description="Layers whose connections Cypher can see: names, `none`, `all`, the default, or `last N` for what "
+        "lived in the newest N snapshots, of all layers. The first snapshot of a run decides for all. A single layer "
+        "of such a name is to be named twice.",
     ),
 ]
 
@@ -349,18 +350,12 @@ def _store(
         metrics=frame.metrics,
         layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
-        projection=_projection(projection),
+        projection=projection_of(projection or ()),
     )
     status = 201 if outcome == "added" else 200
     return represent(
         request, archive.snapshot(ref), status=status, headers=_at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
     )
-
-
-def _projection(names: list[str] | None) -> Projection:
-    if not names or names == ["all"]:
-        return "all"
-    return "none" if names == ["none"] else names
 
 
 def _at(request: Request, path: str) -> dict[str, str]:
