@@ -28,8 +28,8 @@ from topostrata.errors import (
     StepOrderError,
 )
 from topostrata.ingest.projection import Projector, SupersededError
-from topostrata.ingest.projections import Projection, last_of
 from topostrata.ingest.run_layers import check_layer_names, check_wiring, create_layers
+from topostrata.projections import Projection, last_of
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
     HOWS,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.ingest.formats.reading import Frame, ReadOptions, read
 from topostrata.ingest.formats.run_directory import steps_in
-from topostrata.ingest.projections import Projection, layers_in
+from topostrata.projections import Projection, layers_in
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import LayerMetrics, Parent, check_tags
 from topostrata.topology import Topology, Wiring

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from topostrata import wiring_text
 from topostrata.errors import ConflictError, InvalidInputError, NotFoundError
-from topostrata.ingest.projections import Projection, last_of, layers_in
+from topostrata.projections import Projection, last_of, layers_in
 from topostrata.store.graph import Transaction
 from topostrata.store.runs import WIRING_FORMAT
 from topostrata.topology import LayerShape, Topology, Wiring

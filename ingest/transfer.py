@@ -23,7 +23,7 @@ from topostrata.errors import ConflictError, CorruptError, InvalidInputError, No
 from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import DEFAULT, Limits
-from topostrata.ingest.projections import Projection
+from topostrata.projections import Projection
 from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.store.rows import VERIFY
 from topostrata.store.runs import wiring_of

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from topostrata.frames import Table
     from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.load import Outcome
-    from topostrata.ingest.projections import Projection
+    from topostrata.projections import Projection
     from topostrata.topology import Topology, Wiring
 
     AnyRef = Ref | Snapshot | RecordedSnapshot | str
@@ -224,7 +224,7 @@ class Client(RemoteAnalysis):
         projection: Projection = "all",
     ) -> Outcome:
         from topostrata.ingest.formats import snapshot_file
-        from topostrata.ingest.projections import names_of
+        from topostrata.projections import names_of
 
         path = path_of("runs", check_run_id(run), "snapshots", check_step(step))
         body = BytesIO()

@@ -37,7 +37,7 @@ from topostrata.ingest.formats.kept_lines import Kept
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
 from topostrata.ingest.formats.opened_file import DAMAGED_ZIP, OpenedFile
 from topostrata.ingest.formats.safe_tensors import parse_json
-from topostrata.ingest.projections import last_of
+from topostrata.projections import last_of
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
     HOWS,

@@ -77,9 +77,9 @@ def push(
     json_: JsonFlag = False,
 ) -> None:
     """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
-    from topostrata.ingest.projections import projection_of
     from topostrata.ingest.pushing import check_files
     from topostrata.ingest.watching import watch as new_snapshots
+    from topostrata.projections import projection_of
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent
 

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from topostrata.archive import Archive
 from topostrata.errors import ChangedError, ConflictError, LimitError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
-from topostrata.ingest.projections import projection_of
 from topostrata.memory import most_memory
+from topostrata.projections import projection_of
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import How, Parent, Run, RunFilter, Snapshot, Status, Unprojected
 from topostrata.service.answers import values
