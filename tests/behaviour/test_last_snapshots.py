@@ -28,15 +28,15 @@ def push_last(archive: Archive, run: str, history: History, keep: int) -> None:
         archive.push(run, step, topology, projection=f"last {keep}")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_after_every_push_the_graph_has_the_lives_of_the_last_snapshots(
     archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Of random histories and of any number to keep, with statements and transactions of any size."""
     monkeypatch.setattr(projection, "_BATCH", [3, 15_000][seed % 2])
     monkeypatch.setattr(projection, "_WALKED", [5, 100_000][seed % 2])
-    keep = [1, 2, 3, 4, 5, 9][seed]
-    history = random_history(700 + seed, snapshots=14, most=5)
+    keep = [4, 1, 2][seed]
+    history = random_history(700 + seed, snapshots=[11, 5, 7][seed], most=4)
     for at, (step, topology) in enumerate(history.snapshots, start=1):
         archive.push("w0", step, topology, projection=f"last {keep}")
         assert_window(archive, "w0", History(history.seed, history.snapshots[:at]), keep)
@@ -52,7 +52,7 @@ def test_after_every_push_the_graph_has_the_lives_of_the_last_snapshots(
 
 def test_a_run_drawn_anew_begins_at_its_last_snapshots_with_true_births(archive: Archive, target: Target) -> None:
     """``rebuild`` draws no step before those to keep, and so does who projects many snapshots at once."""
-    history = churning(1, 20)
+    history = churning(1, 9)
     push_last(archive, "w0", history, 4)
     archive.rebuild("w0")
     assert_window(archive, "w0", history, 4)
@@ -73,9 +73,9 @@ def test_what_was_cut_anywhere_is_completed(
     archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     """Cut before every transaction in turn, of drawing and of taking away, while the run goes on: never a wrong answer."""
-    monkeypatch.setattr(projection, "_BATCH", 5)
-    monkeypatch.setattr(projection, "_WALKED", 40)
-    history = churning(2, 16)
+    monkeypatch.setattr(projection, "_BATCH", 12)
+    monkeypatch.setattr(projection, "_WALKED", 80)
+    history = churning(2, 7)
     loader = Loader(archive._store, archive._masks)
     guarded = projection.Projector._guarded
     left = 0
@@ -93,8 +93,8 @@ def test_what_was_cut_anywhere_is_completed(
         patch.setattr(projection.Projector, "_guarded", cut)
         for tries in range(1, 400):
             if at < len(snapshots) and (tries % 4 == 1 or late):
-                for step, topology in snapshots[at : at + (9 if late else 1)]:
-                    loader.acknowledge("w0", step, topology, projection="last 3")
+                for step, topology in snapshots[at : at + (6 if late else 1)]:
+                    loader.acknowledge("w0", step, topology, projection="last 2")
                     at += 1
             left = 1 + tries % 4
             try:
@@ -107,7 +107,7 @@ def test_what_was_cut_anywhere_is_completed(
             else:
                 if at == len(snapshots):
                     break
-    assert_window(archive, "w0", history, 3)
+    assert_window(archive, "w0", history, 2)
     assert list(archive.verify()) == []
 
 
@@ -134,8 +134,8 @@ def test_a_client_that_pushes_the_same_again_takes_away_what_was_left(
 
 def test_what_stands_before_the_window_is_damage(archive: Archive) -> None:
     """A life that ended before the window, one that is missing in it, a beginning that is no step: found and mended."""
-    history = churning(4, 8)
-    push_last(archive, "w0", history, 3)
+    history = churning(4, 5)
+    push_last(archive, "w0", history, 2)
     early = (
         "MATCH (a:Neuron {id: 'w0/input/0'}) MATCH (b:Neuron {id: 'w0/hidden1/0'}) "
         "CREATE (a)-[:CONNECTS {run: 'w0', layer: 'l0', tap: 0, born_step: 0, died_step: 1}]->(b)"
@@ -148,7 +148,7 @@ def test_what_stands_before_the_window_is_damage(archive: Archive) -> None:
         tell(archive, damage)
         assert {(problem.where, problem.cure) for problem in archive.verify()} == {("w0/l0", "rebuild")}
         assert archive.repair() == []
-        assert_window(archive, "w0", history, 3)
+        assert_window(archive, "w0", history, 2)
 
 
 def test_a_mask_that_is_lost_before_the_window_is_not_made_of_what_is_left(archive: Archive) -> None:
@@ -186,7 +186,7 @@ def test_a_number_of_snapshots_that_is_none_is_refused(archive: Archive, wrong: 
 
 def test_a_run_that_is_moved_keeps_its_window(archive: Archive, target: Target, tmp_path: Any) -> None:
     """Exported, removed for good and imported again, the graph has the last snapshots of it as before."""
-    history = churning(6, 10)
+    history = churning(6, 5)
     push_last(archive, "w0", history, 3)
     archive.export(tmp_path / "a.zip")
     archive.remove_runs(["w0"])
