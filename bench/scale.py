@@ -36,7 +36,7 @@ from store import CHURN, NEO4J, embedded, next_mask, processor_s, server
 from surroundings import surroundings
 
 from topostrata.archive import Archive
-from topostrata.ingest.run_layers import Projection
+from topostrata.projections import Projection
 from topostrata.topology import Mask, Topology
 
 WIDTHS = (784, 300, 100, 10)

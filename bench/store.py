@@ -1,7 +1,7 @@
 """What the graph takes and gives a second, on the embedded engine and on a real Neo4j, in one run.
 
     python bench/store.py [--large]
-    python bench/store.py --flat 2000
+    python bench/store.py --flat 2000 [--last 50]
     python bench/store.py --disk
 
 Random sparse layers, 20 % of whose connections are replaced at each snapshot: 20,000 connections in four layers, and
@@ -12,6 +12,8 @@ pairs: at the beginning, when the engine has compiled little of itself, and late
 ``--flat`` shows instead what a push costs as a run grows long: a SET run of 784-784-784-784-10 with 2,400 births and
 as many deaths a step, up to that step. Printed: processor time of the engine and of the client a push, over 40 pushes.
 The snapshots between are projected 200 at a time, which gives the same graph (``--each`` pushes them one by one).
+With ``--last N`` the graph keeps the newest N snapshots only: all are pushed one by one, and
+printed is also what the embedded engine's files of connections take then, and how many connections they hold.
 
 ``--disk`` shows what an embedded archive of 90 networks takes, by what its files hold, with all connections projected
 and with none: five runs of the published networks, each with its three snapshots and 15 more, in each of which 3 % of
@@ -162,27 +164,34 @@ def processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def flat(name: str, archive: Archive, pid: int, steps: int, *, each: bool) -> None:
+def flat(name: str, archive: Archive, pid: int, steps: int, *, each: bool, last: int | None) -> None:
     """Rows of a table: the cost of a push in the first 40 steps after the warming up, and around later ones."""
     archive._store.relationship_limit = 2 * 2_400 * (steps + 100)  # noqa: SLF001 - else the projection would stop
     loader = archive._loader  # noqa: SLF001
     for step, topology in enumerate(rewiring(60)):
         archive.push("warm", step, topology)
-    marks = [mark for mark in (20, 100, 300, 1_000, 2_000, 5_000, 10_000) if mark + 40 <= steps + 40]
+    marks = [mark for mark in (20, 100, 200, 300, 1_000, 2_000, 5_000, 10_000) if mark + 40 <= steps + 40]
     began: tuple[float, float] = 0.0, 0.0
     for step, topology in enumerate(rewiring(marks[-1] + 40)):
         if step in marks:
             loader.project("flat")
             began = processor_s(pid), time.process_time()
         if each or any(mark <= step < mark + 40 for mark in marks):
-            archive.push("flat", step, topology)
+            archive.push("flat", step, topology, projection="all" if last is None else f"last {last}")
         else:
             loader.acknowledge("flat", step, topology)
             if step % 200 == 199:
                 loader.project("flat")
         if step - 39 in marks:
             engine, client = (1000 * (processor_s(pid) - began[0]) / 40, 1000 * (time.process_time() - began[1]) / 40)
-            print(f"| {name} | {step - 39:,} | {engine:.0f} | {client:.0f} |", flush=True)
+            held = "" if last is None else f" {taken(archive)} |"
+            print(f"| {name} | {step - 39:,} | {engine:.0f} | {client:.0f} |{held}", flush=True)
+
+
+def taken(archive: Archive) -> str:
+    """The bytes of the files of connections, and how many connections the run has in the graph."""
+    lives = sum(layer.lifetimes for layer in archive.layers("flat"))
+    return f"{archive.counts().disk.get('connections', 0):,} | {lives:,}"
 
 
 def published(snapshots: int) -> Iterator[tuple[str, list[Topology]]]:
@@ -220,6 +229,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--flat", type=int, metavar="STEPS", help="show the cost of a push up to this step instead")
     options.add_argument("--each", action="store_true", help="with --flat: push every snapshot by itself")
+    options.add_argument("--last", type=int, metavar="N", help="with --flat: keep the newest N snapshots in the graph")
     options.add_argument("--disk", action="store_true", help="show what an embedded archive takes on the disk instead")
     options.add_argument("--only", choices=["embedded", NEO4J], help="only this store")
     options.add_argument("--large", action="store_true", help="also 1,000,000 connections a snapshot")
@@ -235,10 +245,13 @@ def main() -> None:
         disk("none")
         return
     if chosen.flat:
-        print("| store | step | engine, CPU ms a push | client, CPU ms |\n| --- | ---: | ---: | ---: |", flush=True)
+        more = ("", "") if chosen.last is None else (" bytes of connections | connections |", " ---: | ---: |")
+        print(f"| store | step | engine, CPU ms a push | client, CPU ms |{more[0]}", flush=True)
+        print(f"| --- | ---: | ---: | ---: |{more[1]}", flush=True)
         for name, opened in stores:
             with opened() as (archive, pid):
-                flat(name, archive, pid, chosen.flat, each=chosen.each)
+                each = chosen.each or chosen.last is not None
+                flat(name, archive, pid, chosen.flat, each=each, last=chosen.last)
         return
     print("A rate of the beginning, and one of later on.\n")
     print("| store | connections | snapshots/s | connections/s | bytes each | births/s | deaths/s | read back/s |")

@@ -27,7 +27,8 @@ from topostrata.errors import (
     StepOrderError,
 )
 from topostrata.ingest.drawing import Drawer
-from topostrata.ingest.run_layers import Projection, check_layer_names, check_wiring, create_layers
+from topostrata.ingest.run_layers import check_layer_names, check_wiring, create_layers
+from topostrata.projections import Projection, last_of
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
     HOWS,
@@ -297,8 +298,7 @@ class Loader:
                 f"{run}@{step}: expected a Topology, found {type(topology).__name__}",
                 hint="Topology.from_masks makes one of matrices",
             )
-        if isinstance(projection, str) and projection not in {"all", "none"}:
-            projection = [projection]
+        last_of(projection)
         numbers = _Numbers(check_metrics(metrics), check_layer_metrics(layer_metrics))
         check_layer_names(topology, numbers.layers)
         properties = {
@@ -385,7 +385,7 @@ class Loader:
     def _is_unfinished(self, run: str) -> bool:
         """Whether connections of acknowledged snapshots are missing: their projector may have been killed."""
         last, layers = self._store.read_with(lambda tx: (find_run(tx, run).last_step, layers_of(tx, [run])[run]))
-        return any(layer.projection == "follow" and layer.projected_step != last for layer in layers)
+        return any(y.trimming or (y.projection == "follow" and y.projected_step != last) for y in layers)
 
     def forget(self) -> None:
         """Forget what this loader remembers of the runs: something else has written to them."""

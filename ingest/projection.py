@@ -3,6 +3,10 @@
 Every birth and death follows from acknowledged masks, so a half-written step is incomplete, but never wrong. It does
 not disturb queries at steps up to a layer's ``projected_step``. A killed projector leaves such a step behind; the next
 one reads what was written and adds what is missing.
+
+Of a run that is kept in the graph by its last N snapshots, what ended before them is taken away, a quarter of N
+snapshots at a time. Its layers say first from which step on they are whole (``projected_from``), so nobody who asks
+them is told less than is there; a projector that is killed meanwhile leaves more there than that, and never less.
 """
 
 from __future__ import annotations
@@ -10,8 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
@@ -23,7 +28,7 @@ from topostrata.runs import RunLayer
 from topostrata.store.graph import GraphStore, Transaction
 from topostrata.store.masks import MaskStore
 from topostrata.store.rows import VERIFY
-from topostrata.store.runs import LayerMask, masks_after
+from topostrata.store.runs import LayerMask, layers_of, masks_after
 from topostrata.topology import LayerShape, Mask
 
 logger = logging.getLogger(__name__)
@@ -31,6 +36,7 @@ logger = logging.getLogger(__name__)
 _BATCH = 15_000  # relationships per transaction; measured: 10 to 20 thousand are best
 _DEATHS = 1_000  # keys per statement: the embedded engine compares each connection with half of them
 _NEURONS = 5_000  # neurons per transaction
+_WALKED = 100_000  # relationships that a statement which takes dead ones away may look at
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -47,6 +53,7 @@ class _Layer:
     shape: LayerShape
     projected_step: int
     lifetimes: int
+    start: int | None = None  # the step at which it begins in the graph, where that is not the run's first
     mask: Mask | None = None  # at the projected step, as soon as it is read
 
 
@@ -78,22 +85,34 @@ class Projector:
     def bring_up(self, layers: Sequence[RunLayer], first: int, last: int, *, look: bool) -> None:
         """Project what is missing up to the step ``last``; with ``look``, first read what an earlier projector began.
 
-        ``layers`` are all those of the run, ``first`` is its first step.
+        ``layers`` are all those of the run, ``first`` is its first step. Then what ended before the snapshots to keep
+        is taken away.
         """
+        stopped = self._add(layers, first, last, look=look)
+        if layers and layers[0].projected_last is not None:
+            self._trim([y for y in layers if y.projection == "follow" and y.name not in stopped], first, last)
+
+    def _add(self, layers: Sequence[RunLayer], first: int, last: int, *, look: bool) -> set[str]:
+        """Project what is missing; gives the layers that stopped at the limit."""
         missing = [
             layer
             for layer in layers
             if layer.projection == "follow" and (layer.projected_step is None or layer.projected_step < last)
         ]
         if not missing:
-            return
+            return set()
         self._make_neurons([layer for layer in missing if layer.projected_step is None])
         progress = {
-            y.name: _Layer(y.id, y.shape, -1 if y.projected_step is None else y.projected_step, y.lifetimes)
+            y.name: _Layer(
+                y.id, y.shape, -1 if y.projected_step is None else y.projected_step, y.lifetimes,
+                y.projected_from if y.projected_step is None else None,
+            )
             for y in missing
-        }
+        }  # fmt: skip
+        names = set(progress)
         room = self._store.relationship_limit - sum(layer.lifetimes for layer in layers)
         done = {name: self._already(layer) for name, layer in progress.items()} if look else {}
+        self._start_late([y for y in missing if y.projected_step is None], progress, done, first, last)
         batch: list[_Work] = []
         size = 0
         for work in self._work(progress, done, (first, last), room):
@@ -104,6 +123,77 @@ class Projector:
             size += work.cells.size
         if batch:
             self._write(batch)
+        return names - set(progress)
+
+    def _start_late(
+        self,
+        layers: Sequence[RunLayer],
+        progress: Mapping[str, _Layer],
+        done: Mapping[str, dict[tuple[str, int], transform.Cells]],
+        first: int,
+        last: int,
+    ) -> None:
+        """Let layers of which the graph has nothing begin at the snapshots to keep, where that spares steps.
+
+        The step is written before anything is drawn: who goes on after this projector was killed begins there, too.
+        """
+        fresh = [y for y in layers if y.projected_from is None]
+        keep = fresh[0].projected_last if fresh else None
+        if keep is None or any(done.get(y.name) for y in fresh):
+            return
+        start = self._window(fresh[0].name, keep, first, last)
+        if start is None:
+            return
+        ids = [y.id for y in fresh]
+        self._guarded(lambda tx: tx.run("projection/set_window", ids=ids, step=start, trimming=False), half=True)
+        for y in fresh:
+            progress[y.name].start = start
+
+    def _window(self, layer: str, keep: int, first: int, last: int) -> int | None:
+        """The step of the first of so many last snapshots, or None where there are too few more to be worth it."""
+        row = self._store.read("projection/window", first=f"{self._run}@{first}", last=f"{self._run}@{last}")
+        if not row or row[0]["snapshots"] - keep < max(1, keep // 4):
+            return None
+        return deque((mask.step for mask in self._history([layer], first, last)), maxlen=keep)[0]
+
+    def _trim(self, layers: Sequence[RunLayer], first: int, last: int) -> None:
+        """Take away what ended before the snapshots to keep, and what an earlier projector left of that."""
+        keep = layers[0].projected_last if layers else None
+        if keep is None:
+            return
+        begun = layers[0].projected_from
+        start = self._window(layers[0].name, keep, first if begun is None else begun, last)
+        if start is None and not any(y.trimming for y in layers):
+            return
+        now = {y.name: y for y in self._store.read_with(lambda tx: layers_of(tx, [self._run])[self._run])}
+        layers = [now[y.name] for y in layers]
+        if start is not None and start != layers[0].projected_from:
+            ids = [y.id for y in layers]
+            self._guarded(lambda tx: tx.run("projection/set_window", ids=ids, step=start, trimming=True), half=False)
+            layers = [replace(y, projected_from=start, trimming=True) for y in layers]
+        for y in layers:
+            if y.trimming:
+                self._drop_dead(y)
+
+    def _drop_dead(self, layer: RunLayer) -> None:
+        space, step = layer.source, layer.projected_from
+        many = max(1, min(_NEURONS // 10, _WALKED * space.size // max(1, layer.lifetimes)))
+        first = 0
+        while first < space.size:
+            final = min(first + many, space.size)
+            neurons = [f"{self._run}/{space.name}/{unit}" for unit in range(first, final)]
+            dropped = _BATCH  # where an earlier try was committed although it seemed to fail, the page is asked again
+
+            def work(tx: Transaction, neurons: list[str] = neurons, final: int = final) -> None:
+                nonlocal dropped
+                rows = tx.run("projection/drop_dead", neurons=neurons, layer=layer.name, step=step, limit=_BATCH)
+                dropped = rows[0]["dropped"]
+                more = final < space.size or dropped == _BATCH
+                tx.run("projection/count_dropped", id=layer.id, dropped=dropped, trimming=more)
+
+            self._guarded(work, half=False)
+            if dropped < _BATCH:
+                first = final
 
     def _masks_after(self, layers: Sequence[str], step: int) -> list[LayerMask]:
         return self._store.read_with(lambda tx: masks_after(tx, self._run, layers, step))
@@ -167,6 +257,9 @@ class Projector:
         room: int,
     ) -> Iterator[_Work]:
         """All pieces to write, in the order of the steps; a layer that would exceed the limit stops before."""
+        room = yield from self._first_masks(layers, done, ends[0], room)
+        if not layers:
+            return
         begun = min(layer.projected_step for layer in layers.values())
         for step, name, digest in self._history(list(layers), max(begun, ends[0]), ends[1]):
             layer = layers.get(name)
@@ -184,12 +277,7 @@ class Projector:
                 )
             died, born = transform.changes(layer.mask or layer.shape.empty(), mask)
             if born.size > room:
-                logger.warning(
-                    "run %s, layer %s: its connections are projected up to step %s only; the next snapshot would take "
-                    "the run over %s relationships",
-                    self._run, layer.shape.name, layer.projected_step, self._store.relationship_limit,
-                )  # fmt: skip
-                yield _Work(layer, step, "limit")
+                yield self._limit(layer, step)
                 del layers[name]
                 continue
             room -= born.size
@@ -211,7 +299,53 @@ class Projector:
         if self._stop is not None and self._stop.is_set():
             raise Cancelled
 
-    def _write(self, batch: list[_Work]) -> None:
+    def _first_masks(
+        self,
+        layers: dict[str, _Layer],
+        done: Mapping[str, dict[tuple[str, int], transform.Cells]],
+        first: int,
+        room: int,
+    ) -> Generator[_Work, None, int]:
+        """Begin the layers that begin late in the graph; gives how much room is left."""
+        for layer in [y for y in layers.values() if y.start is not None]:
+            room -= yield from self._first_mask(layer, done.get(layer.shape.name, {}), first, room)
+            if layer.mask is None:
+                del layers[layer.shape.name]
+        return room
+
+    def _first_mask(
+        self, layer: _Layer, done: Mapping[tuple[str, int], transform.Cells], first: int, room: int
+    ) -> Generator[_Work, None, int]:
+        """What lived at the step at which a layer begins in the graph, with its births; gives how many those are."""
+        assert layer.start is not None  # noqa: S101 - only such layers come here
+        history = self._history([layer.shape.name], first, layer.start)
+        mask, since = transform.since_when(
+            layer.shape, ((m.step, self._masks.get([m.digest])[m.digest]) for m in history)
+        )
+        if mask.nnz > room:
+            yield self._limit(layer, layer.start)
+            return 0
+        order = np.argsort(since, kind="stable")
+        steps, cuts = np.unique(since[order], return_index=True)
+        for step, cells in zip(steps.tolist(), np.split(mask.cells[order], cuts[1:]), strict=True):
+            for part in transform.chunks(
+                transform.without(cells, done.get(("born", step), _NONE)), layer.shape, _BATCH
+            ):
+                yield _Work(layer, step, "born", part)
+        layer.mask, layer.projected_step, layer.lifetimes = mask, layer.start, mask.nnz
+        yield _Work(layer, layer.start, "done", lifetimes=mask.nnz)
+        return mask.nnz
+
+    def _limit(self, layer: _Layer, step: int) -> _Work:
+        logger.warning(
+            "run %s, layer %s: its connections are projected up to step %s only; the next snapshot would take "
+            "the run over %s relationships",
+            self._run, layer.shape.name, layer.projected_step, self._store.relationship_limit,
+        )  # fmt: skip
+        return _Work(layer, step, "limit")
+
+    def _guarded(self, write: Callable[[Transaction], object], *, half: bool) -> None:
+        """Write in a transaction in which this projector still holds the run; what is written once stays so."""
         self._look_up()
         number = self._batch + 1
 
@@ -222,14 +356,18 @@ class Projector:
                 token=uuid.uuid4().hex,
                 epoch=self._epoch,
                 batch=number,
-                half=bool(
-                    batch[-1].cells.size
-                ),  # the pieces of a layer at a step follow each other, its end comes last
+                half=half,
             )
             if guard is None or guard["epoch"] != self._epoch:
                 raise SupersededError
-            if guard["batch"] >= number:  # an earlier try was committed, although it seemed to fail
-                return
+            if guard["batch"] < number:  # else an earlier try was committed, although it seemed to fail
+                write(tx)
+
+        self._store.write(work)
+        self._batch = number
+
+    def _write(self, batch: list[_Work]) -> None:
+        def work(tx: Transaction) -> None:
             # All layers at once; a connection may die and be born again within a batch, so step by step.
             cells = sorted((p for p in batch if p.cells.size), key=lambda p: (p.step, p.kind == "born"))
             for (step, kind), pieces in groupby(cells, key=lambda p: (p.step, p.kind)):
@@ -241,8 +379,8 @@ class Projector:
                 if piece.kind == "limit":
                     tx.run("projection/set_projection", id=piece.layer.id, projection="limit")
 
-        self._store.write(work)
-        self._batch = number
+        # The pieces of a layer at a step follow each other, its end comes last.
+        self._guarded(work, half=bool(batch[-1].cells.size))
 
     def _write_cells(self, tx: Transaction, step: int, kind: Kind, pieces: list[_Work]) -> None:
         write = self._write_births if kind == "born" else self._write_deaths

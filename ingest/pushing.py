@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 from topostrata.errors import InvalidInputError, NotFoundError
 from topostrata.ingest.formats.reading import Frame, ReadOptions, read
 from topostrata.ingest.formats.run_directory import steps_in
+from topostrata.projections import Projection, layers_in
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import Connections, LayerMetrics, Parent, check_tags
 from topostrata.topology import Topology, Wiring
 
 if TYPE_CHECKING:
     from topostrata.ingest.load import Outcome
-    from topostrata.ingest.run_layers import Projection
 
 
 class Target(Protocol):
@@ -107,9 +107,7 @@ class CheckedFiles:
 
     def check_projection(self, projection: Projection) -> None:
         """Raise an error if the projection names a layer that the files do not have."""
-        if isinstance(projection, str):
-            projection = [] if projection in {"all", "none"} else [projection]
-        if unknown := set(projection) - set(self.layers):
+        if unknown := set(layers_in(projection) or ()) - set(self.layers):
             raise NotFoundError(f"layer {min(unknown)!r}: expected one of the layers {', '.join(sorted(self.layers))}")
 
 

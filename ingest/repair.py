@@ -95,7 +95,7 @@ class _Drawn:
     def mask(self, name: str, step: int) -> Mask | None:
         """The mask of a layer at a step, or None where its connections do not reach so far or make no mask."""
         layer = self._layers[name]
-        if layer.projected_step is None or step > layer.projected_step:
+        if layer.projected_step is None or not (layer.projected_from or 0) <= step <= layer.projected_step:
             return None
         if name not in self._lives:
             self._lives[name] = projected_lifetimes(self._store, layer)[0]

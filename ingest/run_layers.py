@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 from topostrata import wiring_text
 from topostrata.errors import ConflictError, InvalidInputError, NotFoundError
+from topostrata.projections import Projection, last_of, layers_in
 from topostrata.store.graph import Transaction
 from topostrata.store.runs import WIRING_FORMAT
 from topostrata.topology import LayerShape, Topology, Wiring
-
-Projection = Literal["all", "none"] | Sequence[str]
 
 
 def create_layers(tx: Transaction, run: str, wiring: Wiring, projection: Projection) -> None:
     """Store the layers of a run, with its wiring where their own properties do not say all of it."""
     owners = [layer.name for layer in wiring if layer.name not in wiring.shared_with]
-    chosen: Sequence[str] = owners if projection == "all" else [] if projection == "none" else list(projection)
+    names, last = layers_in(projection), last_of(projection)
+    chosen = owners if names is None else names
     if unknown := set(chosen) - set(owners):
         raise NotFoundError(f"layer {min(unknown)!r}: expected one of {', '.join(sorted(owners))}")
     rows = [
         [
             y.name, k, y.source.name, y.target.name, y.source.size, y.target.size, y.taps, y.source.labelled,
-            y.target.labelled, "follow" if y.name in chosen else "off",
+            y.target.labelled, "follow" if y.name in chosen else "off", last,
         ]
         for k, y in enumerate(wiring)
     ]  # fmt: skip

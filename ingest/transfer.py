@@ -11,7 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ from topostrata.errors import ConflictError, CorruptError, InvalidInputError, No
 from topostrata.ingest.formats import export_file
 from topostrata.ingest.formats.export_file import ExportFile, RunRecord
 from topostrata.ingest.formats.limits import DEFAULT, Limits
+from topostrata.projections import Projection
 from topostrata.runs import LayerMetrics, Parent, Run, RunLayer, Snapshot, Status, StepMetrics
 from topostrata.store.rows import VERIFY
 from topostrata.store.runs import wiring_of
@@ -96,7 +97,7 @@ class Target(Source, Protocol):
         metrics: Mapping[str, float] | None = None,
         layer_metrics: LayerMetrics | None = None,
         recorded_at: datetime | None = None,
-        projection: Sequence[str] = (),
+        projection: Projection = (),
     ) -> object:
         """Store one snapshot; see ``ingest.load``."""
 
@@ -507,7 +508,8 @@ def _records(archive: Source, runs: Iterable[str] | str | None) -> list[RunRecor
     records = []
     for run in order:
         layers = archive.layers(run) if by_id[run].last_step is not None else ()
-        projected = tuple(layer.name for layer in layers if layer.projection != "off")
+        last = layers[0].projected_last if layers else None
+        projected = tuple(y.name for y in layers if y.projection != "off") if last is None else f"last {last}"
         records.append(RunRecord(by_id[run], _wiring(layers), projected))
     return records
 

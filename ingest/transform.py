@@ -119,6 +119,26 @@ def _runs(sources: Cells) -> Iterator[tuple[int, int, int]]:
     return zip(sources[cuts].tolist(), cuts.tolist(), [*cuts[1:].tolist(), sources.size], strict=True)
 
 
+def since_when(shape: LayerShape, history: Iterable[tuple[int, Mask]]) -> tuple[Mask, Cells]:
+    """The last mask of a layer's history of (step, mask), and since which step each of its connections lives.
+
+    It holds one mask, where ``lifetimes`` holds all that ever lived.
+    """
+    alive = shape.empty()
+    since = alive.cells
+    for step, mask in history:
+        since = _since(alive, since, step, mask)
+        alive = mask
+    return alive, since
+
+
+def _since(before: Mask, since: Cells, step: int, mask: Mask) -> Cells:
+    """Since when the connections of a mask live, given those of the one before it."""
+    births = np.full(mask.nnz, step, dtype=np.int64)
+    births[codec.in_sorted(mask.cells, before.cells)] = since[codec.in_sorted(before.cells, mask.cells)]
+    return births
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lifetimes:
     """The lives of a layer's connections: cell, born step, died step (-1 while alive), sorted by cell, then birth."""
@@ -126,6 +146,11 @@ class Lifetimes:
     cells: Cells
     born: Cells
     died: Cells
+
+    def after(self, step: int | None) -> Lifetimes:
+        """Those that did not end up to a step."""
+        stays = np.full(self.cells.size, fill_value=True) if step is None else (self.died < 0) | (self.died > step)
+        return Lifetimes(self.cells[stays], self.born[stays], self.died[stays])
 
 
 def lifetimes(shape: LayerShape, history: Iterable[tuple[int, Mask]]) -> Lifetimes:
@@ -137,9 +162,7 @@ def lifetimes(shape: LayerShape, history: Iterable[tuple[int, Mask]]) -> Lifetim
         stays = codec.in_sorted(alive.cells, mask.cells)
         gone = alive.cells[~stays]
         ended.append((gone, since[~stays], np.full(gone.size, step, dtype=np.int64)))
-        since_before = since[stays]
-        since = np.full(mask.nnz, step, dtype=np.int64)
-        since[codec.in_sorted(mask.cells, alive.cells)] = since_before
+        since = _since(alive, since, step, mask)
         alive = mask
     ended.append((alive.cells, since, np.full(alive.nnz, -1, dtype=np.int64)))
     cells, born, died = (np.concatenate(column) for column in zip(*ended, strict=True))

@@ -147,6 +147,11 @@ def _verify_layer(
     if upto is not None and upto not in steps:
         yield Violation("projected step", where, f"one of {len(steps)} recorded steps", str(upto), layer.run, "rebuild")
         return
+    start = layer.projected_from
+    if start is not None and (start not in steps or (upto is not None and start > upto)):
+        expected = f"one of {len(steps)} recorded steps, up to step {upto}"
+        yield Violation("first projected step", where, expected, str(start), layer.run, "rebuild")
+        return
     shape = layer.shape
     projected, keys = projected_lifetimes(store, layer)
     if keyed:
@@ -157,15 +162,16 @@ def _verify_layer(
     if upto is None and not projected.cells.size:
         return
     try:
-        facts = transform.lifetimes(shape, _history(store, masks, layer, steps[-1] if steps else -1))
+        all_facts = transform.lifetimes(shape, _history(store, masks, layer, steps[-1] if steps else -1))
     except CorruptError as error:
         yield Violation("masks can be read", where, "whole masks", error.message, layer.run, "repair")
         return
-    pairs = [np.stack([x.cells, x.born, x.died]) for x in (facts, projected)]
+    facts = all_facts.after(layer.projected_from)
+    pairs = [np.stack([x.cells, x.born, x.died]) for x in (facts, projected, all_facts if layer.trimming else facts)]
     if np.array_equal(pairs[0], pairs[1]):
         return
-    true, told = ([(c, b, d) for c, b, d in pair.T.tolist()] for pair in pairs)
-    missing, extra = _compare(true, told, -1 if upto is None else upto)
+    true, told, known = ([(c, b, d) for c, b, d in pair.T.tolist()] for pair in pairs)
+    missing, extra = _compare(true, told, known, -1 if upto is None else upto)
     repeated = len(told) - len(set(told))
     if missing or extra or repeated:
         yield Violation(
@@ -179,9 +185,12 @@ def _verify_layer(
         )
 
 
-def _compare(true: list[_Life], told: list[_Life], upto: int) -> tuple[list[_Life], list[_Life]]:
-    """``(missing, wrong)``. What a projector began beyond the projected step may be incomplete, but never untrue."""
-    deaths = {(cell, born): died for cell, born, died in true}
+def _compare(true: list[_Life], told: list[_Life], known: list[_Life], upto: int) -> tuple[list[_Life], list[_Life]]:
+    """``(missing, wrong)``. What a projector began beyond the projected step may be incomplete, but never untrue.
+
+    ``true`` are those that shall be there, ``known`` those that may be there.
+    """
+    deaths = {(cell, born): died for cell, born, died in known}
     good: set[tuple[int, int]] = set()
     wrong: list[_Life] = []
     for cell, born, died in told:

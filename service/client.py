@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from topostrata.frames import Table
     from topostrata.ingest.lifecycle import Purged, RemovedRun
     from topostrata.ingest.load import Outcome
-    from topostrata.ingest.run_layers import Projection
+    from topostrata.projections import Projection
     from topostrata.topology import Topology, Wiring
 
     AnyRef = Ref | Snapshot | RecordedSnapshot | str
@@ -227,6 +227,7 @@ class Client(RemoteAnalysis):
         connections: Connections = "now",
     ) -> Outcome:
         from topostrata.ingest.formats import snapshot_file
+        from topostrata.projections import names_of
 
         path = path_of("runs", check_run_id(run), "snapshots", check_step(step))
         body = BytesIO()
@@ -238,8 +239,8 @@ class Client(RemoteAnalysis):
             layer_metrics=check_layer_metrics(layer_metrics),
             recorded_at=recorded_at,
         )
-        names = [projection] if isinstance(projection, str) else list(projection) or ["none"]
-        query: dict[str, Any] = {} if projection == "all" else {"projection": names}
+        names = names_of(projection)
+        query: dict[str, Any] = {"projection": names} if names else {}
         if check_connections(connections):
             query["connections"] = connections
         answer = self._service.send("PUT", path, query, body=body.getvalue(), media=_NPZ)

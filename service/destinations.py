@@ -9,6 +9,7 @@ from topostrata.archive import Archive, open_archive
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot
 from topostrata.locations import is_service
+from topostrata.projections import projection_of
 from topostrata.refs import Ref
 from topostrata.runs import Parent, Status
 from topostrata.service.client import Client
@@ -33,16 +34,17 @@ def open_destination(store: str, settings: Settings) -> Destination:
     """The destination of that name: the URL of a service, else what ``topostrata.open`` takes."""
     if is_service(store):
         # A sender tries again by itself, and keeps what is not sent: it need not wait.
-        return Destination(Client(store, timeout_s=_TIMEOUT_S, retries=0, settings=settings))
-    return Destination(open_archive(store, settings=settings))
+        return Destination(Client(store, timeout_s=_TIMEOUT_S, retries=0, settings=settings), settings)
+    return Destination(open_archive(store, settings=settings), settings)
 
 
 class Destination:
     """An archive in a directory, on a Neo4j server, or behind a service."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, settings: Settings) -> None:
         self._archive = archive
         self._reopened: set[str] = set()
+        self._projection = projection_of(settings.projection.split(","))
         self.location = archive.location
 
     def begin(self, head: RunHead, tell: Tell) -> str:
@@ -83,6 +85,7 @@ class Destination:
             metrics=snapshot.metrics,
             layer_metrics=snapshot.layer_metrics,
             recorded_at=snapshot.recorded_at,
+            projection=self._projection,
         )
         if outcome == "added" and run not in self._reopened:
             self._archive.update_run(run, status="open")

@@ -48,12 +48,32 @@ def assert_projected(archive: Archive, run: str, history: History, layers: Itera
         assert set(lives) == history.lifetimes(layer), (history.seed, layer)
 
 
+def assert_window(archive: Archive, run: str, history: History, keep: int) -> None:
+    """The graph has what lived at the last snapshots, a quarter more of them at most, each life once and with its birth."""
+    for layer in history.layers:
+        state = next(y for y in archive.layers(run) if y.name == layer.name)
+        assert state.projected_step == history.steps[-1]
+        assert (state.projected_last, state.trimming) == (keep, False)
+        start = state.projected_from
+        stay = [step for step in history.steps if start is None or step >= start]
+        assert len(stay) <= keep + max(1, keep // 4) - 1, (history.seed, start)
+        assert start is None or (start in history.steps and len(stay) >= keep)
+        lives = lifetimes(archive, run, layer.name)
+        assert len(lives) == len(set(lives)) == state.lifetimes, (history.seed, layer.name)
+        expected = {
+            life for life in history.lifetimes(layer.name) if start is None or life[2] is None or life[2] > start
+        }
+        assert set(lives) == expected, (history.seed, layer.name)
+
+
 def assert_readable_up_to_projected(archive: Archive, run: str, history: History) -> None:
     """What a reader asks at any step up to a layer's projected step is answered right, whatever is half written."""
     for projected in archive.layers(run):
         for step in history.steps:
             if projected.projected_step is None or step > projected.projected_step:
                 break
+            if step < (projected.projected_from or 0):
+                continue
             alive = alive_in_graph(archive, run, projected.name, step)
             assert len(alive) == len(set(alive)), (history.seed, projected.name, step)
             assert set(alive) == connections(history.at(step)[projected.name].mask), (

@@ -36,6 +36,7 @@ class Orders:
     snapshots: int
     batch: int = 15_000
     acknowledge_only: bool = False
+    projection: str = "all"
     fatal_query: str = ""
     fatal_when: str = "before"
     fatal_count: int = 1
@@ -125,7 +126,7 @@ def main(uri: str, orders: Orders) -> None:
         if orders.fatal_query:
             die_at(orders.fatal_query, orders.fatal_when, orders.fatal_count)
         for step, topology in history.snapshots:
-            outcome = push(orders.run, step, topology)
+            outcome = push(orders.run, step, topology, projection=orders.projection)
             sys.stdout.write(f"{step} {outcome}\n")
             sys.stdout.flush()
 

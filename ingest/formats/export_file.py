@@ -37,6 +37,7 @@ from topostrata.ingest.formats.kept_lines import Kept
 from topostrata.ingest.formats.limits import DEFAULT, MIB, Limits
 from topostrata.ingest.formats.opened_file import DAMAGED_ZIP, OpenedFile
 from topostrata.ingest.formats.safe_tensors import parse_json
+from topostrata.projections import last_of
 from topostrata.refs import check_run_id, check_step
 from topostrata.runs import (
     HOWS,
@@ -77,12 +78,13 @@ _METRICS_KEYS = {"run", "step", "epoch", "recorded_at", "metrics", "layer_metric
 class RunRecord:
     """A run as it moves: itself, its wiring (none before its first snapshot), and the layers that Cypher sees.
 
+    ``projected`` has the names of those layers, or is ``"last N"``.
     ``removed_at``: since when it is hidden.
     """
 
     run: Run
     wiring: Wiring | None = None
-    projected: tuple[str, ...] = ()
+    projected: tuple[str, ...] | str = ()
     removed_at: datetime | None = None
 
 
@@ -115,6 +117,7 @@ def write(
     added = 0
     count = 0
     newest = max((record.wiring.format for record in records if record.wiring is not None), default=1)
+    newest = max(newest, 2) if any(isinstance(record.projected, str) for record in records) else newest
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as packed_file:
         with packed_file.open(_RUNS, "w", force_zip64=True) as member:
             for record in records:
@@ -382,7 +385,7 @@ def _run_document(record: RunRecord) -> dict[str, Any]:
         "parents": [{"run": parent.run, "step": parent.step, "how": parent.how} for parent in run.parents],
         "config": dict(run.config),
         **wiring,
-        "projected": list(record.projected),
+        "projected": record.projected if isinstance(record.projected, str) else list(record.projected),
         **({} if record.removed_at is None else {"removed_at": _time_text(record.removed_at)}),
     }
 
@@ -440,7 +443,11 @@ def _run_record(line: Any, at: str, *, format_: int) -> RunRecord:
         tags=tuple(check_tag(_text({"tag": tag}, "tag", at)) for tag in _list(line, "tags", at)),
         parents=tuple(parents),
     )
-    projected = tuple(_one_of({"projected": name}, "projected", names, at) for name in _list(line, "projected", at))
+    projected: tuple[str, ...] | str
+    if not plain and isinstance(line["projected"], str) and last_of(line["projected"]) is not None:
+        projected = line["projected"]
+    else:
+        projected = tuple(_one_of({"projected": name}, "projected", names, at) for name in _list(line, "projected", at))
     return RunRecord(run, wiring, projected, _time(line, "removed_at", at) if "removed_at" in line else None)
 
 

@@ -3,5 +3,5 @@
 // columns: layers
 MATCH (r:Run {id: $run})-[:HAS_LAYER]->(y:Layer)
 SET r.half_written = true, y.lifetimes = 0, y.projection = CASE y.projection WHEN 'limit' THEN 'follow' ELSE y.projection END
-REMOVE y.projected_step
+REMOVE y.projected_step, y.projected_from, y.trimming
 RETURN count(y) AS layers

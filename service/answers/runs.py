@@ -31,7 +31,8 @@ class RunLayerAnswer(TypedDict):
     """A layer of a run, the same at all its steps: what it joins, and which of its connections stand in the graph.
 
     ``projection``: ``follow``, ``off``, or ``limit`` where they went over the limit of relationships and stopped;
-    ``projected_step`` is how far they are there, as ``lifetimes`` relationships.
+    ``projected_step`` is how far they are there, as ``lifetimes`` relationships. Where the graph has only what lived in
+    the ``projected_last`` newest snapshots, they are whole from the step ``projected_from`` on.
     """
 
     name: str
@@ -45,11 +46,13 @@ class RunLayerAnswer(TypedDict):
     projection: str
     projected_step: int | None
     lifetimes: int
+    projected_last: int | None
+    projected_from: int | None
 
 
 def run_layer_answer(layer: RunLayer) -> dict[str, Any]:
     """A layer of a run as JSON."""
-    names = ("shared_with", "projection", "projected_step", "lifetimes")
+    names = ("shared_with", "projection", "projected_step", "lifetimes", "projected_last", "projected_from")
     return {**shape_answer(layer.shape), **{name: getattr(layer, name) for name in names}}
 
 

@@ -222,8 +222,12 @@ def projected_extent(layer: Unprojected) -> str:
     where = f"run {layer.run}, layer {layer.layer}"
     if layer.projected_step is None:
         return f"{where}: none of its connections are in the graph"
+    start = "" if layer.projected_from is None else f" from step {layer.projected_from} on"
+    if layer.projected_step == layer.last_step:
+        return f"{where}: connections are in the graph{start}; the masks have those of before (`topostrata evolution`)"
     return (
-        f"{where}: connections are in the graph up to step {layer.projected_step}, the run goes on to {layer.last_step}"
+        f"{where}: connections are in the graph{start} up to step {layer.projected_step}, "
+        f"the run goes on to {layer.last_step}"
     )
 
 

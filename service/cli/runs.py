@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from topostrata.archive import Archive
     from topostrata.ingest.pushing import CheckedFiles, Pushed
-    from topostrata.ingest.run_layers import Projection
 
 _WATCHED_EVERY_S = 2.0
 
@@ -61,7 +60,11 @@ def push(
         list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for the run; may be repeated.")
     ] = None,
     project: Annotated[
-        str, typer.Option(metavar="all|none|LAYERS", help="The layers whose connections Cypher can see.")
+        str,
+        typer.Option(
+            metavar='all|none|LAYERS|"last N"',
+            help="The layers whose connections Cypher can see; with last N all of them, in the newest N snapshots.",
+        ),
     ] = "all",
     connections: Annotated[
         Connections, typer.Option(metavar="now|later", help="When they are drawn; later: by `project`, or a service.")
@@ -79,15 +82,16 @@ def push(
     """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
     from topostrata.ingest.pushing import check_files
     from topostrata.ingest.watching import watch as new_snapshots
+    from topostrata.projections import projection_of
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent
 
     check_run_id(run)
+    projection = projection_of(project.split(","))
     with progress(f"check {source}") as advance:
         files = check_files(source, steps=step or [], progress=advance, **reading)
     if not quiet and not json_:
         tell(files.wiring, files.evidence, files.notes)
-    projection: Projection = project if project in {"all", "none"} else project.split(",")
     files.check_projection(projection)
     with archive(store, create=True) as opened, progress(f"push {run}") as advance:
         starts = [opened.snapshot(ref) for ref in parent or []]

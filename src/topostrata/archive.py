@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from topostrata.ingest.formats.reading import ReadOptions
     from topostrata.ingest.load import Outcome
     from topostrata.ingest.pushing import CheckedFiles, Pushed
-    from topostrata.ingest.run_layers import Projection
     from topostrata.ingest.transfer import Exported, Moved
+    from topostrata.projections import Projection
     from topostrata.runs import RunState, Unprojected
     from topostrata.store.bolt_gate import BoltAccess
     from topostrata.store.graph import GraphStore
@@ -223,9 +223,10 @@ class Archive(Upkeep):
         A run that is not there yet is made. It is on the disk when this returns. ``metrics`` are finite numbers, at
         most 64; new ones are added to a snapshot that is there. ``layer_metrics`` are such numbers of single layers, at
         most 64 for each. ``projection`` says which layers' connections are written into the graph for Cypher:
-        ``"all"``, ``"none"`` or the names of layers; the first snapshot of a run decides for all. To draw them is most
-        of a push: with ``connections="later"`` it returns before, and they wait for ``project``, for a service on the
-        archive, which draws them by itself, or for the next push of the run.
+        ``"all"``, ``"none"``, a list of layers, or ``"last 50"`` for what lived at the newest 50 snapshots (a quarter
+        more of them at most); the first snapshot of a run decides for all. To draw them is most of a push: with
+        ``connections="later"`` it returns before, and they wait for ``project``, for a service on the archive, which
+        draws them by itself, or for the next push of the run.
 
         Raises ``ConflictError`` for another topology or metric at a recorded step or for another wiring than the run
         has, ``StepOrderError`` for a step before the last one (fork the run instead), ``InvalidInputError`` for metrics
@@ -397,7 +398,7 @@ class Archive(Upkeep):
         return self._runs.states()
 
     def unprojected(self) -> list[Unprojected]:
-        """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see.
+        """The layers whose connections are not in the graph at all steps of their run: what Cypher does not see.
 
         >>> import topostrata as ts
         >>> archive.push("x4", 0, ts.Topology.from_masks([[[1, 0], [1, 1]]]), projection="none")

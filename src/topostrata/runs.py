@@ -194,7 +194,9 @@ class RunLayer:
     ``projection`` says whether its connections are written into the graph for Cypher: ``"follow"``, ``"off"``, or
     ``"limit"`` where they went over the limit of relationships and stopped. The graph has them up to ``projected_step``
     (``None``: not at all), as ``lifetimes`` relationships. A tied layer names in ``shared_with`` the layer that owns
-    its connections; the graph has them once, as that layer's.
+    its connections; the graph has them once, as that layer's. Of a run pushed with ``projection="last N"``
+    (``projected_last``) the graph has what lived at the steps from ``projected_from`` on (``None``: from the first on),
+    with its true birth; ``trimming`` says that some of what died before may still be there.
     """
 
     run: str
@@ -203,6 +205,9 @@ class RunLayer:
     projected_step: int | None = None
     lifetimes: int = 0
     shared_with: str | None = None
+    projected_last: int | None = None
+    projected_from: int | None = None
+    trimming: bool = False
 
     @property
     def id(self) -> str:
@@ -232,9 +237,10 @@ class RunLayer:
 
 @dataclass(frozen=True, slots=True)
 class Unprojected:
-    """A layer whose connections are not in the graph up to its run's last step: what Cypher does not see.
+    """A layer whose connections are not in the graph at all steps of its run: what Cypher does not see.
 
-    Where ``projection`` is ``"follow"`` they are drawn now, or wait for it; where it is another they stay away.
+    They are there from ``projected_from`` (``None``: from the first step) to ``projected_step`` (``None``: not at all).
+    Where ``projection`` is ``"follow"`` the last ones are drawn now, or wait for it; else they stay away.
     """
 
     run: str
@@ -242,6 +248,7 @@ class Unprojected:
     projection: ProjectionState
     projected_step: int | None
     last_step: int
+    projected_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

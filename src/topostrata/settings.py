@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from topostrata.errors import SettingsError
+from topostrata.errors import InvalidInputError, SettingsError
+from topostrata.projections import projection_of
 
 PREFIX = "TOPOSTRATA_"
 DEFAULT_STORE = ".topostrata"
@@ -72,6 +73,9 @@ class Settings(BaseSettings):
         8 * 2**30, ge=2**16, description="largest file of a spool, bytes; what is new is refused then"
     )
     queue_bytes: int = Field(256 * 2**20, ge=2**20, description="most memory of snapshots not yet on the disk, bytes")
+    projection: str = Field(
+        "all", description='connections of a training job\'s runs that Cypher can see: all, none, LAYERS or "last N"'
+    )
     api_hosts: str = Field("", description="names that REST answers to besides those of loopback, separated by commas")
 
     @field_validator("api_hosts")
@@ -80,6 +84,15 @@ class Settings(BaseSettings):
         wrong = [name for name in _split(value) if not _HOST.fullmatch(name)]
         if wrong:
             raise ValueError("expected names such as archive.example.org, without scheme, port or *")
+        return value
+
+    @field_validator("projection")
+    @classmethod
+    def _projection(cls, value: str) -> str:
+        try:
+            projection_of(value.split(","))
+        except InvalidInputError as error:
+            raise ValueError(error.message) from None
         return value
 
     def api_names(self) -> frozenset[str]:

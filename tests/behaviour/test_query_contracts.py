@@ -24,7 +24,7 @@ READING = [name for name in QUERIES if not WRITING.search(queries.load(name).tex
 # A value for every parameter; one that means something else in a query has its own below.
 SAMPLES: dict[str, Any] = {
     "after": "", "alignment": "canonical", "at": 1, "batch": 1, "before": "w0@0", "begin": 5, "bytes": 10, "column": 0, "config": "{}", "attempts": 0,
-    "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "details": b"\x00", "digest": "d0", "digests": ["d0"],
+    "created_at": "2026-01-01T00:00:00.000+00:00", "data": b"\x00\x01", "depth": None, "details": b"\x00", "digest": "d0", "dropped": 1, "trimming": True, "digests": ["d0"],
     "edges": 1, "epoch": 1.5, "family": "f", "first": 0, "format": 1, "from": 1, "groups": [], "half": False, "how": "fork", "id": "w0@0",
     "forget": False, "ids": ["w0@0"], "last": 1, "layer": "l0", "layers": ["l0"], "lifetimes": 3, "limit": 10, "masks": [], "method": "m", "modulus": 2**31,
     "metrics": {"metric_x": 1.0}, "name": "w0", "neurons": [], "nodes": [], "numbers": [7], "prefix": "w0/", "nnz": 3, "options": "{}", "parent": "w0@1", "part": 1,
@@ -98,6 +98,10 @@ OWN: dict[str, dict[str, Any]] = {
     "projection/give_keys": {"layer": "l1", "neurons": ["w0/hidden1/0"]},
     "projection/move_projected": {"rows": [["w0/l0", 1, 3]]},
     "projection/set_projection": {"id": "w0/l0"},
+    "projection/window": {"first": "w0@0", "last": "w0@2"},
+    "projection/set_window": {"ids": ["w0/l0"]},
+    "projection/drop_dead": {"neurons": ["w0/input/0"]},
+    "projection/count_dropped": {"id": "w0/l0"},
     "projection/create_births": {"targets": ["w0/hidden1/0"], "groups": [["w0/input/0", "l0", [[0, 0, 7]]]]},
     "projection/set_deaths": {"layer": "l0", "keys": [int(alive_keys("w0/l0", np.array([0]))[0])], "turn": None},
     "masks/masks_after": {"id": "w0@1"},

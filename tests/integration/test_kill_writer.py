@@ -19,7 +19,14 @@ import numpy as np
 import pytest
 
 from tests.histories import History, random_history
-from tests.pushed import assert_projected, assert_readable_up_to_projected, assert_snapshots, push, violations
+from tests.pushed import (
+    assert_projected,
+    assert_readable_up_to_projected,
+    assert_snapshots,
+    assert_window,
+    push,
+    violations,
+)
 from tests.stores import Target
 from tests.writer import Orders, Writer
 from topostrata.archive import Archive
@@ -120,6 +127,38 @@ def test_a_writer_killed_at_a_chosen_point_leaves_a_right_archive(
     finally:
         writer.close()
     push_again(empty, "w0", history, stored)
+
+
+@pytest.mark.parametrize(
+    ("query", "when", "count"),
+    [
+        ("projection/set_window", "after", 1),
+        ("projection/drop_dead", "after", 2),
+        ("projection/count_dropped", "before", 1),
+        ("projection/count_dropped", "after", 3),
+    ],
+)
+def test_a_writer_killed_while_it_takes_the_past_away_leaves_a_right_archive(
+    empty: Target, query: str, when: str, count: int
+) -> None:
+    """The layers say first from which step on they are whole; the next push takes away what was left, and goes on."""
+    seed = eventful(9700)
+    history = random_history(seed, snapshots=SNAPSHOTS)
+    orders = Orders(
+        "w0", seed, SNAPSHOTS, BATCH, projection="last 2", fatal_query=query, fatal_when=when, fatal_count=count
+    )
+    writer = Writer(empty, orders)
+    try:
+        writer.begin()
+        assert writer.end_within(60), "the point was never reached"
+        assert writer.process.returncode == -signal.SIGKILL, f"seed {seed}: the point was never reached"
+        stored = check_before_repair(empty, "w0", history, writer.said())
+    finally:
+        writer.close()
+    with empty.open() as other:
+        assert push(other, "w0", history)[: len(stored)] == ["unchanged"] * len(stored)
+        assert_window(other, "w0", history, 2)
+        assert violations(other) == []
 
 
 def test_writers_killed_at_random_moments_leave_a_right_archive(empty: Target) -> None:

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.checkout
 # store.
 FLOORS = [
     ["errors", "format_1", "format_2", "words"],
+    ["projections"],
     ["axes", "matrices"],
     ["masks"],
     ["layers"],

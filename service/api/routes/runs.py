@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from topostrata.archive import Archive
 from topostrata.errors import ChangedError, ConflictError, LimitError
 from topostrata.ingest.formats.reading import DEFAULT, read_snapshot_bytes
-from topostrata.ingest.run_layers import Projection
 from topostrata.memory import most_memory
+from topostrata.projections import projection_of
 from topostrata.refs import MAX_STEP, Ref, check_run_id
 from topostrata.runs import Connections, How, Parent, Run, RunFilter, RunLayer, Snapshot, Status, Unprojected
 from topostrata.service.answers import values
@@ -81,8 +81,9 @@ ProjectionQuery = Annotated[
     list[str] | None,
     Query(
         max_length=_MOST_LISTED,
-        description="Layers whose connections Cypher can see: names, `none`, or `all`, the default. The first snapshot "
-        "of a run decides for all.",
+        description="Layers whose connections Cypher can see: names, `none`, `all`, the default, or `last N` for what "
+        "lived in the newest N snapshots, of all layers. The first snapshot of a run decides for all. A single layer "
+        "of such a name is to be named twice.",
     ),
 ]
 
@@ -385,7 +386,7 @@ def _store(
         metrics=frame.metrics,
         layer_metrics=frame.layer_metrics,
         recorded_at=frame.recorded_at,
-        projection=_projection(projection),
+        projection=projection_of(projection or ()),
         connections=connections,
     )
     headers = _at(request, f"/v1/runs/{ref.run}/snapshots/{ref.step}")
@@ -396,12 +397,6 @@ def _store(
 
 def _follows(layer: RunLayer, step: int) -> bool:
     return layer.projection == "follow" and (layer.projected_step is None or layer.projected_step < step)
-
-
-def _projection(names: list[str] | None) -> Projection:
-    if not names or names == ["all"]:
-        return "all"
-    return "none" if names == ["none"] else names
 
 
 def _at(request: Request, path: str) -> dict[str, str]:

@@ -53,7 +53,7 @@ function rows(answer, seconds) {
   return [...parts, ...hidden(answer)];
 }
 
-const hidden = (answer) => (answer.unprojected?.length ? [h("p", { class: "note" }, `Not all connections are in the graph: ${answer.unprojected.slice(0, 6).map((layer) => `${layer.run} ${layer.layer}`).join(", ")}${answer.unprojected.length > 6 ? ` and ${answer.unprojected.length - 6} more` : ""}. topostrata project puts them in.`)] : []);
+const hidden = (answer) => (answer.unprojected?.length ? [h("p", { class: "note" }, `Not all connections are in the graph: ${answer.unprojected.slice(0, 6).map((layer) => `${layer.run} ${layer.layer}${layer.projected_from === null ? "" : ` before step ${layer.projected_from}`}`).join(", ")}${answer.unprojected.length > 6 ? ` and ${answer.unprojected.length - 6} more` : ""}. The masks have them: a run's evolution shows them.`)] : []);
 
 /** Columns named source and target (or parent and child) are the ends of arrows: they are drawn as a graph. */
 function graph(answer) {

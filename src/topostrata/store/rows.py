@@ -96,6 +96,9 @@ def as_layers(run: str, rows: Sequence[Row]) -> tuple[RunLayer, ...]:
             projection=row["projection"],
             projected_step=row["projected_step"],
             lifetimes=row["lifetimes"] or 0,
+            projected_last=row["projected_last"],
+            projected_from=row["projected_from"],
+            trimming=bool(row["trimming"]),
             shared_with=shared_with.get(shape.name),
         )
         for shape, row in zip(shapes, rows, strict=True)

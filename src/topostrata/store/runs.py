@@ -180,7 +180,14 @@ class RunStore:
         """The layers whose connections are not in the graph up to their run's last step."""
         rows = self._store.read("projection/projection")
         return [
-            Unprojected(row["run"], row["layer"], row["projection"], row["projected_step"], row["last_step"])
+            Unprojected(
+                row["run"],
+                row["layer"],
+                row["projection"],
+                row["projected_step"],
+                row["last_step"],
+                projected_from=row["projected_from"],
+            )
             for row in rows
         ]
 
@@ -414,7 +421,7 @@ def layers_of(tx: Transaction, runs: Sequence[str], *, removed: bool = False) ->
 def _unseen(layer: RunLayer) -> RunLayer:
     """The layer without what the graph has of its connections, which is known of now only: what was chosen for it."""
     chosen: ProjectionState = "off" if layer.projection == "off" else "follow"
-    return replace(layer, projection=chosen, projected_step=None, lifetimes=0)
+    return replace(layer, projection=chosen, projected_step=None, lifetimes=0, projected_from=None, trimming=False)
 
 
 def wiring_of(layers: Iterable[RunLayer]) -> Wiring:
