@@ -70,9 +70,7 @@ def solved(problem, bypass, empty_a, empty_b, column_of, row_of):
     assign(problem, bypass, u, v, column_of, row_of)
     complete(bypass, empty_a, empty_b, u, v, column_of, row_of)
     starts, tight = tight_pairs(problem, u, v, row_of)
-    to_hub, from_hub = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
-    for i in range(n):
-        to_hub[i], from_hub[i] = u[i] == bypass, v[i] == 0
+    to_hub, from_hub = u == bypass, v == 0
     component, sizes = components(starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b)
     rows, offsets, columns = tied_pairs(
         starts, tight, column_of, row_of, to_hub, from_hub, empty_a, empty_b, component, sizes
