@@ -25,6 +25,7 @@ from topostrata.distance.compiling import inner
 from topostrata.distance.kernels import (
     NOTHING_KNOWN,
     S,
+    copy_into,
     increments,
     listed_colour_costs,
     listed_costs,
@@ -55,7 +56,7 @@ ROW = 3  # of each row: two arrays, and the elements
 def padded(empty, n):
     """``empty`` for n units, of which those beyond are absent: not among them."""
     flags = np.zeros(n, dtype=np.bool_)
-    flags[: len(empty)] = empty
+    copy_into(empty, flags)
     return flags
 
 

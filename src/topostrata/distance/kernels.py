@@ -146,7 +146,7 @@ def unequal(x, y):
 
 @inner
 def copy_into(values, into):
-    """Copy an array into one that is as long."""
+    """Copy an array into one that is as long, or longer."""
     for k in range(len(values)):
         into[k] = values[k]
 
