@@ -129,6 +129,18 @@ def counted_out(size, elements, units, keys):
 
 
 @njit(cache=True, nogil=True)
+def described(ptr):
+    """Of sets: their sizes, which are empty, and the largest size."""
+    sizes, empty = np.empty(len(ptr) - 1, dtype=np.int64), np.empty(len(ptr) - 1, dtype=np.bool_)
+    largest = np.int64(0)
+    for i in range(len(sizes)):
+        sizes[i] = ptr[i + 1] - ptr[i]
+        empty[i] = sizes[i] == 0
+        largest = max(largest, sizes[i])
+    return sizes, empty, largest
+
+
+@njit(cache=True, nogil=True)
 def smallest_of(sizes, back, holders):
     """The size of the smallest set that holds each element."""
     smallest = np.full(len(back) - 1, NO_HOLDER, dtype=np.int64)
@@ -298,9 +310,8 @@ def _sets(
     *,
     exchanged: bool = False,
 ) -> Sets:
-    sizes = ptr[1:] - ptr[:-1]
-    largest = int(sizes.max(initial=0))
-    return Sets(ptr, back, sizes, sizes == 0, largest, offset, taps, spaces, lists, exchanged)
+    sizes, empty, largest = described(ptr)
+    return Sets(ptr, back, sizes, empty, int(largest), offset, taps, spaces, lists, exchanged)
 
 
 def shared_by_all(a: Sets, b: Sets, names: Ints) -> int:
