@@ -19,7 +19,7 @@ from topostrata.distance.comparison import Comparison, of_equals, symmetric
 from topostrata.distance.partners import Partners
 from topostrata.distance.plan import Problem
 from topostrata.distance.prepared import Prepared
-from topostrata.distance.sets import Sets
+from topostrata.distance.sets import SPARSE, Sets, shared_by_all
 from topostrata.distance.ties import Ties
 from topostrata.errors import LimitError
 
@@ -148,8 +148,9 @@ def _row_counts(network: Prepared, ambiguous: Mapping[int, int]) -> list[int]:
 
 def _repeats(sets: Sets) -> int:
     times: dict[bytes, int] = {}
+    keys = sets.keys
     for begin, end in itertools.pairwise(sets.ptr.tolist()):
-        elements = sets.keys[begin:end].tobytes()
+        elements = keys[begin:end].tobytes()
         times[elements] = times.get(elements, 0) + 1
     return sum(count for count in times.values() if count > 1)
 
@@ -193,12 +194,10 @@ def _by_fan_in(a: Prepared, b: Prepared, space: int, partner: Mapping[int, Ints]
     sets_a, sets_b = a.fan_in[space], b.fan_in[space]
     n = max(a.sizes[space], b.sizes[space])
     names = keymap(sets_a, sets_b, partner)
-    total, most = kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)
-    if (
-        total > fused.SPARSE * len(sets_a.sizes) * len(sets_b.sizes)
-        and max(sets_a.largest, sets_b.largest) <= dense.LARGEST
-    ):
+    shared = shared_by_all(sets_a, sets_b, names)
+    if shared > SPARSE * len(sets_a.sizes) * len(sets_b.sizes) and max(sets_a.largest, sets_b.largest) <= dense.LARGEST:
         return Ties(*dense.solve(n, sets_a, sets_b, names, _empty(sets_a, n), _empty(sets_b, n)))
+    _, most = kernels.increments(sets_a.ptr, sets_a.keys, names, sets_b.back)
     single = _single(sets_a.largest + sets_b.largest)
     problem = kernels.sparse_costs(
         n,

@@ -18,7 +18,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from topostrata.distance import matching, room
-from topostrata.distance.kernels import S, cost, grown, increments
+from topostrata.distance.kernels import S, cost, grown
+from topostrata.distance.sets import shared_by_all
 
 LARGEST = 65535  # shared elements that a count can hold
 _PER_PAIR = 2  # bytes of a count
@@ -54,10 +55,9 @@ def bit_sets(ptr, keys, names, elements):
 
 
 @njit(cache=True, nogil=True)
-def shared_elements(bits_a, bits_b):
-    """How many elements each unit of A shares with each of B: shape (units of A, units of B), uint16."""
+def shared_elements(bits_a, bits_b, counts):
+    """How many elements each unit of A shares with each of B, into counts: shape (units of A, units of B), uint16."""
     n_a, n_b, words = bits_a.shape[1], bits_b.shape[1], bits_a.shape[0]
-    counts = np.empty((n_a, n_b), dtype=np.uint16)
     block = 512
     total = np.empty(block, dtype=np.uint64)
     for begin in range(0, n_b, block):
@@ -85,7 +85,6 @@ def shared_elements(bits_a, bits_b):
             row = counts[i, begin : begin + size]
             for j in range(size):
                 row[j] = total[j]
-    return counts
 
 
 @njit(cache=True, nogil=True)
@@ -347,10 +346,13 @@ def solve(n: int, sets_a: Any, sets_b: Any, names: Any, empty_a: Any, empty_b: A
 def shared_counts(sets_a, sets_b, names):
     """How many elements each unit of A shares with each of B: shape (units of A, units of B), uint16."""
     pairs, words = len(sets_a.sizes) * len(sets_b.sizes), (sets_b.elements + 63) >> 6
-    if increments(sets_a.ptr, sets_a.keys, names, sets_b.back)[0] < _LISTED * pairs * words:
+    if shared_by_all(sets_a, sets_b, names) < _LISTED * pairs * words:
         return listed_elements(sets_a.ptr, sets_a.keys, names, len(sets_b.sizes), sets_b.back, sets_b.holders)
-    everything = np.arange(sets_b.elements)
-    return shared_elements(
+    # Before what is there for a while only, so that it takes the place that the last one left free.
+    counts = np.empty((len(sets_a.sizes), len(sets_b.sizes)), dtype=np.uint16)
+    shared_elements(
         bit_sets(sets_a.ptr, sets_a.keys, names, sets_b.elements),
-        bit_sets(sets_b.ptr, sets_b.keys, everything, sets_b.elements),
+        bit_sets(sets_b.ptr, sets_b.keys, np.arange(sets_b.elements), sets_b.elements),
+        counts,
     )
+    return counts

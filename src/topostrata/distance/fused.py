@@ -38,6 +38,7 @@ from topostrata.distance.kernels import (
 from topostrata.distance.matching import NONE, assign, complete, components, tied_pairs, tight_pairs
 from topostrata.distance.prepared import Prepared
 from topostrata.distance.room import MOST_UNCHECKED
+from topostrata.distance.sets import SPARSE
 from topostrata.distance.ties import mixed_components
 
 Ints = NDArray[np.int64]
@@ -45,8 +46,6 @@ Floats = NDArray[np.float64]
 
 # How a comparison ended: done, in want of colours, or to be made by ``canonical``.
 DONE, COLOURS, OTHERWISE = 0, 1, 2
-# Shared elements per pair of units from which a matrix of counts is faster and smaller than lists (bench/distance.py).
-SPARSE = 0.3
 
 SLOTS = 11  # of each space in the table: nine arrays of sets, colours, and the elements of the fan-out sets
 ROW = 3  # of each row: two arrays, and the elements
@@ -368,7 +367,7 @@ class _Answer(NamedTuple):
 def _answer(networks: Sequence[Prepared], pairs: Ints, partners: Ints) -> _Answer | None:
     plan = networks[0].plan
     layout = plan.layout
-    if layout is None or any(network.plan.form != plan.form for network in networks):
+    if layout is None or all(x.dense for x in networks) or any(x.plan.form != plan.form for x in networks):
         return None
     n, spaces = len(pairs), len(networks[0].sizes)
     answer = _Answer(
@@ -403,8 +402,7 @@ def _answer(networks: Sequence[Prepared], pairs: Ints, partners: Ints) -> _Answe
 
 def _ties_are_likely(network: Prepared) -> bool:
     """Whether the units of some space share so little that many pairs cost the same: that is, whether it is sparse."""
-    every = [network.fan_in[problem.spaces[0]] for problem in network.plan.problems]
-    return any(int(sets.ptr[-1]) ** 2 <= SPARSE * len(sets.sizes) ** 2 * max(sets.elements, 1) for sets in every)
+    return any(not network.fan_in[problem.spaces[0]].dense for problem in network.plan.problems)
 
 
 @lru_cache(maxsize=32)

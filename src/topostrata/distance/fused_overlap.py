@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from topostrata.distance.addresses import colours, ints, units
 from topostrata.distance.beliefs import find_sure
 from topostrata.distance.compiling import inner, part
-from topostrata.distance.fused import DONE, OTHERWISE, ROW, SLOTS, SPARSE, named, narrowed, put_partners
+from topostrata.distance.fused import DONE, OTHERWISE, ROW, SLOTS, named, narrowed, put_partners
 from topostrata.distance.kernels import (
     S,
     copy_into,
@@ -34,6 +34,7 @@ from topostrata.distance.matching import NONE
 from topostrata.distance.prepared import SIDE_SLOTS, Prepared
 from topostrata.distance.proposals import BYPASS, tied_common
 from topostrata.distance.room import MOST_UNCHECKED
+from topostrata.distance.sets import SPARSE
 
 STEPS = 100  # of a climb
 MOST_COUNTED = 1 << 20  # shared elements of all pairs of a space that is not sparse: bit sets count more sooner

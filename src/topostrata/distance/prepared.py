@@ -91,9 +91,15 @@ class Prepared:
 
     @cached_property
     def nbytes(self) -> int:
-        """The bytes of the arrays, without those of the masks."""
-        arrays = {id(array): array.nbytes for sets in self.sets.known.values() for array in sets.arrays}
-        return sum(arrays.values()) + 16 * sum(self.sizes)
+        """The bytes of the arrays, once all lists are kept, without those of the masks."""
+        every = self.sets.known.values()
+        lists = {id(sets.lists): 8 * int(sets.ptr[-1]) for sets in every}
+        return sum(lists.values()) + sum(sets.nbytes for sets in every) + 16 * sum(self.sizes)
+
+    @cached_property
+    def dense(self) -> bool:
+        """Whether the units of some space that is matched share so much that they are matched by counts."""
+        return any(self.fan_in[problem.spaces[0]].dense for problem in self.plan.problems)
 
     @cached_property
     def largest(self) -> int:
@@ -121,9 +127,11 @@ class Prepared:
     def _places(self, colour: Sequence[NDArray[np.uint64]]) -> Ints:
         table = []
         for sets, out, colours_of in zip(self.fan_in, self.fan_out, colour, strict=True):
-            table += [*places((*sets.arrays, out.ptr, out.keys, colours_of)), (out.elements, 0)]
+            here = sets.keep()
+            arrays = here.ptr, here.keys, here.back, here.holders, here.smallest, here.sizes, here.empty
+            table += [*places((*arrays, out.ptr, out.keep().keys, colours_of)), (out.elements, 0)]
         for sets in self.rows:
-            table += [*places((sets.ptr, sets.keys)), (sets.elements, 0)]
+            table += [*places((sets.ptr, sets.keep().keys)), (sets.elements, 0)]
         return np.array(table, dtype=np.int64)
 
     @cached_property
@@ -132,6 +140,7 @@ class Prepared:
         table = []
         for ins, outs, index in zip(self.inputs, self.outputs, self.places, strict=True):
             for sets in (ins, outs):
+                sets.keep()
                 table += places((sets.ptr, sets.keys, sets.back, sets.holders))
             table += places((index,))
         return np.array(table, dtype=np.int64)
@@ -290,8 +299,8 @@ def _structure(sets: _AllSets) -> colours.Structure:
         wires.append(
             colours.Wires(
                 tuple(
-                    [sets.into(s, layers) for layers in (*stages, rest) if layers]
-                    + [sets.out_of(s, layers) for layers in (plan.ahead[s], further) if layers]
+                    [sets.into(s, layers).keep() for layers in (*stages, rest) if layers]
+                    + [sets.out_of(s, layers).keep() for layers in (plan.ahead[s], further) if layers]
                 ),
                 tuple(sets.triples(k) for k in looping),
                 plan.exchangeable[s],

@@ -19,14 +19,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topostrata.distance import dense, joint, kernels, matching, room
+from topostrata.distance import dense, joint, matching, room
 from topostrata.distance.canonical import keymap, match_units
 from topostrata.distance.comparison import inverse
 from topostrata.distance.kernels import S, cost
 from topostrata.distance.partners import Partners
 from topostrata.distance.plan import Problem
 from topostrata.distance.prepared import Prepared
-from topostrata.distance.sets import Sets
+from topostrata.distance.sets import Sets, shared_by_all
 from topostrata.distance.ties import Ties
 
 Ints = NDArray[np.int64]
@@ -446,7 +446,7 @@ class _Side:
     @property
     def increments(self) -> int:
         """How many (unit of A, unit of B, shared element) triples there are."""
-        return int(kernels.increments(self.a.ptr, self.a.keys, self.names, self.b.back)[0])
+        return shared_by_all(self.a, self.b, self.names)
 
     @property
     def lists(self) -> tuple[NDArray[np.generic], ...]:

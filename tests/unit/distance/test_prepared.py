@@ -145,3 +145,25 @@ def test_colours_that_were_first_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(colours, "colour", meanwhile)
     assert network.colours is first[0]
+
+
+@pytest.mark.parametrize("alignment", ["canonical", "overlap", "reference", "refined"])
+def test_lists_made_anew_are_those_that_are_kept(alignment: Alignment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense layers whose sets are listed whenever they are needed give the distance of sets that are kept."""
+    networks = [chain(seed, density=0.7) for seed in (1, 2)]
+    expected = nnstd(*networks, alignment=alignment)
+    monkeypatch.setattr(sets, "_MANY", 0)
+    renewed = [chain(seed, density=0.7) for seed in (1, 2)]
+    assert all(part.lists.kept is None for part in prepare(renewed[0]).fan_in[1:3])
+    assert nnstd(*renewed, alignment=alignment) == expected
+
+
+def test_lists_stay_where_they_are_once_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and holders of dense layers are other arrays at each call, with the same entries, until they are kept."""
+    monkeypatch.setattr(sets, "_MANY", 0)
+    part = prepare(chain(1, density=0.7)).fan_in[1]
+    keys, holders = part.keys, part.holders
+    assert part.keys is not keys
+    assert part.keep().keys is part.keys
+    assert part.turned((1,)).holders is part.keys
+    assert (part.keys.tolist(), part.holders.tolist()) == (keys.tolist(), holders.tolist())
