@@ -52,7 +52,8 @@ def names_of(projection: Projection) -> list[str]:
     if isinstance(projection, str):
         return [] if projection == "all" else [projection]
     names = list(projection)
-    return names * 2 if len(names) == 1 and projection_of(names) != names else names or ["none"]
+    is_like_a_word = len(names) == 1 and (names[0] in {"all", "none"} or _LAST.fullmatch(names[0]) is not None)
+    return names * 2 if is_like_a_word else names or ["none"]
 
 
 def layers_in(projection: Projection) -> list[str] | None:
