@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -73,8 +74,14 @@ def history(connections: int, snapshots: int, *, width: int) -> list[Topology]:
     return topologies
 
 
+def end_by_the_way_out() -> None:
+    """SIGTERM ends this process as an exit does: what a benchmark started is ended, and its folders go."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 @contextmanager
 def embedded() -> Iterator[tuple[Archive, int]]:
+    end_by_the_way_out()
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "archive"
         with open_archive(str(store)) as archive:
@@ -84,6 +91,7 @@ def embedded() -> Iterator[tuple[Archive, int]]:
 
 @contextmanager
 def server(**settings: str) -> Iterator[tuple[Archive, int]]:
+    end_by_the_way_out()
     neo4j = neo4j_server.create_server(NEO4J)
     neo4j.configure(**settings)
     # As a server is run, not as tests start one quickly.

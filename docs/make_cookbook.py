@@ -58,9 +58,15 @@ def with_answers(document: str, answer: Callable[[Query], str]) -> str:
 
 def _question(number: int, query: Query) -> str:
     name = query.name.removeprefix("cookbook/")
-    purpose = textwrap.fill(query.purpose, 120, break_long_words=False, break_on_hyphens=False)
+    purpose = _wrapped(query.purpose)
+    if query.instead:
+        purpose += "\n\n" + _wrapped(f"On a larger archive: {query.instead}")
     command = f"topostrata cypher --cookbook {name} {as_options(query)}".rstrip()
     return f"### {number}. {query.title}\n\n{purpose}\n\n```cypher\n{query.text}\n```\n\n```sh\n{command}\n```\n\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def answer_of(archive: Archive) -> Callable[[Query], str]:

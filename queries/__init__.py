@@ -25,7 +25,7 @@ from typing import Any
 from topostrata.errors import NotFoundError
 
 _REQUIRED = ("purpose", "parameters", "columns")
-_FIELDS = (*_REQUIRED, "title", "example")
+_FIELDS = (*_REQUIRED, "title", "example", "instead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Query:
     """One statement with its contract.
 
     ``text`` is without the header's comments. A cookbook query has a ``title`` and an ``example``: the values of its
-    parameters on the demo's archive. Elsewhere both are empty.
+    parameters on the demo's archive; and ``instead``, where larger archives are better asked in another way, says how.
+    Elsewhere they are empty.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Query:
     columns: tuple[str, ...]
     title: str
     example: Mapping[str, Any]
+    instead: str
 
 
 @cache
@@ -60,6 +62,7 @@ def load(name: str) -> Query:
         _listed(header["columns"]),
         header.get("title", ""),
         json.loads(header.get("example", "{}")),
+        header.get("instead", ""),
     )
 
 

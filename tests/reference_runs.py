@@ -13,8 +13,15 @@ from typing import Any
 
 import httpx
 
+import topostrata
+
 RUNS = ("w0", "w1", "w2", "w3", "w4")
 STEPS = (0, 10, 50)
+
+
+def environment() -> dict[str, str]:
+    """Of a process with the sources that these tests have, wherever the interpreter's own installation of them lies."""
+    return os.environ | {"PYTHONPATH": str(Path(topostrata.__file__).parents[1])}
 
 
 class Shell:
@@ -25,7 +32,7 @@ class Shell:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "topostrata.service.cli.main", *arguments, "--store", str(self.store)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment())
 
     def json(self, *arguments: str) -> Any:
         done = self.run(*arguments, "--json")
@@ -65,8 +72,8 @@ def service(store: Path, *options: str, **settings: object) -> Iterator[tuple[ht
     """`topostrata serve` on an archive, with these options and settings: a client of it, and the process."""
     place = ["--port", "0", "--store", str(store)]
     command = [sys.executable, "-m", "topostrata.service.cli.main", "serve", *place, *options]
-    environment = os.environ | {f"TOPOSTRATA_{name.upper()}": str(value) for name, value in settings.items()}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+    variables = environment() | {f"TOPOSTRATA_{name.upper()}": str(value) for name, value in settings.items()}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as server:
         assert server.stderr is not None
         line = server.stderr.readline()
         assert line.startswith("serving http://127.0.0.1:"), line

@@ -1,5 +1,6 @@
 // title: Which connections of a layer are alive at a step?
 // purpose: Source, tap and target of each: the mask, as rows.
+// instead: `topostrata export`, or `archive.topology("w0@30")` in Python, reads them off the mask.
 // parameters: run, layer, space, step
 // columns: source, tap, target
 // example: {"run": "w0", "layer": "l1", "space": "hidden1", "step": 30}

@@ -1,6 +1,7 @@
 // title: Exploration, step by step
 // purpose: How many different connections of a layer were alive at some snapshot up to each one, and how many were
 //   regrown there.
+// instead: `topostrata history` reads the same numbers off the masks; this is refused there by the embedded engine.
 // parameters: run, layer, space
 // columns: step, explored, regrown
 // example: {"run": "w0", "layer": "l1", "space": "hidden1"}

@@ -1,6 +1,7 @@
 // title: How often did connections come to life?
 // purpose: Of the connections that leave a space: how many came to life once, and how many were regrown again and
 //   again.
+// instead: `topostrata history` counts what was regrown at each snapshot.
 // parameters: run, space
 // columns: lives, connections
 // example: {"run": "w0", "space": "input"}

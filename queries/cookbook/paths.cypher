@@ -1,6 +1,7 @@
 // title: Paths from an input pixel to a class
 // purpose: One `MATCH` for each layer of the network, each with its condition: a path of four hops in one pattern
 //   would follow every connection that ever lived. Neo4j Browser draws the neurons and connections.
+// instead: `receptive_field` of the class says through which units paths go, in much less time.
 // parameters: pixel, class, step, limit
 // columns: neurons, connections
 // example: {"pixel": "w0/input/20", "class": "w0/output/3", "step": 30, "limit": 3}

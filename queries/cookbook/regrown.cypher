@@ -1,5 +1,6 @@
 // title: Regrown connections
 // purpose: Those that died and came back, with each of their lives; the most often regrown first.
+// instead: `topostrata history` counts them at each snapshot; this is refused there by the embedded engine.
 // parameters: run, space, layer, limit
 // columns: source, tap, target, lives, births
 // example: {"run": "w0", "space": "hidden1", "layer": "l1", "limit": 5}
