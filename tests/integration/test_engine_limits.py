@@ -318,3 +318,27 @@ def network(seed: int) -> Topology:
     """One that takes some 300 kB."""
     rng = np.random.default_rng(seed)
     return Topology.from_masks([rng.random((2000, 1500)) < 0.2])
+
+
+@pytest.mark.slow
+def test_memory_that_a_question_left_reserved_comes_back_by_itself(engine_directory: Path) -> None:
+    """Groups of a CALL subquery stay reserved until garbage is collected, which an engine does even where it is idle."""
+    leaves = (
+        "UNWIND range(1, 100) AS a CALL { WITH a UNWIND range(1, 2000) AS b WITH a, b, count(*) AS n "
+        "RETURN count(n) AS k } RETURN sum(k) AS k"
+    )
+    with open_archive(engine_directory, settings=Settings(engine_memory="128m", engine_idle_seconds=20)) as archive:
+        with contextlib.suppress(LimitError):
+            for _ in range(20):
+                archive.cypher(leaves)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                rows = archive.cypher("UNWIND range(1, 30000) AS a WITH a, count(*) AS n RETURN count(n) AS k").rows
+            except LimitError as error:
+                assert "the memory for queries is taken" in error.message  # noqa: PT017 - it may be so for a while
+                assert time.monotonic() < until
+                time.sleep(0.5)
+            else:
+                break
+    assert rows == [[30000]]

@@ -35,6 +35,7 @@ TAKEN_PORT = "Unable to listen"
 # It opens 169 for an archive and one client (26.10, counted); with fewer it fails in words of classes and statements.
 _LEAST_FILES = 256
 _LEAST_MEMORY = 128  # of the heap, in MB; the engine takes some 200 MB beside it
+_COLLECT_MS = 5_000  # without any collection of garbage, then there is one
 
 # What Java says where it meets a limit of the machine: what that means, what to do.
 _NO_ADDRESSES = ("the system refuses it memory", "raise the limit of addresses (ulimit -v), or free some memory")
@@ -173,6 +174,9 @@ def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str
         # An engine out of memory half lives on; a dead one is started again and replays its log.
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:-UsePerfData",
+        # What the groups of a CALL subquery reserve of the memory for queries is given back by the next collection of
+        # garbage only: an idle engine would refuse everybody's groups until there is one.
+        f"-XX:G1PeriodicGCInterval={_COLLECT_MS}",
         "-Djava.awt.headless=true",
         "--add-modules",
         "jdk.incubator.vector",

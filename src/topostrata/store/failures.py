@@ -48,11 +48,12 @@ _CODES = (
 
 _ROOM = 8 << 20  # bytes; the engine writes its log in pieces of some megabytes
 
-# What the embedded engine says where one of its own limits is reached.
 _NARROWER = (
     "narrow it, use LIMIT, count within one neuron at a time, or raise TOPOSTRATA_ENGINE_MEMORY; "
     "`topostrata history`, `evolution`, `survival` and `core` read numbers of all connections off the masks"
 )
+# What the embedded engine says where one of its own limits is reached.
+_CROWDED = "the queries running now already hold"
 _TOO_MUCH = ("exceeding the maximum", "Limit of allowed", "heap budget exceeded", "too many", "nesting depth")
 
 
@@ -133,6 +134,11 @@ def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError 
         return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
     if "Timeout" in code or "TimedOut" in code or "timeout" in text.lower() or "Terminated" in code:
         return took_too_long(timeout_s)
+    if _CROWDED in text:
+        return LimitError(
+            "the memory for queries is taken: by others that run, or by one of before that the engine has not cleared away",
+            hint="try again in some seconds",
+        )
     if any(words in text for words in _TOO_MUCH):
         return LimitError(f"the query asks for too much: {text}", hint=_NARROWER)
     return InvalidQueryError(f"the query was not understood: {text}")
