@@ -11,6 +11,7 @@ improve it join the core, and so on until none can: the optimum of the core is t
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -348,8 +349,9 @@ def shared_counts(sets_a, sets_b, names):
     pairs, words = len(sets_a.sizes) * len(sets_b.sizes), (sets_b.elements + 63) >> 6
     if shared_by_all(sets_a, sets_b, names) < _LISTED * pairs * words:
         return listed_elements(sets_a.ptr, sets_a.keys, names, len(sets_b.sizes), sets_b.back, sets_b.holders)
-    # Before what is there for a while only, so that it takes the place that the last one left free.
-    counts = np.empty((len(sets_a.sizes), len(sets_b.sizes)), dtype=np.uint16)
+    # In pages of their own, which go back at once: the heap would keep them where it had room between other things.
+    shape = len(sets_a.sizes), len(sets_b.sizes)
+    counts = np.frombuffer(mmap.mmap(-1, max(1, _PER_PAIR * pairs)), np.uint16, pairs).reshape(shape)
     shared_elements(
         bit_sets(sets_a.ptr, sets_a.keys, names, sets_b.elements),
         bit_sets(sets_b.ptr, sets_b.keys, np.arange(sets_b.elements), sets_b.elements),
