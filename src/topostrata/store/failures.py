@@ -134,14 +134,19 @@ def translate_user(error: bolt.Neo4jError, timeout_s: float) -> TopostrataError 
         return LimitError("the query needs more memory than the database gives it", hint="narrow it, or use LIMIT")
     if "Timeout" in code or "TimedOut" in code or "timeout" in text.lower() or "Terminated" in code:
         return took_too_long(timeout_s)
+    if any(words in text for words in _TOO_MUCH):
+        return _too_much(text)
+    return InvalidQueryError(f"the query was not understood: {text}")
+
+
+def _too_much(text: str) -> LimitError:
+    """What the embedded engine refused for one of its limits, or for what it had given to others' queries."""
     if _CROWDED in text:
         return LimitError(
-            "the memory for queries is taken: by others that run, or by one of before that the engine has not cleared away",
+            "the memory for queries is taken: by others that run, or by an earlier one of which it is not cleared yet",
             hint="try again in some seconds",
         )
-    if any(words in text for words in _TOO_MUCH):
-        return LimitError(f"the query asks for too much: {text}", hint=_NARROWER)
-    return InvalidQueryError(f"the query was not understood: {text}")
+    return LimitError(f"the query asks for too much: {text}", hint=_NARROWER)
 
 
 def first_line(error: BaseException) -> str:
