@@ -111,7 +111,7 @@ def push(
         _show_pushed(pushed, files, gained if pushed.run_changed else [], json_=json_)
         for layer in stopped:
             say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
-        if any(layer.projection == "follow" for layer in behind):
+        if any(layer.is_behind for layer in behind):
             say(f"note: Cypher does not see all connections yet: `topostrata project {run}`, or a service, draws them")
         if watch:
             for more in new_snapshots(files, _pause):

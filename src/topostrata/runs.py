@@ -250,6 +250,11 @@ class Unprojected:
     last_step: int
     projected_from: int | None = None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether its last connections are drawn now, or wait for it."""
+        return self.projection == "follow" and (self.projected_step is None or self.projected_step < self.last_step)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -66,12 +66,12 @@ class Upkeep(Analysis):
 
         >>> import topostrata as ts
         >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
-        >>> archive.push("x12", 0, topology, connections="later"), len(archive.unprojected())
-        ('added', 1)
-        >>> archive.project(), archive.project(), archive.unprojected()
-        (['x12'], [], [])
+        >>> archive.push("x12", 0, topology, connections="later")
+        'added'
+        >>> archive.project(), archive.project()
+        (['x12'], [])
         """
-        behind = dict.fromkeys(layer.run for layer in self._runs.unprojected() if layer.projection == "follow")
+        behind = dict.fromkeys(layer.run for layer in self._runs.unprojected() if layer.is_behind)
         if runs is not None:
             names = [self._runs.run(run).id for run in ([runs] if isinstance(runs, str) else runs)]
             behind = {run: None for run in names if run in behind}

@@ -195,3 +195,17 @@ def test_a_run_that_is_moved_keeps_its_window(archive: Archive, target: Target, 
     assert_window(archive, "w0", history, 3)
     push(archive, "w0", History(0, (*history.snapshots, (99, history.at(0)))))
     assert_window(archive, "w0", History(0, (*history.snapshots, (99, history.at(0)))), 3)
+
+
+def test_the_last_snapshots_may_be_drawn_later(archive: Archive) -> None:
+    """A run whose first steps were taken away waits for nobody, and one whose connections follow keeps its last ones."""
+    history = churning(5, 9)
+    push_last(archive, "w0", History(history.seed, history.snapshots[:6]), 2)
+    assert [lag.is_behind for lag in archive.unprojected()] == [False, False]
+    assert archive.project() == []
+    for step, topology in history.snapshots[6:]:
+        archive.push("w0", step, topology, connections="later")
+    assert [lag.is_behind for lag in archive.unprojected()] == [True, True]
+    assert archive.project("w0") == ["w0"]
+    assert_window(archive, "w0", history, 2)
+    assert archive.project() == []
