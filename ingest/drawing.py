@@ -35,12 +35,13 @@ class Drawer:
         self._masks = masks
         self._current = self._told_of_format = False
 
-    def project(self, run: str, *, stop: threading.Event | None = None) -> None:
+    def project(self, run: str, *, stop: threading.Event | None = None) -> bool:
         """Write the connections of a run up to its last snapshot; this completes the work of a killed projector.
 
-        Whoever is at it stops. Raises ``Cancelled`` between two batches once ``stop`` is set.
+        Whoever is at it stops. False where it was not finished: another projector took over, or the archive's format
+        is an earlier one. Raises ``Cancelled`` between two batches once ``stop`` is set.
         """
-        self._draw(run, *self._store.write(lambda tx: _take(tx, run)), stop)
+        return self._draw(run, *self._store.write(lambda tx: _take(tx, run)), stop)
 
     def draw_next(self, stop: threading.Event) -> str | None:
         """Write the connections of the run that waits longest and that nobody is at work on; None where there is none.
@@ -61,20 +62,24 @@ class Drawer:
         runs = [row["run"] for row in self._store.read("projection/waiting")]
         return runs if runs and self._is_current() else []
 
-    def _draw(self, run: str, taken: Row, layers: Sequence[RunLayer], stop: threading.Event | None) -> None:
+    def _draw(self, run: str, taken: Row, layers: Sequence[RunLayer], stop: threading.Event | None) -> bool:
         last = taken["last_step"]
-        if last is None or not self._is_current():
-            return
+        if not self._is_current():
+            return False
+        if last is None:
+            self._leave(run, taken, -1)
+            return True
         projector = Projector(self._store, self._masks, run, taken["epoch"], stop)
         try:
             projector.bring_up(layers, taken["first_step"], last, look=taken["half"])
         except SupersededError:
             logger.info("run %s: another projector has taken over", run)
+            return False
         except Cancelled:
             self._leave(run, taken, None)
             raise
-        else:
-            self._leave(run, taken, last)
+        self._leave(run, taken, last)
+        return True
 
     def _leave(self, run: str, taken: Row, step: int | None) -> None:
         """Say of a run that waited how far it was drawn; None where that was left unfinished."""

@@ -391,9 +391,9 @@ class Loader:
         """Forget what this loader remembers of the runs: something else has written to them."""
         self._known.clear()
 
-    def project(self, run: str) -> None:
-        """Write the connections of a run up to its last snapshot; see ``Drawer``."""
-        self.drawer.project(run)
+    def project(self, run: str) -> bool:
+        """Write the connections of a run up to its last snapshot, and say whether that was finished; see ``Drawer``."""
+        return self.drawer.project(run)
 
 
 def _lock(tx: Transaction, run: str, *, told: bool = False, **fields: Any) -> Row:

@@ -7,12 +7,13 @@ away here: what hangs on no run stays for ``gc``.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from topostrata.errors import CorruptError, TopostrataError
+from topostrata.errors import ConflictError, CorruptError, TopostrataError
 from topostrata.ingest import transform
 from topostrata.ingest.load import Loader
 from topostrata.ingest.projected import projected_lifetimes
@@ -31,23 +32,41 @@ def rebuild(store: GraphStore, loader: Loader, run: str) -> int:
 
     Its history is then that of the snapshots that are there: one that is missing is given up. Meanwhile its layers say
     that nothing of them is projected. Interrupted, it is to be started again.
+
+    Raises ``ConflictError`` where somebody else begins to draw the run meanwhile.
     """
     layers = store.read_with(lambda tx: (runs.find_run(tx, run), runs.layers_of(tx, [run])[run])[1])
     _mend_order(store, run, give_up=True)
 
-    def reset(tx: Transaction) -> None:
-        tx.run("projection/take_projection", run=run)  # who projects it now stops
+    def reset(tx: Transaction) -> int:
+        taken = tx.run("projection/take_projection", run=run)[0]  # who projects it now stops
         tx.run("upkeep/reset_projection", run=run)
+        return int(taken["epoch"])
 
-    store.write(reset)
+    epoch = store.write(reset)
     sizes = {space.name: space.size for layer in layers for space in (layer.source, layer.target)}
+    page = 0
     for space, size in sizes.items():
         for first in range(0, size, _NEURONS):
             neurons = [f"{run}/{space}/{unit}" for unit in range(first, min(first + _NEURONS, size))]
-            store.write(lambda tx, page=neurons: tx.run("upkeep/drop_connections", neurons=page))  # type: ignore[misc]
+            page += 1
+            store.write(lambda tx, page=page, neurons=neurons: _drop(tx, run, (epoch, page), neurons))  # type: ignore[misc]
     store.write(lambda tx: tx.run("upkeep/drop_placeless_neurons", prefix=f"{run}/"))
     loader.project(run)
     return sum(layer.lifetimes for layer in store.read_with(lambda tx: runs.layers_of(tx, [run])[run]))
+
+
+def _drop(tx: Transaction, run: str, turn: tuple[int, int], neurons: Sequence[str]) -> None:
+    """Take the connections of some neurons away, unless another projector has taken the run and draws them already."""
+    epoch, page = turn
+    guard = tx.one("projection/guard_projection", run=run, token=uuid.uuid4().hex, epoch=epoch, batch=page, half=True)
+    if guard is None or guard["epoch"] != epoch:
+        raise ConflictError(
+            f"run {run!r}: expected nobody else to draw its connections, found somebody who began meanwhile",
+            hint="start it again when nothing is pushed to this run",
+        )
+    if guard["batch"] < page:  # else an earlier try was committed, although it seemed to fail
+        tx.run("upkeep/drop_connections", neurons=neurons)
 
 
 def repair(store: GraphStore, masks: MaskStore, loader: Loader) -> list[Violation]:

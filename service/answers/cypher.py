@@ -73,7 +73,7 @@ class CypherAnswer(TypedDict):
     """Rows of values in the order of ``columns``; ``truncated`` says that there are more than were asked for.
 
     Nodes and relationships are objects of their properties with ``labels`` or ``type``. ``unprojected`` lists layers
-    whose connections the query could not see, because they are not in the graph up to their run's last step (at most
+    whose connections the query could not see, because they are not in the graph at all steps of their run (at most
     100).
     """
 

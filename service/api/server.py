@@ -88,8 +88,8 @@ def _answer(
     """
     try:
         _answer_until_told(listening, store, hosts, manner, up)
-    except SystemExit:
-        _end_threads(0)
+    except SystemExit as end:
+        _end_threads(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
     except KeyboardInterrupt:
         _end_threads(128 + signal.SIGINT)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topostrata.analysis import Analysis
+from topostrata.errors import NotFoundError
 from topostrata.runs import ArchiveCounts
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Upkeep(Analysis):
     # The archive itself
 
     def project(self, runs: Iterable[str] | str | None = None) -> list[str]:
-        """Draw the connections that wait, of these runs or of all; gives the runs that had any, which are drawn now.
+        """Draw the connections that wait, of these runs or of all; gives the runs of which all are drawn now.
 
         Those of a push with ``connections="later"`` wait, and those that a push left which was killed. Whoever is at
         work on one of the runs stops. Layers that are not projected, or went over the limit, stay as they are
@@ -75,9 +76,15 @@ class Upkeep(Analysis):
         if runs is not None:
             names = [self._runs.run(run).id for run in ([runs] if isinstance(runs, str) else runs)]
             behind = {run: None for run in names if run in behind}
+        drawn = []
         for run in behind:
-            self._loader.project(run)
-        return list(behind)
+            try:
+                if self._loader.project(run):
+                    drawn.append(run)
+            except NotFoundError:  # purged meanwhile
+                if runs is not None:
+                    raise
+        return drawn
 
     @property
     def drawer(self) -> Drawer:

@@ -13,8 +13,9 @@ from tests.pushed import assert_projected, assert_snapshots, lifetimes
 from tests.stores import Target, tell
 from topostrata.archive import Archive
 from topostrata.errors import Cancelled, ConflictError, InvalidInputError, NotFoundError
-from topostrata.ingest import projection
+from topostrata.ingest import projection, repair
 from topostrata.ingest.projection import Projector
+from topostrata.runs import Connections
 
 NEVER = threading.Event()
 
@@ -138,6 +139,59 @@ def test_who_is_told_to_stop_leaves_the_rest_to_the_next(
         assert (other.drawer.waiting(), other.drawer.draw_next(NEVER)) == ([], None)
         tell(other, "MATCH (r:Run {id: 'w0'}) SET r.drawn_until = r.drawn_until - 60000 RETURN r.id AS id")
         assert other.drawer.draw_next(NEVER) == "w0"
+        assert_projected(other, "w0", history)
+        assert list(other.verify()) == []
+
+
+def test_a_purged_run_draws_nothing_into_the_next_of_its_name(
+    archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever draws the connections of the one is no projector of the other, whatever they counted."""
+    old = random_history(27, most=5, snapshots=2)
+    new = History(old.seed, old.snapshots[1:])
+    push_later(archive, "w0", old)
+
+    def purge() -> None:
+        monkeypatch.setattr(projection, "_BATCH", 15_000)  # fewer batches than the old one had
+        with target.open() as other:
+            other.remove_runs(["w0"])
+            other.purge_runs(["w0"])
+            other.push("w0", *new.snapshots[0])
+
+    with monkeypatch.context() as patch:
+        assert before_batch(patch, 2, purge) == []
+        archive.drawer.draw_next(NEVER)
+    with target.open() as other:
+        assert_projected(other, "w0", new)
+        assert list(other.verify()) == []
+
+
+@pytest.mark.parametrize("connections", ["now", "later"])
+def test_rebuild_takes_nothing_away_that_others_draw(
+    archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch, connections: Connections
+) -> None:
+    """It goes on where they only say that something waits; where they draw, it stops and says so."""
+    history = random_history(29, most=5, snapshots=3)
+    for step, topology in history.snapshots[:2]:
+        archive.push("w0", step, topology)
+    drop, pages = repair._drop, iter(range(10_000))
+
+    def dropping(*values: Any) -> None:
+        if next(pages) == 1:
+            with target.open() as other:
+                other.push("w0", *history.snapshots[2], connections=connections)
+                assert other.drawer.draw_next(NEVER) is None
+        drop(*values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "_NEURONS", 1)
+        patch.setattr(repair, "_drop", dropping)
+        if connections == "now":
+            with pytest.raises(ConflictError, match="expected nobody else to draw its connections"):
+                archive.rebuild("w0")
+        else:
+            archive.rebuild("w0")
+    with target.open() as other:
         assert_projected(other, "w0", history)
         assert list(other.verify()) == []
 

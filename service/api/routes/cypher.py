@@ -29,7 +29,7 @@ _MOST_ROWS = 100_000
 _MOST_UNPROJECTED = 100
 _UNPROJECTED: dict[str, Any] = {
     values.UNPROJECTED: {
-        "description": "Layers whose connections are not in the graph up to their run's last step.",
+        "description": "Layers whose connections are not in the graph at all steps of their run.",
         "schema": {"type": "integer"},
     }
 }
@@ -61,7 +61,7 @@ async def post_cypher(request: Request, archive: ReadOf) -> Response:
     """Ask the graph in Cypher, read-only. Whoever goes away before the answer ends the query.
 
     As an Arrow stream the columns are typed; values of several kinds and objects are texts of JSON in it. The header
-    ``Topostrata-Unprojected`` counts the layers whose connections it could not see up to their run's last step.
+    ``Topostrata-Unprojected`` counts the layers whose connections it could not see at all steps of their run.
     """
     kind = negotiated(request, (JSON, arrow.MEDIA_TYPE))
     body = await document(request, CypherBody)
@@ -75,6 +75,7 @@ async def post_cypher(request: Request, archive: ReadOf) -> Response:
                     cancel.set()
         except asyncio.CancelledError:  # the service is stopped
             cancel.set()
+            asking.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody waits for it any more
             raise
         answer, unseen = await asking
         headers = {"Cache-Control": "no-store", "Vary": "Accept", values.UNPROJECTED: str(unseen)}
@@ -86,7 +87,7 @@ def _who(request: Request) -> str:
 
 
 def _ask(archive: Archive, body: CypherBody, kind: str, cancel: threading.Event, who: str) -> tuple[bytes, int]:
-    """The answer, and how many layers the query could not see up to their last steps."""
+    """The answer, and how many layers the query could not see at all steps."""
     most_s = archive.settings.query_timeout_s
     begin = monotonic()
     outcome = "failed"

@@ -62,7 +62,7 @@ SnapshotsAnswer = shape("SnapshotsAnswer", "Snapshots in the order of their refs
 LayersAnswer = shape("LayersAnswer", "The layers of a run, in its order.", {"layers": list[RunLayerAnswer]})
 UnprojectedAnswer = shape(
     "UnprojectedAnswer",
-    "Layers that Cypher does not see up to their run's last step.",
+    "Layers that Cypher does not see at all steps of their run.",
     {"layers": list[answer_type(Unprojected)]},  # type: ignore[misc]
 )
 Pattern = Annotated[str, Field(pattern=GLOB_PATTERN)]
@@ -245,7 +245,7 @@ def list_layers(request: Request, archive: ReadOf, run: RunId) -> Response:
 
 @router.get("/unprojected", response_model=UnprojectedAnswer)
 def list_unprojected(request: Request, archive: ReadOf) -> Response:
-    """The layers whose connections are not in the graph up to their run's last step: what Cypher does not see."""
+    """The layers whose connections are not in the graph at all steps of their run: what Cypher does not see."""
     layers = archive.unprojected()
     return represent(request, layers, {"layers": as_json(layers)})
 
@@ -302,7 +302,8 @@ async def put_snapshot(
     """Store one snapshot. docs/snapshot-file.md describes the body. Sending the same snapshot again changes nothing.
 
     With ``connections=later`` the answer comes when the masks are on the disk; ``Topostrata-Connections: follow`` says
-    that connections of the snapshot are not in the graph yet. ``GET /v1/unprojected`` lists them until they are.
+    that connections of the snapshot are not in the graph yet: they are once ``projected_step`` of the layers (``GET
+    /v1/runs/{run}/layers``) has come so far.
     """
     check_run_id(run)
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()

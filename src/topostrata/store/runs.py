@@ -177,7 +177,7 @@ class RunStore:
         return self._store.read_with(lambda tx: layers_of(tx, [run], removed=self._removed)[run])
 
     def unprojected(self) -> list[Unprojected]:
-        """The layers whose connections are not in the graph up to their run's last step."""
+        """The layers whose connections are not in the graph at all steps of their run."""
         rows = self._store.read("projection/projection")
         return [
             Unprojected(
