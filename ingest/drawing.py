@@ -69,6 +69,8 @@ class Drawer:
         if last is None:
             self._leave(run, taken, -1)
             return True
+        if not layers:  # it was removed meanwhile, and waits until it is brought back
+            return False
         projector = Projector(self._store, self._masks, run, taken["epoch"], stop)
         try:
             projector.bring_up(layers, taken["first_step"], last, look=taken["half"])

@@ -88,9 +88,28 @@ class Projector:
         ``layers`` are all those of the run, ``first`` is its first step. Then what ended before the snapshots to keep
         is taken away.
         """
-        stopped = self._add(layers, first, last, look=look)
-        if layers and layers[0].projected_last is not None:
-            self._trim([y for y in layers if y.projection == "follow" and y.name not in stopped], first, last)
+        for end in self._ends(layers, last):
+            stopped = self._add(layers, first, end, look=look)
+            if layers and layers[0].projected_last is not None:
+                self._trim([y for y in layers if y.projection == "follow" and y.name not in stopped], first, end)
+            if end < last:
+                layers, look = self._now(), False
+
+    def _now(self) -> Sequence[RunLayer]:
+        return self._store.read_with(lambda tx: layers_of(tx, [self._run])[self._run])
+
+    def _ends(self, layers: Sequence[RunLayer], last: int) -> list[int]:
+        """The steps up to which to draw before what is not to be kept is taken away: the graph never holds them all."""
+        drawn = {y.name: y.projected_step for y in layers if y.projection == "follow"}
+        keep = layers[0].projected_last if layers else None
+        if keep is None or not drawn or None in drawn.values():  # what is not there yet begins at the window
+            return [last]
+        name = min(drawn, key=lambda name: drawn[name] or 0)
+        begun = drawn[name] or 0
+        if self._window(name, keep, begun, last) is None:
+            return [last]
+        steps = [mask.step for mask in self._history([name], begun, last)]
+        return [*steps[keep:-1:keep], last]
 
     def _add(self, layers: Sequence[RunLayer], first: int, last: int, *, look: bool) -> set[str]:
         """Project what is missing; gives the layers that stopped at the limit."""
@@ -165,7 +184,7 @@ class Projector:
         start = self._window(layers[0].name, keep, first if begun is None else begun, last)
         if start is None and not any(y.trimming for y in layers):
             return
-        now = {y.name: y for y in self._store.read_with(lambda tx: layers_of(tx, [self._run])[self._run])}
+        now = {y.name: y for y in self._now()}
         layers = [now[y.name] for y in layers]
         if start is not None and start != layers[0].projected_from:
             ids = [y.id for y in layers]

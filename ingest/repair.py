@@ -8,7 +8,8 @@ away here: what hangs on no run stays for ``gc``.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +26,7 @@ from topostrata.store.masks import MaskStore
 from topostrata.topology import Mask, Topology
 
 _NEURONS = 100
+_DROP = "upkeep/drop_connections"
 
 
 def rebuild(store: GraphStore, loader: Loader, run: str) -> int:
@@ -50,14 +52,21 @@ def rebuild(store: GraphStore, loader: Loader, run: str) -> int:
         for first in range(0, size, _NEURONS):
             neurons = [f"{run}/{space}/{unit}" for unit in range(first, min(first + _NEURONS, size))]
             page += 1
-            store.write(lambda tx, page=page, neurons=neurons: _drop(tx, run, (epoch, page), neurons))  # type: ignore[misc]
-    store.write(lambda tx: tx.run("upkeep/drop_placeless_neurons", prefix=f"{run}/"))
+            drop = partial(_drop, run, (epoch, page), lambda tx, neurons=neurons: tx.run(_DROP, neurons=neurons))  # type: ignore[misc]
+            store.write(drop)
+    store.write(partial(_drop, run, (epoch, page + 1), partial(_forget_places, run, [layer.id for layer in layers])))
     loader.project(run)
     return sum(layer.lifetimes for layer in store.read_with(lambda tx: runs.layers_of(tx, [run])[run]))
 
 
-def _drop(tx: Transaction, run: str, turn: tuple[int, int], neurons: Sequence[str]) -> None:
-    """Take the connections of some neurons away, unless another projector has taken the run and draws them already."""
+def _forget_places(run: str, layers: Sequence[str], tx: Transaction) -> None:
+    """Take away neurons that are in no space and, now that no connection is left, from where on layers were whole."""
+    tx.run("upkeep/drop_placeless_neurons", prefix=f"{run}/")
+    tx.run("projection/set_window", ids=layers, step=None, trimming=False)
+
+
+def _drop(run: str, turn: tuple[int, int], drop: Callable[[Transaction], object], tx: Transaction) -> None:
+    """Take something of a run away, unless another projector has taken the run and draws it already."""
     epoch, page = turn
     guard = tx.one("projection/guard_projection", run=run, token=uuid.uuid4().hex, epoch=epoch, batch=page, half=True)
     if guard is None or guard["epoch"] != epoch:
@@ -66,7 +75,7 @@ def _drop(tx: Transaction, run: str, turn: tuple[int, int], neurons: Sequence[st
             hint="start it again when nothing is pushed to this run",
         )
     if guard["batch"] < page:  # else an earlier try was committed, although it seemed to fail
-        tx.run("upkeep/drop_connections", neurons=neurons)
+        drop(tx)
 
 
 def repair(store: GraphStore, masks: MaskStore, loader: Loader) -> list[Violation]:

@@ -9,7 +9,7 @@ from topostrata.archive import Archive, open_archive
 from topostrata.errors import ConflictError, NotFoundError
 from topostrata.ingest.hook.spool import RunHead, SpooledMetrics, SpooledSnapshot
 from topostrata.locations import is_service
-from topostrata.projections import projection_of
+from topostrata.projections import projection_in
 from topostrata.refs import Ref
 from topostrata.runs import Parent, Status
 from topostrata.service.client import Client
@@ -44,7 +44,7 @@ class Destination:
     def __init__(self, archive: Archive, settings: Settings) -> None:
         self._archive = archive
         self._reopened: set[str] = set()
-        self._projection = projection_of(settings.projection.split(","))
+        self._projection = projection_in(settings.projection)
         self.location = archive.location
 
     def begin(self, head: RunHead, tell: Tell) -> str:

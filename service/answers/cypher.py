@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
@@ -23,12 +24,18 @@ def ask(
 ) -> tuple[Table, list[Unprojected]]:
     """The answer to a query, and the layers that it could not see to the end; ``bounds`` are those of ``cypher``.
 
-    What is drawn while it runs it may have missed: so these are asked for before it.
+    What is drawn, or taken away, while it runs it may have missed: so these are asked for before it and after it.
     """
-    unprojected: list[Unprojected] = []
+    before: list[Unprojected] = []
     with suppress(InvalidInputError):  # of an earlier moment, which the query refuses, and says better why
-        unprojected = archive.unprojected()
-    return archive.cypher(query, parameters, **bounds), unprojected
+        before = archive.unprojected()
+    table = archive.cypher(query, parameters, **bounds)
+    seen = {(layer.run, layer.layer): layer for layer in before}
+    for layer in archive.unprojected():
+        earlier = seen.get((layer.run, layer.layer), layer)
+        first = max((step for step in (layer.projected_from, earlier.projected_from) if step is not None), default=None)
+        seen[layer.run, layer.layer] = replace(earlier, projected_from=first)
+    return table, list(seen.values())
 
 
 def cypher_answer(table: Table, unprojected: Iterable[Unprojected], columns: Iterable[str] = ()) -> dict[str, Any]:

@@ -82,12 +82,12 @@ def push(
     """Put snapshots into the archive. Pushing the same snapshots again changes nothing."""
     from topostrata.ingest.pushing import check_files
     from topostrata.ingest.watching import watch as new_snapshots
-    from topostrata.projections import projection_of
+    from topostrata.projections import projection_in
     from topostrata.refs import check_run_id
     from topostrata.runs import Parent
 
     check_run_id(run)
-    projection = projection_of(project.split(","))
+    projection = projection_in(project)
     with progress(f"check {source}") as advance:
         files = check_files(source, steps=step or [], progress=advance, **reading)
     if not quiet and not json_:

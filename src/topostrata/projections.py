@@ -47,6 +47,15 @@ def projection_of(names: Sequence[str]) -> Projection:
     return names[0] if is_word else list(names)
 
 
+def projection_in(text: str) -> Projection:
+    """What a text says in which names are separated by commas.
+
+    >>> projection_in("l0, l1"), projection_in("last 2"), projection_in("")
+    (['l0', 'l1'], 'last 2', 'all')
+    """
+    return projection_of([name.strip() for name in text.split(",") if name.strip()])
+
+
 def names_of(projection: Projection) -> list[str]:
     """The names that ``projection_of`` reads as this projection; none for ``"all"``."""
     if isinstance(projection, str):

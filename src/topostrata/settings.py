@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from topostrata.errors import InvalidInputError, SettingsError
-from topostrata.projections import projection_of
+from topostrata.projections import projection_in
 
 PREFIX = "TOPOSTRATA_"
 DEFAULT_STORE = ".topostrata"
@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     @classmethod
     def _projection(cls, value: str) -> str:
         try:
-            projection_of(value.split(","))
+            projection_in(value)
         except InvalidInputError as error:
             raise ValueError(error.message) from None
         return value

@@ -12,7 +12,7 @@ from tests.pushed import assert_projected, assert_readable_up_to_projected, asse
 from tests.stores import Target, tell
 from topostrata.archive import Archive
 from topostrata.errors import InvalidInputError, NotFoundError
-from topostrata.ingest import projection
+from topostrata.ingest import projection, repair
 from topostrata.ingest.load import Loader
 from topostrata.topology import Topology
 
@@ -209,3 +209,43 @@ def test_the_last_snapshots_may_be_drawn_later(archive: Archive) -> None:
     assert archive.project("w0") == ["w0"]
     assert_window(archive, "w0", history, 2)
     assert archive.project() == []
+
+
+def test_a_long_wait_never_fills_the_graph(archive: Archive, target: Target) -> None:
+    """Many snapshots that wait are drawn a few at a time, so that the limit of relationships stops none of them."""
+    history = churning(6, 30)
+    archive.push("w0", *history.snapshots[0], projection="last 2")
+    for step, topology in history.snapshots[1:]:
+        archive.push("w0", step, topology, connections="later")
+    every = sum(layer.lifetimes for layer in archive.layers("w0"))
+    archive._store.relationship_limit = 4 * every
+    assert archive.project() == ["w0"]
+    assert {layer.projection for layer in archive.layers("w0")} == {"follow"}
+    assert_window(archive, "w0", history, 2)
+    with target.open() as fresh:
+        assert list(fresh.verify()) == []
+
+
+@pytest.mark.parametrize("page", [0, 3, 8])
+def test_a_rebuild_that_was_cut_is_gone_on_with(
+    archive: Archive, target: Target, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """By the next push: what the cut left in the graph is true, from the step on that the layers still say."""
+    history = churning(7, 8)
+    push_last(archive, "w0", History(history.seed, history.snapshots[:7]), 2)
+    drop, pages = repair._drop, iter(range(10_000))
+
+    def cut(*values: Any) -> None:
+        if next(pages) == page:
+            raise RuntimeError("cut")
+        drop(*values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "_NEURONS", 2)
+        patch.setattr(repair, "_drop", cut)
+        with pytest.raises(RuntimeError, match="cut"):
+            archive.rebuild("w0")
+    with target.open() as fresh:
+        fresh.push("w0", *history.snapshots[7])
+        assert_window(fresh, "w0", history, 2)
+        assert list(fresh.verify()) == []

@@ -351,7 +351,11 @@ def shared_counts(sets_a, sets_b, names):
         return listed_elements(sets_a.ptr, sets_a.keys, names, len(sets_b.sizes), sets_b.back, sets_b.holders)
     # In pages of their own, which go back at once: the heap would keep them where it had room between other things.
     shape = len(sets_a.sizes), len(sets_b.sizes)
-    counts = np.frombuffer(mmap.mmap(-1, max(1, _PER_PAIR * pairs)), np.uint16, pairs).reshape(shape)
+    try:
+        pages = mmap.mmap(-1, max(1, _PER_PAIR * pairs))
+    except OSError as error:
+        raise MemoryError(f"no {_PER_PAIR * pairs:,} bytes of memory for counts of shared elements") from error
+    counts = np.frombuffer(pages, np.uint16, pairs).reshape(shape)
     shared_elements(
         bit_sets(sets_a.ptr, sets_a.keys, names, sets_b.elements),
         bit_sets(sets_b.ptr, sets_b.keys, np.arange(sets_b.elements), sets_b.elements),
