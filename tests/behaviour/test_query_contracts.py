@@ -154,6 +154,7 @@ def small(target: Target) -> Iterator[Archive]:
         opened.push_metrics("w0", 7, {"egf_2": 0.5}, layer_metrics={"l0.bias": {"flow_2": 0.5}})
         tell(opened, "CREATE (:Layer {id: 'gone/l0', run: 'gone'})")  # what hangs on no run
         opened.push("w3", 0, Topology.from_masks([np.eye(3)]), connections="later")
+        tell(opened, "MATCH (r:Run {id: 'w3'}) SET r.writer_epoch = 0")  # which is counted from the time on
         opened.create_run("w2")
         tell(opened, "MATCH (r:Run {id: 'w2'}) SET r.removed_at = '2026-01-01T00:00:00.000+00:00'")
         for name, values in PREPARED.items():
