@@ -158,9 +158,8 @@ def test_a_purged_run_draws_nothing_into_the_next_of_its_name(
             other.purge_runs(["w0"])
             other.push("w0", *new.snapshots[0])
 
-    with monkeypatch.context() as patch:
-        assert before_batch(patch, 2, purge) == []
-        archive.drawer.draw_next(NEVER)
+    before_batch(monkeypatch, 2, purge)
+    archive.drawer.draw_next(NEVER)
     with target.open() as other:
         assert_projected(other, "w0", new)
         assert list(other.verify()) == []
