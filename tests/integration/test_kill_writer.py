@@ -260,6 +260,8 @@ def test_a_client_goes_on_by_itself_when_its_engine_is_killed(
         assert violations(reader) == []
 
 
+# An interrupt that strikes between `open` and its `with` leaves the closing to the interpreter, which says so.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_ctrl_c_in_the_midst_of_a_push_leaves_the_archive_usable(empty: Target) -> None:
     """The interrupt is what is raised, what stands is right for a reader, and the same ``Archive`` goes on.
 
