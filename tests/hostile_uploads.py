@@ -10,8 +10,6 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -71,16 +69,16 @@ def tensors(header: Any = None, data: bytes = b"", *, document: Any = DOCUMENT, 
 
 
 def valid() -> dict[str, bytes]:
-    """The same snapshot in both containers, as it is right."""
+    """The same snapshot in each container, as it is right."""
     masks = np.zeros((6, 4))
     masks[[0, 5, 2, 1, 3], [0, 0, 1, 3, 3]] = 1
     topology = Topology.from_masks([masks])
-    bodies = {}
-    with TemporaryDirectory() as folder:
-        for suffix in ("npz", "safetensors"):
-            path = Path(folder) / f"x.{suffix}"
-            snapshot_file.write(path, topology, metrics={"loss": 0.5})
-            bodies[suffix] = path.read_bytes()
+    bodies: dict[str, bytes] = {}
+    containers: tuple[snapshot_file.Container, ...] = ("npz", "safetensors", "bits")
+    for container in containers:
+        stream = io.BytesIO()
+        snapshot_file.write(stream, topology, metrics={"loss": 0.5}, container=container)
+        bodies[container] = stream.getvalue()
     return bodies
 
 
@@ -109,6 +107,35 @@ def arrays(_rng: random.Random) -> Iterator[Body]:
         yield f"{part} backwards", npz(arrays={part: np.array(right[::-1])})
         yield f"{part} of two axes", npz(arrays={part: np.array([right])})
         yield f"{part} of none", npz(arrays={part: np.array(3)})
+
+
+def bits(_rng: random.Random) -> Iterator[Body]:
+    """Bytes that are no bits of the layer."""
+
+    def body(array: Any, **more: Any) -> bytes:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, value in {
+                "topology": json.dumps(more.pop("document", DOCUMENT)),
+                "0.bits": array,
+                **more,
+            }.items():
+                archive.writestr(f"{name}.npy", value if isinstance(value, bytes) else npy(value))
+        return stream.getvalue()
+
+    right = np.zeros((4, 1), np.uint8)
+    for dtype in ("?", "i1", "u2", "i8", "f4", "S1", "O", "M8[s]"):
+        yield f"bits of {dtype}", body(right.astype(dtype))
+    for shape in ((1, 4), (4,), (), (0, 1), (4, 0), (5, 1), (4, 2), (4, 1, 1), (2**24, 1)):
+        yield f"bits of shape {shape}", body(np.zeros(shape, np.uint8))
+    yield "bits beyond the last input", body(right + 1)
+    yield "bits beside indices", body(right, **{"0.indptr": np.array(INDPTR), "0.indices": np.array(INDICES)})
+    yield "bits of a layer that is not there", body(right, **{"1.bits": right})
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }"
+    for lie in ("(4, 2**40)", f"({2**40}, 1)", "(-4, 1)", "(4, 1.0)"):
+        yield f"bits that say {lie}", body(forged(header % lie))
+    wide = [{"name": name, "size": 2**20} for name in ("a", "b")]
+    yield "a layer of 128 GiB of bits", body(right, document={**DOCUMENT, "spaces": wide})
 
 
 def headers(_rng: random.Random) -> Iterator[Body]:
@@ -241,5 +268,5 @@ def documents(_rng: random.Random) -> Iterator[Body]:
 def hostile(seed: int) -> list[Body]:
     """All of them."""
     rng = random.Random(seed)
-    kinds = (truncated, arrays, headers, archives, safetensors, documents)
+    kinds = (truncated, arrays, bits, headers, archives, safetensors, documents)
     return [body for kind in kinds for body in kind(rng)]

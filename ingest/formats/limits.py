@@ -10,10 +10,11 @@ from topostrata.memory import check_memory
 
 MIB = 2**20
 
-# Bytes at the peak of reading, measured: an entry of a sparse matrix, whatever its format (.mat takes most), and a
-# connection of a snapshot file.
+# Bytes at the peak of reading, measured: an entry of a sparse matrix, whatever its format (.mat takes most), a
+# connection of a snapshot file, and one of a snapshot file of bits, where each may stand in a byte of its own.
 PER_ENTRY = 112
 PER_KEY = 32
+PER_BIT = 64
 
 
 @dataclass(frozen=True, slots=True)

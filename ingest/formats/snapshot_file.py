@@ -13,6 +13,8 @@ That is format 1. A network with residual streams, groups, axes of its own, part
 written in format 2, which has more names for them (docs/snapshot-file.md); tied layers have arrays once. So is a
 snapshot with metrics of single layers (``layer_metrics``).
 
+Or all layers have one array ``<k>.bits`` instead of the two: a row of bits per target unit (``formats.bits``).
+
 ``recorded_at`` (ISO 8601, UTC) and ``digest`` (the topology's, checked when present) may stand there too. The same
 snapshot gives the same bytes.
 """
@@ -30,18 +32,20 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from topostrata import wiring_text
 from topostrata.errors import InvalidInputError, InvalidTopologyError, UnsupportedFormatError
-from topostrata.ingest.formats.limits import DEFAULT, PER_KEY, Limits
+from topostrata.ingest.formats import bits
+from topostrata.ingest.formats.limits import DEFAULT, PER_BIT, PER_KEY, Limits
 from topostrata.ingest.formats.safe_npz import SafeNpz
 from topostrata.ingest.formats.safe_tensors import SafeTensors, parse_json
 from topostrata.runs import LayerMetrics, check_layer_metrics, check_metrics
 from topostrata.topology import LayerShape, Mask, Topology, Wiring
 
-Container = Literal["npz", "safetensors"]
+Container = Literal["npz", "safetensors", "bits"]
 
 FORMAT = 2  # the newest; what format 1 can say is written in format 1, and format 1 is read for ever
 MEMBER = "topology"
@@ -71,11 +75,14 @@ def write(
     recorded_at: datetime | None = None,
     container: Container | None = None,
 ) -> None:
-    """Write one snapshot, as npz or, to a path ``*.safetensors``, as that. A path is replaced whole or not at all."""
+    """Write one snapshot, as npz or, to a path ``*.safetensors``, as that. A path is replaced whole or not at all.
+
+    The container ``bits`` is an npz whose masks are bits: a possible connection is an eighth of a byte.
+    """
     if container is None:
         container = "safetensors" if isinstance(target, Path) and target.suffix == ".safetensors" else "npz"
     text = _document(topology, epoch, metrics, layer_metrics, recorded_at)
-    arrays = dict(_arrays(topology))
+    arrays = dict(_arrays(topology, as_bits=container == "bits"))
     data = _as_safetensors(arrays, text) if container == "safetensors" else _as_npz(arrays, text)
     if not isinstance(target, Path):
         target.write(data)
@@ -116,10 +123,13 @@ def read_safetensors(tensors: SafeTensors, *, limits: Limits) -> SnapshotFile:
     return _read(text, set(shapes), tensors.array, lambda name: math.prod(shapes[name]), tensors.where, limits)
 
 
-def _arrays(topology: Topology) -> list[tuple[str, NDArray[Any]]]:
+def _arrays(topology: Topology, *, as_bits: bool) -> list[tuple[str, NDArray[Any]]]:
     arrays: list[tuple[str, NDArray[Any]]] = []
     for k, layer in enumerate(topology):
         if layer.name in topology.wiring.shared_with:
+            continue
+        if as_bits:
+            arrays.append((f"{k}.bits", bits.pack(layer.mask)))
             continue
         small = layer.mask.stride <= 2**31
         arrays.append((f"{k}.indptr", layer.mask.indptr.astype("<i8")))
@@ -198,27 +208,9 @@ def _read(
     document = parse_json(text, where=f"{where}: {MEMBER}")
     at = f"{where}: {MEMBER}"
     wiring = _wiring(document, text, at, where, limits)
-    tied = wiring.shared_with
-    stored = [k for k, layer in enumerate(wiring) if layer.name not in tied]
-    expected = {f"{k}.{part}" for k in stored for part in ("indptr", "indices")}
-    if names != expected:
-        missing, unknown = sorted(expected - names)[:8], sorted(names - expected)[:8]
-        raise InvalidInputError(
-            f"{where}: expected <k>.indptr and <k>.indices for the {len(stored)} layers of {MEMBER}, "
-            f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
-        )
-    # A connection costs many times its bytes in the file: so their number is bounded before any is unpacked.
-    count = sum(size(f"{k}.indices") for k in stored)
-    limits.check(where, connections=count)
-    limits.check_memory(where, PER_KEY * count)
-    for k in stored:
-        layer = wiring.layers[k]
-        if size(f"{k}.indices") > layer.possible:
-            raise InvalidInputError(
-                f"{where}: layer {layer.name!r}: {k}.indices: expected at most {layer.possible:,} keys, "
-                f"as many as there can be connections, found {size(f'{k}.indices'):,}"
-            )
-    topology = wiring.place({wiring.layers[k].name: _mask(k, wiring.layers[k], array, where) for k in stored})
+    stored = {k: layer for k, layer in enumerate(wiring) if layer.name not in wiring.shared_with}
+    masks = _of_bits if names == {f"{k}.bits" for k in stored} else _of_keys
+    topology = wiring.place(masks(stored, names, array, size, where, limits))
     if "digest" in document and document["digest"] != topology.digest:
         raise InvalidInputError(
             f"{where}: expected the digest {str(document['digest'])[:16]}..., found {topology.digest[:16]}...",
@@ -231,6 +223,57 @@ def _read(
         _time(document.get("recorded_at"), at),
         {layer: _metrics(claim, f"{at}: layer {layer!r}") for layer, claim in _of_layers(document, at).items()},
     )
+
+
+def _of_keys(
+    stored: Mapping[int, LayerShape],
+    names: set[str],
+    array: Callable[[str], NDArray[Any]],
+    size: Callable[[str], int],
+    where: str,
+    limits: Limits,
+) -> dict[str, Mask]:
+    expected = {f"{k}.{part}" for k in stored for part in ("indptr", "indices")}
+    if names != expected:
+        missing, unknown = sorted(expected - names)[:8], sorted(names - expected)[:8]
+        raise InvalidInputError(
+            f"{where}: expected <k>.indptr and <k>.indices (or <k>.bits) for the {len(stored)} layers of {MEMBER}, "
+            f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
+        )
+    # A connection costs many times its bytes in the file: so their number is bounded before any is unpacked.
+    count = sum(size(f"{k}.indices") for k in stored)
+    limits.check(where, connections=count)
+    limits.check_memory(where, PER_KEY * count)
+    for k, layer in stored.items():
+        if size(f"{k}.indices") > layer.possible:
+            raise InvalidInputError(
+                f"{where}: layer {layer.name!r}: {k}.indices: expected at most {layer.possible:,} keys, "
+                f"as many as there can be connections, found {size(f'{k}.indices'):,}"
+            )
+    return {layer.name: _mask(k, layer, array, where) for k, layer in stored.items()}
+
+
+def _of_bits(
+    stored: Mapping[int, LayerShape],
+    _names: set[str],
+    array: Callable[[str], NDArray[Any]],
+    size: Callable[[str], int],
+    where: str,
+    limits: Limits,
+) -> dict[str, Mask]:
+    # What can be connections bounds the bytes of a layer, whatever the head of its array says.
+    in_bytes = sum(math.prod(bits.packed_shape(layer)) for layer in stored.values())
+    limits.check_memory(where, 2 * in_bytes)
+    packed: dict[int, NDArray[np.uint8]] = {}
+    for k, layer in stored.items():
+        at, shape = f"{where}: layer {layer.name!r}: {k}.bits", bits.packed_shape(layer)
+        if size(f"{k}.bits") != math.prod(shape):
+            raise InvalidInputError(f"{at}: expected uint8 of shape {shape}, found {size(f'{k}.bits'):,} numbers")
+        packed[k] = bits.check(array(f"{k}.bits"), layer, at)
+    count = sum(bits.count(rows) for rows in packed.values())
+    limits.check(where, connections=count)
+    limits.check_memory(where, in_bytes + PER_BIT * count)
+    return {layer.name: bits.unpack(packed[k], layer) for k, layer in stored.items()}
 
 
 def _of_layers(document: dict[str, Any], at: str) -> dict[str, Any]:

@@ -31,8 +31,11 @@ from topostrata.topology import Topology
 router = routes_of("topologies")
 
 _NPZ, _SAFETENSORS = "application/x-npz", "application/vnd.safetensors"
-_KINDS = (_NPZ, _SAFETENSORS, arrow.MEDIA_TYPE, JSON)
+_BITS = "application/vnd.topostrata.bits"
+_KINDS = (_NPZ, _SAFETENSORS, arrow.MEDIA_TYPE, JSON, _BITS)
+_CONTAINERS: dict[str, snapshot_file.Container] = {_NPZ: "npz", _SAFETENSORS: "safetensors", _BITS: "bits"}
 _MOST_AS_JSON = 500_000  # connections; in another form they take a tenth
+_MOST_AS_BITS = 2**31  # possible connections: 256 MiB
 
 
 class LayerConnections(TypedDict):
@@ -54,11 +57,11 @@ class TopologyAnswer(TypedDict):
 @router.get(
     "/runs/{run}/snapshots/{step}/topology",
     response_model=TopologyAnswer,
-    responses={200: {"content": dict.fromkeys(_KINDS[:-1], BINARY)}, 406: {}, 413: {}},
+    responses={200: {"content": {kind: BINARY for kind in _KINDS if kind != JSON}}, 406: {}, 413: {}},
 )
 @slow
 def get_topology(request: Request, archive: ReadOf, run: RunId, step: StepPath) -> Response:
-    """The connections of one snapshot: the file that `PUT` takes, safetensors, an Arrow stream, or lists in JSON.
+    """The connections of one snapshot: the file that `PUT` takes (npz, safetensors, npz of bits), Arrow, or JSON lists.
 
     It never changes: its entity tag is the topology's digest, and whoever has it is sent nothing.
     """
@@ -74,7 +77,14 @@ def get_topology(request: Request, archive: ReadOf, run: RunId, step: StepPath) 
             f"topology: expected at most {_MOST_AS_JSON:,} connections as JSON, found {entry.snapshot.nnz:,}",
             hint=f"Accept: {_NPZ}, or {arrow.MEDIA_TYPE}",
         )
-    return Response(_body(archive.topology(entry), kind), media_type=kind, headers=headers)
+    topology = archive.topology(entry)
+    if kind == _BITS and topology.wiring.possible > _MOST_AS_BITS:
+        raise LimitError(
+            f"topology: expected at most {_MOST_AS_BITS:,} possible connections as bits, "
+            f"found {topology.wiring.possible:,}",
+            hint=f"Accept: {_NPZ}, which holds those that exist",
+        )
+    return Response(_body(topology, kind), media_type=kind, headers=headers)
 
 
 @router.get("/engine", response_model=dict[str, str])
@@ -95,7 +105,7 @@ def _body(topology: Topology, kind: str) -> bytes:
     if kind == JSON:
         return _as_json(topology)
     stream = BytesIO()
-    snapshot_file.write(stream, topology, container="safetensors" if kind == _SAFETENSORS else "npz")
+    snapshot_file.write(stream, topology, container=_CONTAINERS[kind])
     return stream.getvalue()
 
 

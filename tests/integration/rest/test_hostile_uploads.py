@@ -49,7 +49,7 @@ def test_hostile_uploads_are_refused_in_bounded_memory(tmp_path: Path) -> None:
                 codes[answer.json()["code"]] += 1
         assert wrong == []
         assert codes.keys() <= {"invalid-input", "invalid-topology", "limit", "unsupported-format"}
-        assert [run["run"] for run in client.get("/v1/runs").json()["runs"]] == ["npz", "safetensors"]
+        assert [run["run"] for run in client.get("/v1/runs").json()["runs"]] == ["bits", "npz", "safetensors"]
         assert peak() < before + MOST_GROWTH
     stop(store, force=True)
 

@@ -26,11 +26,13 @@ def arrow(answer: httpx.Response) -> pa.Table:
     return pa.ipc.open_stream(answer.content).read_all()
 
 
-@pytest.mark.parametrize("kind", ["application/x-npz", "application/vnd.safetensors"])
+@pytest.mark.parametrize(
+    "kind", ["application/x-npz", "application/vnd.safetensors", "application/vnd.topostrata.bits"]
+)
 def test_a_topology_comes_as_the_file_that_put_takes(
     rest: httpx.Client, reference_topologies: dict[str, Topology], kind: str
 ) -> None:
-    """In both containers; read again it is what was pushed."""
+    """In each container; read again it is what was pushed."""
     answer = rest.get(URL, headers={"Accept": kind})
     assert answer.headers["content-type"] == kind
     assert read_snapshot_bytes(answer.content).topology.digest == reference_topologies["e5_s0_w0/epoch_050"].digest
