@@ -54,7 +54,7 @@ def fill(archive: Archive, runs: int, count: int, connections: int) -> None:
         for step, topology in enumerate(snapshots(count, connections, seed=k)):
             loader.acknowledge(f"w{k}", step, topology, metrics={"accuracy": 0.5 + step / 1000})
             if step % 10 == 9 or step == count - 1:
-                loader.project(f"w{k}")
+                loader.drawer.project(f"w{k}")
 
 
 def parameters(example: Mapping[str, Any], count: int) -> dict[str, Any]:

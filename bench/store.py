@@ -145,12 +145,12 @@ def projected(archive: Archive, topologies: list[Topology]) -> tuple[str, str]:
         [Mask(y.mask.n_source, y.mask.n_target, np.empty(0, dtype=np.int64)) for y in first.layers]
     )
     loader.acknowledge("life", 0, empty)
-    loader.project("life")  # the neurons
+    loader.drawer.project("life")  # the neurons
     rates: tuple[list[float], list[float]] = [], []
     for step, topology in enumerate([t for full in topologies[:ROUNDS] for t in (full, empty)], start=1):
         loader.acknowledge("life", step, topology)
         began = time.perf_counter()
-        loader.project("life")
+        loader.drawer.project("life")
         rates[1 - step % 2].append(first.nnz / (time.perf_counter() - began))
     born, died = (f"{all_[0] / 1000:.0f} / {statistics.median(all_[-ROUNDS // 3 :]) / 1000:.0f} k" for all_ in rates)
     return born, died
@@ -182,14 +182,14 @@ def flat(name: str, archive: Archive, pid: int, steps: int, *, each: bool, last:
     began: tuple[float, float] = 0.0, 0.0
     for step, topology in enumerate(rewiring(marks[-1] + 40)):
         if step in marks:
-            loader.project("flat")
+            loader.drawer.project("flat")
             began = processor_s(pid), time.process_time()
         if each or any(mark <= step < mark + 40 for mark in marks):
             archive.push("flat", step, topology, projection="all" if last is None else f"last {last}")
         else:
             loader.acknowledge("flat", step, topology)
             if step % 200 == 199:
-                loader.project("flat")
+                loader.drawer.project("flat")
         if step - 39 in marks:
             engine, client = (1000 * (processor_s(pid) - began[0]) / 40, 1000 * (time.process_time() - began[1]) / 40)
             held = "" if last is None else f" {taken(archive)} |"

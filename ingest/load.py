@@ -225,7 +225,7 @@ class Loader:
             with self._drawing:
                 # Of an unchanged snapshot they are there, or another client is at work and must not be disturbed.
                 if outcome == "added" or self._is_unfinished(run):
-                    self.project(run)
+                    self.drawer.project(run)
         return outcome
 
     def push_metrics(
@@ -390,10 +390,6 @@ class Loader:
     def forget(self) -> None:
         """Forget what this loader remembers of the runs: something else has written to them."""
         self._known.clear()
-
-    def project(self, run: str) -> bool:
-        """Write the connections of a run up to its last snapshot, and say whether that was finished; see ``Drawer``."""
-        return self.drawer.project(run)
 
 
 def _lock(tx: Transaction, run: str, *, told: bool = False, **fields: Any) -> Row:

@@ -54,7 +54,7 @@ def migrate(
         progress(done, len(held))
     store.write(lambda tx: tx.run("archive/set_format", format=FORMAT))
     for run in held:  # what was stored meanwhile waits to be projected
-        loader.project(run.id)
+        loader.drawer.project(run.id)
     return Migrated(before, FORMAT, len(held), connections)
 
 

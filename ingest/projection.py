@@ -244,9 +244,9 @@ class Projector:
                 if not space.plain:
                     query = "projection/create_indexed_neurons"
                     units = {"rows": transform.neuron_rows(space, first, final)}
-                self._look_up()
-                self._store.write(
-                    lambda tx, q=query, s=space.name, u=units: tx.run(q, run=self._run, space=s, **u)  # type: ignore[misc]
+                self._guarded(
+                    lambda tx, q=query, s=space.name, u=units: tx.run(q, run=self._run, space=s, **u),  # type: ignore[misc]
+                    half=True,
                 )
 
     def _already(self, layer: _Layer) -> dict[tuple[str, int], transform.Cells]:

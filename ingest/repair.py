@@ -55,7 +55,7 @@ def rebuild(store: GraphStore, loader: Loader, run: str) -> int:
             drop = partial(_drop, run, (epoch, page), lambda tx, neurons=neurons: tx.run(_DROP, neurons=neurons))  # type: ignore[misc]
             store.write(drop)
     store.write(partial(_drop, run, (epoch, page + 1), partial(_forget_places, run, [layer.id for layer in layers])))
-    loader.project(run)
+    loader.drawer.project(run)
     return sum(layer.lifetimes for layer in store.read_with(lambda tx: runs.layers_of(tx, [run])[run]))
 
 

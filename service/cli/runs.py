@@ -112,7 +112,8 @@ def push(
         for layer in stopped:
             say(f"note: layer {layer.layer}: Cypher sees its connections up to step {layer.projected_step} only")
         if any(layer.is_behind for layer in behind):
-            say(f"note: Cypher does not see all connections yet: `topostrata project {run}`, or a service, draws them")
+            drawn_by = f"a service draws them, or, where the archive is, `topostrata project {run}`"
+            say(f"note: Cypher does not see all connections yet: {drawn_by}")
         if watch:
             for more in new_snapshots(files, _pause):
                 pushed = opened.push_files(more, run, projection=projection, connections=connections)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topostrata.analysis import Analysis
-from topostrata.errors import NotFoundError
+from topostrata.errors import CorruptError, NotFoundError
 from topostrata.runs import ArchiveCounts
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Upkeep(Analysis):
 
         Those of a push with ``connections="later"`` wait, and those that a push left which was killed. Whoever is at
         work on one of the runs stops. Layers that are not projected, or went over the limit, stay as they are
-        (``unprojected``). Raises ``NotFoundError`` for a run that is not there, before anything is drawn.
+        (``unprojected``). Raises ``NotFoundError`` for a run that is not there, before anything is drawn, and
+        ``CorruptError`` for one that is damaged, after those that are not.
 
         >>> import topostrata as ts
         >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
@@ -77,13 +78,18 @@ class Upkeep(Analysis):
             names = [self._runs.run(run).id for run in ([runs] if isinstance(runs, str) else runs)]
             behind = {run: None for run in names if run in behind}
         drawn = []
+        damage: CorruptError | None = None
         for run in behind:
             try:
-                if self._loader.project(run):
+                if self._loader.drawer.project(run):
                     drawn.append(run)
+            except CorruptError as error:
+                damage = damage or error
             except NotFoundError:  # purged meanwhile
                 if runs is not None:
                     raise
+        if damage is not None:
+            raise damage
         return drawn
 
     @property

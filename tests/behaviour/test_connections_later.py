@@ -12,7 +12,7 @@ from tests.histories import History, random_history
 from tests.pushed import assert_projected, assert_snapshots, lifetimes
 from tests.stores import Target, tell
 from topostrata.archive import Archive
-from topostrata.errors import Cancelled, ConflictError, InvalidInputError, NotFoundError
+from topostrata.errors import Cancelled, ConflictError, CorruptError, InvalidInputError, NotFoundError
 from topostrata.ingest import projection, repair
 from topostrata.ingest.projection import Projector
 from topostrata.runs import Connections
@@ -70,6 +70,20 @@ def test_the_next_normal_push_draws_what_waits(archive: Archive) -> None:
         assert_projected(archive, run, history)
     archive.push("w2", *history.snapshots[0], projection="none", connections="later")
     assert archive.drawer.waiting() == []
+
+
+def test_a_damaged_run_keeps_no_other_waiting(archive: Archive, target: Target) -> None:
+    """All others are drawn, then the damage is told; a run by its name is told of at once."""
+    damaged, sound = (random_history(seed, most=4, snapshots=1) for seed in (28, 29))
+    for run, history in (("a", sound), ("b", damaged), ("c", sound)):
+        push_later(archive, run, history)
+    digest = next(iter(damaged.at(damaged.steps[0]).to_masks().values())).digest
+    tell(archive, "MATCH (m:Mask {digest: $digest}) SET m.data = $data", digest=digest, data=b"damaged")
+    with target.open() as other:
+        for runs in (None, "b"):
+            with pytest.raises(CorruptError):
+                other.project(runs)
+        assert {layer.run for layer in other.unprojected()} == {"b"}
 
 
 def test_runs_take_turns(archive: Archive) -> None:

@@ -60,7 +60,7 @@ def test_a_run_drawn_anew_begins_at_its_last_snapshots_with_true_births(archive:
     loader = Loader(archive._store, archive._masks)
     for step, topology in history.snapshots:
         loader.acknowledge("w1", step, topology, projection="last 4")
-    loader.project("w1")
+    loader.drawer.project("w1")
     assert_window(archive, "w1", history, 4)
     with target.open() as fresh:
         assert list(fresh.verify()) == []
@@ -98,7 +98,7 @@ def test_what_was_cut_anywhere_is_completed(
                     at += 1
             left = 1 + tries % 4
             try:
-                loader.project("w0")
+                loader.drawer.project("w0")
             except RuntimeError:
                 if tries % 5 == 0:
                     with target.open() as fresh:

@@ -194,9 +194,9 @@ def test_the_limit_stands_after_the_steps_before_it(archive: Archive, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(projection.Projector, "_write", die)
         with pytest.raises(RuntimeError, match="killed"):
-            loader.project("w0")
+            loader.drawer.project("w0")
     assert lags(archive) == {("w0", "l0"): ("follow", None, 4)}
-    loader.project("w0")
+    loader.drawer.project("w0")
     assert lags(archive) == {("w0", "l0"): ("limit", 1, 4)}
 
 
@@ -226,7 +226,7 @@ def test_a_projection_that_was_cut_anywhere_is_completed(
         for tries in range(1, 200):
             left = 1 + tries % 2
             try:
-                loader.project("w0")
+                loader.drawer.project("w0")
             except RuntimeError:
                 with target.open() as fresh:
                     assert_readable_up_to_projected(fresh, "w0", history)

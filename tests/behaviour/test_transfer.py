@@ -46,7 +46,7 @@ def progress(done, total):
     if done >= int(when) and point == "after":
         end()
     if done >= int(when):
-        archive._loader.project = end
+        archive._loader.drawer.project = end
 
 with open_archive(store) as archive:
     if verb == "export":

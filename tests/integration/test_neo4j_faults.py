@@ -168,7 +168,7 @@ class Campaign:
             )
             for part, work in (
                 ("acknowledging", lambda: self.writer._loader.acknowledge(self.run, step, topology)),  # noqa: B023
-                ("projecting", lambda: self.writer._loader.project(self.run)),
+                ("projecting", lambda: self.writer._loader.drawer.project(self.run)),
             ):
                 if part == phase:
                     self.proxy.arm(fault)
@@ -232,7 +232,7 @@ class Campaign:
         for step, topology in history(0).snapshots[:3]:
             for phase, work in (
                 ("acknowledging", lambda: self.writer._loader.acknowledge("measure", step, topology)),  # noqa: B023
-                ("projecting", lambda: self.writer._loader.project("measure")),
+                ("projecting", lambda: self.writer._loader.drawer.project("measure")),
             ):
                 before = dict(self.proxy.passed)
                 work()
