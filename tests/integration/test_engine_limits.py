@@ -89,6 +89,26 @@ print(of_machine(), EmbeddedEngine(Path("x"))._memory, EmbeddedEngine(Path("x"),
     assert in_python(program, group=group).split() == [str(1000 * MB), "250m", "700m"]
 
 
+def test_too_little_memory_is_said_when_an_engine_starts(group: Path, engine_directory: Path) -> None:
+    """Of a group that has less than an engine and a client take; where there is enough, nothing is said."""
+    program = """
+import logging
+from topostrata.archive import open_archive
+from topostrata.settings import Settings
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+with open_archive(sys.argv[1], settings=Settings(engine_idle_seconds=0)) as archive:
+    print(archive.counts().runs)
+"""
+    assert in_python(program, engine_directory, group=group) == "0\n"
+    file = next(n for n in ("memory.limit_in_bytes", "memory.max") if (group.parent / n).exists())
+    stop(engine_directory, force=True)
+    (group.parent / file).write_text(str(420 * MB))
+    warning, count = in_python(program, engine_directory, group=group).splitlines()
+    stop(engine_directory, force=True)
+    assert "has 420 MiB of memory, an engine with a heap of 128m and one client take 498" in warning
+    assert count == "0"
+
+
 @pytest.mark.slow
 def test_an_engine_that_runs_out_of_memory_says_so(engine_directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A heap too small, and a kill as the system does it: a running client hears which setting mends it."""

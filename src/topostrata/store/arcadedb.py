@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import platform
 import re
@@ -26,6 +27,8 @@ from topostrata.errors import EngineError, MissingExtraError, SettingsError
 from topostrata.memory import of_machine
 from topostrata.store.engine_files import DATABASE, HOST, EngineFiles, read_json, write_private
 
+logger = logging.getLogger(__name__)
+
 STARTED = "ArcadeDB Server started"  # the line of its log after which the database exists
 # Java goes on without a thread that failed, or that it could not start: neither ends the process.
 FAILED = 'Exception in thread "main"'
@@ -34,7 +37,8 @@ TAKEN_PORT = "Unable to listen"
 
 # It opens 169 for an archive and one client (26.10, counted); with fewer it fails in words of classes and statements.
 _LEAST_FILES = 256
-_LEAST_MEMORY = 128  # of the heap, in MB; the engine takes some 200 MB beside it
+_LEAST_MEMORY = 128  # of the heap, in MB
+_BESIDE_HEAP = 370  # MB: what the engine takes beside it, some 200, and a client (docs/design/005-limits.md)
 _COLLECT_MS = 5_000  # without any collection of garbage, then there is one
 
 # What Java says where it meets a limit of the machine: what that means, what to do.
@@ -110,6 +114,17 @@ def check_memory(memory: str) -> str:
 def default_memory() -> str:
     """A heap that leaves room for the client: a quarter of what the machine or container has, from 128m to 1g."""
     return f"{min(1024, max(_LEAST_MEMORY, of_machine() // 4 // 2**20))}m"
+
+
+def tell_of_memory(directory: Path, memory: str) -> None:
+    """Warn where an engine with this heap and one client take more than the machine or container has."""
+    has, takes = of_machine() // 2**20, _megabytes(memory) + _BESIDE_HEAP
+    if has < takes:
+        logger.warning(
+            "%s: this machine or container has %d MiB of memory, an engine with a heap of %s and one client take %d: "
+            "the system may end the engine again and again, which loses nothing and takes long; give them more",
+            directory, has, memory, takes,
+        )  # fmt: skip
 
 
 def death(code: int | None, words: str, memory: str) -> tuple[str, str | None]:

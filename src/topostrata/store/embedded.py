@@ -154,6 +154,7 @@ class EmbeddedEngine:
     def _spawn(self, deadline: float) -> None:
         """Start a supervisor and wait for its word. None comes if we run out of time; it goes on starting then."""
         arcadedb.check_files(self._files.directory)
+        arcadedb.tell_of_memory(self._files.directory, self._memory)
         listen, speak = os.pipe()
         try:
             try:
