@@ -5,7 +5,7 @@
 // columns: run, layer, projection, projected_from, projected_step, last_step
 // example: {}
 MATCH (r:Run)-[:HAS_LAYER]->(y:Layer)
-WHERE y.shared_with IS NULL
+WHERE r.removed_at IS NULL AND y.shared_with IS NULL
   AND (y.projected_step IS NULL OR y.projected_step < r.last_step OR y.projected_from IS NOT NULL)
 RETURN r.id AS run, y.name AS layer, y.projection AS projection, y.projected_from AS projected_from,
   y.projected_step AS projected_step, r.last_step AS last_step

@@ -4,6 +4,6 @@
 // columns: run, status, config
 // example: {"tag": "set"}
 MATCH (r:Run)
-WHERE $tag IN r.tags
+WHERE $tag IN r.tags AND r.removed_at IS NULL
 RETURN r.id AS run, r.status AS status, r.config AS config
 ORDER BY run
