@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topostrata.errors import InvalidInputError
-from topostrata.topology import LayerShape, Mask
+from topostrata.topology import LayerShape, Mask, Topology
 
 _SET = np.array([value.bit_count() for value in range(256)], np.uint8)  # bits that are set in each byte
 
@@ -16,6 +17,12 @@ _SET = np.array([value.bit_count() for value in range(256)], np.uint8)  # bits t
 def packed_shape(layer: LayerShape) -> tuple[int, int]:
     """Rows and bytes of a row: each target unit's keys, eight to a byte, the last byte of a row filled with zeros."""
     return layer.target.size, -(-layer.local_sources * layer.taps // 8)
+
+
+def size(topology: Topology) -> int:
+    """How many bytes the bits of all masks take, those of tied layers once."""
+    tied = topology.wiring.shared_with
+    return sum(math.prod(packed_shape(layer.shape)) for layer in topology if layer.name not in tied)
 
 
 def pack(mask: Mask) -> NDArray[np.uint8]:

@@ -9,11 +9,12 @@ raw member or an array with one string in npz; in the metadata of safetensors)::
      "layers": [{"name": "l0", "source": "input", "target": "hidden1", "taps": 1}, ...],
      "epoch": 50.0, "metrics": {"accuracy": 0.87}}
 
+Instead of the two, all layers may have one array ``<k>.bits``: a row of bits per target unit (``formats.bits``), in
+either container and format.
+
 That is format 1. A network with residual streams, groups, axes of its own, parts of parameters or tied layers is
 written in format 2, which has more names for them (docs/snapshot-file.md); tied layers have arrays once. So is a
 snapshot with metrics of single layers (``layer_metrics``).
-
-Or all layers have one array ``<k>.bits`` instead of the two: a row of bits per target unit (``formats.bits``).
 
 ``recorded_at`` (ISO 8601, UTC) and ``digest`` (the topology's, checked when present) may stand there too. The same
 snapshot gives the same bytes.
@@ -77,7 +78,8 @@ def write(
 ) -> None:
     """Write one snapshot, as npz or, to a path ``*.safetensors``, as that. A path is replaced whole or not at all.
 
-    The container ``bits`` is an npz whose masks are bits: a possible connection is an eighth of a byte.
+    The container ``bits`` is an npz, whatever the path is called, whose masks are bits: a possible connection is an
+    eighth of a byte.
     """
     if container is None:
         container = "safetensors" if isinstance(target, Path) and target.suffix == ".safetensors" else "npz"
@@ -209,8 +211,15 @@ def _read(
     at = f"{where}: {MEMBER}"
     wiring = _wiring(document, text, at, where, limits)
     stored = {k: layer for k, layer in enumerate(wiring) if layer.name not in wiring.shared_with}
-    masks = _of_bits if names == {f"{k}.bits" for k in stored} else _of_keys
-    topology = wiring.place(masks(stored, names, array, size, where, limits))
+    masks, parts = (_of_bits, ["bits"]) if f"{min(stored)}.bits" in names else (_of_keys, ["indptr", "indices"])
+    expected = {f"{k}.{part}" for k in stored for part in parts}
+    if names != expected:
+        missing, unknown = sorted(expected - names)[:8], sorted(names - expected)[:8]
+        raise InvalidInputError(
+            f"{where}: expected {' and '.join(f'<k>.{part}' for part in parts)} for the {len(stored)} layers of "
+            f"{MEMBER}, missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
+        )
+    topology = wiring.place(masks(stored, array, size, where, limits))
     if "digest" in document and document["digest"] != topology.digest:
         raise InvalidInputError(
             f"{where}: expected the digest {str(document['digest'])[:16]}..., found {topology.digest[:16]}...",
@@ -227,19 +236,11 @@ def _read(
 
 def _of_keys(
     stored: Mapping[int, LayerShape],
-    names: set[str],
     array: Callable[[str], NDArray[Any]],
     size: Callable[[str], int],
     where: str,
     limits: Limits,
 ) -> dict[str, Mask]:
-    expected = {f"{k}.{part}" for k in stored for part in ("indptr", "indices")}
-    if names != expected:
-        missing, unknown = sorted(expected - names)[:8], sorted(names - expected)[:8]
-        raise InvalidInputError(
-            f"{where}: expected <k>.indptr and <k>.indices (or <k>.bits) for the {len(stored)} layers of {MEMBER}, "
-            f"missing {', '.join(missing) or 'none'}, found beyond that {', '.join(unknown) or 'none'}"
-        )
     # A connection costs many times its bytes in the file: so their number is bounded before any is unpacked.
     count = sum(size(f"{k}.indices") for k in stored)
     limits.check(where, connections=count)
@@ -255,7 +256,6 @@ def _of_keys(
 
 def _of_bits(
     stored: Mapping[int, LayerShape],
-    _names: set[str],
     array: Callable[[str], NDArray[Any]],
     size: Callable[[str], int],
     where: str,

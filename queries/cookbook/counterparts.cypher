@@ -5,6 +5,8 @@
 // columns: counterpart, snapshot, other_snapshot, alignment, score, common
 // example: {"id": "w0/hidden1/5"}
 MATCH (a:Neuron {id: $id})-[m:MATCHES]-(b:Neuron)
+MATCH (r:Run {id: b.run})
+WHERE r.removed_at IS NULL
 RETURN b.id AS counterpart, m.snapshot AS snapshot, m.other_snapshot AS other_snapshot, m.alignment AS alignment,
   m.score AS score, m.common AS common
 ORDER BY counterpart, snapshot, other_snapshot, alignment

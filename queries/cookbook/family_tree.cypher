@@ -4,5 +4,6 @@
 // columns: p
 // example: {}
 MATCH p = (child:Run)-[:DESCENDS_FROM]->(s:Snapshot)<-[:HAS_SNAPSHOT]-(:Run)
+WHERE child.removed_at IS NULL
 RETURN p
 ORDER BY child.id, s.id

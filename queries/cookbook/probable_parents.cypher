@@ -5,6 +5,7 @@
 // columns: inference, alignment, parent, distance, margin, support, direction
 // example: {"run": "w1"}
 MATCH (:Run {id: $run})-[e:INFERRED_FROM]->(p:Run)
+WHERE p.removed_at IS NULL
 MATCH (i:Inference {id: e.inference})
 RETURN e.inference AS inference, i.alignment AS alignment, p.id AS parent, e.distance AS distance,
   e.margin AS margin, e.support AS support, e.direction AS direction

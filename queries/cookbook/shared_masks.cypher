@@ -3,7 +3,8 @@
 // parameters: none
 // columns: layer, connections, runs, snapshots
 // example: {}
-MATCH (m:Mask)<-[h:HAS_MASK]-(s:Snapshot)
+MATCH (r:Run)-[:HAS_SNAPSHOT]->(s:Snapshot)-[h:HAS_MASK]->(m:Mask)
+WHERE r.removed_at IS NULL
 WITH m, h.layer AS layer, s.run AS run, count(s) AS times
 ORDER BY layer, run
 WITH m, layer, collect(run) AS runs, sum(times) AS snapshots

@@ -64,7 +64,7 @@ class Upkeep(Analysis):
         Those of a push with ``connections="later"`` wait, and those that a push left which was killed. Whoever is at
         work on one of the runs stops. Layers that are not projected, or went over the limit, stay as they are
         (``unprojected``). Raises ``NotFoundError`` for a run that is not there, before anything is drawn, and
-        ``CorruptError`` for one that is damaged, after those that are not.
+        ``CorruptError`` that names each one that is damaged, after those that are not are drawn.
 
         >>> import topostrata as ts
         >>> topology = ts.Topology.from_masks([[[1, 0], [1, 1]]])
@@ -78,18 +78,20 @@ class Upkeep(Analysis):
             names = [self._runs.run(run).id for run in ([runs] if isinstance(runs, str) else runs)]
             behind = {run: None for run in names if run in behind}
         drawn = []
-        damage: CorruptError | None = None
+        damage: list[str] = []
+        hint: str | None = None
         for run in behind:
             try:
                 if self._loader.drawer.project(run):
                     drawn.append(run)
             except CorruptError as error:
-                damage = damage or error
+                damage.append(f"run {run!r}: {error.message}")
+                hint = error.hint
             except NotFoundError:  # purged meanwhile
                 if runs is not None:
                     raise
-        if damage is not None:
-            raise damage
+        if damage:
+            raise CorruptError("; ".join(damage), hint=hint)
         return drawn
 
     @property

@@ -81,7 +81,7 @@ def test_a_damaged_run_keeps_no_other_waiting(archive: Archive, target: Target) 
     tell(archive, "MATCH (m:Mask {digest: $digest}) SET m.data = $data", digest=digest, data=b"damaged")
     with target.open() as other:
         for runs in (None, "b"):
-            with pytest.raises(CorruptError):
+            with pytest.raises(CorruptError, match=r"^run 'b': mask .* checksum"):
                 other.project(runs)
         assert {layer.run for layer in other.unprojected()} == {"b"}
 

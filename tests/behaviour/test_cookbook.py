@@ -405,3 +405,25 @@ def operators(plan: Any) -> Iterator[tuple[str, str]]:
     yield plan["operatorType"], str(plan.get("args", {}).get("Details", ""))
     for child in plan.get("children", []):
         yield from operators(child)
+
+
+def test_a_removed_run_is_in_no_answer_but_those_that_name_it(demo: Archive) -> None:
+    """Until it is brought back; whoever asks for it by its name is told of it."""
+    removed = ["static", "w1", "w2"]
+    asked = [name for name, query in QUERIES.items() if not any(run in str(query.example) for run in removed)]
+    before = {name for name in asked if any(f"'{run}" in str(ask(demo, name)) for run in removed)}
+    assert before >= {
+        "best_snapshots",
+        "counterparts",
+        "descendants",
+        "family_tree",
+        "nearest",
+        "same_topology",
+        "shared_masks",
+    }
+    demo.remove_runs(removed)
+    try:
+        after = {name for name in asked if any(f"'{run}" in str(ask(demo, name)) for run in removed)}
+    finally:
+        demo.bring_back(removed)
+    assert after == set()

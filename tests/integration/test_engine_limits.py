@@ -105,7 +105,7 @@ with open_archive(sys.argv[1], settings=Settings(engine_idle_seconds=0)) as arch
     (group.parent / file).write_text(str(420 * MB))
     warning, count = in_python(program, engine_directory, group=group).splitlines()
     stop(engine_directory, force=True)
-    assert "has 420 MiB of memory, an engine with a heap of 128m and one client take 498" in warning
+    assert "has 420 MB of memory, an engine with a heap of 128m and one client take 498 MB" in warning
     assert count == "0"
 
 

@@ -54,7 +54,13 @@ _DECODING = BoundedSemaphore(_AT_ONCE)
 _TOML = "application/toml"
 _MOST_LISTED = 1000  # tags, or parents
 
-_BODIES = {"application/octet-stream", "application/x-npz", "application/zip", "application/vnd.safetensors"}
+_BODIES = {
+    "application/octet-stream",
+    "application/x-npz",
+    "application/zip",
+    "application/vnd.safetensors",
+    "application/vnd.topostrata.bits",
+}
 
 
 RunAnswer, SnapshotAnswer = answer_type(Run), answer_type(Snapshot)

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from typing_extensions import TypedDict
 
 from topostrata.errors import LimitError
-from topostrata.ingest.formats import snapshot_file
+from topostrata.ingest.formats import bits, snapshot_file
 from topostrata.refs import Ref
 from topostrata.runs import ArchiveCounts
 from topostrata.service.answers import arrow
@@ -35,7 +35,7 @@ _BITS = "application/vnd.topostrata.bits"
 _KINDS = (_NPZ, _SAFETENSORS, arrow.MEDIA_TYPE, JSON, _BITS)
 _CONTAINERS: dict[str, snapshot_file.Container] = {_NPZ: "npz", _SAFETENSORS: "safetensors", _BITS: "bits"}
 _MOST_AS_JSON = 500_000  # connections; in another form they take a tenth
-_MOST_AS_BITS = 2**31  # possible connections: 256 MiB
+_MOST_AS_BITS = 2**27  # bytes: half of what the limits of a service let a file unpack to
 
 
 class LayerConnections(TypedDict):
@@ -78,11 +78,10 @@ def get_topology(request: Request, archive: ReadOf, run: RunId, step: StepPath) 
             hint=f"Accept: {_NPZ}, or {arrow.MEDIA_TYPE}",
         )
     topology = archive.topology(entry)
-    if kind == _BITS and topology.wiring.possible > _MOST_AS_BITS:
+    if kind == _BITS and (size := bits.size(topology)) > _MOST_AS_BITS:
         raise LimitError(
-            f"topology: expected at most {_MOST_AS_BITS:,} possible connections as bits, "
-            f"found {topology.wiring.possible:,}",
-            hint=f"Accept: {_NPZ}, which holds those that exist",
+            f"topology: expected at most {_MOST_AS_BITS:,} bytes of bits, found {size:,}",
+            hint=f"Accept: {_NPZ}, which holds the connections that exist",
         )
     return Response(_body(topology, kind), media_type=kind, headers=headers)
 

@@ -121,9 +121,10 @@ def tell_of_memory(directory: Path, memory: str) -> None:
     has, takes = of_machine() // 2**20, _megabytes(memory) + _BESIDE_HEAP
     if has < takes:
         logger.warning(
-            "%s: this machine or container has %d MiB of memory, an engine with a heap of %s and one client take %d: "
-            "the system may end the engine again and again, which loses nothing and takes long; give them more",
-            directory, has, memory, takes,
+            "%s: this machine or container has %d MB of memory, an engine with a heap of %s and one client take %d MB: "
+            "the system may end the engine, which loses nothing and takes long; give the machine or container more "
+            "memory, or the engine less by TOPOSTRATA_ENGINE_MEMORY (at least %dm)",
+            directory, has, memory, takes, _LEAST_MEMORY,
         )  # fmt: skip
 
 

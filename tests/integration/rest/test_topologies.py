@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from topostrata.distance.matrix import DistanceMatrix
+from topostrata.ingest.formats import snapshot_file
 from topostrata.ingest.formats.reading import read_snapshot_bytes
-from topostrata.topology import Topology
+from topostrata.topology import Layer, Mask, Space, Topology
 
 URL = "/v1/runs/w0/snapshots/50/topology"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -32,10 +34,25 @@ def arrow(answer: httpx.Response) -> pa.Table:
 def test_a_topology_comes_as_the_file_that_put_takes(
     rest: httpx.Client, reference_topologies: dict[str, Topology], kind: str
 ) -> None:
-    """In each container; read again it is what was pushed."""
+    """In each container; read again it is what was pushed, and put again, as the kind that it is, it changes nothing."""
     answer = rest.get(URL, headers={"Accept": kind})
     assert answer.headers["content-type"] == kind
     assert read_snapshot_bytes(answer.content).topology.digest == reference_topologies["e5_s0_w0/epoch_050"].digest
+    again = rest.put(URL.removesuffix("/topology"), content=answer.content, headers={"Content-Type": kind})
+    assert again.status_code == 200, again.text
+
+
+def test_bits_of_more_bytes_than_a_service_gives_are_refused(rest_to_write: httpx.Client) -> None:
+    """Two wide spaces with a single connection: the answer says how many bytes, and what to ask for."""
+    wide = Topology((Layer("l", Space("a", 2**16), Space("b", 2**15), Mask(2**16, 2**15, np.array([5]))),))
+    stream = io.BytesIO()
+    snapshot_file.write(stream, wide)
+    url = "/v1/runs/wide/snapshots/0"
+    assert rest_to_write.put(url, params={"projection": "none"}, content=stream.getvalue()).status_code == 201
+    answer = rest_to_write.get(f"{url}/topology", headers={"Accept": "application/vnd.topostrata.bits"})
+    assert answer.status_code == 413
+    assert "found 268,435,456" in answer.json()["detail"]
+    assert "application/x-npz" in answer.json()["hint"]
 
 
 def test_connections_are_the_same_in_every_form(rest: httpx.Client, reference_topologies: dict[str, Topology]) -> None:

@@ -158,8 +158,9 @@ def test_masks_as_bits_are_what_packbits_makes_of_them() -> None:
         ({"0.bits": np.zeros((4, 1), bool)}, r"0\.bits: expected uint8 of shape \(4, 1\), found bool"),
         ({"1.bits": np.full((2, 1), 0xF8, np.uint8)}, r"1\.bits: expected zeros after the last bit of each row"),
         ({"1.bits": np.zeros((2, 1), np.uint8)}, "expected the digest"),
-        ({"1.bits": None}, r"missing 0\.indices, .*found beyond that 0\.bits"),
-        ({"1.indptr": np.zeros(3, int)}, r"missing .*found beyond that 0\.bits, 1\.bits"),
+        ({"1.bits": None}, r"expected <k>\.bits for the 2 layers of topology, missing 1\.bits, found beyond that none"),
+        ({"0.bits": None}, r"missing 0\.indices, .*found beyond that 1\.bits"),
+        ({"1.indptr": np.zeros(3, int)}, r"missing none, found beyond that 1\.indptr"),
     ],
 )
 def test_bits_that_do_not_fit_are_refused(change: dict[str, Any], words: str) -> None:
