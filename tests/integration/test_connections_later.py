@@ -97,7 +97,10 @@ def test_without_a_service_they_are_drawn_by_hand(engine_directory: Path, tmp_pa
     push = ("push", str(file), "--step", "0", "--run")
     assert "'soon' is not one of" in topostrata(*push, "w0", "--connections", "soon", code=2).stderr
     topostrata(*push, "w1", "--project", "none")
-    assert "`topostrata project w0`, or a service" in topostrata(*push, "w0", "--connections", "later").stderr
+    assert (
+        "a service draws them, or, where the archive is, `topostrata project w0`"
+        in topostrata(*push, "w0", "--connections", "later").stderr
+    )
     assert [layer["run"] for layer in told("cypher", "RETURN 1 AS x")["unprojected"]] == ["w0", "w1"]
     drawn = topostrata("project")
     assert drawn.stdout == "w0: its connections were drawn\n"
