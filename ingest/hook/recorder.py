@@ -234,9 +234,11 @@ class Recorder:
                 logged = self._queue.popleft() if self._queue else None
                 self._saving = () if logged is None else (logged,)
                 ending, settled = self._ending, self._settled
+            # What was logged before the wiring came, and is seen together with it only now, waited for it all the same.
+            waits = logged is not None and self._keep_waiting(logged)
             if settled or (ending is not None and logged is None):
                 self._settle()
-            if logged is not None and not self._keep_waiting(logged):
+            if logged is not None and not waits:
                 self._save_or_say(logged)
             with self._lock:
                 self._saving = ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def pruned(kind: type[Residual] = Residual) -> Residual:
 
 def begin(directory: Path, run: str = "w0", **options: Any) -> TrainingRun:
     return init(run, mode="offline", spool=directory, store=directory / "archive", **options)
+
+
+@contextlib.contextmanager
+def late_writer(run: TrainingRun) -> Iterator[None]:
+    """Who writes the run sees what is done meanwhile all at once, after it."""
+    assert run._recorder is not None
+    with run._recorder._lock:
+        yield
 
 
 def batch() -> torch.Tensor:
@@ -265,8 +274,9 @@ def test_a_stated_wiring_is_not_traced(tmp_path: Path) -> None:
         assert run.flush()
 
 
-def test_a_model_that_cannot_be_traced_costs_its_snapshots_only(tmp_path: Path) -> None:
-    """It is said with the way out, and the forward pass gives what it gives."""
+@pytest.mark.parametrize("late", [False, True])
+def test_a_model_that_cannot_be_traced_costs_its_snapshots_only(tmp_path: Path, late: bool) -> None:
+    """It is said with the way out, and the forward pass gives what it gives; however late who records gets its turn."""
 
     class Odd(Residual):
         def forward(self, x: torch.Tensor, *, scale: float = 1.0) -> torch.Tensor:
@@ -275,7 +285,7 @@ def test_a_model_that_cannot_be_traced_costs_its_snapshots_only(tmp_path: Path) 
             return super().forward(x, scale=scale)
 
     model = pruned(Odd)
-    with begin(tmp_path) as run:
+    with begin(tmp_path) as run, late_writer(run) if late else contextlib.nullcontext():
         run.log(model, step=0)
         assert model(batch()).shape == (3, 2)
     assert run.counts.troubles == {"trace": 1, "no-wiring": 1, "invalid-topology": 1}
