@@ -36,6 +36,5 @@ echo "the whole install passes the tests"
 environment "$place/whole" demo,pandas,parquet,keras,flax,orbax httpx pytest pytest-timeout pytest-xdist hypothesis
 cp -r "$root/tests" "$root/docs" "$root/pyproject.toml" "$place/"
 cd "$place"
-# Without those of the kernels: `make test` and `make bounds` compile and run the same files already.
 TOPOSTRATA_REFERENCE_TOPOLOGIES=$topologies whole/bin/python -m pytest -q --numprocesses 2 --dist loadfile -o pythonpath= -o addopts=--import-mode=importlib \
-  -m "not slow and not checkout" --ignore tests/unit/distance tests/unit
+  -m "not slow and not checkout" tests/unit tests/oracle
