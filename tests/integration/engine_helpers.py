@@ -15,6 +15,7 @@ from typing import Any
 
 import neo4j
 
+from topostrata.settings import Settings
 from topostrata.store.embedded import EmbeddedEngine, Endpoint
 from topostrata.store.engine_files import EngineFiles
 
@@ -25,8 +26,11 @@ _CLIENT = """
 import dataclasses, json, sys
 from pathlib import Path
 from topostrata.errors import TopostrataError
+from topostrata.settings import Settings
 from topostrata.store.embedded import EmbeddedEngine
-engine = EmbeddedEngine(Path(sys.argv[1]), idle_seconds=float(sys.argv[2]))
+engine = EmbeddedEngine(
+    Path(sys.argv[1]), idle_seconds=float(sys.argv[2]), java_options=Settings().engine_java
+)
 print(json.dumps("started"), flush=True)
 for line in sys.stdin:
     try:
@@ -163,4 +167,5 @@ def ended(pid: int) -> bool:
 
 def open_engine(directory: Path, **options: Any) -> EmbeddedEngine:
     """A client in this process, with a short idle time so that a failed test leaves nothing behind for long."""
-    return EmbeddedEngine(directory, **({"idle_seconds": 20.0} | options))
+    usual: dict[str, Any] = {"idle_seconds": 20.0, "java_options": Settings().engine_java}
+    return EmbeddedEngine(directory, **(usual | options))

@@ -15,6 +15,7 @@ from neo4j.exceptions import Neo4jError
 
 from topostrata import format_1
 from topostrata.errors import EngineError, MissingExtraError, SettingsError, StoreUnavailableError, install_command
+from topostrata.settings import Settings
 from topostrata.store.embedded import EmbeddedEngine, status, stop
 from topostrata.store.engine_files import EngineFiles, FileLock, host_name
 
@@ -364,6 +365,27 @@ def test_a_memory_size_that_java_would_not_take_is_refused(tmp_path: Path, memor
     """The setting is checked before anything starts."""
     with pytest.raises(SettingsError, match="engine memory"):
         EmbeddedEngine(tmp_path, memory=memory)
+
+
+def test_java_takes_further_options_or_says_which_setting_has_a_wrong_one(engine_directory: Path) -> None:
+    """Options of the setting reach the engine; one that Java does not know is an error that names the setting."""
+    with (
+        open_engine(engine_directory, java_options="-XX:NoSuchOption") as engine,
+        pytest.raises(EngineError, match="its Java refuses an option") as raised,
+    ):
+        engine.connect()
+    assert "TOPOSTRATA_ENGINE_JAVA" in str(raised.value.hint)
+    assert "NoSuchOption" in str(raised.value)
+    with open_engine(engine_directory, java_options="-Dtopostrata.test=1 -XX:TieredStopAtLevel=1") as engine:
+        pid = engine.connect().engine_pid
+        assert b"\0-Dtopostrata.test=1\0-XX:TieredStopAtLevel=1\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize("value", ["Xmx1g", "-Xss1m 4"])
+def test_options_of_java_begin_with_a_dash(value: str) -> None:
+    """Anything else is refused before an engine is started with it."""
+    with pytest.raises(ValueError, match="each with - in front"):
+        Settings(engine_java=value)
 
 
 def test_a_missing_wheel_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:

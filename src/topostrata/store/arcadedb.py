@@ -57,6 +57,7 @@ _LAST_WORDS = (
     ("Cannot allocate memory", *_NO_ADDRESSES),
     ("Too many open files", "it may open no more files", "raise the limit (ulimit -n)"),
     ("No space left on device", "the disk is full", "free some space"),
+    ("Could not create the Java Virtual Machine", "its Java refuses an option", "mend or drop TOPOSTRATA_ENGINE_JAVA"),
 )
 
 _WHEEL = "arcadedb_embedded"
@@ -152,7 +153,7 @@ def check_files(directory: Path) -> None:
         )
 
 
-def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str]:
+def command_line(port: int, *, memory: str, java_options: list[str], command_timeout_ms: int) -> list[str]:
     """The program to run in the engine's directory. Any user can read it, so no password is in it."""
     home = wheel()
     options = {
@@ -194,6 +195,7 @@ def command_line(port: int, *, memory: str, command_timeout_ms: int) -> list[str
         # garbage only: an idle engine would refuse everybody's groups until there is one.
         f"-XX:G1PeriodicGCInterval={_COLLECT_MS}",
         "-Djava.awt.headless=true",
+        *java_options,
         "--add-modules",
         "jdk.incubator.vector",
         "-cp",

@@ -56,9 +56,9 @@ _SUPERVISE = (
 class EmbeddedEngine:
     """A client's hold on the engine of one directory; while it is open, the engine is kept running.
 
-    ``idle_seconds``, ``memory`` (of Java's heap, such as ``1g``; by default what suits the machine) and
-    ``command_timeout_ms`` (the longest that one statement may run) take effect if this client is the one that starts
-    the engine; otherwise the first one's stand.
+    ``idle_seconds``, ``memory`` (of Java's heap, such as ``1g``; by default what suits the machine), ``java_options``
+    (further ones, separated by spaces) and ``command_timeout_ms`` (the longest that one statement may run) take effect
+    if this client is the one that starts the engine; otherwise the first one's stand.
     """
 
     def __init__(
@@ -67,12 +67,14 @@ class EmbeddedEngine:
         *,
         idle_seconds: float = 60.0,
         memory: str | None = None,
+        java_options: str = "",
         command_timeout_ms: int = COMMAND_TIMEOUT_MS,
         start_timeout_s: float = 60.0,
     ) -> None:
         self._files = EngineFiles(Path(directory).absolute())
         self._idle_seconds = idle_seconds
         self._memory = arcadedb.check_memory(arcadedb.default_memory() if memory is None else memory)
+        self._java_options = java_options
         self._command_timeout_ms = command_timeout_ms
         self._start_timeout_s = start_timeout_s
         self._hold = self._files.lock("clients")
@@ -188,6 +190,7 @@ class EmbeddedEngine:
             *("--ready-fd", str(speak)),
             *("--idle-seconds", str(self._idle_seconds)),
             *("--memory", self._memory),
+            f"--java-options={self._java_options}",
             *("--command-timeout-ms", str(self._command_timeout_ms)),
         ]
         output = open_log(self._files.supervisor_log)

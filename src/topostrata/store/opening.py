@@ -83,7 +83,12 @@ def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> Grap
     refuse_others_files(directory)
     sealed = is_sealed(directory)
     place = copied(directory) if sealed else directory
-    engine = EmbeddedEngine(place, idle_seconds=settings.engine_idle_seconds, memory=settings.engine_memory)
+    engine = EmbeddedEngine(
+        place,
+        idle_seconds=settings.engine_idle_seconds,
+        memory=settings.engine_memory,
+        java_options=settings.engine_java,
+    )
 
     def connect() -> Connection:
         end = engine.connect()

@@ -89,11 +89,19 @@ class Supervisor:
     """Keeps one engine running in one directory for as long as clients hold it."""
 
     def __init__(
-        self, directory: Path, *, idle_seconds: float, memory: str, command_timeout_ms: int, report: Callable[..., None]
+        self,
+        directory: Path,
+        *,
+        idle_seconds: float,
+        memory: str,
+        java_options: list[str],
+        command_timeout_ms: int,
+        report: Callable[..., None],
     ) -> None:
         self._files = EngineFiles(directory)
         self._idle_seconds = idle_seconds
         self._memory = memory
+        self._java_options = java_options
         self._command_timeout_ms = command_timeout_ms
         self._report = report
         self._own = self._files.lock("supervisor")
@@ -218,7 +226,12 @@ class Supervisor:
         """Start the engine so that its lock and its pid can be believed whatever happens to us meanwhile."""
         # Gone before the child exists: a pid on file together with a held lock is always the holder's own.
         self._files.engine_pid.unlink(missing_ok=True)
-        command = arcadedb.command_line(self._port, memory=self._memory, command_timeout_ms=self._command_timeout_ms)
+        command = arcadedb.command_line(
+            self._port,
+            memory=self._memory,
+            java_options=self._java_options,
+            command_timeout_ms=self._command_timeout_ms,
+        )
         script = 'echo $$ > "$0" && exec "$@"'
         output = open_log(self._files.engine_log)
         self._log_start = self._log_read = os.fstat(output).st_size
@@ -420,6 +433,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--idle-seconds", type=float, required=True)
     parser.add_argument("--memory", required=True)
+    parser.add_argument("--java-options", type=str.split, required=True)
     parser.add_argument("--command-timeout-ms", type=int, required=True)
     options = parser.parse_args(arguments)
     # The client waits for its child at once; the grandchild is nobody's zombie and never disturbs the client's waits.
@@ -442,6 +456,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 options.directory,
                 idle_seconds=options.idle_seconds,
                 memory=options.memory,
+                java_options=options.java_options,
                 command_timeout_ms=options.command_timeout_ms,
                 report=report,
             )
