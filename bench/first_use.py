@@ -1,6 +1,6 @@
 """``topostrata nnstd DIR DIR`` from the shell: the first time, when its kernels are compiled, and afterwards.
 
-``python bench/first_use.py``. Wall seconds, and CPU seconds, which other work on the machine blurs less.
+``python bench/first_use.py [ALIGNMENT...]``. Wall seconds, and CPU seconds, which other work on the machine blurs less.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     )
     print("| alignment | first time: wall s | CPU s | afterwards (median of 7): wall s | CPU s |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for alignment in ("overlap", "canonical", "refined", "reference", "identity"):
+    for alignment in sys.argv[1:] or ("overlap", "canonical", "refined", "reference", "identity"):
         with tempfile.TemporaryDirectory() as cache:
             wall, cpu = run(cache, alignment)
             warm = [statistics.median(times) for times in zip(*(run(cache, alignment) for _ in range(7)), strict=True)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import hashlib
 import os
 import re
 import secrets
@@ -209,14 +210,20 @@ def create_server(
     password: str | None = None,
 ) -> Neo4jServer:
     """A server of that release in a fresh home, with a random password; not started yet. ``settings`` add to the recipe."""
+    return _create(
+        name, dict(recipe) | dict(settings or {}), password or secrets.token_hex(16), _prepared_classes(name)
+    )
+
+
+def _create(name: str, settings: Mapping[str, str], password: str, options: list[str]) -> Neo4jServer:
     release = RELEASES[name]
     java, jars = find_java(release.java), prepare(release)
     home = Path(tempfile.mkdtemp(prefix=f"topostrata-{name}-"))
     for folder in ("conf", "data", "logs", "import", "plugins", "run"):
         (home / folder).mkdir()
-    port, password = free_port(), password or secrets.token_hex(16)
-    all_settings = dict(recipe) | {"server.bolt.listen_address": f"127.0.0.1:{port}"} | dict(settings or {})
-    lines = "".join(f"{key}={value}\n" for key, value in all_settings.items())
+    port = free_port()
+    every = {"server.bolt.listen_address": f"127.0.0.1:{port}"} | dict(settings)
+    lines = "".join(f"{key}={value}\n" for key, value in every.items())
     (home / "conf" / "neo4j.conf").write_text(lines, "utf-8")
     classes = ["-cp", f"{jars}/*"]
     done = subprocess.run(
@@ -232,8 +239,37 @@ def create_server(
         raise AssertionError(f"{name}: set-initial-password failed:\n{done.stdout}{done.stderr}")
     opens = [f"--add-opens={module}=ALL-UNNAMED" for module in _OPENS]
     where = [f"--home-dir={home}", f"--config-dir={home / 'conf'}"]
-    command = [java, *_QUICK, "-Xms512m", "-Xmx2g", *opens, *classes, release.main, *where]
+    command = [java, *_QUICK, *options, "-Xms512m", "-Xmx2g", *opens, *classes, release.main, *where]
     return Neo4jServer(name, f"bolt://127.0.0.1:{port}", "neo4j", password, home, command)
+
+
+@functools.cache
+def _prepared_classes(name: str) -> list[str]:
+    """What lets Java find the server's classes loaded and checked: it starts for half of the processor time then.
+
+    They are prepared once, by a server that is started for that; a Java that cannot do it gets nothing.
+    """
+    release = RELEASES[name]
+    java, folder = find_java(release.java), prepare(release).parent
+    version = subprocess.run([java, "-version"], capture_output=True, text=True, check=True).stderr
+    newer = int(version.split('"')[1].split(".")[0]) >= 25  # what it does is an AOT cache (JEP 514), an archive before
+    write, read = ("AOTCacheOutput", "AOTCache") if newer else ("ArchiveClassesAtExit", "SharedArchiveFile")
+    file = folder / f"classes-{hashlib.sha256(version.encode()).hexdigest()[:16]}"
+    with (folder / "classes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            begun = file.with_suffix(".begun")
+            begun.unlink(missing_ok=True)
+            server = _create(name, _SETTINGS, secrets.token_hex(16), [f"-XX:{write}={begun}"])
+            try:
+                server.start()
+            finally:
+                server.stop()
+            if begun.exists():
+                begun.rename(file)
+            else:
+                file.touch()
+    return [f"-XX:{read}={file}"] if file.stat().st_size else []
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ def test_a_password_may_come_from_a_file(server: Neo4jServer, tmp_path: Path, mo
 
 def test_too_little_memory_for_a_transaction_is_said(server: Neo4jServer) -> None:
     """A write that the server has no memory for is an error that names the server's setting; nothing is written."""
-    big = Topology.from_masks([np.ones((400, 400))])
+    big = Topology.from_masks([np.ones((200, 200))])
     with (
         configured(server, db__memory__transaction__max="6m"),
         opened(server) as archive,

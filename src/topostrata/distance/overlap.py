@@ -35,16 +35,19 @@ def compare_many(networks: Sequence[Prepared], pairs: Ints) -> list[list[float] 
     if 2 * max(network.most_elements for network in networks) > LARGEST_UNION:
         return [None] * len(pairs)
     rows: list[list[float] | None] = [None] * len(pairs)
-    apart = []
+    apart: list[tuple[int, int]] = []
+    places = []
     for p, (i, j) in enumerate(pairs.tolist()):
         a, b = networks[i], networks[j]
         if a.digest == b.digest:
             rows[p] = [0.0] * len(a.rows)
         elif not _same_colours(a, b):  # those may be copies
-            apart.append((p, i, j) if a.digest < b.digest else (p, j, i))
-    answer = fused_overlap.answer(networks, np.array(apart)[:, 1:]) if apart else None
+            places.append(p)
+            apart.append((i, j) if a.digest < b.digest else (j, i))
+    # In one piece, as for one pair: an array of another layout is another type, which would be compiled once more.
+    answer = fused_overlap.answer(networks, np.array(apart)) if apart else None
     if answer is not None:
-        for k, (p, i, j) in enumerate(apart):
+        for k, (p, (i, j)) in enumerate(zip(places, apart, strict=True)):
             rows[p] = answer.values(k, networks[i], networks[j])
     return rows
 

@@ -90,3 +90,17 @@ def test_a_matrix_is_that_of_its_pairs() -> None:
         for i, a in enumerate(networks):
             for j, b in enumerate(networks):
                 assert matrix.layers[i, j].tolist() == [x.distance for x in nnstd(a, b, alignment=alignment).layers]
+
+
+def test_a_matrix_is_compared_by_what_a_pair_compiled() -> None:
+    """Each kernel is compiled for one layout of its arguments: another one would cost the first use once more."""
+    rng = np.random.default_rng(0)
+    networks = [random_network(rng, [30, 40, 40, 5], 0.05) for _ in range(4)]
+    for alignment, kernels in (
+        ("canonical", [fused.compare_pairs]),
+        ("overlap", [fused_overlap.compare_pairs, fused_overlap.find_sure]),
+    ):
+        pair = nnstd(*networks[:2], alignment=alignment).nnstd
+        matrix = distances([*networks, networks[0]], alignment=alignment)
+        assert matrix.nnstd[0, 1] == matrix.nnstd[1, 4] == pair
+        assert [len(kernel.signatures) for kernel in kernels] == [1] * len(kernels)
