@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,10 +98,9 @@ def test_a_matrix_is_compared_by_what_a_pair_compiled() -> None:
     """Each kernel is compiled for one layout of its arguments: another one would cost the first use once more."""
     rng = np.random.default_rng(0)
     networks = [random_network(rng, [30, 40, 40, 5], 0.05) for _ in range(4)]
-    for alignment, kernels in (
-        ("canonical", [fused.compare_pairs]),
-        ("overlap", [fused_overlap.compare_pairs, fused_overlap.find_sure]),
-    ):
+    of_overlap: list[Any] = [fused_overlap.compare_pairs, fused_overlap.find_sure]
+    kernels_of: dict[Alignment, list[Any]] = {"canonical": [fused.compare_pairs], "overlap": of_overlap}
+    for alignment, kernels in kernels_of.items():
         pair = nnstd(*networks[:2], alignment=alignment).nnstd
         matrix = distances([*networks, networks[0]], alignment=alignment)
         assert matrix.nnstd[0, 1] == matrix.nnstd[1, 4] == pair
