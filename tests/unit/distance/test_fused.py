@@ -13,7 +13,7 @@ from tests.unit.distance.kinds import anything, pairs_of
 from tests.unit.distance.networks import pairs, random_network, relabelled, rewired
 from topostrata.distance import canonical, fused, fused_overlap, overlap
 from topostrata.distance.alignments import Alignment
-from topostrata.distance.beliefs import sure_pairs
+from topostrata.distance.beliefs import find_sure, sure_pairs
 from topostrata.distance.comparable import plans
 from topostrata.distance.comparison import Comparison
 from topostrata.distance.nnstd import nnstd
@@ -98,7 +98,7 @@ def test_a_matrix_is_compared_by_what_a_pair_compiled() -> None:
     """Each kernel is compiled for one layout of its arguments: another one would cost the first use once more."""
     rng = np.random.default_rng(0)
     networks = [random_network(rng, [30, 40, 40, 5], 0.05) for _ in range(4)]
-    of_overlap: list[Any] = [fused_overlap.compare_pairs, fused_overlap.find_sure]
+    of_overlap: list[Any] = [fused_overlap.compare_pairs, find_sure]
     kernels_of: dict[Alignment, list[Any]] = {"canonical": [fused.compare_pairs], "overlap": of_overlap}
     for alignment, kernels in kernels_of.items():
         pair = nnstd(*networks[:2], alignment=alignment).nnstd
