@@ -64,6 +64,8 @@ _SETTINGS = {
     "dbms.usage_report.enabled": "false",
     # Not of the recipe: tests that try wrong passwords must not lock the right one out.
     "dbms.security.auth_max_failed_attempts": "0",
+    # Nor this: it stops its two listeners one after the other, and waits five seconds for threads that have nothing to do.
+    "internal.server.bolt.thread_pool_shutdown_wait_time": "0s",
 }
 
 # Tests start servers more often than they load them: with these one answers in half the time.
