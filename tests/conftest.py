@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # They have an environment of their own.
 collect_ignore = [] if find_spec("torch") else ["torch"]
 
-# Tests start engines more often than they load them: with this one answers in half the time.
-os.environ.setdefault("TOPOSTRATA_ENGINE_JAVA", "-XX:TieredStopAtLevel=1")
+# Tests start engines more often than they load them: with this a short life takes half of the processor time.
+os.environ.setdefault("TOPOSTRATA_ENGINE_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # Minutes each. They begin first, so that two processes that share the files end at about the same time.
 LONGEST = {"test_neo4j_faults.py", "test_neo4j_errors.py"}

@@ -38,10 +38,10 @@ class Settings(BaseSettings):
         description="heap of the embedded engine, such as 2g; default: a quarter of the machine's or container's "
         "memory, at least 128m and at most 1g",
     )
-    engine_java: str = Field(
+    engine_java_options: str = Field(
         "",
-        description="further options of the embedded engine's Java; with -XX:TieredStopAtLevel=1 it starts for half of "
-        "the processor time, and works half as fast from then on",
+        description="further options of the embedded engine's Java; with -XX:TieredStopAtLevel=1 it starts sooner, "
+        "and works half as fast from then on",
     )
     neo4j_user: str = Field("neo4j", min_length=1, description="user on a Neo4j server")
     neo4j_password: SecretStr | None = Field(None, description="password on a Neo4j server")
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
             raise ValueError("expected names such as archive.example.org, without scheme, port or *")
         return value
 
-    @field_validator("engine_java")
+    @field_validator("engine_java_options")
     @classmethod
     def _options(cls, value: str) -> str:
         if wrong := [word for word in value.split() if not word.startswith("-")]:

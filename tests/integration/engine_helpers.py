@@ -29,7 +29,7 @@ from topostrata.errors import TopostrataError
 from topostrata.settings import Settings
 from topostrata.store.embedded import EmbeddedEngine
 engine = EmbeddedEngine(
-    Path(sys.argv[1]), idle_seconds=float(sys.argv[2]), java_options=Settings().engine_java
+    Path(sys.argv[1]), idle_seconds=float(sys.argv[2]), java_options=Settings().engine_java_options
 )
 print(json.dumps("started"), flush=True)
 for line in sys.stdin:
@@ -167,5 +167,5 @@ def ended(pid: int) -> bool:
 
 def open_engine(directory: Path, **options: Any) -> EmbeddedEngine:
     """A client in this process, with a short idle time so that a failed test leaves nothing behind for long."""
-    usual: dict[str, Any] = {"idle_seconds": 20.0, "java_options": Settings().engine_java}
+    usual: dict[str, Any] = {"idle_seconds": 20.0, "java_options": Settings().engine_java_options}
     return EmbeddedEngine(directory, **(usual | options))

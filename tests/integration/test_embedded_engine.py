@@ -374,7 +374,7 @@ def test_java_takes_further_options_or_says_which_setting_has_a_wrong_one(engine
         pytest.raises(EngineError, match="its Java refuses an option") as raised,
     ):
         engine.connect()
-    assert "TOPOSTRATA_ENGINE_JAVA" in str(raised.value.hint)
+    assert "TOPOSTRATA_ENGINE_JAVA_OPTIONS" in str(raised.value.hint)
     assert "NoSuchOption" in str(raised.value)
     with open_engine(engine_directory, java_options="-Dtopostrata.test=1 -XX:TieredStopAtLevel=1") as engine:
         pid = engine.connect().engine_pid
@@ -385,7 +385,7 @@ def test_java_takes_further_options_or_says_which_setting_has_a_wrong_one(engine
 def test_options_of_java_begin_with_a_dash(value: str) -> None:
     """Anything else is refused before an engine is started with it."""
     with pytest.raises(ValueError, match="each with - in front"):
-        Settings(engine_java=value)
+        Settings(engine_java_options=value)
 
 
 def test_a_missing_wheel_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:

@@ -57,7 +57,11 @@ _LAST_WORDS = (
     ("Cannot allocate memory", *_NO_ADDRESSES),
     ("Too many open files", "it may open no more files", "raise the limit (ulimit -n)"),
     ("No space left on device", "the disk is full", "free some space"),
-    ("Could not create the Java Virtual Machine", "its Java refuses an option", "mend or drop TOPOSTRATA_ENGINE_JAVA"),
+    (
+        "Could not create the Java Virtual Machine",
+        "its Java refuses an option",
+        "look at TOPOSTRATA_ENGINE_JAVA_OPTIONS, and at TOPOSTRATA_ENGINE_MEMORY, now {memory}",
+    ),
 )
 
 _WHEEL = "arcadedb_embedded"

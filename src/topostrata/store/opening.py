@@ -87,7 +87,7 @@ def _open_embedded(directory: Path, settings: Settings, *, create: bool) -> Grap
         place,
         idle_seconds=settings.engine_idle_seconds,
         memory=settings.engine_memory,
-        java_options=settings.engine_java,
+        java_options=settings.engine_java_options,
     )
 
     def connect() -> Connection:
