@@ -185,4 +185,5 @@ def reference(a: Prepared, b: Prepared) -> Comparison:
         values.append((float(costs[rows, columns].sum()) + width - len(rows)) / width)
         partner[space] = np.full(costs.shape[0], -1, dtype=np.int64)
         partner[space][rows] = columns
+        del costs  # before the next layer's: its memory is taken again
     return Comparison(values, partner, informed=None)
