@@ -36,6 +36,7 @@ class Axis:
     def __post_init__(self) -> None:
         check_name("axis", self.name)
         object.__setattr__(self, "size", _whole(f"axis {self.name!r}", self.size))
+        object.__setattr__(self, "fixed", bool(self.fixed))  # NumPy's is equal to it, and another thing when written
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)

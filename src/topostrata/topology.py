@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -224,6 +224,11 @@ class Wiring:
         return {layer.name: k for k, layer in enumerate(self.layers)}
 
 
+@lru_cache(maxsize=256)
+def _wiring_of(layers: tuple[LayerShape, ...]) -> Wiring:
+    return Wiring(layers)
+
+
 @dataclass(frozen=True, eq=False)
 class Topology:
     """The connections of one network at one moment: its layers with their masks, in the order of execution.
@@ -262,8 +267,11 @@ class Topology:
 
     @cached_property
     def wiring(self) -> Wiring:
-        """All that stays the same during a run: the layers without their masks."""
-        return Wiring(tuple(layer.shape for layer in self.layers))
+        """All that stays the same during a run: the layers without their masks.
+
+        Topologies of equal layers have one wiring between them, so what follows from it is computed once.
+        """
+        return _wiring_of(tuple(layer.shape for layer in self.layers))
 
     @property
     def spaces(self) -> tuple[Space, ...]:

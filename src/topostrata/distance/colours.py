@@ -147,9 +147,9 @@ class _Network:
         for s, (part, wires) in enumerate(zip(self.split(colours), self.structure.wires, strict=True)):
             if wires is None or len(part) < 2:
                 continue
+            if not wires.loops and self._all_are_twins(part, wires):
+                continue  # as nearly always
             order = np.argsort(part, kind="stable")
-            if not wires.loops and not any(differ(part, order, sets.ptr, sets.keys) for sets in wires.sets):
-                continue  # all of one colour are twins, as nearly always
             for group in _runs(part[order]):
                 units = order[group]
                 blocks = units // wires.block
@@ -158,6 +158,12 @@ class _Network:
                 known = self.first[s] + units
                 rows.append(np.stack([np.full(len(units), s), blocks, self.twins[known], known]))
         return Mixed(*np.concatenate(rows, axis=1)).narrowed(colours)
+
+    @staticmethod
+    def _all_are_twins(colours: Colours, wires: Wires) -> bool:
+        """Whether all units of one colour are. Their order does not matter here: NumPy finds one in half the time."""
+        order = np.argsort(colours)
+        return not any(differ(colours, order, sets.ptr, sets.keys) for sets in wires.sets)
 
     def know_twins(self, space: int, wires: Wires, units: Ints) -> None:
         """Find the classes of twins of units of one colour, once: twins keep one colour whatever is chosen."""

@@ -185,5 +185,5 @@ def reference(a: Prepared, b: Prepared) -> Comparison:
         values.append((float(costs[rows, columns].sum()) + width - len(rows)) / width)
         partner[space] = np.full(costs.shape[0], -1, dtype=np.int64)
         partner[space][rows] = columns
-        del costs  # before the next layer's: its memory is taken again
+        del costs  # before the next layer's, which takes the same memory: two at once are paged in anew each time
     return Comparison(values, partner, informed=None)

@@ -49,6 +49,7 @@ def reference(a: Ready, b: Ready) -> Comparison:
         partner[space] = inverse(forth[space], costs.shape[1])
         width = max(costs.shape)
         values.append((float(costs[rows, columns].sum()) + width - len(rows)) / width)
+        del costs  # before the next layer's
     return Comparison(values, forth, informed=None)
 
 
