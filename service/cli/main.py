@@ -34,7 +34,7 @@ from topostrata.service.cli import (
     token,
     transfer,
 )
-from topostrata.service.cli.output import OWN_PROCESS, report, say, tell_of_compiling
+from topostrata.service.cli.output import OWN_PROCESS, drop_answers, report, say, tell_of_compiling
 
 _NAME = "topostrata"
 _INTERRUPTED = 130
@@ -168,8 +168,7 @@ def _told(error: OSError) -> InvalidInputError:
     """What the system refused, of which file, and what to do."""
     reason = error.strerror or str(error)
     if error.filename is None and error.errno in _OF_WRITING:
-        # The work is done, but its answer cannot be written. Python flushes stdout at exit, which would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_answers()  # the work is done, but its answer cannot be written
         return InvalidInputError(f"the answer cannot be written: {reason}")
     where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
     return InvalidInputError(f"{where}{reason}", hint=_MENDS.get(error.errno or 0))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topostrata.service.cli.output import OWN_PROCESS, JsonFlag, answer, counted, say, show, table
+from topostrata.service.cli.output import OWN_PROCESS, JsonFlag, answer, counted, drop_answers, say, show, table
 
 if TYPE_CHECKING:
     from topostrata.service.sync import SpoolState
@@ -89,8 +88,10 @@ class _Voice:
         if not self.lines:
             say(f"{kind}: {message}")
             return
-        with contextlib.suppress(OSError):  # a job that is gone hears nothing, and its snapshots are sent all the same
+        try:
             answer({"kind": kind, "message": message})
+        except OSError:  # a job that is gone hears nothing, and its snapshots are sent all the same
+            drop_answers()
 
     def seen(self, states: list[SpoolState]) -> None:
         """How much is sent, for who reads lines."""

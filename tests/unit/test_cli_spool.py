@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,3 +115,21 @@ def test_clean_deletes_what_killed_jobs_and_senders_had_begun(tmp_path: Path) ->
     assert sorted(tmp_path.iterdir()) == [file, file.with_name(f"{file.name}.4711")]
     run("spool", "clean", "--all", "--yes", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sender_whose_job_is_gone_ends_with_a_status_of_its_own(tmp_path: Path) -> None:
+    """It tries, says so to nobody, and ends with 1: 120 is what Python makes of words that it cannot get rid of."""
+    with init("w0", mode="offline", spool=tmp_path, store="http://127.0.0.1:1") as training:
+        training.log([np.eye(3)])
+    (file,) = spools(tmp_path)
+    listen, speak = os.pipe()
+    os.close(listen)
+    sync = ["-m", "topostrata.service.cli.main", "sync", "--watch", "--json", str(file)]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    sender = subprocess.Popen([sys.executable, *sync], stdout=speak, stderr=subprocess.PIPE, env=buffered)
+    os.close(speak)
+    try:
+        _, words = sender.communicate(timeout=60)
+    finally:
+        sender.kill()
+    assert (sender.returncode, words) == (1, b"")
